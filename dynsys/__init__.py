@@ -1,0 +1,47 @@
+"""Lyapunov exponents and covariant Lyapunov vectors of flows, maps and learning networks."""
+
+from dynsys.errors import (
+    ContractError,
+    DiagnosticWarning,
+    DivergenceError,
+    DynsysError,
+    FallbackWarning,
+    IncompleteRunError,
+    InvalidInputError,
+    SingularTangentError,
+)
+from dynsys.orthonormal import Pass
+from dynsys.results import CovariantVectors, LyapunovSpectrum
+from dynsys.steppers import RK4, Euler, Stepper
+from dynsys.symbolic import ScalarFunction, SymbolicFlow, SymbolicMap
+from dynsys.system import DrivenFlow, DynamicalSystem, Flow, Map
+from dynsys.tangent import CompiledTangent, NumpyTangent, TangentSystem
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "RK4",
+    "CompiledTangent",
+    "ContractError",
+    "CovariantVectors",
+    "DiagnosticWarning",
+    "DivergenceError",
+    "DrivenFlow",
+    "DynamicalSystem",
+    "DynsysError",
+    "Euler",
+    "FallbackWarning",
+    "Flow",
+    "IncompleteRunError",
+    "InvalidInputError",
+    "LyapunovSpectrum",
+    "Map",
+    "NumpyTangent",
+    "Pass",
+    "ScalarFunction",
+    "SingularTangentError",
+    "Stepper",
+    "SymbolicFlow",
+    "SymbolicMap",
+    "TangentSystem",
+]

@@ -1,0 +1,211 @@
+"""Benettin's algorithm: Lyapunov exponents from the growth of an orthonormal frame, with error bars."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import attrs
+import numpy as np
+
+from dynsys.errors import DiagnosticWarning, DivergenceError, IncompleteRunError, SingularTangentError, whole_number
+from dynsys.indicators import batch_means_error
+from dynsys.orthonormal import DIVERGED, RUNNING, Pass, begin, forward_in_chunks, warm_up
+from dynsys.results import LyapunovSpectrum, SpectrumDiagnostics
+
+if TYPE_CHECKING:
+    from dynsys.tangent import TangentSystem
+
+Array = np.ndarray
+
+CHECKED_MEMBERS = 8  # members whose determinant is checked: the check steps through an interval with NumPy
+LARGEST_DETERMINANT_DEFECT = 1e-8
+LARGEST_ERRORS = 6.0  # standard errors that a drift, or an exponent declared to vanish, may have
+LARGEST_REMAINDER = 20.0  # and its |lambda| T: the remainder of a finite time is O(1)
+
+
+def benettin(
+    tangent: TangentSystem,
+    x0: Array | Pass,
+    *,
+    intervals: int,
+    steps_per_interval: int = 1,
+    warmup: int | None = None,
+    k: int | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> LyapunovSpectrum:
+    """Estimate the k leading Lyapunov exponents along a trajectory.
+
+    An orthonormal frame is pushed and orthonormalised, V_n = M_n Q_{n-1} = Q_n R_n, and
+
+        lambda_i = 1/T sum_n log (R_n)_ii.
+
+    Parameters
+    ----------
+    tangent : TangentSystem
+    x0 : array_like, shape (dim,) or (members, dim), or Pass
+        Initial states; or `spectrum.end` of an earlier run, to continue it (with its frames and its clock).
+    intervals : int
+        Recorded intervals, at the end of each of which the frame is orthonormalised.
+    steps_per_interval : int
+        Steps of the system in an interval.
+    warmup : int, optional
+        Intervals before the record begins, to align the frame (an arbitrary frame biases the exponents). Default: a
+        tenth of `intervals`, none for a continued run.
+    k : int, optional
+        Number of exponents, all by default; k of them are the first k of all.
+    seed : int
+        Draws the first frames, each keyed by (seed, member).
+    progress : callable, optional
+        Called as progress(done, intervals) now and then.
+
+    Returns
+    -------
+    LyapunovSpectrum
+
+    Raises
+    ------
+    InvalidInputError
+        For wrong shapes, non-finite states, or counts out of range.
+    DivergenceError, SingularTangentError
+        If a run of one state stops; `.partial` holds what was finished. Members of an ensemble are marked instead.
+
+    Notes
+    -----
+    Cost O(intervals (steps + dim k^2)); memory O(intervals k) for each member.
+
+    References
+    ----------
+    G. Benettin, L. Galgani, A. Giorgilli, J.-M. Strelcyn, Meccanica 15, 9-20 and 21-30 (1980).
+
+    Examples
+    --------
+    >>> from models.classics import LinearMap
+    >>> LinearMap([[2.0, 1.0], [0.0, 0.5]]).tangent().benettin([1.0, 1.0], intervals=50, warmup=50).exponents
+    array([ 0.69314718, -0.69314718])
+    """
+    intervals = whole_number("intervals", intervals, 1)
+    steps_per_interval = whole_number("steps_per_interval", steps_per_interval, 1)
+    if warmup is None:
+        warmup = 0 if isinstance(x0, Pass) else max(1, intervals // 10)
+    start = warm_up(tangent, begin(tangent, x0, k, seed), whole_number("warmup", warmup, 0), steps_per_interval)
+    stop_if_single(tangent, start)
+    end, growth = start, []
+    for end in forward_in_chunks(tangent, start, intervals, steps_per_interval, "growth", progress):
+        assert end.growth is not None
+        growth.append(end.growth)
+    spectrum = _spectrum(tangent, start, end, np.concatenate(growth, axis=1), steps_per_interval)
+    stop_if_single(tangent, end, spectrum)
+    return spectrum
+
+
+def stop_if_single(tangent: TangentSystem, end: Pass, result: LyapunovSpectrum | None = None) -> None:
+    """Raise if a run of one state stopped, with its finished part attached."""
+    if not end.single or end.status[0] == RUNNING:
+        return
+    time = float(tangent.time(int(end.stopped[0])))
+    kind: type[IncompleteRunError]
+    if end.status[0] == DIVERGED:
+        kind, reason = DivergenceError, "the state or its tangent vectors became infinite or NaN"
+        remedy = "check the initial state, shorten dt, or orthonormalise more often (fewer steps_per_interval)"
+    else:
+        kind, reason = SingularTangentError, "a diagonal entry of R vanished: the tangent map is singular to rounding"
+        remedy = "follow fewer vectors (k), shorten dt, or orthonormalise more often (fewer steps_per_interval)"
+    finished = 0 if result is None else int(np.isfinite(result.rates[:, 0]).sum())
+    partial = None if result is None or finished == 0 else _shortened(result, finished)
+    raise kind(f"{reason} by t = {time:g} (step {end.stopped[0]}); {finished} intervals finished; {remedy}", time, partial)
+
+
+def _shortened(result: LyapunovSpectrum, finished: int) -> LyapunovSpectrum:
+    """The first `finished` intervals of a result of one state."""
+    rates = result.rates[:finished]
+    return attrs.evolve(
+        result,
+        rates=rates,
+        times=result.times[:finished],
+        exponents=rates.mean(axis=0),
+        standard_error=batch_means_error(rates),
+    )
+
+
+def _spectrum(
+    tangent: TangentSystem, start: Pass, end: Pass, growth: Array, steps_per_interval: int
+) -> LyapunovSpectrum:
+    rates = growth / (steps_per_interval * tangent.dt)
+    exponents, error = rates.mean(axis=1), batch_means_error(rates)
+    first, second = np.array_split(rates, [rates.shape[1] // 2], axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        spread = np.hypot(batch_means_error(first), batch_means_error(second))
+        drift = (second.mean(axis=1) - first.mean(axis=1) if first.size else np.nan * exponents) / spread
+        nearest = np.sort(np.abs(exponents / error), axis=1)[:, : tangent.system.vanishing_exponents]
+    defect = _determinant_defect(tangent, start, growth[:, 0], steps_per_interval)
+
+    def shape(array: Array) -> Array:
+        return array[0] if end.single else array
+
+    spectrum = LyapunovSpectrum(
+        exponents=shape(exponents),
+        standard_error=shape(error),
+        rates=shape(rates),
+        times=tangent.time(start.n + steps_per_interval * np.arange(1, growth.shape[1] + 1)),
+        dt=tangent.dt,
+        steps_per_interval=steps_per_interval,
+        end=end.without_records(),
+        diagnostics=SpectrumDiagnostics(
+            derivative=tangent.system.derivative,
+            drift=shape(drift),
+            determinant_defect=shape(defect),
+            vanishing=shape(nearest),
+        ),
+    )
+    _warn(rates, exponents, spectrum.times[-1] - tangent.time(start.n), drift, defect, nearest)
+    return spectrum
+
+
+def _determinant_defect(tangent: TangentSystem, start: Pass, growth: Array, steps: int) -> Array:
+    """Sum of log R_ii of the first interval against log|det| of the same steps, found step by step from M = push(I)."""
+    defect = np.full(len(growth), np.nan)
+    if start.Q.shape[2] < tangent.dimension:
+        return defect
+    identity = np.eye(tangent.dimension)
+    for m in np.flatnonzero(np.isfinite(growth).all(axis=1))[:CHECKED_MEMBERS]:
+        system, x, total = tangent.system.for_member(int(start.members[m])), start.x[m], 0.0
+        for n in range(start.n, start.n + steps):
+            x, M = system.push(tangent.stepper, n, tangent.time(n), x, identity)
+            total += np.linalg.slogdet(M).logabsdet
+        defect[m] = abs(growth[m].sum() - total) / (1.0 + abs(total))
+    return defect
+
+
+def _warn(rates: Array, exponents: Array, duration: float, drift: Array, defect: Array, nearest: Array) -> None:
+    """One warning for all failed checks, with remedies and, for ensembles, counts."""
+    members, intervals, _ = rates.shape
+    size = np.sort(np.abs(exponents), axis=1)
+    first, second = np.array_split(rates, [intervals // 2], axis=1)
+    moved = np.abs(second.mean(axis=1) - first.mean(axis=1)) if intervals > 1 else 0.0 * exponents
+    declared = nearest.shape[1]
+    not_zero = (nearest > LARGEST_ERRORS) & (size[:, :declared] * duration > LARGEST_REMAINDER)
+    messages = [
+        (
+            ((np.abs(drift) > LARGEST_ERRORS) & (moved > 1e-6 * size[:, -1:])).any(axis=1),
+            "the rates drift between the halves of the record: lengthen the warm-up, or, if the run is a transient, "
+            "take finite-time exponents and repeat the run instead of trusting the standard error",
+        ),
+        (
+            defect > LARGEST_DETERMINANT_DEFECT,
+            "the sum of log R_ii is not log|det|: compare the derivatives with dynsys.testing.check_tangent",
+        ),
+        (
+            not_zero.any(axis=1),
+            f"{declared} exponent(s) should vanish and do not: the run rests at a fixed point, or shorten dt",
+        ),
+    ]
+    failed = [
+        text + (f" ({np.count_nonzero(marked)} of {members} members)" if members > 1 else "")
+        for marked, text in messages
+        if marked.any()
+    ]
+    if failed:
+        warnings.warn("; ".join(failed), DiagnosticWarning, stacklevel=5)

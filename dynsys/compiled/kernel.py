@@ -1,0 +1,46 @@
+"""What a system gives to the compiler: its linearised equations as Python source, and the numbers they use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+import numpy as np
+
+Array = np.ndarray
+
+
+def no_drive(n: int, steps: int, members: Array) -> Array:  # noqa: ARG001
+    """The drive of a system that data do not drive."""
+    return np.zeros((1, 1, 0), dtype=np.int64)
+
+
+@attrs.frozen(eq=False)
+class Kernel:
+    """The linearised equations of a system, for the compiler.
+
+    Attributes
+    ----------
+    source : str
+        Python source in the subset that Numba compiles. It defines
+
+            linearise(t, x, V, f, F, parameters, data, rows, scratch)
+
+        which writes f = rule(t, x), shape (dim,), and F = J(t, x) V, shape (dim, k); x and V are only read.
+        `njit`, `np`, `math` and the elementary functions of `dynsys.symbolic` are in scope.
+    parameters : ndarray, shape (p,)
+        Numbers that may change without compiling again.
+    data : ndarray, shape (samples, columns)
+        Data that drive the system; empty if none do.
+    drive : callable (n, steps, members) -> int64 ndarray, shape (1 or members, 1 or steps, size)
+        Rows of `data` in force during each of the steps n, ..., n + steps - 1; a leading 1 means that all members
+        (all steps) see the same rows.
+    scratch : int
+        Length of the float64 work array that `linearise` may use freely.
+    """
+
+    source: str
+    parameters: Array = attrs.field(factory=lambda: np.empty(0))
+    data: Array = attrs.field(factory=lambda: np.empty((0, 0)))
+    drive: Callable[[int, int, Array], Array] = no_drive
+    scratch: int = 0

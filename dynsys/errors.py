@@ -1,0 +1,59 @@
+"""The errors and warnings of dynsys: each says what came, what was expected, and what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+class DynsysError(Exception):
+    """Base of every error that dynsys raises on purpose."""
+
+
+class InvalidInputError(DynsysError, ValueError):
+    """An argument has the wrong shape, type or range."""
+
+
+class ContractError(DynsysError, AssertionError):
+    """A system, tangent or activation breaks its contract (see `dynsys.testing`)."""
+
+
+class IncompleteRunError(DynsysError, ArithmeticError):
+    """A run of one trajectory stopped early; what was finished is attached.
+
+    Attributes
+    ----------
+    time : float
+        End of the interval in which the run stopped, in the units of the model.
+    partial : object
+        The result of the finished part, or None if nothing was finished.
+    """
+
+    def __init__(self, message: str, time: float, partial: Any = None) -> None:
+        super().__init__(message)
+        self.time = time
+        self.partial = partial
+
+
+class DivergenceError(IncompleteRunError):
+    """State or tangent vectors became infinite or NaN."""
+
+
+class SingularTangentError(IncompleteRunError):
+    """A diagonal entry of R vanished: the tangent map of an interval is singular to rounding."""
+
+
+class DiagnosticWarning(UserWarning):
+    """A result failed one of the checks that it makes on itself."""
+
+
+class FallbackWarning(UserWarning):
+    """Something slower or less exact is used than could be (finite differences, no compiler, ...)."""
+
+
+def whole_number(name: str, value: Any, least: int) -> int:
+    """The value as an int, or an error that names the argument, what came and what was expected."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise InvalidInputError(f"{name} must be a whole number >= {least}, got {value!r}")
+    return int(value)

@@ -1,0 +1,274 @@
+"""What algorithms return: frozen, labelled, read-only records that check themselves and survive a disk.
+
+Axes are member, time, dim, k; the member axis is there exactly when x0 had one. Exponent, rate and vector j belong
+together: nothing is ever sorted or squeezed.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, get_args, get_type_hints
+
+import attrs
+import numpy as np
+
+from dynsys import indicators
+from dynsys.errors import InvalidInputError
+from dynsys.orthonormal import Pass
+
+if TYPE_CHECKING:
+    import xarray
+
+Array = np.ndarray
+FORMAT = "dynsys result, format 1"
+
+
+def _read_only(value: Any) -> Array:
+    array = np.array(value, dtype=float)  # a copy: later changes elsewhere cannot reach the record
+    array.flags.writeable = False
+    return array
+
+
+def readonly() -> Any:
+    """A field that holds a read-only array of float64."""
+    return attrs.field(converter=_read_only)
+
+
+@attrs.frozen(eq=False)
+class Result:
+    """A record that can be saved and loaded without loss and without pickle."""
+
+    def save(self, path: str | Path) -> Path:
+        """Write the record to `path` (.npz): arrays as they are, the rest as JSON. Refuses to overwrite."""
+        path = Path(path)
+        if path.exists():
+            raise InvalidInputError(f"{path} exists already; choose another name or remove it first")
+        arrays: dict[str, Array] = {}
+        header = {"format": FORMAT, "class": type(self).__name__, "values": _flatten(self, arrays)}
+        with path.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, header=np.array(json.dumps(header)), **arrays)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a record that `save` wrote. Nothing in the file is ever executed."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                header = json.loads(str(file["header"]))
+                arrays = {name: file[name] for name in file.files if name != "header"}
+            if header["format"] != FORMAT or header["class"] != cls.__name__:
+                raise KeyError(header["class"])
+            return _restore(cls, header["values"], arrays)
+        except FileNotFoundError:
+            raise
+        except Exception as problem:
+            raise InvalidInputError(
+                f"{path} does not hold a {cls.__name__} of {FORMAT} ({type(problem).__name__}: {problem})"
+            ) from problem
+
+
+def _flatten(record: Any, arrays: dict[str, Array], prefix: str = "") -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for field in attrs.fields(type(record)):
+        value, key = getattr(record, field.name), prefix + field.name
+        if isinstance(value, np.ndarray):
+            arrays[key] = value
+        elif attrs.has(type(value)):
+            values[field.name] = _flatten(value, arrays, key + ".")
+        else:
+            values[field.name] = value
+    return values
+
+
+def _restore(cls: type, values: dict[str, Any], arrays: dict[str, Array], prefix: str = "") -> Any:
+    types = get_type_hints(cls)
+    found: dict[str, Any] = {}
+    for field in attrs.fields(cls):
+        key = prefix + field.name
+        if key in arrays:
+            found[field.name] = arrays[key]
+        elif isinstance(values[field.name], dict):
+            kind = next(t for t in (types[field.name], *get_args(types[field.name])) if attrs.has(t))
+            found[field.name] = _restore(kind, values[field.name], arrays, key + ".")
+        else:
+            found[field.name] = values[field.name]
+    return cls(**found)
+
+
+@attrs.frozen(eq=False)
+class SpectrumDiagnostics:
+    """Checks that a spectrum makes on itself.
+
+    Attributes
+    ----------
+    derivative : str
+        Where the tangent comes from: "jvp", "jacobian" or "finite differences".
+    drift : ndarray, shape (..., k)
+        Mean rate of the second half minus that of the first, in units of its standard error.
+    determinant_defect : ndarray, shape (...)
+        |sum_i log R_ii - log|det|| of the first interval, relative to 1 + |log|det||; NaN if k < dim (or unchecked).
+    vanishing : ndarray, shape (..., v)
+        The v exponents closest to zero, in standard errors, where the system declares that v of them vanish.
+    """
+
+    derivative: str
+    drift: Array = readonly()
+    determinant_defect: Array = readonly()
+    vanishing: Array = readonly()
+
+
+@attrs.frozen(eq=False)
+class LyapunovSpectrum(Result):
+    """Lyapunov exponents of one trajectory or of an ensemble, with the rates behind them.
+
+    Attributes
+    ----------
+    exponents : ndarray, shape (..., k)
+        Natural-log rates, 1/time, in frame order. NaN for members that stopped.
+    standard_error : ndarray, shape (..., k)
+        By batch means; see `dynsys.indicators.batch_means_error`.
+    rates : ndarray, shape (..., intervals, k)
+        log R_ii of every interval over its length, 1/time.
+    times : ndarray, shape (intervals,)
+        Absolute times at which the intervals end.
+    dt : float
+        Length of a step; an interval has `steps_per_interval` of them.
+    end : Pass
+        Last step, states, frames and the status of every member: pass it as x0 to go on from here.
+    diagnostics : SpectrumDiagnostics
+    """
+
+    exponents: Array = readonly()
+    standard_error: Array = readonly()
+    rates: Array = readonly()
+    times: Array = readonly()
+    dt: float
+    steps_per_interval: int
+    end: Pass
+    diagnostics: SpectrumDiagnostics
+
+    def finite_time_exponents(self, window: int | None = None) -> Array:
+        """lambda_q(t) from the start of the record to each t, or over windows of `window` intervals.
+
+        Shape (..., intervals, k), or (..., intervals - window + 1, k) for windows, which end at times[window - 1:].
+        """
+        return indicators.finite_time_exponents(self.rates, window)
+
+    @property
+    def running_mean(self) -> Array:
+        """Estimate of the exponents after each interval, shape (..., intervals, k)."""
+        return self.finite_time_exponents()
+
+    def to_xarray(self) -> xarray.Dataset:
+        """A labelled dataset with dimensions member (for ensembles), time and exponent."""
+        import xarray
+
+        member = () if self.end.single else ("member",)
+        return xarray.Dataset(
+            {
+                "exponent_mean": ((*member, "exponent"), self.exponents, {"units": "1/time"}),
+                "standard_error": ((*member, "exponent"), self.standard_error, {"units": "1/time"}),
+                "rate": ((*member, "time", "exponent"), self.rates, {"units": "1/time"}),
+            },
+            coords={"time": self.times, "exponent": np.arange(1, self.exponents.shape[-1] + 1)},
+            attrs={"dt": self.dt, "steps_per_interval": self.steps_per_interval},
+        )
+
+    def __repr__(self) -> str:
+        return f"LyapunovSpectrum(exponents {self.exponents.shape}, {self.rates.shape[-2]} intervals)"
+
+
+@attrs.frozen(eq=False)
+class VectorDiagnostics:
+    """Checks that covariant vectors make on themselves.
+
+    Attributes
+    ----------
+    derivative : str
+        Where the tangent comes from: "jvp", "jacobian" or "finite differences".
+    covariance_residual : ndarray, shape (...)
+        Largest sine of the angle between a vector pushed over one interval and the next vector, over sampled times.
+        It is blind to convergence: a wrong start that is pushed correctly passes.
+    start_agreement : ndarray, shape (..., k)
+        Sine of the angle at the last time between the vectors from two starts of the backward pass.
+    frame_agreement : ndarray, shape (..., k)
+        Sine of the largest angle, at the first time, between spans of the first j vectors of two forward frames.
+    smallest_gap : ndarray, shape (...)
+        Smallest difference of successive exponents, 1/time.
+    tail_needed : ndarray, shape (...)
+        Intervals after which the smallest gap has shrunk a wrong start by 1e-10.
+    growth_defect : ndarray, shape (..., k)
+        Mean growth rate along each vector minus the exponent, 1/time; vanishes like 1/(length of the record).
+    """
+
+    derivative: str
+    covariance_residual: Array = readonly()
+    start_agreement: Array = readonly()
+    frame_agreement: Array = readonly()
+    smallest_gap: Array = readonly()
+    tail_needed: Array = readonly()
+    growth_defect: Array = readonly()
+
+
+@attrs.frozen(eq=False)
+class CovariantVectors(Result):
+    """Covariant Lyapunov vectors along a trajectory, or estimates of them.
+
+    Attributes
+    ----------
+    times : ndarray, shape (m,)
+        Times for which the vectors are valid.
+    available : ndarray, shape (m,)
+        Times at which the trajectory was known far enough to give them.
+    states : ndarray, shape (..., m, dim)
+    vectors : ndarray, shape (..., m, dim, k)
+        Unit columns; the sign of each is arbitrary.
+    rates : ndarray, shape (..., m, k)
+        Growth rate along each vector over the interval that ends at its time, 1/time.
+    exponents : ndarray, shape (..., k)
+        Mean of log R_ii over the same intervals, 1/time.
+    dt, steps_per_interval : float, int
+    end : Pass
+        Where the forward pass ended, with the status of every member.
+    diagnostics : VectorDiagnostics
+    """
+
+    times: Array = readonly()
+    available: Array = readonly()
+    states: Array = readonly()
+    vectors: Array = readonly()
+    rates: Array = readonly()
+    exponents: Array = readonly()
+    dt: float
+    steps_per_interval: int
+    end: Pass
+    diagnostics: VectorDiagnostics
+
+    @property
+    def angles(self) -> Array:
+        """Angles between all pairs of vectors, as lines, in radians; shape (..., m, k, k)."""
+        return indicators.angles(self.vectors)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """A labelled dataset with dimensions member (for ensembles), time, state and vector."""
+        import xarray
+
+        member = () if self.end.single else ("member",)
+        return xarray.Dataset(
+            {
+                "x": ((*member, "time", "state"), self.states),
+                "covariant_vector": ((*member, "time", "state", "vector"), self.vectors),
+                "rate": ((*member, "time", "vector"), self.rates, {"units": "1/time"}),
+                "exponent_mean": ((*member, "vector"), self.exponents, {"units": "1/time"}),
+            },
+            coords={
+                "time": self.times,
+                "available": ("time", self.available),
+                "vector": np.arange(1, self.vectors.shape[-1] + 1),
+            },
+            attrs={"dt": self.dt, "steps_per_interval": self.steps_per_interval},
+        )
+
+    def __repr__(self) -> str:
+        return f"CovariantVectors(vectors {self.vectors.shape}, times {self.times.shape})"

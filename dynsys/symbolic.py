@@ -1,0 +1,319 @@
+"""Systems defined by equations: SymPy derives the Jacobian and writes source that one can read.
+
+    class Lorenz63(SymbolicFlow):                        # a class, with parameters as fields
+        sigma: float = 10.0
+        ...
+        equations = {"x": "sigma*(y - x)", ...}
+
+    SymbolicFlow.of({x: y, y: -sin(x) - gamma*y}, {gamma: 0.1})      # or one object, from SymPy expressions
+"""
+
+from __future__ import annotations
+
+import keyword
+import textwrap
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import attrs
+import numpy as np
+
+from dynsys.compiled.kernel import Kernel
+from dynsys.errors import InvalidInputError
+from dynsys.expression import FUNCTIONS, assignments, check_functions, numpy_functions, parse, share, to_source
+from dynsys.system import DynamicalSystem, Flow, Map
+
+if TYPE_CHECKING:
+    import sympy
+
+Array = np.ndarray
+Equations = Mapping[Any, Any]  # name or Symbol -> text or expression
+
+RESERVED = {*FUNCTIONS, "t", "pi", "np", "math", "njit", "where", "maximum", "minimum", "sign", "abs"}
+
+
+@attrs.frozen(eq=False)
+class Definition:
+    """Equations of motion and everything that SymPy derives from them.
+
+    Attributes
+    ----------
+    state, parameters : tuple of str
+        Names of the components of the state and of the parameters.
+    expressions : tuple of Expr
+        Right-hand sides, in the order of `state`; the time (or step) is the symbol t.
+    """
+
+    state: tuple[str, ...]
+    parameters: tuple[str, ...]
+    expressions: tuple[sympy.Expr, ...]
+
+    @cached_property
+    def jacobian(self) -> dict[tuple[int, int], sympy.Expr]:
+        """Entries d expression_i / d state_j that do not vanish identically."""
+        import sympy
+
+        entries = {}
+        for i, expression in enumerate(self.expressions):
+            for j, name in enumerate(self.state):
+                entry = sympy.diff(expression, sympy.Symbol(name, real=True))
+                entry = entry.replace(sympy.DiracDelta, lambda *_: sympy.Integer(0))  # the derivative almost everywhere
+                if entry != 0:
+                    check_functions(entry, f"the derivative of the equation of {self.state[i]} by {name}")
+                    entries[i, j] = entry
+        return entries
+
+    @cached_property
+    def source(self) -> str:
+        """NumPy source of `rule(t, state, parameters)` over leading axes and of `jacobian` at one state."""
+        dim = len(self.state)
+        rule = assignments([f"_f[..., {i}]" for i in range(dim)], self.expressions)
+        jacobian = assignments([f"_J[{i}, {j}]" for i, j in self.jacobian], self.jacobian.values())
+        return _function(
+            "rule(t, _u, _p)",
+            ["_f = np.empty_like(_u)", *self._unpack("_u[..., {}]"), *rule, "return _f"],
+        ) + _function(
+            "jacobian(t, _u, _p)",
+            [f"_J = np.zeros(({dim}, {dim}), _u.dtype)", *self._unpack("_u[{}]"), *jacobian, "return _J"],
+        )
+
+    @cached_property
+    def functions(self) -> dict[str, Any]:
+        """The functions that `source` defines."""
+        return run_source(self.source)
+
+    @cached_property
+    def kernel_source(self) -> str:
+        """Source for the compiler: the equations and Jacobian times frame, structural zeros left out."""
+        dim = len(self.state)
+        entries = {f"_J{i}_{j}": entry for (i, j), entry in self.jacobian.items()}
+        targets, expressions = [f"_f[{i}]" for i in range(dim)] + list(entries), [*self.expressions, *entries.values()]
+        products = []
+        for i in range(dim):
+            terms = [f"_J{i}_{j} * _V[{j}, _k]" for j in range(dim) if (i, j) in self.jacobian]
+            products.append(f"    _F[{i}, _k] = {' + '.join(terms) or '0.0'}")
+        return "\n\n@njit\n" + _function(
+            "linearise(t, _u, _V, _f, _F, _p, _data, _rows, _scratch)",
+            [*self._unpack("_u[{}]"), *assignments(targets, expressions), "for _k in range(_V.shape[1]):", *products],
+        )
+
+    def _unpack(self, state: str) -> list[str]:
+        return [f"{name} = {state.format(i)}" for i, name in enumerate(self.state)] + [
+            f"{name} = _p[{i}]" for i, name in enumerate(self.parameters)
+        ]
+
+
+@lru_cache(maxsize=256)
+def define(state: tuple[str, ...], right_sides: tuple[Any, ...], parameters: tuple[str, ...]) -> Definition:
+    """The definition behind equations given as text or as SymPy expressions; derived once."""
+    import sympy
+
+    names = [*state, *parameters]
+    for name in names:
+        if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_") or name in RESERVED:
+            raise InvalidInputError(f"{name!r} cannot name a component or parameter: use another word")
+    if len(set(names)) < len(names):
+        raise InvalidInputError(f"names must differ, got {', '.join(names)}")
+    symbols = {name: sympy.Symbol(name, real=True) for name in [*names, "t"]}
+    expressions = []
+    for name, given in zip(state, right_sides, strict=True):
+        expression = parse(given, symbols) if isinstance(given, str) else sympy.sympify(given, strict=True)
+        expression = expression.subs({s: symbols.get(s.name, s) for s in expression.free_symbols})
+        unknown = sorted(s.name for s in expression.free_symbols if s.name not in symbols)
+        if unknown:
+            raise InvalidInputError(
+                f"the equation of {name} uses {', '.join(unknown)}, which is neither a component of the state "
+                f"({', '.join(state)}) nor a parameter ({', '.join(parameters) or 'none'}) nor the time t"
+            )
+        check_functions(expression, f"the equation of {name}")
+        expressions.append(expression)
+    return Definition(state, parameters, tuple(expressions))
+
+
+@attrs.frozen(eq=False)
+class SymbolicSystem(DynamicalSystem, ABC):
+    """What symbolic flows and maps share. Fields of a subclass are its parameters."""
+
+    @property
+    @abstractmethod
+    def equations(self) -> Equations:
+        """Component of the state -> right-hand side, as text or SymPy expression; the time or step is t."""
+
+    @classmethod
+    def of(cls, equations: Equations, parameters: Mapping[Any, float] | None = None) -> Self:
+        """A system from equations and parameter values; parameters become its fields.
+
+        Examples
+        --------
+        >>> from sympy import sin, symbols
+        >>> angle, velocity, gamma = symbols("angle velocity gamma")
+        >>> pendulum = SymbolicFlow.of({angle: velocity, velocity: -sin(angle) - gamma * velocity}, {gamma: 0.1})
+        >>> pendulum.jacobian(0.0, np.zeros(2))
+        array([[ 0. ,  1. ],
+               [-1. , -0.1]])
+        >>> attrs.evolve(pendulum, gamma=0.2).gamma
+        0.2
+        """
+        values = {str(name): float(value) for name, value in (parameters or {}).items()}
+        fields = {name: attrs.field(default=value, converter=float) for name, value in values.items()}
+        named = {str(name): right_side for name, right_side in equations.items()}
+        define(tuple(named), tuple(named.values()), tuple(values))  # bad equations are refused here
+        body: dict[str, Any] = {"equations": named, "__module__": __name__}
+        return attrs.make_class(
+            f"{cls.__name__}Of", fields, bases=(cls,), class_body=body, frozen=True, slots=True, eq=False
+        )()
+
+    @property
+    def definition(self) -> Definition:
+        """The equations and what SymPy derives from them."""
+        names = tuple(field.name for field in attrs.fields(type(self)))
+        return define(tuple(str(n) for n in self.equations), tuple(self.equations.values()), names)
+
+    @property
+    def dimension(self) -> int:
+        """Number of equations."""
+        return len(self.equations)
+
+    @property
+    def parameters(self) -> Array:
+        """Values of the parameters, in the order of the fields."""
+        return np.array([getattr(self, field.name) for field in attrs.fields(type(self))], dtype=float)
+
+    @property
+    def source(self) -> str:
+        """The generated NumPy source."""
+        return self.definition.source
+
+    def jacobian(self, t: float, x: Array) -> Array:
+        """Jacobian at one state, shape (dim, dim), derived by SymPy."""
+        return self.definition.functions["jacobian"](t, x, self.parameters)
+
+    def kernel(self) -> Kernel:
+        """The same equations for the compiler."""
+        return Kernel(self.definition.kernel_source, self.parameters)
+
+
+@attrs.frozen(eq=False)
+class SymbolicFlow(SymbolicSystem, Flow):
+    """A flow d(state)/dt = equations. Subclass it with fields and `equations`, or call `SymbolicFlow.of`."""
+
+    def vector_field(self, t: float, x: Array) -> Array:
+        """Velocity dx/dt at time t; x has shape (..., dim)."""
+        return self.definition.functions["rule"](t, x, self.parameters)
+
+
+@attrs.frozen(eq=False)
+class SymbolicMap(SymbolicSystem, Map):
+    """A map state -> equations. Subclass it with fields and `equations`, or call `SymbolicMap.of`."""
+
+    def step(self, n: int, x: Array) -> Array:
+        """State after step n; x has shape (..., dim)."""
+        return self.definition.functions["rule"](n, x, self.parameters)
+
+
+class ScalarFunction(ABC):
+    """A scalar nonlinearity s(d) with its first two derivatives, for NumPy, SymPy and the compiler.
+
+    A subclass gives `source`: statements that compute s, s1 = s', s2 = s'' from d, with the functions of
+    `dynsys.expression` and `where(condition, yes, no)`; or, without a compiled form, it overrides `fused`.
+    """
+
+    source: ClassVar[str] = ""
+
+    def fused(self, d: Array) -> tuple[Array, Array, Array]:
+        """(s, s', s'') of every element of d."""
+        if not self.source:
+            raise InvalidInputError(f"{type(self).__name__} must define `source` or override `fused`")
+        return _fused(self.kernel_source("fused"))(d)
+
+    def kernel_source(self, name: str) -> str:
+        """Source of a function `name(d) -> (s, s1, s2)`."""
+        return _function(f"{name}(d)", [*textwrap.dedent(self.source).strip().splitlines(), "return s, s1, s2"])
+
+
+@lru_cache(maxsize=64)
+def _fused(source: str) -> Any:
+    return run_source(source)["fused"]
+
+
+def opaque_function(name: str = "sigma") -> type[sympy.Function]:
+    """A SymPy function of which only derivatives are known: name' = name_1, name'' = name_2."""
+    import sympy
+    from sympy.core.function import ArgumentIndexError
+
+    def make(order: int) -> Any:
+        def fdiff(self: Any, argindex: int = 1) -> Any:
+            if order == 2:
+                raise ArgumentIndexError(self, argindex)
+            return make(order + 1)(self.args[0])
+
+        return type(name if order == 0 else f"{name}_{order}", (sympy.Function,), {"fdiff": fdiff, "nargs": 1})
+
+    return make(0)
+
+
+@attrs.frozen(eq=False)
+class SampleLoss:
+    """Gradient and Hessian, summed over samples, of a loss given for one sample as a SymPy expression.
+
+    Attributes
+    ----------
+    loss : Expr
+        Loss of one sample. Its nonlinearity is `opaque_function()`, or any differentiable expression.
+    state, columns : sequences of Symbol
+        The variables of the derivatives, and the columns of the data.
+    """
+
+    loss: sympy.Expr
+    state: Sequence[sympy.Symbol]
+    columns: Sequence[sympy.Symbol]
+
+    @cached_property
+    def source(self) -> str:
+        """Source of `sample(_u, _data, sigma) -> (gradient, Hessian)`, element-wise over samples, then summed.
+
+        One fused call of sigma serves the function and both derivatives; only the lower triangle is computed.
+        """
+        import sympy
+
+        dim = len(self.state)
+        gradient = [sympy.diff(self.loss, s) for s in self.state]
+        hessian = {(i, j): sympy.diff(gradient[i], self.state[j]) for i in range(dim) for j in range(i + 1)}
+        hessian = {ij: entry for ij, entry in hessian.items() if entry != 0}
+        expressions = [*gradient, *hessian.values()]
+        calls, fused = {}, []
+        for call in sorted({c for e in expressions for c in e.atoms(sympy.Function) if c.func.__name__.startswith("sigma")},
+                           key=str):  # fmt: skip
+            argument = call.args[0]
+            index = len(fused) if argument not in (known := [a for a, _ in fused]) else known.index(argument)
+            names = sympy.symbols(f"s_{index} s1_{index} s2_{index}")
+            if index == len(fused):
+                fused.append((argument, names))
+            calls[call] = names[int(call.func.__name__[6:] or 0)]
+        expressions = [e.xreplace(calls) for e in expressions]
+        targets = [f"_g[{i}]" for i in range(dim)] + [f"_H[{i}, {j}]" for i, j in hessian]
+        shared, sources = share(expressions)
+        lines = [f"{s} = _u[{i}]" for i, s in enumerate(self.state)]
+        lines += [f"{s} = _data[:, {i}]" for i, s in enumerate(self.columns)]
+        lines += [f"{', '.join(map(str, names))} = sigma({to_source(argument)})" for argument, names in fused]
+        lines += [*shared, f"_g, _H = np.zeros({dim}), np.zeros(({dim}, {dim}))"]
+        lines += [f"{t} = np.sum(np.broadcast_to({e}, len(_data)))" for t, e in zip(targets, sources, strict=True)]
+        return _function("sample(_u, _data, sigma)", [*lines, "return _g, _H + np.tril(_H, -1).T"])
+
+    @cached_property
+    def function(self) -> Any:
+        """The function that `source` defines."""
+        return run_source(self.source)["sample"]
+
+
+def run_source(source: str) -> dict[str, Any]:
+    """The functions that generated source defines, run with NumPy."""
+    namespace = numpy_functions()
+    exec(compile(source, "<generated by dynsys>", "exec"), namespace)
+    return namespace
+
+
+def _function(signature: str, lines: Sequence[str]) -> str:
+    return f"def {signature}:\n" + textwrap.indent("\n".join(lines), "    ") + "\n\n\n"

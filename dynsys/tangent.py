@@ -1,0 +1,202 @@
+"""The linearised step, and the front door of the algorithms.
+
+A `TangentSystem` moves a state together with a frame of tangent vectors. Algorithms ask it for two things only:
+`step`, one step of both, and `forward`, a pass over many intervals with an orthonormalisation at the end of each.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import attrs
+import numpy as np
+
+from dynsys import benettin as _benettin
+from dynsys import ginelli as _ginelli
+from dynsys import sharafi as _sharafi
+from dynsys.compiled.build import available_cores, build
+from dynsys.errors import FallbackWarning, InvalidInputError
+from dynsys.orthonormal import DIVERGED, RUNNING, SINGULAR, Pass, Record, is_singular, orthonormalise
+
+if TYPE_CHECKING:
+    from dynsys.compiled.kernel import Kernel
+    from dynsys.results import CovariantVectors, LyapunovSpectrum
+    from dynsys.steppers import Stepper
+
+Array = np.ndarray
+Backend = Literal["auto", "numpy", "compiled"]
+
+
+class System(Protocol):
+    """What a tangent needs of a system; `dynsys.system.DynamicalSystem` provides it."""
+
+    @property
+    def dimension(self) -> int: ...  # noqa: D102
+    @property
+    def derivative(self) -> str: ...  # noqa: D102
+    @property
+    def vanishing_exponents(self) -> int: ...  # noqa: D102
+    def push(self, stepper: Any, n: int, t: float, x: Array, V: Array) -> tuple[Array, Array]: ...  # noqa: D102
+    def for_member(self, member: int) -> System: ...  # noqa: D102
+    def kernel(self) -> Kernel | None: ...  # noqa: D102
+
+
+@attrs.frozen(eq=False)
+class TangentSystem(ABC):
+    """A system under a stepper, together with the exact derivative of its numerical step.
+
+    Attributes
+    ----------
+    system : DynamicalSystem
+    stepper : Stepper or None
+        None for a map.
+    t0 : float
+        Time of step 0: step n starts at t0 + n dt (computed, never accumulated).
+    """
+
+    system: System
+    stepper: Stepper | None = None
+    t0: float = attrs.field(default=0.0, converter=float)
+
+    @property
+    def dimension(self) -> int:
+        """Number of components of the state."""
+        return self.system.dimension
+
+    @property
+    def dt(self) -> float:
+        """Time of one step: the stepper's dt, 1 for a map."""
+        return 1.0 if self.stepper is None else self.stepper.dt
+
+    def time(self, n: int | Array) -> Any:
+        """Time at the start of step n."""
+        return self.t0 + n * self.dt
+
+    @abstractmethod
+    def step(self, n: int, x: Array, V: Array) -> tuple[Array, Array]:
+        """One state (dim,) and its tangent vectors (dim, k) after step n."""
+
+    @abstractmethod
+    def forward(self, start: Pass, *, intervals: int, steps_per_interval: int, record: Record) -> Pass:
+        """Continue `start` over whole intervals, with V = QR at the end of each, and record what is asked for.
+
+        Members that diverge, or whose R_ii vanishes, are marked and leave the arithmetic: the rest of their
+        records is NaN and the other members do not change by a bit.
+        """
+
+    def benettin(self, x0: Array | Pass, **options: Any) -> LyapunovSpectrum:
+        """Lyapunov exponents with error bars: see `dynsys.benettin.benettin`."""
+        return _benettin.benettin(self, x0, **options)
+
+    def ginelli(self, x0: Array | Pass, **options: Any) -> CovariantVectors:
+        """Covariant Lyapunov vectors from past and future: see `dynsys.ginelli.ginelli`."""
+        return _ginelli.ginelli(self, x0, **options)
+
+    def sharafi(self, x0: Array | Pass, **options: Any) -> CovariantVectors:
+        """Covariant Lyapunov vectors without the far future: see `dynsys.sharafi.sharafi`."""
+        return _sharafi.sharafi(self, x0, **options)
+
+
+@attrs.frozen(eq=False)
+class NumpyTangent(TangentSystem):
+    """Steps with NumPy: any system, no compiler, one member after the other."""
+
+    def step(self, n: int, x: Array, V: Array) -> tuple[Array, Array]:
+        """One state (dim,) and its tangent vectors (dim, k) after step n."""
+        return self.system.push(self.stepper, n, self.time(n), x, V)
+
+    def forward(self, start: Pass, *, intervals: int, steps_per_interval: int, record: Record) -> Pass:
+        """Continue `start` over whole intervals; see `TangentSystem.forward`."""
+        end = Pass.recording(start, start.n + intervals * steps_per_interval, intervals, record)
+        for m in np.flatnonzero(end.status == RUNNING):
+            self._forward_member(start, end, m, intervals, steps_per_interval)
+        return end
+
+    def _forward_member(self, start: Pass, end: Pass, m: int, intervals: int, steps_per_interval: int) -> None:
+        system = self.system.for_member(int(start.members[m]))
+        x, Q, n = start.x[m], start.Q[m], start.n
+        for i in range(intervals):
+            V = Q
+            with np.errstate(over="ignore", invalid="ignore"):
+                for _ in range(steps_per_interval):
+                    x, V = system.push(self.stepper, n, self.time(n), x, V)
+                    n += 1
+            finite = np.isfinite(x).all() and np.isfinite(V).all()
+            Q, R = orthonormalise(V) if finite else (V, V)
+            if not finite or is_singular(V, R):
+                end.status[m], end.stopped[m] = (SINGULAR if finite else DIVERGED), n
+                end.x[m], end.Q[m] = np.nan, np.nan
+                return
+            if end.growth is not None:
+                end.growth[m, i] = np.log(np.diagonal(R))
+            if end.R is not None:
+                end.R[m, i] = R
+            if end.xs is not None and end.Qs is not None:
+                end.xs[m, i], end.Qs[m, i] = x, Q
+        end.x[m], end.Q[m] = x, Q
+
+
+@attrs.frozen(eq=False)
+class CompiledTangent(TangentSystem):
+    """Steps with one compiled kernel, generated from the system's equations; members run on all cores."""
+
+    threads: int = attrs.field(factory=available_cores)
+
+    def step(self, n: int, x: Array, V: Array) -> tuple[Array, Array]:
+        """One state (dim,) and its tangent vectors (dim, k) after step n, by NumPy: a check on the kernel."""
+        return self.system.push(self.stepper, n, self.time(n), x, V)
+
+    def forward(self, start: Pass, *, intervals: int, steps_per_interval: int, record: Record) -> Pass:
+        """Continue `start` over whole intervals; see `TangentSystem.forward`."""
+        kernel = self.system.kernel()
+        assert kernel is not None
+        compiled = build(kernel, self.stepper)
+        steps = intervals * steps_per_interval
+        end = Pass.recording(start, start.n + steps, intervals, record)
+        drive = kernel.drive(start.n, steps, start.members)
+        unrecorded = np.empty((0, 0, 0)), np.empty((0, 0, 0, 0))
+        records = (
+            unrecorded[0] if end.growth is None else end.growth,
+            unrecorded[1] if end.R is None else end.R,
+            unrecorded[0] if end.xs is None else end.xs,
+            unrecorded[1] if end.Qs is None else end.Qs,
+        )
+
+        def run(members: Array) -> None:
+            compiled(
+                members, start.n, intervals, steps_per_interval, self.t0, self.dt, kernel.parameters, kernel.data,
+                drive, np.empty(kernel.scratch), end.x, end.Q, end.status, end.stopped, *records,
+            )  # fmt: skip
+
+        blocks = [block for block in np.array_split(np.arange(len(start.x)), self.threads) if len(block)]
+        if len(blocks) == 1:
+            run(blocks[0])
+        else:
+            with ThreadPoolExecutor(len(blocks)) as pool:
+                list(pool.map(run, blocks))
+        return end
+
+
+def make_tangent(system: System, stepper: Stepper | None, t0: float, backend: Backend) -> TangentSystem:
+    """The tangent of a system: compiled where there is a kernel and a compiler, else NumPy."""
+    if backend not in ("auto", "numpy", "compiled"):
+        raise InvalidInputError(f'backend must be "auto", "numpy" or "compiled", got {backend!r}')
+    if backend != "numpy" and system.kernel() is not None and importlib.util.find_spec("numba") is not None:
+        return CompiledTangent(system, stepper, t0)
+    if backend == "compiled":
+        raise InvalidInputError(
+            f"{type(system).__name__} cannot be compiled: it gives no kernel, or Numba is not installed. "
+            'Use backend="numpy", define it by SymbolicFlow or SymbolicMap, or install numba.'
+        )
+    if system.derivative == "finite differences":
+        warnings.warn(
+            f"{type(system).__name__} gives neither jacobian nor jvp: its tangent is a finite-difference one "
+            "(fourth order, relative error about 1e-12, 4 k evaluations per stage). Define one of them to be exact.",
+            FallbackWarning,
+            stacklevel=3,
+        )
+    return NumpyTangent(system, stepper, t0)
