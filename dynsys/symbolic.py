@@ -221,6 +221,7 @@ class ScalarFunction(ABC):
     """
 
     source: ClassVar[str] = ""
+    kinks: ClassVar[tuple[float, ...]] = ()  # points where a derivative jumps
 
     def fused(self, d: Array) -> tuple[Array, Array, Array]:
         """(s, s', s'') of every element of d."""

@@ -1,0 +1,145 @@
+"""Contract checks for any system, tangent or nonlinearity: call them in the tests of your own ones.
+
+Each check raises `ContractError` with what was found, and returns nothing when all is well.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dynsys.errors import ContractError
+from dynsys.orthonormal import Pass
+from dynsys.symbolic import ScalarFunction
+from dynsys.system import DrivenFlow, DynamicalSystem, Flow, finite_difference
+from dynsys.tangent import NumpyTangent, TangentSystem
+
+Array = np.ndarray
+
+EXACT = 1e-11  # two exact ways to the same number, relative
+DIFFERENCES = 1e-7  # fourth-order differences of order-one functions, relative
+
+
+def _agree(a: Array, b: Array, tolerance: float, what: str) -> None:
+    if np.shape(a) != np.shape(b):
+        raise ContractError(f"{what}: shapes {np.shape(a)} and {np.shape(b)} differ")
+    scale = max(1.0, float(np.max(np.abs(b), initial=0.0)))
+    defect = float(np.max(np.abs(np.asarray(a) - b), initial=0.0)) / scale
+    if not defect <= tolerance:
+        where = np.unravel_index(np.argmax(np.abs(np.asarray(a) - b)), np.shape(b)) if np.ndim(b) else ()
+        raise ContractError(
+            f"{what}: largest difference {defect:.2e} of the largest entry (allowed {tolerance:.0e}), at index "
+            f"{tuple(int(i) for i in where)}"
+        )
+
+
+def check_system(system: DynamicalSystem, x: Array, *, t: float = 0.0, seed: int = 0) -> None:
+    """Check the contract of a system near the state x, shape (dim,).
+
+    The rule keeps shapes and works over leading axes; it is pure (same answer twice, arguments unchanged);
+    `jacobian` and `jvp` agree with each other and with fourth-order differences of the rule; `jvp` is linear. Choose
+    a state where the rule is smooth within 1e-3.
+
+    Raises
+    ------
+    ContractError
+        Naming the broken promise.
+    """
+    if isinstance(system, DrivenFlow):
+        for n in (0, 1, 7):
+            if system.during(n).dimension != system.dimension:
+                raise ContractError(f"during({n}) has dimension {system.during(n).dimension}, not {system.dimension}")
+            check_system(system.during(n), x, t=t, seed=seed)
+        return
+    x = np.array(x, dtype=float)
+    dim = system.dimension
+    if x.shape != (dim,):
+        raise ContractError(f"dimension is {dim} but the state has shape {x.shape}")
+    rng = np.random.default_rng(seed)
+    many = x + 1e-2 * rng.normal(size=(2, 3, dim))
+    before = many.copy()
+    values = np.asarray(system.rule(t, many))
+    _agree(values, np.array([[system.rule(t, z) for z in row] for row in many]), EXACT, "the rule over leading axes")
+    _agree(system.rule(t, many), values, 0.0, "the rule called twice")
+    _agree(many, before, 0.0, "the states handed to the rule, before and after")
+
+    V = rng.normal(size=(dim, min(dim, 3)))
+    differences = finite_difference(lambda z: system.rule(t, z), x, V)
+    name = type(system).__name__
+    _agree(system.jvp(t, x, V), differences, DIFFERENCES, f"jvp of {name} against differences of the rule")
+    _agree(system.jacobian(t, x) @ V, differences, DIFFERENCES, f"jacobian of {name} against differences of the rule")
+    if system.derivative != "finite differences":
+        _agree(system.jacobian(t, x) @ V, system.jvp(t, x, V), EXACT, f"jacobian of {name} against its jvp")
+        _agree(system.jvp(t, x, -2.0 * V), -2.0 * system.jvp(t, x, V), EXACT, f"jvp of {name}, linear in V")
+    if isinstance(system, Flow) and system.kernel() is not None and not 0 <= system.vanishing_exponents <= dim:
+        raise ContractError(f"vanishing_exponents must lie between 0 and {dim}, got {system.vanishing_exponents}")
+
+
+def check_tangent(tangent: TangentSystem, x: Array, *, seed: int = 0, steps: int = 3) -> None:
+    """Check that a tangent is the derivative of its own step, and that its pass is its steps.
+
+    `step` against fourth-order differences of itself; linear in V; arguments unchanged; a pass over two intervals
+    equals the same pass by NumPy (so a compiled kernel is held against the equations); k vectors are the first of all.
+
+    Raises
+    ------
+    ContractError
+        Naming the broken promise.
+    """
+    x = np.array(x, dtype=float)
+    rng = np.random.default_rng(seed)
+    dim = tangent.dimension
+    V = rng.normal(size=(dim, dim))
+    x_before, V_before = x.copy(), V.copy()
+    pushed_x, pushed_V = tangent.step(2, x, V)
+    _agree(x, x_before, 0.0, "the state handed to step, before and after")
+    _agree(V, V_before, 0.0, "the vectors handed to step, before and after")
+
+    def step(points: Array) -> Array:
+        shape = points.shape
+        moved = [tangent.step(2, z, V[:, :1])[0] for z in points.reshape(-1, dim)]
+        return np.array(moved).reshape(shape)
+
+    _agree(pushed_V, finite_difference(step, x, V), DIFFERENCES, "the tangent step against differences of the step")
+    _agree(tangent.step(2, x, -2.0 * V)[1], -2.0 * pushed_V, EXACT, "the tangent step, linear in V")
+    _agree(tangent.step(2, x, V[:, :1])[0], pushed_x, EXACT, "the state, whatever the vectors")
+
+    def run(kind: TangentSystem, k: int) -> Pass:
+        start = Pass.start(x, dim, k, seed)
+        return kind.forward(start, intervals=2, steps_per_interval=steps, record="growth")
+
+    ours, reference = run(tangent, dim), run(NumpyTangent(tangent.system, tangent.stepper, tangent.t0), dim)
+    for field in ("x", "Q", "growth"):
+        _agree(getattr(ours, field), getattr(reference, field), EXACT, f"{field} of a pass against the NumPy pass")
+    leading = run(tangent, max(1, dim - 1))
+    assert leading.growth is not None
+    assert ours.growth is not None
+    _agree(leading.growth, ours.growth[..., : max(1, dim - 1)], EXACT, "growth of the leading k vectors")
+
+
+def check_activation(activation: ScalarFunction, *, points: Any = None) -> None:
+    """Check sigma' and sigma'' against fourth-order differences of sigma and sigma', away from kinks.
+
+    Raises
+    ------
+    ContractError
+        Naming the wrong derivative.
+
+    Examples
+    --------
+    >>> from models.activations import Tanh
+    >>> check_activation(Tanh())
+    """
+    d = np.linspace(-6.0, 6.0, 97) + 0.003 if points is None else np.array(points, dtype=float)
+    for kink in activation.kinks:
+        d = d[np.abs(d - kink) > 1e-2]
+    before, name = d.copy(), type(activation).__name__
+    values = activation.fused(d)
+    _agree(d, before, 0.0, f"the argument of {name}, before and after")
+    for value, which in zip(values, ("sigma", "sigma'", "sigma''"), strict=True):
+        if np.shape(value) != d.shape:
+            raise ContractError(f"{which} of {name} must have the shape {d.shape} of d, got {np.shape(value)}")
+    for order, which in ((1, "sigma'"), (2, "sigma''")):
+        slopes = [finite_difference(lambda z, o=order: activation.fused(z)[o - 1], np.array([p]), np.ones((1, 1))) for p in d]
+        _agree(values[order], np.array(slopes)[:, 0, 0], DIFFERENCES, f"{which} of {name}")

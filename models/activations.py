@@ -1,0 +1,137 @@
+"""Plug-in activation classes: sigma, sigma', sigma''.
+
+An activation is a few statements that compute s, s1 = sigma', s2 = sigma'' from d. The same text is run by NumPy,
+compiled into kernels, and stands for the opaque sigma of SymPy's Jacobian. A new one, by class or from an expression:
+
+    class Softplus(Activation):
+        source = '''
+            s = log(1.0 + exp(d))
+            s1 = 1.0 / (1.0 + exp(-d))
+            s2 = s1 * (1.0 - s1)
+        '''
+
+    Activation.from_expression("log(1 + exp(d))")      # derivatives by SymPy
+
+`dynsys.testing.check_activation` finds a wrong derivative.
+"""
+
+from __future__ import annotations
+
+import math
+import numpy as np
+
+from dynsys import InvalidInputError, ScalarFunction
+
+Array = np.ndarray
+
+
+class Activation(ScalarFunction):
+    """An activation function sigma(d) with its first two derivatives."""
+
+    @staticmethod
+    def from_expression(expression: str) -> Activation:
+        """An activation from one expression in d, with derivatives by SymPy.
+
+        Examples
+        --------
+        >>> softplus = Activation.from_expression("log(1 + exp(d))")
+        >>> float(softplus.dsigma(0.0)), float(softplus.d2sigma(0.0))
+        (0.5, 0.25)
+        """
+        import sympy
+
+        from dynsys.expression import assignments, check_functions, parse
+
+        d = sympy.Symbol("d", real=True)
+        value = parse(expression, {"d": d})
+        derivatives = [value, sympy.diff(value, d), sympy.diff(value, d, 2)]
+        derivatives = [e.replace(sympy.DiracDelta, lambda *_: sympy.Integer(0)) for e in derivatives]
+        for derivative in derivatives:
+            check_functions(derivative, f"a derivative of {expression!r}")
+        # a constant derivative must still have the shape of d
+        lines = assignments(["s", "s1", "s2"], derivatives)
+        constant = [f"{name} = {name} + 0.0 * d" for name, e in zip(["s", "s1", "s2"], derivatives, strict=True) if e.is_number]
+        return type("FromExpression", (Activation,), {"source": "\n".join([*lines, *constant])})()
+
+    def sigma(self, d: Array) -> Array:
+        """sigma(d), element by element."""
+        return self.fused(np.asarray(d))[0]
+
+    def dsigma(self, d: Array) -> Array:
+        """sigma'(d), element by element."""
+        return self.fused(np.asarray(d))[1]
+
+    def d2sigma(self, d: Array) -> Array:
+        """sigma''(d), element by element."""
+        return self.fused(np.asarray(d))[2]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+class Linear(Activation):
+    """sigma(d) = d."""
+
+    source = """
+        s = d
+        s1 = 1.0 + 0.0 * d
+        s2 = 0.0 * d
+    """
+
+
+class ReLU(Activation):
+    """sigma(d) = max(0, d), with sigma'(0) = 0 and sigma'' = 0 almost everywhere."""
+
+    kinks = (0.0,)
+    source = """
+        s1 = where(d > 0.0, 1.0, 0.0)
+        s = s1 * d
+        s2 = 0.0 * s1
+    """
+
+
+class Tanh(Activation):
+    """sigma(d) = tanh d."""
+
+    source = """
+        s = tanh(d)
+        s1 = 1.0 - s * s
+        s2 = -2.0 * s * s1
+    """
+
+
+class Sigmoid(Activation):
+    """sigma(d) = 1 / (1 + exp(-d)), computed as (1 + tanh(d/2)) / 2, which never overflows."""
+
+    source = """
+        s = 0.5 + 0.5 * tanh(0.5 * d)
+        s1 = s * (1.0 - s)
+        s2 = s1 * (1.0 - 2.0 * s)
+    """
+
+
+class GELU(Activation):
+    """sigma(d) = d Phi(d), Phi the normal distribution function (the exact form; Hendrycks & Gimpel 2016)."""
+
+    source = f"""
+        Phi = 0.5 + 0.5 * erf({math.sqrt(0.5)!r} * d)
+        phi = {1 / math.sqrt(2 * math.pi)!r} * exp(-0.5 * d * d)
+        s = d * Phi
+        s1 = Phi + d * phi
+        s2 = (2.0 - d * d) * phi
+    """
+
+
+BY_NAME: dict[str, type[Activation]] = {c.__name__.lower(): c for c in (ReLU, Tanh, GELU, Sigmoid, Linear)}
+"""The activations that the command line knows."""
+
+
+def named(name: str) -> Activation:
+    """The activation with a name of `BY_NAME`, in any case.
+
+    >>> named("tanh")
+    Tanh()
+    """
+    if name.lower() not in BY_NAME:
+        raise InvalidInputError(f"unknown activation {name!r}; known ones: {', '.join(BY_NAME)}")
+    return BY_NAME[name.lower()]()

@@ -1,0 +1,8 @@
+"""Classic systems, one small file each, with their references and exact answers."""
+
+from models.classics.henon import Henon
+from models.classics.linear import LinearFlow, LinearMap
+from models.classics.logistic import Logistic
+from models.classics.lorenz63 import Lorenz63
+
+__all__ = ["Henon", "LinearFlow", "LinearMap", "Logistic", "Lorenz63"]

@@ -1,0 +1,19 @@
+"""The logistic map."""
+
+import attrs
+
+from dynsys import SymbolicMap
+
+
+@attrs.frozen(eq=False)
+class Logistic(SymbolicMap):
+    """The map x' = r x (1 - x) of the unit interval. For r = 4 its exponent is ln 2, exactly.
+
+    References
+    ----------
+    R. M. May, Nature 261, 459 (1976).
+    """
+
+    r: float = attrs.field(default=4.0, converter=float)
+
+    equations = {"x": "r*x*(1 - x)"}

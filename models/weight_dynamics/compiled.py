@@ -1,0 +1,108 @@
+"""The network's equations for the compiler: loops for any sizes.
+
+Per sample and output q, with g_q the gradient of the output a_q by the state, C = sum_q e_q^2 gives
+
+    -grad C = 2 sum_q e_q g_q,      J = 2 sum_q (e_q Hessian(a_q) - g_q g_q^T),
+
+and Hessian(a_q) is sparse: sigma'' couples the weights into one hidden unit with each other, sigma' couples them with
+the weights out of it. This is another derivation than Eqs. (8)-(23); the tests hold the two against each other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dynsys.compiled.kernel import Kernel
+
+if TYPE_CHECKING:
+    from models.weight_dynamics.network import ThreeLayerGradientFlow
+
+LINEARISE = '''
+N1, N2, N3 = {n1}, {n2}, {n3}
+W32, B1, B2, Q = {w32}, {b1}, {b2}, {dim}  # where the blocks of the state begin, and its length
+
+
+@njit
+{sigma}
+@njit
+def linearise(t, x, V, f, F, parameters, data, rows, scratch):
+    """f = -scale grad C and F = scale J V, summed over the samples in `rows`."""
+    J = scratch[: Q * Q].reshape(Q, Q)
+    g = scratch[Q * Q : Q * Q + Q]
+    s = scratch[Q * Q + Q : Q * Q + Q + N2]
+    s1 = scratch[Q * Q + Q + N2 : Q * Q + Q + 2 * N2]
+    s2 = scratch[Q * Q + Q + 2 * N2 : Q * Q + Q + 3 * N2]
+    for i in range(Q):
+        f[i] = 0.0
+        for j in range(i + 1):
+            J[i, j] = 0.0
+    for row in rows:
+        for j in range(N2):
+            d = x[B1 + j]
+            for i in range(N1):
+                d += x[i * N2 + j] * data[row, i]
+            s[j], s1[j], s2[j] = sigma(d)
+        for q in range(N3):
+            e = data[row, N1 + q] - x[B2 + q]
+            for j in range(N2):
+                e -= x[W32 + j * N3 + q] * s[j]
+            for i in range(Q):
+                g[i] = 0.0
+            g[B2 + q] = 1.0
+            for j in range(N2):
+                v = x[W32 + j * N3 + q]
+                g[W32 + j * N3 + q] = s[j]
+                g[B1 + j] = v * s1[j]
+                for i in range(N1):
+                    g[i * N2 + j] = v * s1[j] * data[row, i]
+            for i in range(Q):
+                f[i] += e * g[i]
+                for j in range(i + 1):
+                    J[i, j] -= g[i] * g[j]
+            for j in range(N2):
+                curvature = e * x[W32 + j * N3 + q] * s2[j]
+                slope = e * s1[j]
+                J[B1 + j, B1 + j] += curvature
+                J[B1 + j, W32 + j * N3 + q] += slope
+                for i in range(N1):
+                    J[B1 + j, i * N2 + j] += curvature * data[row, i]
+                    J[W32 + j * N3 + q, i * N2 + j] += slope * data[row, i]
+                    for m in range(i + 1):
+                        J[i * N2 + j, m * N2 + j] += curvature * data[row, i] * data[row, m]
+    scale = 2.0 * parameters[0]
+    for i in range(Q):
+        f[i] *= scale
+        for j in range(i):
+            J[j, i] = J[i, j]
+    for i in range(Q):
+        for c in range(V.shape[1]):
+            F[i, c] = 0.0
+        for j in range(Q):
+            entry = scale * J[i, j]
+            for c in range(V.shape[1]):
+                F[i, c] += entry * V[j, c]
+
+
+'''
+
+
+def network_kernel(flow: ThreeLayerGradientFlow) -> Kernel | None:
+    """The kernel of a network on all its data, or None for an activation without source."""
+    if not flow.activation.source:
+        return None
+    n1, n2, n3 = flow.sizes
+    dim = flow.dimension
+    source = LINEARISE.format(
+        n1=n1, n2=n2, n3=n3, w32=n1 * n2, b1=n1 * n2 + n2 * n3, b2=dim - n3, dim=dim,
+        sigma=flow.activation.kernel_source("sigma"),
+    )  # fmt: skip
+    rows = np.arange(len(flow.X), dtype=np.int64)[None, None]
+    return Kernel(
+        source,
+        parameters=np.array([flow.scale]),
+        data=np.hstack([flow.X, flow.y]),
+        drive=lambda n, steps, members: rows,  # noqa: ARG005
+        scratch=dim * dim + dim + 3 * n2,
+    )

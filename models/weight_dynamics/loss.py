@@ -1,0 +1,27 @@
+"""The loss of one sample as a SymPy expression: what the SymPy-generated Jacobian is derived from."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from dynsys.symbolic import SampleLoss, opaque_function
+
+
+@cache
+def sample_loss(n1: int, n2: int, n3: int) -> SampleLoss:
+    """C = |y - W32 sigma(W21 x + b1) - b2|^2, Eqs. (1)-(2), with an opaque sigma, for N1, N2, N3 units."""
+    import sympy
+
+    sigma = opaque_function("sigma")
+    W21, W32 = sympy.Matrix(n2, n1, lambda j, i: _real(f"w{j}_{i}")), sympy.Matrix(n3, n2, lambda k, j: _real(f"v{k}_{j}"))
+    b1, b2 = sympy.Matrix(n2, 1, lambda j, _: _real(f"b{j}")), sympy.Matrix(n3, 1, lambda k, _: _real(f"c{k}"))
+    x, y = sympy.Matrix(n1, 1, lambda i, _: _real(f"x{i}")), sympy.Matrix(n3, 1, lambda k, _: _real(f"y{k}"))
+    error = y - W32 * (W21 * x + b1).applyfunc(sigma) - b2
+    state = [*W21.T, *W32.T, *b1, *b2]  # a SymPy matrix lists its rows; the state has the columns
+    return SampleLoss(sum(e**2 for e in error), state, [*x, *y])
+
+
+def _real(name: str):  # type: ignore[no-untyped-def]
+    import sympy
+
+    return sympy.Symbol(name, real=True)

@@ -1,0 +1,216 @@
+"""The learning network: gradient flow of the weights of a three-layer network, Eqs. (1)-(6) of the paper."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+import numpy as np
+
+from dynsys import Flow, InvalidInputError
+from models.activations import Activation
+from models.weight_dynamics import jacobian as paper
+from models.weight_dynamics import loss as symbolic
+from models.weight_dynamics.compiled import network_kernel
+
+if TYPE_CHECKING:
+    from dynsys.compiled.kernel import Kernel
+    from models.weight_dynamics.minibatches import Minibatches
+
+Array = np.ndarray
+
+
+def _table(name: str, value: Any) -> Array:
+    table = np.array(value, dtype=float)
+    if table.ndim == 1:
+        table = table[:, None]
+    if table.ndim != 2 or table.size == 0:
+        raise InvalidInputError(f"{name} must have shape (samples, columns), got {np.shape(value)}")
+    if not np.isfinite(table).all():
+        rows = np.flatnonzero(~np.isfinite(table).all(axis=1))
+        raise InvalidInputError(f"{name} must be finite; NaN or infinite in {len(rows)} row(s), first {rows[0]}")
+    table.flags.writeable = False
+    return table
+
+
+@attrs.frozen(eq=False)
+class ThreeLayerGradientFlow(Flow):
+    """Gradient flow of the weights of a three-layer network, theta' = -grad C(theta).
+
+    With N1 inputs, N2 hidden units and N3 outputs, for one sample (x, y),
+
+        d = W21 x + b1,   a2 = W32 sigma(d) + b2,   C = |y - a2|^2                                (1, 2)
+        W21' = 2 (sigma'(d) * W32^T e) x^T,   W32' = 2 e sigma(d)^T,                              (3, 4)
+        b1'  = 2 sigma'(d) * W32^T e,         b2'  = 2 e,        e = y - a2,                      (5, 6)
+
+    averaged or summed over the samples. The state is the columns of W21, the columns of W32, b1, b2; its dimension is
+    Q = N1 N2 + N2 N3 + N2 + N3. Under `Euler(dt)` a step is gradient descent with learning rate dt; the unit of time
+    is the learning rate times the number of steps.
+
+    Attributes
+    ----------
+    X : array_like, shape (samples, N1)
+    y : array_like, shape (samples,) or (samples, N3)
+    hidden : int
+        N2.
+    activation : Activation
+    reduction : "mean" or "sum"
+        Cost of a batch: mean over its samples (our default; the paper does not say, its numbers speak for it) or sum.
+
+    References
+    ----------
+    arXiv:2405.00743, Secs. II-III; misprints of the paper that are corrected here: docs/misprints.md.
+
+    Examples
+    --------
+    >>> from dynsys import Euler
+    >>> from models.activations import Tanh
+    >>> from models.weight_dynamics import regression_task
+    >>> flow = ThreeLayerGradientFlow(*regression_task(samples=100, seed=0), hidden=2, activation=Tanh())
+    >>> theta = flow.initial(scheme="he", seed=1)
+    >>> flow.dimension, theta.shape
+    (9, (9,))
+    """
+
+    X: Array = attrs.field(converter=lambda value: _table("X", value))
+    y: Array = attrs.field(converter=lambda value: _table("y", value))
+    hidden: int = 2
+    activation: Activation = attrs.field(kw_only=True)
+    reduction: Literal["mean", "sum"] = attrs.field(default="mean", kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        if len(self.X) != len(self.y):
+            raise InvalidInputError(f"X has {len(self.X)} samples but y has {len(self.y)}")
+        if isinstance(self.hidden, bool) or not isinstance(self.hidden, int | np.integer) or self.hidden < 1:
+            raise InvalidInputError(f"hidden must be a whole number >= 1, got {self.hidden!r}")
+        if not isinstance(self.activation, Activation):
+            raise InvalidInputError(f"activation must be an object such as Tanh(), got {self.activation!r}")
+        if self.reduction not in ("mean", "sum"):
+            raise InvalidInputError(f'reduction must be "mean" or "sum", got {self.reduction!r}')
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """(N1, N2, N3): inputs, hidden units, outputs."""
+        return self.X.shape[1], int(self.hidden), self.y.shape[1]
+
+    @property
+    def dimension(self) -> int:
+        """Q, the number of weights and biases."""
+        n1, n2, n3 = self.sizes
+        return n1 * n2 + n2 * n3 + n2 + n3
+
+    @property
+    def scale(self) -> float:
+        """Factor of the sum over samples: 1/samples for the mean, 1 for the sum."""
+        return 1.0 / len(self.X) if self.reduction == "mean" else 1.0
+
+    def unpack(self, theta: Array) -> tuple[Array, Array, Array, Array]:
+        """W21^T, W32^T, b1, b2 of a state, shapes (..., N1, N2), (..., N2, N3), (..., N2), (..., N3).
+
+        States hold the matrices column by column, which makes their transposes contiguous.
+        """
+        n1, n2, n3 = self.sizes
+        w21, w32, b1, b2 = np.split(theta, np.cumsum([n1 * n2, n2 * n3, n2]), axis=-1)
+        lead = theta.shape[:-1]
+        return w21.reshape(*lead, n1, n2), w32.reshape(*lead, n2, n3), b1, b2
+
+    def output(self, theta: Array, X: Array | None = None) -> Array:
+        """Network output a2, shape (..., samples, N3), on the inputs X (default: the data)."""
+        w21, w32, b1, b2 = self.unpack(theta)
+        d = (self.X if X is None else X) @ w21 + b1[..., None, :]
+        return self.activation.sigma(d) @ w32 + b2[..., None, :]
+
+    def loss(self, theta: Array) -> Array:
+        """Cost C(theta), mean or sum over the samples, shape (...)."""
+        return self.scale * np.sum((self.y - self.output(theta)) ** 2, axis=(-2, -1))
+
+    def vector_field(self, t: float, x: Array) -> Array:  # noqa: ARG002
+        """-grad C at the states x, shape (..., Q): Eqs. (3)-(6), back-propagation."""
+        w21, w32, b1, b2 = self.unpack(x)
+        s, s1, _ = self.activation.fused(self.X @ w21 + b1[..., None, :])
+        e = self.y - (s @ w32 + b2[..., None, :])
+        hidden = s1 * (e @ _transpose(w32))
+        return self._pack(self.X.T @ hidden, _transpose(s) @ e, hidden.sum(axis=-2), e.sum(axis=-2))
+
+    def jvp(self, t: float, x: Array, V: Array) -> Array:  # noqa: ARG002
+        """J(x) V without J, shape (Q, k): the derivative of back-propagation along each column of V."""
+        w21, w32, b1, b2 = self.unpack(x)
+        v21, v32, v1, v2 = self.unpack(V.T)
+        s, s1, s2 = self.activation.fused(self.X @ w21 + b1)
+        e = self.y - (s @ w32 + b2)
+        dd = self.X @ v21 + v1[:, None, :]  # derivatives of d, sigma(d), e along the columns: (k, samples, .)
+        ds = s1 * dd
+        de = -(ds @ w32 + s @ v32 + v2[:, None, :])
+        back = e @ w32.T
+        hidden = s2 * dd * back + s1 * (de @ w32.T + e @ _transpose(v32))
+        return self._pack(
+            self.X.T @ hidden, _transpose(ds) @ e + s.T @ de, hidden.sum(axis=-2), de.sum(axis=-2)
+        ).T
+
+    def jacobian(self, t: float, x: Array) -> Array:  # noqa: ARG002
+        """J(x) = -Hessian of C, shape (Q, Q): the paper's Eqs. (8)-(23), corrected and vectorised."""
+        return self.scale * paper.jacobian(self, x)
+
+    def symbolic_jacobian(self, x: Array) -> Array:
+        """J(x) from SymPy: second derivatives of the loss of one sample, summed over the samples."""
+        _, hessian = symbolic.sample_loss(*self.sizes).function(
+            x, np.hstack([self.X, self.y]), self.activation.fused
+        )
+        return -self.scale * hessian
+
+    @property
+    def vanishing_exponents(self) -> int:
+        """ReLU: N2, from the invariants; linear: their number too. None for others.
+
+        |w_j|^2 + b_j^2 - |v_j|^2 (weights into, bias of, weights out of hidden unit j) is conserved by the flow when
+        sigma(d) = d sigma'(d), for every sample.
+        """
+        return self.sizes[1] if type(self.activation).__name__ in ("ReLU", "Linear") else 0
+
+    def invariants(self, theta: Array) -> Array:
+        """|w_j|^2 + b_j^2 - |v_j|^2 of every hidden unit j, shape (..., N2); conserved for ReLU and linear nets."""
+        w21, w32, b1, _ = self.unpack(theta)
+        return np.sum(w21**2, axis=-2) + b1**2 - np.sum(w32**2, axis=-1)
+
+    def initial(
+        self,
+        *,
+        scheme: Literal["he", "wide"] = "he",
+        biases: Literal["zero", "drawn"] = "zero",
+        members: int | None = None,
+        seed: int = 0,
+    ) -> Array:
+        """Random initial states, shape (Q,), or (members, Q): the first of many are the many's first.
+
+        "he": weights N(0, 2 / fan-in) (He et al. 2015); "wide": N(0, 20^2). Biases are zero, or drawn like the weights
+        of their layer.
+        """
+        if scheme not in ("he", "wide"):
+            raise InvalidInputError(f'scheme must be "he" or "wide", got {scheme!r}')
+        if biases not in ("zero", "drawn"):
+            raise InvalidInputError(f'biases must be "zero" or "drawn", got {biases!r}')
+        n1, n2, n3 = self.sizes
+        first, second = (20.0, 20.0) if scheme == "wide" else (np.sqrt(2 / n1), np.sqrt(2 / n2))
+        of_biases = 1.0 if biases == "drawn" else 0.0
+        deviations = np.repeat([first, second, of_biases * first, of_biases * second], [n1 * n2, n2 * n3, n2, n3])
+        shape = (self.dimension,) if members is None else (members, self.dimension)
+        return deviations * np.random.default_rng(seed).normal(size=shape)
+
+    def minibatches(self, size: int, seed: int = 0, *, shared: bool = True) -> Minibatches:
+        """The same flow driven by minibatches; see `Minibatches`."""
+        from models.weight_dynamics.minibatches import Minibatches
+
+        return Minibatches(self, size, seed, shared)
+
+    def kernel(self) -> Kernel | None:
+        """The same equations for the compiler, if the activation has source."""
+        return network_kernel(self)
+
+    def _pack(self, w21: Array, w32: Array, b1: Array, b2: Array) -> Array:
+        """2 scale times the blocks of a velocity, in the order of the state."""
+        lead = b1.shape[:-1]
+        return 2.0 * self.scale * np.concatenate([w21.reshape(*lead, -1), w32.reshape(*lead, -1), b1, b2], axis=-1)
+
+
+def _transpose(matrices: Array) -> Array:
+    return np.swapaxes(matrices, -1, -2)

@@ -1,0 +1,91 @@
+"""The data: the paper's regression task, or a table of one's own."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+
+from dynsys import InvalidInputError
+from dynsys.errors import whole_number
+
+Array = np.ndarray
+
+
+def regression_task(samples: int = 1000, seed: int = 0) -> tuple[Array, Array]:
+    """The paper's task: x1, x2 ~ N(0, 1) and y = 10 x1 - 2 x2^2.
+
+    Returns
+    -------
+    X : ndarray, shape (samples, 2)
+    y : ndarray, shape (samples,)
+
+    References
+    ----------
+    arXiv:2405.00743, Sec. IV, with samples = 1000.
+    """
+    X = np.random.default_rng(whole_number("seed", seed, 0)).normal(size=(whole_number("samples", samples, 1), 2))
+    return X, 10.0 * X[:, 0] - 2.0 * X[:, 1] ** 2
+
+
+def read_table(path: str | Path, target: str) -> tuple[Array, Array, list[str]]:
+    """Inputs, targets and input names from a CSV file with a header; every column is standardised but the target.
+
+    Parameters
+    ----------
+    path : path of a CSV file with a header line and finite numbers
+    target : name of the column to be predicted; all others are inputs
+
+    Returns
+    -------
+    X : ndarray, shape (rows, columns - 1)
+        Inputs, shifted and scaled to mean 0 and standard deviation 1, as the inputs of the paper's task have.
+    y : ndarray, shape (rows,)
+        The target, unchanged.
+    names : list of str
+
+    Raises
+    ------
+    InvalidInputError
+        For a missing or empty file, ragged rows, entries that are no finite numbers, an unknown target, constant columns.
+    """
+    path = Path(path)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            header, *rows = list(csv.reader(file)) or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as problem:
+        raise InvalidInputError(f"{path} cannot be read as a CSV file: {problem}") from None
+    rows = [row for row in rows if row]
+    if not header or not rows:
+        raise InvalidInputError(f"{path} holds no data: expected a header line and rows of numbers")
+    names = [name.strip() for name in header]
+    if target not in names:
+        raise InvalidInputError(f"{path} has no column {target!r}; its columns are {', '.join(names)}")
+    if len(set(names)) < len(names):
+        raise InvalidInputError(f"{path} has columns with the same name: {', '.join(names)}")
+    if len(names) < 2:
+        raise InvalidInputError(f"{path} has only the target column {target!r}: at least one input column is needed")
+    table = np.array([_numbers(path, line, row, names) for line, row in enumerate(rows, start=2)])
+    constant = [name for name, column in zip(names, table.T, strict=True) if np.ptp(column) == 0]
+    if constant:
+        raise InvalidInputError(f"{path}: column(s) {', '.join(constant)} are constant and carry nothing: remove them")
+    place = names.index(target)
+    X = np.delete(table, place, axis=1)
+    return (X - X.mean(axis=0)) / X.std(axis=0), table[:, place], [n for n in names if n != target]
+
+
+def _numbers(path: Path, line: int, row: list[str], names: list[str]) -> list[float]:
+    if len(row) != len(names):
+        raise InvalidInputError(f"{path}, line {line}: {len(row)} entries, but the header has {len(names)}")
+    numbers = []
+    for name, entry in zip(names, row, strict=True):
+        try:
+            number = float(entry)
+        except ValueError:
+            raise InvalidInputError(f"{path}, line {line}, column {name}: {entry[:40]!r} is not a number") from None
+        if not math.isfinite(number):
+            raise InvalidInputError(f"{path}, line {line}, column {name}: {entry[:40]!r} is not a finite number")
+        numbers.append(number)
+    return numbers
