@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
-from dynsys.errors import DiagnosticWarning, DivergenceError, IncompleteRunError, SingularTangentError, whole_number
+from dynsys.errors import (
+    DiagnosticWarning,
+    whole_number,
+)
 from dynsys.indicators import batch_means_error
-from dynsys.orthonormal import DIVERGED, RUNNING, Pass, begin, forward_in_chunks, warm_up
+from dynsys.orthonormal import RUNNING, Pass, begin, forward_in_chunks, raise_if_stopped, warm_up
 from dynsys.results import LyapunovSpectrum, SpectrumDiagnostics
 
 if TYPE_CHECKING:
@@ -91,35 +94,22 @@ def benettin(
     if warmup is None:
         warmup = 0 if isinstance(x0, Pass) else max(1, intervals // 10)
     start = warm_up(tangent, begin(tangent, x0, k, seed), whole_number("warmup", warmup, 0), steps_per_interval)
-    stop_if_single(tangent, start)
+    raise_if_stopped(tangent, start)
     end, growth = start, []
     for end in forward_in_chunks(tangent, start, intervals, steps_per_interval, "growth", progress):
         assert end.growth is not None
         growth.append(end.growth)
     spectrum = _spectrum(tangent, start, end, np.concatenate(growth, axis=1), steps_per_interval)
-    stop_if_single(tangent, end, spectrum)
+    if end.single and end.status[0] != RUNNING:
+        raise_if_stopped(tangent, end, _finished(spectrum))
     return spectrum
 
 
-def stop_if_single(tangent: TangentSystem, end: Pass, result: LyapunovSpectrum | None = None) -> None:
-    """Raise if a run of one state stopped, with its finished part attached."""
-    if not end.single or end.status[0] == RUNNING:
-        return
-    time = float(tangent.time(int(end.stopped[0])))
-    kind: type[IncompleteRunError]
-    if end.status[0] == DIVERGED:
-        kind, reason = DivergenceError, "the state or its tangent vectors became infinite or NaN"
-        remedy = "check the initial state, shorten dt, or orthonormalise more often (fewer steps_per_interval)"
-    else:
-        kind, reason = SingularTangentError, "a diagonal entry of R vanished: the tangent map is singular to rounding"
-        remedy = "follow fewer vectors (k), shorten dt, or orthonormalise more often (fewer steps_per_interval)"
-    finished = 0 if result is None else int(np.isfinite(result.rates[:, 0]).sum())
-    partial = None if result is None or finished == 0 else _shortened(result, finished)
-    raise kind(f"{reason} by t = {time:g} (step {end.stopped[0]}); {finished} intervals finished; {remedy}", time, partial)
-
-
-def _shortened(result: LyapunovSpectrum, finished: int) -> LyapunovSpectrum:
-    """The first `finished` intervals of a result of one state."""
+def _finished(result: LyapunovSpectrum) -> LyapunovSpectrum | None:
+    """The finished intervals of a result of one state that stopped; None if there are none."""
+    finished = int(np.isfinite(result.rates[:, 0]).sum())
+    if finished == 0:
+        return None
     rates = result.rates[:finished]
     return attrs.evolve(
         result,

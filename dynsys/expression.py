@@ -15,7 +15,22 @@ from dynsys.errors import InvalidInputError
 if TYPE_CHECKING:
     import sympy
 
-FUNCTIONS = ("sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "tanh", "exp", "log", "sqrt", "erf")
+FUNCTIONS = (
+    "sin",
+    "cos",
+    "tan",
+    "asin",
+    "acos",
+    "atan",
+    "atan2",
+    "sinh",
+    "cosh",
+    "tanh",
+    "exp",
+    "log",
+    "sqrt",
+    "erf",
+)
 """Elementary functions that text and generated source may use, beside Abs, sign, Max, Min and Piecewise."""
 
 _SYMPY_ONLY = {"Abs": "Abs", "abs": "Abs", "sign": "sign", "Max": "Max", "Min": "Min"}

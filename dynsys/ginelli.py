@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
-from dynsys.benettin import stop_if_single
 from dynsys.errors import DiagnosticWarning, whole_number
 from dynsys.indicators import line_distance, subspace_distance
-from dynsys.orthonormal import Pass, begin, forward_in_chunks, random_frames, solve_upper, warm_up
+from dynsys.orthonormal import Pass, begin, forward_in_chunks, raise_if_stopped, random_frames, solve_upper, warm_up
 from dynsys.results import CovariantVectors, VectorDiagnostics
 
 if TYPE_CHECKING:
@@ -87,14 +86,14 @@ def ginelli(
     tail = whole_number("tail", min(intervals, 1000) if tail is None else tail, 0)
     first = begin(tangent, x0, k, seed)
     start = warm_up(tangent, first, warmup, steps_per_interval)
-    stop_if_single(tangent, start)
+    raise_if_stopped(tangent, start)
     window = tangent.forward(start, intervals=intervals, steps_per_interval=steps_per_interval, record="frames")
-    stop_if_single(tangent, window)
+    raise_if_stopped(tangent, window, window)
     end, later = window, []
     for end in forward_in_chunks(tangent, window.without_records(), tail, steps_per_interval, "R", progress):
         assert end.R is not None
         later.append(end.R)
-    stop_if_single(tangent, end)
+    raise_if_stopped(tangent, end, window)
 
     C, other = (random_triangles(window, seed, key) for key in (0, 1))
     for chunk in reversed(later):
@@ -135,7 +134,13 @@ def backward(R: Array, C: Array) -> tuple[Array, Array]:
 
 
 def collect(
-    tangent: TangentSystem, window: Pass, end: Pass, growth: Array, steps: int, delay: int, start_agreement: Array
+    tangent: TangentSystem,
+    window: Pass,
+    end: Pass,
+    growth: Array,
+    steps: int,
+    delay: int,
+    start_agreement: Array,
 ) -> CovariantVectors:
     """The record of vectors that stand in window.Qs, available `delay` intervals after they are valid."""
     assert window.R is not None
@@ -198,7 +203,7 @@ def _covariance_residual(tangent: TangentSystem, window: Pass, ends: Array, step
 
 def _frame_agreement(tangent: TangentSystem, first: Pass, start: Pass, seed: int, steps: int) -> Array:
     """Distance between the leading subspaces after the warm-up from two different frames."""
-    members, dim, k = first.Q.shape
+    _, dim, k = first.Q.shape
     warmup = (start.n - first.n) // steps
     another = attrs.evolve(first, Q=random_frames(dim, k, seed + 1, first.members))
     return subspace_distance(warm_up(tangent, another, warmup, steps).Q, start.Q)

@@ -7,12 +7,12 @@ kernels contain `GRAM_SCHMIDT`, the same factorisation as plain loops.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import numpy as np
 
-from dynsys.errors import InvalidInputError, whole_number
+from dynsys.errors import DivergenceError, InvalidInputError, SingularTangentError, whole_number
 
 if TYPE_CHECKING:
     from dynsys.tangent import TangentSystem
@@ -222,9 +222,26 @@ def forward_in_chunks(
 
 def warm_up(tangent: TangentSystem, start: Pass, intervals: int, steps_per_interval: int) -> Pass:
     """Align the frames: pass over `intervals` intervals and record nothing."""
-    for start in forward_in_chunks(tangent, start, intervals, steps_per_interval, "nothing"):
+    end = start
+    for end in forward_in_chunks(tangent, start, intervals, steps_per_interval, "nothing"):  # noqa: B007
         pass
-    return start
+    return end
+
+
+def raise_if_stopped(tangent: TangentSystem, end: Pass, partial: Any = None) -> None:
+    """Raise if a run of one state stopped, with its finished part attached; members of an ensemble are only marked."""
+    if not end.single or end.status[0] == RUNNING:
+        return
+    step = int(end.stopped[0])
+    diverged = end.status[0] == DIVERGED
+    reason = "state or tangent vectors became infinite or NaN" if diverged else "a diagonal entry of R vanished"
+    remedy = "check x0, shorten dt" if diverged else "follow fewer vectors (k), shorten dt"
+    raise (DivergenceError if diverged else SingularTangentError)(
+        f"{reason} by t = {tangent.time(step):g} (step {step}): {remedy}, or orthonormalise more often (fewer "
+        "steps_per_interval); what was finished is in the attribute `partial`",
+        tangent.time(step),
+        partial,
+    )
 
 
 def solve_upper(R: Array, C: Array) -> Array:

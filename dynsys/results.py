@@ -96,7 +96,7 @@ def _restore(cls: type, values: dict[str, Any], arrays: dict[str, Array], prefix
     return cls(**found)
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, kw_only=True)
 class SpectrumDiagnostics:
     """Checks that a spectrum makes on itself.
 
@@ -118,7 +118,7 @@ class SpectrumDiagnostics:
     vanishing: Array = readonly()
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, kw_only=True)
 class LyapunovSpectrum(Result):
     """Lyapunov exponents of one trajectory or of an ensemble, with the rates behind them.
 
@@ -179,7 +179,7 @@ class LyapunovSpectrum(Result):
         return f"LyapunovSpectrum(exponents {self.exponents.shape}, {self.rates.shape[-2]} intervals)"
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, kw_only=True)
 class VectorDiagnostics:
     """Checks that covariant vectors make on themselves.
 
@@ -211,7 +211,7 @@ class VectorDiagnostics:
     growth_defect: Array = readonly()
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, kw_only=True)
 class CovariantVectors(Result):
     """Covariant Lyapunov vectors along a trajectory, or estimates of them.
 

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
-from dynsys.benettin import stop_if_single
 from dynsys.errors import whole_number
 from dynsys.ginelli import backward, collect, random_triangles
 from dynsys.indicators import line_distance
-from dynsys.orthonormal import Pass, begin, warm_up
+from dynsys.orthonormal import Pass, begin, raise_if_stopped, warm_up
 from dynsys.results import CovariantVectors
 
 if TYPE_CHECKING:
@@ -77,11 +76,9 @@ def sharafi(
     warmup = whole_number("warmup", min(intervals, 1000) if warmup is None else warmup, 0)
     window = whole_number("window", window, 1)
     start = warm_up(tangent, begin(tangent, x0, k, seed), warmup, steps_per_interval)
-    stop_if_single(tangent, start)
-    end = tangent.forward(
-        start, intervals=intervals + window, steps_per_interval=steps_per_interval, record="frames"
-    )
-    stop_if_single(tangent, end)
+    raise_if_stopped(tangent, start)
+    end = tangent.forward(start, intervals=intervals + window, steps_per_interval=steps_per_interval, record="frames")
+    raise_if_stopped(tangent, end, end)
     assert end.R is not None
     assert end.xs is not None
     assert end.Qs is not None

@@ -83,7 +83,10 @@ class ExplicitRungeKutta(Stepper):
         slopes: list[Array] = []
         tangent_slopes: list[Array] = []
         for weights, node in zip(self.a, self.c, strict=True):
-            stage, tangent_stage = self._advance(x, weights, slopes), self._advance(V, weights, tangent_slopes)
+            stage, tangent_stage = (
+                self._advance(x, weights, slopes),
+                self._advance(V, weights, tangent_slopes),
+            )
             slopes.append(flow.vector_field(t + node * self.dt, stage))
             tangent_slopes.append(flow.jvp(t + node * self.dt, stage, tangent_stage))
         return self._advance(x, self.b, slopes), self._advance(V, self.b, tangent_slopes)

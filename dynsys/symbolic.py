@@ -1,11 +1,11 @@
 """Systems defined by equations: SymPy derives the Jacobian and writes source that one can read.
 
-    class Lorenz63(SymbolicFlow):                        # a class, with parameters as fields
-        sigma: float = 10.0
-        ...
-        equations = {"x": "sigma*(y - x)", ...}
+class Lorenz63(SymbolicFlow):                        # a class, with parameters as fields
+    sigma: float = 10.0
+    ...
+    equations = {"x": "sigma*(y - x)", ...}
 
-    SymbolicFlow.of({x: y, y: -sin(x) - gamma*y}, {gamma: 0.1})      # or one object, from SymPy expressions
+SymbolicFlow.of({x: y, y: -sin(x) - gamma*y}, {gamma: 0.1})      # or one object, from SymPy expressions
 """
 
 from __future__ import annotations
@@ -22,7 +22,15 @@ import numpy as np
 
 from dynsys.compiled.kernel import Kernel
 from dynsys.errors import InvalidInputError
-from dynsys.expression import FUNCTIONS, assignments, check_functions, numpy_functions, parse, share, to_source
+from dynsys.expression import (
+    FUNCTIONS,
+    assignments,
+    check_functions,
+    numpy_functions,
+    parse,
+    share,
+    to_source,
+)
 from dynsys.system import DynamicalSystem, Flow, Map
 
 if TYPE_CHECKING:
@@ -89,14 +97,22 @@ class Definition:
         """Source for the compiler: the equations and Jacobian times frame, structural zeros left out."""
         dim = len(self.state)
         entries = {f"_J{i}_{j}": entry for (i, j), entry in self.jacobian.items()}
-        targets, expressions = [f"_f[{i}]" for i in range(dim)] + list(entries), [*self.expressions, *entries.values()]
+        targets, expressions = (
+            [f"_f[{i}]" for i in range(dim)] + list(entries),
+            [*self.expressions, *entries.values()],
+        )
         products = []
         for i in range(dim):
             terms = [f"_J{i}_{j} * _V[{j}, _k]" for j in range(dim) if (i, j) in self.jacobian]
             products.append(f"    _F[{i}, _k] = {' + '.join(terms) or '0.0'}")
         return "\n\n@njit\n" + _function(
             "linearise(t, _u, _V, _f, _F, _p, _data, _rows, _scratch)",
-            [*self._unpack("_u[{}]"), *assignments(targets, expressions), "for _k in range(_V.shape[1]):", *products],
+            [
+                *self._unpack("_u[{}]"),
+                *assignments(targets, expressions),
+                "for _k in range(_V.shape[1]):",
+                *products,
+            ],
         )
 
     def _unpack(self, state: str) -> list[str]:
@@ -284,21 +300,19 @@ class SampleLoss:
         hessian = {(i, j): sympy.diff(gradient[i], self.state[j]) for i in range(dim) for j in range(i + 1)}
         hessian = {ij: entry for ij, entry in hessian.items() if entry != 0}
         expressions = [*gradient, *hessian.values()]
-        calls, fused = {}, []
-        for call in sorted({c for e in expressions for c in e.atoms(sympy.Function) if c.func.__name__.startswith("sigma")},
-                           key=str):  # fmt: skip
-            argument = call.args[0]
-            index = len(fused) if argument not in (known := [a for a, _ in fused]) else known.index(argument)
-            names = sympy.symbols(f"s_{index} s1_{index} s2_{index}")
-            if index == len(fused):
-                fused.append((argument, names))
-            calls[call] = names[int(call.func.__name__[6:] or 0)]
+        calls: dict[sympy.Expr, sympy.Symbol] = {}
+        fused: dict[sympy.Expr, tuple[sympy.Symbol, ...]] = {}  # argument of sigma -> names of s, s', s''
+        for call in sorted(set().union(*(e.atoms(sympy.Function) for e in expressions)), key=str):
+            name, _, order = call.func.__name__.partition("_")
+            if name == "sigma":
+                names = fused.setdefault(call.args[0], sympy.symbols("s_{0} s1_{0} s2_{0}".format(len(fused))))
+                calls[call] = names[int(order or 0)]
         expressions = [e.xreplace(calls) for e in expressions]
         targets = [f"_g[{i}]" for i in range(dim)] + [f"_H[{i}, {j}]" for i, j in hessian]
         shared, sources = share(expressions)
         lines = [f"{s} = _u[{i}]" for i, s in enumerate(self.state)]
         lines += [f"{s} = _data[:, {i}]" for i, s in enumerate(self.columns)]
-        lines += [f"{', '.join(map(str, names))} = sigma({to_source(argument)})" for argument, names in fused]
+        lines += [f"{', '.join(map(str, names))} = sigma({to_source(argument)})" for argument, names in fused.items()]
         lines += [*shared, f"_g, _H = np.zeros({dim}), np.zeros(({dim}, {dim}))"]
         lines += [f"{t} = np.sum(np.broadcast_to({e}, len(_data)))" for t, e in zip(targets, sources, strict=True)]
         return _function("sample(_u, _data, sigma)", [*lines, "return _g, _H + np.tril(_H, -1).T"])

@@ -73,7 +73,7 @@ class DynamicalSystem(ABC):
             return "jacobian"
         return "finite differences"
 
-    def for_member(self, member: int) -> DynamicalSystem:  # noqa: ARG002
+    def for_member(self, member: int) -> DynamicalSystem:
         """The system that a member of an ensemble obeys; itself unless the drive differs between members."""
         return self
 

@@ -113,7 +113,7 @@ class NumpyTangent(TangentSystem):
         """Continue `start` over whole intervals; see `TangentSystem.forward`."""
         end = Pass.recording(start, start.n + intervals * steps_per_interval, intervals, record)
         for m in np.flatnonzero(end.status == RUNNING):
-            self._forward_member(start, end, m, intervals, steps_per_interval)
+            self._forward_member(start, end, int(m), intervals, steps_per_interval)
         return end
 
     def _forward_member(self, start: Pass, end: Pass, m: int, intervals: int, steps_per_interval: int) -> None:

@@ -60,7 +60,12 @@ def check_system(system: DynamicalSystem, x: Array, *, t: float = 0.0, seed: int
     many = x + 1e-2 * rng.normal(size=(2, 3, dim))
     before = many.copy()
     values = np.asarray(system.rule(t, many))
-    _agree(values, np.array([[system.rule(t, z) for z in row] for row in many]), EXACT, "the rule over leading axes")
+    _agree(
+        values,
+        np.array([[system.rule(t, z) for z in row] for row in many]),
+        EXACT,
+        "the rule over leading axes",
+    )
     _agree(system.rule(t, many), values, 0.0, "the rule called twice")
     _agree(many, before, 0.0, "the states handed to the rule, before and after")
 
@@ -68,7 +73,12 @@ def check_system(system: DynamicalSystem, x: Array, *, t: float = 0.0, seed: int
     differences = finite_difference(lambda z: system.rule(t, z), x, V)
     name = type(system).__name__
     _agree(system.jvp(t, x, V), differences, DIFFERENCES, f"jvp of {name} against differences of the rule")
-    _agree(system.jacobian(t, x) @ V, differences, DIFFERENCES, f"jacobian of {name} against differences of the rule")
+    _agree(
+        system.jacobian(t, x) @ V,
+        differences,
+        DIFFERENCES,
+        f"jacobian of {name} against differences of the rule",
+    )
     if system.derivative != "finite differences":
         _agree(system.jacobian(t, x) @ V, system.jvp(t, x, V), EXACT, f"jacobian of {name} against its jvp")
         _agree(system.jvp(t, x, -2.0 * V), -2.0 * system.jvp(t, x, V), EXACT, f"jvp of {name}, linear in V")
@@ -101,7 +111,12 @@ def check_tangent(tangent: TangentSystem, x: Array, *, seed: int = 0, steps: int
         moved = [tangent.step(2, z, V[:, :1])[0] for z in points.reshape(-1, dim)]
         return np.array(moved).reshape(shape)
 
-    _agree(pushed_V, finite_difference(step, x, V), DIFFERENCES, "the tangent step against differences of the step")
+    _agree(
+        pushed_V,
+        finite_difference(step, x, V),
+        DIFFERENCES,
+        "the tangent step against differences of the step",
+    )
     _agree(tangent.step(2, x, -2.0 * V)[1], -2.0 * pushed_V, EXACT, "the tangent step, linear in V")
     _agree(tangent.step(2, x, V[:, :1])[0], pushed_x, EXACT, "the state, whatever the vectors")
 
@@ -111,7 +126,12 @@ def check_tangent(tangent: TangentSystem, x: Array, *, seed: int = 0, steps: int
 
     ours, reference = run(tangent, dim), run(NumpyTangent(tangent.system, tangent.stepper, tangent.t0), dim)
     for field in ("x", "Q", "growth"):
-        _agree(getattr(ours, field), getattr(reference, field), EXACT, f"{field} of a pass against the NumPy pass")
+        _agree(
+            getattr(ours, field),
+            getattr(reference, field),
+            EXACT,
+            f"{field} of a pass against the NumPy pass",
+        )
     leading = run(tangent, max(1, dim - 1))
     assert leading.growth is not None
     assert ours.growth is not None
@@ -141,5 +161,7 @@ def check_activation(activation: ScalarFunction, *, points: Any = None) -> None:
         if np.shape(value) != d.shape:
             raise ContractError(f"{which} of {name} must have the shape {d.shape} of d, got {np.shape(value)}")
     for order, which in ((1, "sigma'"), (2, "sigma''")):
-        slopes = [finite_difference(lambda z, o=order: activation.fused(z)[o - 1], np.array([p]), np.ones((1, 1))) for p in d]
+        slopes = [
+            finite_difference(lambda z, o=order: activation.fused(z)[o - 1], np.array([p]), np.ones((1, 1))) for p in d
+        ]
         _agree(values[order], np.array(slopes)[:, 0, 0], DIFFERENCES, f"{which} of {name}")

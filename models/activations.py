@@ -18,6 +18,7 @@ compiled into kernels, and stands for the opaque sigma of SymPy's Jacobian. A ne
 from __future__ import annotations
 
 import math
+
 import numpy as np
 
 from dynsys import InvalidInputError, ScalarFunction
@@ -50,7 +51,9 @@ class Activation(ScalarFunction):
             check_functions(derivative, f"a derivative of {expression!r}")
         # a constant derivative must still have the shape of d
         lines = assignments(["s", "s1", "s2"], derivatives)
-        constant = [f"{name} = {name} + 0.0 * d" for name, e in zip(["s", "s1", "s2"], derivatives, strict=True) if e.is_number]
+        constant = [
+            f"{name} = {name} + 0.0 * d" for name, e in zip(["s", "s1", "s2"], derivatives, strict=True) if e.is_number
+        ]
         return type("FromExpression", (Activation,), {"source": "\n".join([*lines, *constant])})()
 
     def sigma(self, d: Array) -> Array:

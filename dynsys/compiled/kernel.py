@@ -10,7 +10,7 @@ import numpy as np
 Array = np.ndarray
 
 
-def no_drive(n: int, steps: int, members: Array) -> Array:  # noqa: ARG001
+def no_drive(n: int, steps: int, members: Array) -> Array:
     """The drive of a system that data do not drive."""
     return np.zeros((1, 1, 0), dtype=np.int64)
 

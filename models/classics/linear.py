@@ -50,11 +50,11 @@ class LinearMap(Map):
         """Size of the matrix."""
         return len(self.matrix)
 
-    def step(self, n: int, x: Array) -> Array:  # noqa: ARG002
+    def step(self, n: int, x: Array) -> Array:
         """State after step n; x has shape (..., dim)."""
         return x @ self.matrix.T
 
-    def jacobian(self, t: float, x: Array) -> Array:  # noqa: ARG002
+    def jacobian(self, t: float, x: Array) -> Array:
         """The matrix itself."""
         return self.matrix
 
@@ -78,11 +78,11 @@ class LinearFlow(Flow):
         """Size of the matrix."""
         return len(self.matrix)
 
-    def vector_field(self, t: float, x: Array) -> Array:  # noqa: ARG002
+    def vector_field(self, t: float, x: Array) -> Array:
         """Velocity A x; x has shape (..., dim)."""
         return x @ self.matrix.T
 
-    def jacobian(self, t: float, x: Array) -> Array:  # noqa: ARG002
+    def jacobian(self, t: float, x: Array) -> Array:
         """The matrix itself."""
         return self.matrix
 

@@ -103,6 +103,6 @@ def network_kernel(flow: ThreeLayerGradientFlow) -> Kernel | None:
         source,
         parameters=np.array([flow.scale]),
         data=np.hstack([flow.X, flow.y]),
-        drive=lambda n, steps, members: rows,  # noqa: ARG005
+        drive=lambda n, steps, members: rows,
         scratch=dim * dim + dim + 3 * n2,
     )

@@ -26,7 +26,7 @@ BLOCKS = {
 
 def jacobian(flow: ThreeLayerGradientFlow, theta: Array) -> Array:
     """Sum over the samples of the Jacobian at one state, shape (Q, Q)."""
-    n1, n2, n3 = flow.sizes
+    _, n2, n3 = flow.sizes
     w21, w32, b1, b2 = flow.unpack(theta)
     x, W = flow.X, w32.T  # x (s, i); W[k, j] as in the paper
     s, s1, s2 = flow.activation.fused(x @ w21 + b1)  # (s, j)

@@ -13,8 +13,14 @@ def sample_loss(n1: int, n2: int, n3: int) -> SampleLoss:
     import sympy
 
     sigma = opaque_function("sigma")
-    W21, W32 = sympy.Matrix(n2, n1, lambda j, i: _real(f"w{j}_{i}")), sympy.Matrix(n3, n2, lambda k, j: _real(f"v{k}_{j}"))
-    b1, b2 = sympy.Matrix(n2, 1, lambda j, _: _real(f"b{j}")), sympy.Matrix(n3, 1, lambda k, _: _real(f"c{k}"))
+    W21, W32 = (
+        sympy.Matrix(n2, n1, lambda j, i: _real(f"w{j}_{i}")),
+        sympy.Matrix(n3, n2, lambda k, j: _real(f"v{k}_{j}")),
+    )
+    b1, b2 = (
+        sympy.Matrix(n2, 1, lambda j, _: _real(f"b{j}")),
+        sympy.Matrix(n3, 1, lambda k, _: _real(f"c{k}")),
+    )
     x, y = sympy.Matrix(n1, 1, lambda i, _: _real(f"x{i}")), sympy.Matrix(n3, 1, lambda k, _: _real(f"y{k}"))
     error = y - W32 * (W21 * x + b1).applyfunc(sigma) - b2
     state = [*W21.T, *W32.T, *b1, *b2]  # a SymPy matrix lists its rows; the state has the columns

@@ -33,6 +33,14 @@ def _table(name: str, value: Any) -> Array:
     return table
 
 
+def _inputs(value: Any) -> Array:
+    return _table("X", value)
+
+
+def _targets(value: Any) -> Array:
+    return _table("y", value)
+
+
 @attrs.frozen(eq=False)
 class ThreeLayerGradientFlow(Flow):
     """Gradient flow of the weights of a three-layer network, theta' = -grad C(theta).
@@ -72,8 +80,8 @@ class ThreeLayerGradientFlow(Flow):
     (9, (9,))
     """
 
-    X: Array = attrs.field(converter=lambda value: _table("X", value))
-    y: Array = attrs.field(converter=lambda value: _table("y", value))
+    X: Array = attrs.field(converter=_inputs)
+    y: Array = attrs.field(converter=_targets)
     hidden: int = 2
     activation: Activation = attrs.field(kw_only=True)
     reduction: Literal["mean", "sum"] = attrs.field(default="mean", kw_only=True)
@@ -124,7 +132,7 @@ class ThreeLayerGradientFlow(Flow):
         """Cost C(theta), mean or sum over the samples, shape (...)."""
         return self.scale * np.sum((self.y - self.output(theta)) ** 2, axis=(-2, -1))
 
-    def vector_field(self, t: float, x: Array) -> Array:  # noqa: ARG002
+    def vector_field(self, t: float, x: Array) -> Array:
         """-grad C at the states x, shape (..., Q): Eqs. (3)-(6), back-propagation."""
         w21, w32, b1, b2 = self.unpack(x)
         s, s1, _ = self.activation.fused(self.X @ w21 + b1[..., None, :])
@@ -132,7 +140,7 @@ class ThreeLayerGradientFlow(Flow):
         hidden = s1 * (e @ _transpose(w32))
         return self._pack(self.X.T @ hidden, _transpose(s) @ e, hidden.sum(axis=-2), e.sum(axis=-2))
 
-    def jvp(self, t: float, x: Array, V: Array) -> Array:  # noqa: ARG002
+    def jvp(self, t: float, x: Array, V: Array) -> Array:
         """J(x) V without J, shape (Q, k): the derivative of back-propagation along each column of V."""
         w21, w32, b1, b2 = self.unpack(x)
         v21, v32, v1, v2 = self.unpack(V.T)
@@ -143,24 +151,20 @@ class ThreeLayerGradientFlow(Flow):
         de = -(ds @ w32 + s @ v32 + v2[:, None, :])
         back = e @ w32.T
         hidden = s2 * dd * back + s1 * (de @ w32.T + e @ _transpose(v32))
-        return self._pack(
-            self.X.T @ hidden, _transpose(ds) @ e + s.T @ de, hidden.sum(axis=-2), de.sum(axis=-2)
-        ).T
+        return self._pack(self.X.T @ hidden, _transpose(ds) @ e + s.T @ de, hidden.sum(axis=-2), de.sum(axis=-2)).T
 
-    def jacobian(self, t: float, x: Array) -> Array:  # noqa: ARG002
+    def jacobian(self, t: float, x: Array) -> Array:
         """J(x) = -Hessian of C, shape (Q, Q): the paper's Eqs. (8)-(23), corrected and vectorised."""
         return self.scale * paper.jacobian(self, x)
 
     def symbolic_jacobian(self, x: Array) -> Array:
         """J(x) from SymPy: second derivatives of the loss of one sample, summed over the samples."""
-        _, hessian = symbolic.sample_loss(*self.sizes).function(
-            x, np.hstack([self.X, self.y]), self.activation.fused
-        )
+        _, hessian = symbolic.sample_loss(*self.sizes).function(x, np.hstack([self.X, self.y]), self.activation.fused)
         return -self.scale * hessian
 
     @property
     def vanishing_exponents(self) -> int:
-        """ReLU: N2, from the invariants; linear: their number too. None for others.
+        """N2 for ReLU and linear networks, from their invariants; none for others.
 
         |w_j|^2 + b_j^2 - |v_j|^2 (weights into, bias of, weights out of hidden unit j) is conserved by the flow when
         sigma(d) = d sigma'(d), for every sample.

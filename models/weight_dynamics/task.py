@@ -31,7 +31,7 @@ def regression_task(samples: int = 1000, seed: int = 0) -> tuple[Array, Array]:
 
 
 def read_table(path: str | Path, target: str) -> tuple[Array, Array, list[str]]:
-    """Inputs, targets and input names from a CSV file with a header; every column is standardised but the target.
+    """Inputs, target and input names from a CSV file with a header; the inputs are standardised.
 
     Parameters
     ----------
@@ -49,7 +49,8 @@ def read_table(path: str | Path, target: str) -> tuple[Array, Array, list[str]]:
     Raises
     ------
     InvalidInputError
-        For a missing or empty file, ragged rows, entries that are no finite numbers, an unknown target, constant columns.
+        For a missing or empty file, ragged rows, entries that are no finite numbers, an unknown target, or
+        constant columns.
     """
     path = Path(path)
     try:
