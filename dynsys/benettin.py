@@ -56,7 +56,7 @@ def benettin(
         Steps of the system in an interval.
     warmup : int, optional
         Intervals before the record begins, to align the frame (an arbitrary frame biases the exponents). Default: a
-        tenth of `intervals`, none for a continued run.
+        tenth of `intervals`, none for a continued run. For a transient such as the training of a network say 0.
     k : int, optional
         Number of exponents, all by default; k of them are the first k of all.
     seed : int
@@ -99,7 +99,7 @@ def benettin(
     for end in forward_in_chunks(tangent, start, intervals, steps_per_interval, "growth", progress):
         assert end.growth is not None
         growth.append(end.growth)
-    spectrum = _spectrum(tangent, start, end, np.concatenate(growth, axis=1), steps_per_interval)
+    spectrum = _spectrum(tangent, start, end, np.concatenate(growth, axis=1), steps_per_interval, warmup > 0)
     if end.single and end.status[0] != RUNNING:
         raise_if_stopped(tangent, end, _finished(spectrum))
     return spectrum
@@ -121,7 +121,7 @@ def _finished(result: LyapunovSpectrum) -> LyapunovSpectrum | None:
 
 
 def _spectrum(
-    tangent: TangentSystem, start: Pass, end: Pass, growth: Array, steps_per_interval: int
+    tangent: TangentSystem, start: Pass, end: Pass, growth: Array, steps_per_interval: int, warmed_up: bool
 ) -> LyapunovSpectrum:
     rates = growth / (steps_per_interval * tangent.dt)
     exponents, error = rates.mean(axis=1), batch_means_error(rates)
@@ -150,7 +150,9 @@ def _spectrum(
             vanishing=shape(nearest),
         ),
     )
-    _warn(rates, exponents, spectrum.times[-1] - tangent.time(start.n), drift, defect, nearest)
+    # Without a warm-up the record is the transient that was asked for: it drifts, and no warning is due.
+    drift_of_interest = drift if warmed_up else np.zeros_like(drift)
+    _warn(rates, exponents, spectrum.times[-1] - tangent.time(start.n), drift_of_interest, defect, nearest)
     return spectrum
 
 
@@ -180,8 +182,8 @@ def _warn(rates: Array, exponents: Array, duration: float, drift: Array, defect:
     messages = [
         (
             ((np.abs(drift) > LARGEST_ERRORS) & (moved > 1e-6 * size[:, -1:])).any(axis=1),
-            "the rates drift between the halves of the record: lengthen the warm-up, or, if the run is a transient, "
-            "take finite-time exponents and repeat the run instead of trusting the standard error",
+            "the rates drift between the halves of the record: lengthen the warm-up; if the run is a transient, say "
+            "warmup=0 and read its finite-time exponents, not the standard error",
         ),
         (
             defect > LARGEST_DETERMINANT_DEFECT,

@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 
 from dynsys import Flow, InvalidInputError
-from models.activations import Activation
+from models.activations import Activation, Linear, ReLU
 from models.weight_dynamics import jacobian as paper
 from models.weight_dynamics import loss as symbolic
 from models.weight_dynamics.compiled import network_kernel
@@ -164,12 +164,15 @@ class ThreeLayerGradientFlow(Flow):
 
     @property
     def vanishing_exponents(self) -> int:
-        """N2 for ReLU and linear networks, from their invariants; none for others.
+        """How many exponents vanish for sure: one for each independent quantity that the flow conserves.
 
-        |w_j|^2 + b_j^2 - |v_j|^2 (weights into, bias of, weights out of hidden unit j) is conserved by the flow when
-        sigma(d) = d sigma'(d), for every sample.
+        For ReLU, for every sample, |w_j|^2 + b_j^2 - |v_j|^2 of each hidden unit j (weights into it, its bias, weights
+        out of it): N2. For a linear network the whole matrix W W^T + b1 b1^T - V^T V: N2 (N2 + 1) / 2.
         """
-        return self.sizes[1] if type(self.activation).__name__ in ("ReLU", "Linear") else 0
+        n2 = self.sizes[1]
+        if isinstance(self.activation, ReLU):
+            return n2
+        return n2 * (n2 + 1) // 2 if isinstance(self.activation, Linear) else 0
 
     def invariants(self, theta: Array) -> Array:
         """|w_j|^2 + b_j^2 - |v_j|^2 of every hidden unit j, shape (..., N2); conserved for ReLU and linear nets."""

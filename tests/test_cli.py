@@ -1,0 +1,130 @@
+import sys
+
+import numpy as np
+import pytest
+import xarray
+
+from models import cli
+from models.weight_dynamics import jacobian
+
+QUICK = ["weight-dynamics", "--members", "2", "--steps", "40", "--learning-rate", "1e-3", "--samples", "100"]
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run `dynsys` with arguments; returns its exit status and what it printed."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["dynsys", *map(str, arguments)])
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as leave:
+            status = leave.code or 0
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return status, " ".join((out + err).split())
+
+    return run
+
+
+def test_main_job_writes_data_summary_and_figures(command, tmp_path):
+    output = tmp_path / "made" / "here"
+    status, text = command(*QUICK, "--output", output)
+    assert status == 0
+    assert "4 of 4 runs finished" in text
+    assert sorted(p.name for p in output.iterdir()) == ["figures", "runs.nc", "summary.md"]
+    assert len(list((output / "figures").glob("*.png"))) == len(list((output / "figures").glob("*.csv"))) == 4
+    with xarray.open_dataset(output / "runs.nc", engine="scipy") as data:
+        assert dict(data.exponent.sizes) == {"activation": 2, "member": 2, "time": 2, "q": 9}
+        assert data.attrs["learning_rate"] == 1e-3
+        assert "weight-dynamics" in data.attrs["command"]
+    assert "learning rate 0.001 (the paper's: 3e-05)".lower() in (output / "summary.md").read_text().lower()
+
+
+def test_main_job_takes_a_table_of_ones_own(command, tmp_path):
+    rng = np.random.default_rng(0)
+    table = np.column_stack([rng.normal(5, 2, 50), rng.normal(size=50), rng.normal(size=50), rng.normal(size=50)])
+    np.savetxt(tmp_path / "own.csv", table, delimiter=",", header="a,b,target,c", comments="")
+    arguments = [*QUICK, "--data", tmp_path / "own.csv", "--target", "target", "--output", tmp_path / "out"]
+    status, _ = command(*arguments, "--activation", "gelu")
+    assert status == 0
+    assert "target from a, b, c of own.csv" in (tmp_path / "out" / "summary.md").read_text()
+    with xarray.open_dataset(tmp_path / "out" / "runs.nc", engine="scipy") as data:
+        assert data.sizes["q"] == 3 * 2 + 2 + 2 + 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--members", "0"], "members must be a whole number >= 1, got 0"),
+        (["--steps", "-5"], "steps must be a whole number >= 1, got -5"),
+        (["--learning-rate", "nan"], "learning_rate must be a positive finite number, got nan"),
+        (["--activation", "softmax"], "softmax"),
+        (["--batch", "101"], "a batch of 101 samples needs at least as many data; there are 100"),
+        (["--data", "nowhere.csv", "--target", "y"], "nowhere.csv cannot be read"),
+        (["--target", "y"], "go together"),
+        (["--hidden", "0"], "hidden must be a whole number >= 1, got 0"),
+    ],
+)
+def test_wrong_usage_is_named_and_has_exit_status_2(command, tmp_path, arguments, message):
+    status, text = command(*QUICK, "--output", tmp_path / "out", *arguments)
+    assert status == 2
+    assert message in text
+
+
+def test_a_folder_with_something_in_it_is_left_alone(command, tmp_path):
+    (tmp_path / "precious").write_text("mine")
+    status, text = command(*QUICK, "--output", tmp_path)
+    assert status == 2
+    assert "not empty" in text
+    assert [p.name for p in tmp_path.iterdir()] == ["precious"]
+
+
+@pytest.mark.parametrize("where", ["/proc/nothing/here", "/dev/null/x"])
+def test_a_folder_that_cannot_be_made_is_refused_before_any_work(command, where):
+    status, text = command(*QUICK, "--output", where)
+    assert status == 2
+    assert where in text
+
+
+def test_if_all_runs_diverge_the_data_are_kept_and_the_status_is_1(command, tmp_path):
+    status, text = command(*QUICK, "--learning-rate", "100", "--output", tmp_path / "out")
+    assert status == 1
+    assert "smaller --learning-rate than 100" in text
+    assert (tmp_path / "out" / "runs.nc").exists()
+    assert "| relu | 0 | 2 | 0 |" in (tmp_path / "out" / "summary.md").read_text()
+
+
+def test_jacobian_check_passes_for_all_activations(command):
+    status, text = command("check-jacobian", "--sizes", "1,3,2")
+    assert status == 0
+    assert text.count("(23)") == 5
+    assert "All agree within 1e-11" in text
+
+
+@pytest.mark.parametrize("equation", range(8, 24))
+def test_jacobian_check_finds_a_wrong_sign_in_any_block(command, monkeypatch, equation):
+    right = jacobian.jacobian
+
+    def wrong(flow, theta):
+        J = right(flow, theta)
+        J[jacobian.block_slices(flow)[equation]] *= -1.0
+        return J
+
+    monkeypatch.setattr(jacobian, "jacobian", wrong)
+    status, text = command("check-jacobian", "--activation", "tanh")
+    assert status == 1
+    assert f"blocks ({equation}) with tanh" in text
+
+
+@pytest.mark.parametrize("sizes", ["2,2", "2,0,1", "a,b,c"])
+def test_wrong_sizes_are_named(command, sizes):
+    status, text = command("check-jacobian", "--sizes", sizes)
+    assert status == 2
+    assert sizes in text
+
+
+def test_version(command):
+    status, text = command("--version")
+    assert (status, text) == (0, "dynsys 0.1.0")
