@@ -200,4 +200,4 @@ def _warn(rates: Array, exponents: Array, duration: float, drift: Array, defect:
         if marked.any()
     ]
     if failed:
-        warnings.warn("; ".join(failed), DiagnosticWarning, stacklevel=5)
+        warnings.warn("; ".join(failed), DiagnosticWarning, stacklevel=4)

@@ -190,6 +190,8 @@ def begin(tangent: TangentSystem, x0: Array | Pass, k: int | None, seed: int) ->
     """Where an algorithm begins: the start of a run, or the end of an earlier one, to be continued."""
     if not isinstance(x0, Pass):
         return Pass.start(x0, tangent.dimension, k, seed)
+    if x0.x.shape[1] != tangent.dimension:
+        raise InvalidInputError(f"the run to be continued has dimension {x0.x.shape[1]}, not {tangent.dimension}")
     if k is not None and k != x0.Q.shape[2]:
         raise InvalidInputError(f"the run to be continued follows k = {x0.Q.shape[2]} vectors, not {k}: leave k out")
     return x0.without_records()

@@ -14,11 +14,11 @@ import attrs
 import numpy as np
 
 from dynsys.errors import InvalidInputError
+from dynsys.steppers import Stepper
 from dynsys.tangent import Backend, TangentSystem, make_tangent
 
 if TYPE_CHECKING:
     from dynsys.compiled.kernel import Kernel
-    from dynsys.steppers import Stepper
 
 Array = np.ndarray
 
@@ -122,7 +122,7 @@ class Flow(DynamicalSystem):
 
     def tangent(self, stepper: Stepper, *, t0: float = 0.0, backend: Backend = "auto") -> TangentSystem:
         """The linearised flow under a stepper: the front door to `benettin`, `ginelli` and `sharafi`."""
-        return make_tangent(self, stepper, t0, backend)
+        return make_tangent(self, _stepper(stepper), t0, backend)
 
 
 @attrs.frozen(eq=False)
@@ -152,7 +152,13 @@ class DrivenFlow(DynamicalSystem):
 
     def tangent(self, stepper: Stepper, *, t0: float = 0.0, backend: Backend = "auto") -> TangentSystem:
         """The linearised flow under a stepper: the front door to `benettin`, `ginelli` and `sharafi`."""
-        return make_tangent(self, stepper, t0, backend)
+        return make_tangent(self, _stepper(stepper), t0, backend)
+
+
+def _stepper(value: Stepper) -> Stepper:
+    if not isinstance(value, Stepper):
+        raise InvalidInputError(f"a flow needs a stepper such as RK4(dt=0.01), got {value!r}")
+    return value
 
 
 def finite_difference(function, x: Array, V: Array) -> Array:  # type: ignore[no-untyped-def]

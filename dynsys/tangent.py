@@ -24,7 +24,6 @@ from dynsys.orthonormal import DIVERGED, RUNNING, SINGULAR, Pass, Record, is_sin
 
 if TYPE_CHECKING:
     from dynsys.compiled.kernel import Kernel
-    from dynsys.results import CovariantVectors, LyapunovSpectrum
     from dynsys.steppers import Stepper
 
 Array = np.ndarray
@@ -88,17 +87,9 @@ class TangentSystem(ABC):
         records is NaN and the other members do not change by a bit.
         """
 
-    def benettin(self, x0: Array | Pass, **options: Any) -> LyapunovSpectrum:
-        """Lyapunov exponents with error bars: see `dynsys.benettin.benettin`."""
-        return _benettin.benettin(self, x0, **options)
-
-    def ginelli(self, x0: Array | Pass, **options: Any) -> CovariantVectors:
-        """Covariant Lyapunov vectors from past and future: see `dynsys.ginelli.ginelli`."""
-        return _ginelli.ginelli(self, x0, **options)
-
-    def sharafi(self, x0: Array | Pass, **options: Any) -> CovariantVectors:
-        """Covariant Lyapunov vectors without the far future: see `dynsys.sharafi.sharafi`."""
-        return _sharafi.sharafi(self, x0, **options)
+    benettin = _benettin.benettin
+    ginelli = _ginelli.ginelli
+    sharafi = _sharafi.sharafi
 
 
 @attrs.frozen(eq=False)
