@@ -77,8 +77,8 @@ def ginelli(
     >>> from models.classics import LinearMap
     >>> clvs = LinearMap([[2.0, 1.0], [0.0, 0.5]]).tangent().ginelli([0.0, 0.0], intervals=1, warmup=60, tail=60)
     >>> abs(clvs.vectors[0]).round(6)  # the eigenvectors (1, 0) and (2, -3) / 13^(1/2)
-    array([[1.      , 0.5547  ],
-           [0.      , 0.83205 ]])
+    array([[1.     , 0.5547 ],
+           [0.     , 0.83205]])
     """
     intervals = whole_number("intervals", intervals, 1)
     steps_per_interval = whole_number("steps_per_interval", steps_per_interval, 1)
