@@ -10,7 +10,7 @@ from dynsys.errors import (
     InvalidInputError,
     SingularTangentError,
 )
-from dynsys.orthonormal import Pass
+from dynsys.passes import Pass
 from dynsys.results import CovariantVectors, LyapunovSpectrum
 from dynsys.steppers import RK4, Euler, Stepper
 from dynsys.symbolic import ScalarFunction, SymbolicFlow, SymbolicMap

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
@@ -14,11 +13,8 @@ from dynsys.errors import (
     whole_number,
 )
 from dynsys.indicators import batch_means_error
-from dynsys.orthonormal import RUNNING, Pass, begin, forward_in_chunks, raise_if_stopped, warm_up
+from dynsys.passes import RUNNING, Pass, Tangent, begin, forward_in_chunks, raise_if_stopped, warm_up
 from dynsys.results import LyapunovSpectrum, SpectrumDiagnostics
-
-if TYPE_CHECKING:
-    from dynsys.tangent import TangentSystem
 
 Array = np.ndarray
 
@@ -29,7 +25,7 @@ LARGEST_REMAINDER = 20.0  # and its |lambda| T: the remainder of a finite time i
 
 
 def benettin(
-    tangent: TangentSystem,
+    tangent: Tangent,
     x0: Array | Pass,
     *,
     intervals: int,
@@ -121,7 +117,7 @@ def _finished(result: LyapunovSpectrum) -> LyapunovSpectrum | None:
 
 
 def _spectrum(
-    tangent: TangentSystem, start: Pass, end: Pass, growth: Array, steps_per_interval: int, warmed_up: bool
+    tangent: Tangent, start: Pass, end: Pass, growth: Array, steps_per_interval: int, warmed_up: bool
 ) -> LyapunovSpectrum:
     rates = growth / (steps_per_interval * tangent.dt)
     exponents, error = rates.mean(axis=1), batch_means_error(rates)
@@ -156,16 +152,16 @@ def _spectrum(
     return spectrum
 
 
-def _determinant_defect(tangent: TangentSystem, start: Pass, growth: Array, steps: int) -> Array:
+def _determinant_defect(tangent: Tangent, start: Pass, growth: Array, steps: int) -> Array:
     """Sum of log R_ii of the first interval against log|det| of the same steps, found step by step from M = push(I)."""
     defect = np.full(len(growth), np.nan)
     if start.Q.shape[2] < tangent.dimension:
         return defect
     identity = np.eye(tangent.dimension)
     for m in np.flatnonzero(np.isfinite(growth).all(axis=1))[:CHECKED_MEMBERS]:
-        system, x, total = tangent.system.for_member(int(start.members[m])), start.x[m], 0.0
+        x, total = start.x[m], 0.0
         for n in range(start.n, start.n + steps):
-            x, M = system.push(tangent.stepper, n, tangent.time(n), x, identity)
+            x, M = tangent.step(n, x, identity, member=int(start.members[m]))
             total += np.linalg.slogdet(M).logabsdet
         defect[m] = abs(growth[m].sum() - total) / (1.0 + abs(total))
     return defect

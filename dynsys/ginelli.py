@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
 
 from dynsys.errors import DiagnosticWarning, whole_number
 from dynsys.indicators import line_distance, subspace_distance
-from dynsys.orthonormal import Pass, begin, forward_in_chunks, raise_if_stopped, random_frames, solve_upper, warm_up
+from dynsys.orthonormal import random_frames, solve_upper
+from dynsys.passes import Pass, Tangent, begin, forward_in_chunks, raise_if_stopped, warm_up
 from dynsys.results import CovariantVectors, VectorDiagnostics
-
-if TYPE_CHECKING:
-    from dynsys.tangent import TangentSystem
 
 Array = np.ndarray
 
@@ -25,7 +22,7 @@ LARGEST_DISAGREEMENT = 1e-4
 
 
 def ginelli(
-    tangent: TangentSystem,
+    tangent: Tangent,
     x0: Array | Pass,
     *,
     intervals: int,
@@ -134,7 +131,7 @@ def backward(R: Array, C: Array) -> tuple[Array, Array]:
 
 
 def collect(
-    tangent: TangentSystem,
+    tangent: Tangent,
     window: Pass,
     end: Pass,
     growth: Array,
@@ -182,7 +179,7 @@ def collect(
     )
 
 
-def _covariance_residual(tangent: TangentSystem, window: Pass, ends: Array, steps: int) -> Array:
+def _covariance_residual(tangent: Tangent, window: Pass, ends: Array, steps: int) -> Array:
     """Largest sine of the angle between a vector pushed over an interval and the next, for a sample of times."""
     assert window.xs is not None
     assert window.Qs is not None
@@ -191,17 +188,17 @@ def _covariance_residual(tangent: TangentSystem, window: Pass, ends: Array, step
         return residual
     sample = np.unique(np.linspace(0, len(ends) - 2, CHECKED_TIMES).round().astype(int))
     for m in np.flatnonzero(np.isfinite(window.Qs).all(axis=(1, 2, 3)))[:CHECKED_MEMBERS]:
-        system, worst = tangent.system.for_member(int(window.members[m])), 0.0
+        worst = 0.0
         for i in sample:
             x, V = window.xs[m, i], window.Qs[m, i]
             for n in range(ends[i], ends[i + 1]):
-                x, V = system.push(tangent.stepper, n, tangent.time(n), x, V)
+                x, V = tangent.step(n, x, V, member=int(window.members[m]))
             worst = max(worst, float(line_distance(V, window.Qs[m, i + 1]).max()))
         residual[m] = worst
     return residual
 
 
-def _frame_agreement(tangent: TangentSystem, first: Pass, start: Pass, seed: int, steps: int) -> Array:
+def _frame_agreement(tangent: Tangent, first: Pass, start: Pass, seed: int, steps: int) -> Array:
     """Distance between the leading subspaces after the warm-up from two different frames."""
     _, dim, k = first.Q.shape
     warmup = (start.n - first.n) // steps

@@ -1,4 +1,4 @@
-"""Orthonormal frames: the factorisation V = QR with positive diagonal, and the record of a pass.
+"""Orthonormal frames: the factorisation V = QR with positive diagonal.
 
 There is one convention for the whole package: R_ii > 0, so that Q is unique and comparable over time. Compiled
 kernels contain `GRAM_SCHMIDT`, the same factorisation as plain loops.
@@ -6,22 +6,9 @@ kernels contain `GRAM_SCHMIDT`, the same factorisation as plain loops.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Literal
-
-import attrs
 import numpy as np
 
-from dynsys.errors import DivergenceError, InvalidInputError, SingularTangentError, whole_number
-
-if TYPE_CHECKING:
-    from dynsys.tangent import TangentSystem
-
 Array = np.ndarray
-
-RUNNING, DIVERGED, SINGULAR = 0, 1, 2  # status of a member
-
-Record = Literal["nothing", "growth", "R", "frames"]
 
 
 def orthonormalise(V: Array) -> tuple[Array, Array]:
@@ -98,152 +85,6 @@ SINGULAR_RATIO = 4 * np.finfo(float).eps
 def is_singular(V: Array, R: Array) -> bool:
     """Whether a diagonal entry of R, from V = QR of one member, vanishes to rounding."""
     return bool(np.any(np.diagonal(R) <= SINGULAR_RATIO * np.linalg.norm(V, axis=0)))
-
-
-@attrs.frozen(eq=False)
-class Pass:
-    """Where a pass over the trajectory ended, and what it recorded. A pass can be continued from it.
-
-    Attributes
-    ----------
-    n : int
-        Steps since the start of the run, warm-up included.
-    x, Q : ndarray, shapes (members, dim) and (members, dim, k)
-        Last states and orthonormal frames; NaN for members that stopped.
-    status, stopped : ndarray, shape (members,)
-        RUNNING, DIVERGED or SINGULAR, and the step at the end of the interval in which that happened (-1: not).
-    members : ndarray, shape (members,)
-        Identity of every member: the key of its random numbers.
-    single : bool
-        Whether the run began with one state (dim,): then results have no member axis.
-    growth : ndarray, shape (members, intervals, k), or None
-        log R_ii of every interval.
-    R : ndarray, shape (members, intervals, k, k), or None
-        The triangular factors: R[:, i] maps the start of interval i to its end.
-    xs, Qs : ndarray, shapes (members, intervals, dim) and (members, intervals, dim, k), or None
-        States and frames at the ends of the intervals.
-    """
-
-    n: int
-    x: Array
-    Q: Array
-    status: Array
-    stopped: Array
-    members: Array
-    single: bool
-    growth: Array | None = None
-    R: Array | None = None
-    xs: Array | None = None
-    Qs: Array | None = None
-
-    @classmethod
-    def start(cls, x0: Array, dimension: int, k: int | None, seed: int) -> Pass:
-        """The start of a run at x0, (dim,) or (members, dim), with random frames of k columns (None: dim)."""
-        x = np.array(x0, dtype=float)  # a copy: nothing that the user passes in is ever changed
-        if x.ndim not in (1, 2) or x.shape[-1] != dimension or x.size == 0:
-            raise InvalidInputError(f"x0 must have shape ({dimension},) or (members, {dimension}), got {x.shape}")
-        if not np.isfinite(x).all():
-            raise InvalidInputError(f"x0 must be finite, got {np.argwhere(~np.isfinite(x)).tolist()} NaN or infinite")
-        k = dimension if k is None else whole_number("k", k, 1)
-        if k > dimension:
-            raise InvalidInputError(f"k must be at most the dimension {dimension}, got {k}")
-        states = np.atleast_2d(x)
-        members = np.arange(len(states))
-        return cls(
-            n=0,
-            x=states,
-            Q=random_frames(dimension, k, whole_number("seed", seed, 0), members),
-            status=np.zeros(len(states), dtype=np.int8),
-            stopped=np.full(len(states), -1, dtype=np.int64),
-            members=members,
-            single=x.ndim == 1,
-        )
-
-    @classmethod
-    def recording(cls, start: Pass, n: int, intervals: int, record: Record) -> Pass:
-        """A pass that begins where `start` ended and will end at step n, with room for what is recorded."""
-        members, dim, k = start.Q.shape
-
-        def room(wanted: bool, *shape: int) -> Array | None:
-            return np.full((members, intervals, *shape), np.nan) if wanted else None
-
-        return cls(
-            n=n,
-            x=start.x.copy(),
-            Q=start.Q.copy(),
-            status=start.status.copy(),
-            stopped=start.stopped.copy(),
-            members=start.members,
-            single=start.single,
-            growth=room(record == "growth", k),
-            R=room(record in ("R", "frames"), k, k),
-            xs=room(record == "frames", dim),
-            Qs=room(record == "frames", dim, k),
-        )
-
-    def without_records(self) -> Pass:
-        """The same end, without what was recorded on the way."""
-        return attrs.evolve(self, growth=None, R=None, xs=None, Qs=None)
-
-
-def begin(tangent: TangentSystem, x0: Array | Pass, k: int | None, seed: int) -> Pass:
-    """Where an algorithm begins: the start of a run, or the end of an earlier one, to be continued."""
-    if not isinstance(x0, Pass):
-        return Pass.start(x0, tangent.dimension, k, seed)
-    if x0.x.shape[1] != tangent.dimension:
-        raise InvalidInputError(f"the run to be continued has dimension {x0.x.shape[1]}, not {tangent.dimension}")
-    if k is not None and k != x0.Q.shape[2]:
-        raise InvalidInputError(f"the run to be continued follows k = {x0.Q.shape[2]} vectors, not {k}: leave k out")
-    return x0.without_records()
-
-
-CHUNK_NUMBERS, CHUNK_STEPS = 4_000_000, 200_000  # bounds on what one forward call records, and on its drive
-
-
-def forward_in_chunks(
-    tangent: TangentSystem,
-    start: Pass,
-    intervals: int,
-    steps_per_interval: int,
-    record: Record,
-    progress: Callable[[int, int], None] | None = None,
-) -> Iterator[Pass]:
-    """The passes that cover `intervals` intervals, each of bounded memory; `progress(done, intervals)` after each."""
-    members, dim, k = start.Q.shape
-    numbers = members * {"nothing": 1, "growth": k, "R": k * k, "frames": dim + dim * k + k * k}[record]
-    chunk = max(1, min(CHUNK_NUMBERS // numbers, CHUNK_STEPS // steps_per_interval))
-    done = 0
-    while done < intervals:
-        count = min(chunk, intervals - done)
-        start = tangent.forward(start, intervals=count, steps_per_interval=steps_per_interval, record=record)
-        done += count
-        yield start
-        if progress is not None:
-            progress(done, intervals)
-
-
-def warm_up(tangent: TangentSystem, start: Pass, intervals: int, steps_per_interval: int) -> Pass:
-    """Align the frames: pass over `intervals` intervals and record nothing."""
-    end = start
-    for end in forward_in_chunks(tangent, start, intervals, steps_per_interval, "nothing"):  # noqa: B007
-        pass
-    return end
-
-
-def raise_if_stopped(tangent: TangentSystem, end: Pass, partial: Any = None) -> None:
-    """Raise if a run of one state stopped, with its finished part attached; members of an ensemble are only marked."""
-    if not end.single or end.status[0] == RUNNING:
-        return
-    step = int(end.stopped[0])
-    diverged = end.status[0] == DIVERGED
-    reason = "state or tangent vectors became infinite or NaN" if diverged else "a diagonal entry of R vanished"
-    remedy = "check x0, shorten dt" if diverged else "follow fewer vectors (k), shorten dt"
-    raise (DivergenceError if diverged else SingularTangentError)(
-        f"{reason} by t = {tangent.time(step):g} (step {step}): {remedy}, or orthonormalise more often (fewer "
-        "steps_per_interval); what was finished is in the attribute `partial`",
-        tangent.time(step),
-        partial,
-    )
 
 
 def solve_upper(R: Array, C: Array) -> Array:

@@ -15,7 +15,7 @@ import numpy as np
 
 from dynsys import indicators
 from dynsys.errors import InvalidInputError
-from dynsys.orthonormal import Pass
+from dynsys.passes import Pass
 
 if TYPE_CHECKING:
     import xarray

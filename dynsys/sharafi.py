@@ -6,25 +6,20 @@ in full. This is its plainest reading, the lagged one: Ginelli's backward pass o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import attrs
 import numpy as np
 
 from dynsys.errors import whole_number
 from dynsys.ginelli import backward, collect, random_triangles
 from dynsys.indicators import line_distance
-from dynsys.orthonormal import Pass, begin, raise_if_stopped, warm_up
+from dynsys.passes import Pass, Tangent, begin, raise_if_stopped, warm_up
 from dynsys.results import CovariantVectors
-
-if TYPE_CHECKING:
-    from dynsys.tangent import TangentSystem
 
 Array = np.ndarray
 
 
 def sharafi(
-    tangent: TangentSystem,
+    tangent: Tangent,
     x0: Array | Pass,
     *,
     intervals: int,

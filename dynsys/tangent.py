@@ -10,7 +10,7 @@ import importlib.util
 import warnings
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import numpy as np
@@ -20,28 +20,14 @@ from dynsys import ginelli as _ginelli
 from dynsys import sharafi as _sharafi
 from dynsys.compiled.build import available_cores, build
 from dynsys.errors import FallbackWarning, InvalidInputError
-from dynsys.orthonormal import DIVERGED, RUNNING, SINGULAR, Pass, Record, is_singular, orthonormalise
+from dynsys.orthonormal import is_singular, orthonormalise
+from dynsys.passes import DIVERGED, RUNNING, SINGULAR, Pass, Record, System
 
 if TYPE_CHECKING:
-    from dynsys.compiled.kernel import Kernel
     from dynsys.steppers import Stepper
 
 Array = np.ndarray
 Backend = Literal["auto", "numpy", "compiled"]
-
-
-class System(Protocol):
-    """What a tangent needs of a system; `dynsys.system.DynamicalSystem` provides it."""
-
-    @property
-    def dimension(self) -> int: ...  # noqa: D102
-    @property
-    def derivative(self) -> str: ...  # noqa: D102
-    @property
-    def vanishing_exponents(self) -> int: ...  # noqa: D102
-    def push(self, stepper: Any, n: int, t: float, x: Array, V: Array) -> tuple[Array, Array]: ...  # noqa: D102
-    def for_member(self, member: int) -> System: ...  # noqa: D102
-    def kernel(self) -> Kernel | None: ...  # noqa: D102
 
 
 @attrs.frozen(eq=False)
@@ -76,8 +62,8 @@ class TangentSystem(ABC):
         return self.t0 + n * self.dt
 
     @abstractmethod
-    def step(self, n: int, x: Array, V: Array) -> tuple[Array, Array]:
-        """One state (dim,) and its tangent vectors (dim, k) after step n."""
+    def step(self, n: int, x: Array, V: Array, *, member: int = 0) -> tuple[Array, Array]:
+        """One state (dim,) and its tangent vectors (dim, k) after step n, under the drive of a member."""
 
     @abstractmethod
     def forward(self, start: Pass, *, intervals: int, steps_per_interval: int, record: Record) -> Pass:
@@ -96,9 +82,9 @@ class TangentSystem(ABC):
 class NumpyTangent(TangentSystem):
     """Steps with NumPy: any system, no compiler, one member after the other."""
 
-    def step(self, n: int, x: Array, V: Array) -> tuple[Array, Array]:
-        """One state (dim,) and its tangent vectors (dim, k) after step n."""
-        return self.system.push(self.stepper, n, self.time(n), x, V)
+    def step(self, n: int, x: Array, V: Array, *, member: int = 0) -> tuple[Array, Array]:
+        """One state (dim,) and its tangent vectors (dim, k) after step n, under the drive of a member."""
+        return self.system.for_member(member).push(self.stepper, n, self.time(n), x, V)
 
     def forward(self, start: Pass, *, intervals: int, steps_per_interval: int, record: Record) -> Pass:
         """Continue `start` over whole intervals; see `TangentSystem.forward`."""
@@ -137,9 +123,9 @@ class CompiledTangent(TangentSystem):
 
     threads: int = attrs.field(factory=available_cores)
 
-    def step(self, n: int, x: Array, V: Array) -> tuple[Array, Array]:
-        """One state (dim,) and its tangent vectors (dim, k) after step n, by NumPy: a check on the kernel."""
-        return self.system.push(self.stepper, n, self.time(n), x, V)
+    def step(self, n: int, x: Array, V: Array, *, member: int = 0) -> tuple[Array, Array]:
+        """The same as `forward` by another way, the equations in NumPy: diagnostics hold the kernel against it."""
+        return self.system.for_member(member).push(self.stepper, n, self.time(n), x, V)
 
     def forward(self, start: Pass, *, intervals: int, steps_per_interval: int, record: Record) -> Pass:
         """Continue `start` over whole intervals; see `TangentSystem.forward`."""

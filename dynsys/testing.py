@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dynsys.errors import ContractError
-from dynsys.orthonormal import Pass
+from dynsys.passes import Pass
 from dynsys.symbolic import ScalarFunction
 from dynsys.system import DrivenFlow, DynamicalSystem, Flow, finite_difference
 from dynsys.tangent import NumpyTangent, TangentSystem

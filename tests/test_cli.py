@@ -107,9 +107,9 @@ def test_jacobian_check_passes_for_all_activations(command):
 def test_jacobian_check_finds_a_wrong_sign_in_any_block(command, monkeypatch, equation):
     right = jacobian.jacobian
 
-    def wrong(flow, theta):
-        J = right(flow, theta)
-        J[jacobian.block_slices(flow)[equation]] *= -1.0
+    def wrong(layout, *arguments):
+        J = right(layout, *arguments)
+        J[jacobian.block_slices(layout)[equation]] *= -1.0
         return J
 
     monkeypatch.setattr(jacobian, "jacobian", wrong)

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dynsys.errors import FallbackWarning, InvalidInputError
-from dynsys.orthonormal import DIVERGED, GRAM_SCHMIDT, RUNNING, SINGULAR, SINGULAR_RATIO
+from dynsys.orthonormal import GRAM_SCHMIDT, SINGULAR_RATIO
+from dynsys.passes import DIVERGED, RUNNING, SINGULAR
 from dynsys.steppers import ExplicitRungeKutta, Stepper
 
 if TYPE_CHECKING:

@@ -1,11 +1,11 @@
 """On the weight dynamics of learning networks (N. Sharafi, C. Martin, S. Hallerberg, Phys. Rev. E 111, 054208, 2025).
 
 The weights of a three-layer network under gradient descent, seen as a dynamical system: its vector field (`network`),
-its Jacobian in three independent ways (`network`, `jacobian`, `loss`), the regression task (`task`), and the study.
+its Jacobian in three independent ways (`network`, `jacobian`, `loss`), the regression task (`task`), the ensemble of
+training runs (`study`, `summary`, `figures`).
 """
 
-from models.weight_dynamics.minibatches import Minibatches
 from models.weight_dynamics.network import ThreeLayerGradientFlow
 from models.weight_dynamics.task import read_table, regression_task
 
-__all__ = ["Minibatches", "ThreeLayerGradientFlow", "read_table", "regression_task"]
+__all__ = ["ThreeLayerGradientFlow", "read_table", "regression_task"]

@@ -60,5 +60,5 @@ def check_jacobian(flow: ThreeLayerGradientFlow, theta: Array) -> list[BlockChec
 
     return [
         BlockCheck(equation, *BLOCKS[equation], *(difference(other, block) for other in others))
-        for equation, block in block_slices(flow).items()
+        for equation, block in block_slices(flow.layout).items()
     ]

@@ -10,14 +10,14 @@ the weights out of it. This is another derivation than Eqs. (8)-(23); the tests 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import attrs
 import numpy as np
 
 from dynsys.compiled.kernel import Kernel
+from models.activations import Activation
+from models.weight_dynamics.layout import Layout
 
-if TYPE_CHECKING:
-    from models.weight_dynamics.network import ThreeLayerGradientFlow
+Array = np.ndarray
 
 LINEARISE = '''
 N1, N2, N3 = {n1}, {n2}, {n3}
@@ -88,21 +88,22 @@ def linearise(t, x, V, f, F, parameters, data, rows, scratch):
 '''
 
 
-def network_kernel(flow: ThreeLayerGradientFlow) -> Kernel | None:
-    """The kernel of a network on all its data, or None for an activation without source."""
-    if not flow.activation.source:
+def network_kernel(layout: Layout, activation: Activation, x: Array, y: Array, scale: float) -> Kernel | None:
+    """The kernel of a network, or None for an activation without source; rows of [x y] drive it."""
+    if not activation.source:
         return None
-    n1, n2, n3 = flow.sizes
-    dim = flow.dimension
+    dim = layout.dimension
     source = LINEARISE.format(
-        n1=n1, n2=n2, n3=n3, w32=n1 * n2, b1=n1 * n2 + n2 * n3, b2=dim - n3, dim=dim,
-        sigma=flow.activation.kernel_source("sigma"),
-    )  # fmt: skip
-    rows = np.arange(len(flow.X), dtype=np.int64)[None, None]
+        **attrs.asdict(layout),
+        w32=layout.blocks["W32"].start,
+        b1=layout.blocks["b1"].start,
+        b2=layout.blocks["b2"].start,
+        dim=dim,
+        sigma=activation.kernel_source("sigma"),
+    )
     return Kernel(
         source,
-        parameters=np.array([flow.scale]),
-        data=np.hstack([flow.X, flow.y]),
-        drive=lambda n, steps, members: rows,
-        scratch=dim * dim + dim + 3 * n2,
+        parameters=np.array([scale]),
+        data=np.hstack([x, y]),
+        scratch=dim * dim + dim + 3 * layout.n2,
     )

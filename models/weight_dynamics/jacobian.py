@@ -6,12 +6,10 @@ corrected here are listed in docs/misprints.md.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-if TYPE_CHECKING:
-    from models.weight_dynamics.network import ThreeLayerGradientFlow
+from models.activations import Activation
+from models.weight_dynamics.layout import Layout
 
 Array = np.ndarray
 
@@ -24,14 +22,13 @@ BLOCKS = {
 """Equation number -> (velocity that is differentiated, by what)."""
 
 
-def jacobian(flow: ThreeLayerGradientFlow, theta: Array) -> Array:
-    """Sum over the samples of the Jacobian at one state, shape (Q, Q)."""
-    _, n2, n3 = flow.sizes
-    w21, w32, b1, b2 = flow.unpack(theta)
-    x, W = flow.X, w32.T  # x (s, i); W[k, j] as in the paper
-    s, s1, s2 = flow.activation.fused(x @ w21 + b1)  # (s, j)
-    e = flow.y - (s @ w32 + b2)  # (s, k)
-    I2, I3 = np.eye(n2), np.eye(n3)
+def jacobian(layout: Layout, activation: Activation, x: Array, y: Array, theta: Array) -> Array:
+    """Sum over the samples x (samples, N1), y (samples, N3) of the Jacobian at one state, shape (Q, Q)."""
+    w21, w32, b1, b2 = layout.unpack(theta)
+    W = w32.T  # W[k, j] as in the paper
+    s, s1, s2 = activation.fused(x @ w21 + b1)  # (s, j)
+    e = y - (s @ w32 + b2)  # (s, k)
+    I2, I3 = np.eye(layout.n2), np.eye(layout.n3)
     ones = np.ones(len(x))
 
     # What (8), (10), (16), (18) share: delta_jl sigma''(d_j) [W^T e]_j - sigma'(d_j) sigma'(d_l) [W^T W]_jl
@@ -60,15 +57,13 @@ def jacobian(flow: ThreeLayerGradientFlow, theta: Array) -> Array:
         22: -np.einsum("sl,kl->kl", s1, W),
         23: -np.einsum("kn,s->kn", I3, ones),
     }
-    J = np.empty((flow.dimension, flow.dimension))
-    for number, (rows, columns) in block_slices(flow).items():
+    J = np.empty((layout.dimension, layout.dimension))
+    for number, (rows, columns) in block_slices(layout).items():
         J[rows, columns] = 2.0 * blocks[number].reshape(J[rows, columns].shape)
     return J
 
 
-def block_slices(flow: ThreeLayerGradientFlow) -> dict[int, tuple[slice, slice]]:
+def block_slices(layout: Layout) -> dict[int, tuple[slice, slice]]:
     """Equation number -> rows and columns of its block in the Jacobian."""
-    n1, n2, n3 = flow.sizes
-    edges = np.cumsum([0, n1 * n2, n2 * n3, n2, n3])
-    place = {name: slice(*edges[i : i + 2]) for i, name in enumerate(("W21", "W32", "b1", "b2"))}
+    place = layout.blocks
     return {number: (place[row], place[column]) for number, (row, column) in BLOCKS.items()}

@@ -5,13 +5,15 @@ from __future__ import annotations
 from functools import cache
 
 from dynsys.symbolic import SampleLoss, opaque_function
+from models.weight_dynamics.layout import Layout
 
 
 @cache
-def sample_loss(n1: int, n2: int, n3: int) -> SampleLoss:
-    """C = |y - W32 sigma(W21 x + b1) - b2|^2, Eqs. (1)-(2), with an opaque sigma, for N1, N2, N3 units."""
+def sample_loss(layout: Layout) -> SampleLoss:
+    """C = |y - W32 sigma(W21 x + b1) - b2|^2, Eqs. (1)-(2), with an opaque sigma, of a network."""
     import sympy
 
+    n1, n2, n3 = layout.n1, layout.n2, layout.n3
     sigma = opaque_function("sigma")
     W21, W32 = (
         sympy.Matrix(n2, n1, lambda j, i: _real(f"w{j}_{i}")),

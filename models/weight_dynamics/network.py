@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import attrs
 import numpy as np
 
-from dynsys import Flow, InvalidInputError
+from dynsys import InvalidInputError
+from dynsys.compiled.kernel import Kernel
 from models.activations import Activation, Linear, ReLU
+from models.minibatches import DataFlow
 from models.weight_dynamics import jacobian as paper
 from models.weight_dynamics import loss as symbolic
 from models.weight_dynamics.compiled import network_kernel
-
-if TYPE_CHECKING:
-    from dynsys.compiled.kernel import Kernel
-    from models.weight_dynamics.minibatches import Minibatches
+from models.weight_dynamics.layout import Layout
 
 Array = np.ndarray
 
@@ -42,7 +41,7 @@ def _targets(value: Any) -> Array:
 
 
 @attrs.frozen(eq=False)
-class ThreeLayerGradientFlow(Flow):
+class ThreeLayerGradientFlow(DataFlow):
     """Gradient flow of the weights of a three-layer network, theta' = -grad C(theta).
 
     With N1 inputs, N2 hidden units and N3 outputs, for one sample (x, y),
@@ -97,53 +96,50 @@ class ThreeLayerGradientFlow(Flow):
             raise InvalidInputError(f'reduction must be "mean" or "sum", got {self.reduction!r}')
 
     @property
-    def sizes(self) -> tuple[int, int, int]:
-        """(N1, N2, N3): inputs, hidden units, outputs."""
-        return self.X.shape[1], int(self.hidden), self.y.shape[1]
+    def layout(self) -> Layout:
+        """N1, N2, N3 and the order of the state."""
+        return Layout(self.X.shape[1], int(self.hidden), self.y.shape[1])
 
     @property
     def dimension(self) -> int:
         """Q, the number of weights and biases."""
-        n1, n2, n3 = self.sizes
-        return n1 * n2 + n2 * n3 + n2 + n3
+        return self.layout.dimension
 
     @property
-    def scale(self) -> float:
-        """Factor of the sum over samples: 1/samples for the mean, 1 for the sum."""
-        return 1.0 / len(self.X) if self.reduction == "mean" else 1.0
+    def samples(self) -> int:
+        """Number of samples."""
+        return len(self.X)
 
-    def unpack(self, theta: Array) -> tuple[Array, Array, Array, Array]:
-        """W21^T, W32^T, b1, b2 of a state, shapes (..., N1, N2), (..., N2, N3), (..., N2), (..., N3).
+    def on(self, rows: Array) -> ThreeLayerGradientFlow:
+        """The flow on some of the samples."""
+        return attrs.evolve(self, X=self.X[rows], y=self.y[rows])
 
-        States hold the matrices column by column, which makes their transposes contiguous.
-        """
-        n1, n2, n3 = self.sizes
-        w21, w32, b1, b2 = np.split(theta, np.cumsum([n1 * n2, n2 * n3, n2]), axis=-1)
-        lead = theta.shape[:-1]
-        return w21.reshape(*lead, n1, n2), w32.reshape(*lead, n2, n3), b1, b2
+    def scale(self, samples: int) -> float:
+        """Factor of the sum over some samples: 1/samples for the mean, 1 for the sum."""
+        return 1.0 / samples if self.reduction == "mean" else 1.0
 
     def output(self, theta: Array, X: Array | None = None) -> Array:
         """Network output a2, shape (..., samples, N3), on the inputs X (default: the data)."""
-        w21, w32, b1, b2 = self.unpack(theta)
+        w21, w32, b1, b2 = self.layout.unpack(theta)
         d = (self.X if X is None else X) @ w21 + b1[..., None, :]
         return self.activation.sigma(d) @ w32 + b2[..., None, :]
 
     def loss(self, theta: Array) -> Array:
         """Cost C(theta), mean or sum over the samples, shape (...)."""
-        return self.scale * np.sum((self.y - self.output(theta)) ** 2, axis=(-2, -1))
+        return self.scale(self.samples) * np.sum((self.y - self.output(theta)) ** 2, axis=(-2, -1))
 
     def vector_field(self, t: float, x: Array) -> Array:
         """-grad C at the states x, shape (..., Q): Eqs. (3)-(6), back-propagation."""
-        w21, w32, b1, b2 = self.unpack(x)
+        w21, w32, b1, b2 = self.layout.unpack(x)
         s, s1, _ = self.activation.fused(self.X @ w21 + b1[..., None, :])
         e = self.y - (s @ w32 + b2[..., None, :])
         hidden = s1 * (e @ _transpose(w32))
-        return self._pack(self.X.T @ hidden, _transpose(s) @ e, hidden.sum(axis=-2), e.sum(axis=-2))
+        return self._velocity(self.X.T @ hidden, _transpose(s) @ e, hidden.sum(axis=-2), e.sum(axis=-2))
 
     def jvp(self, t: float, x: Array, V: Array) -> Array:
         """J(x) V without J, shape (Q, k): the derivative of back-propagation along each column of V."""
-        w21, w32, b1, b2 = self.unpack(x)
-        v21, v32, v1, v2 = self.unpack(V.T)
+        w21, w32, b1, b2 = self.layout.unpack(x)
+        v21, v32, v1, v2 = self.layout.unpack(V.T)
         s, s1, s2 = self.activation.fused(self.X @ w21 + b1)
         e = self.y - (s @ w32 + b2)
         dd = self.X @ v21 + v1[:, None, :]  # derivatives of d, sigma(d), e along the columns: (k, samples, .)
@@ -151,16 +147,16 @@ class ThreeLayerGradientFlow(Flow):
         de = -(ds @ w32 + s @ v32 + v2[:, None, :])
         back = e @ w32.T
         hidden = s2 * dd * back + s1 * (de @ w32.T + e @ _transpose(v32))
-        return self._pack(self.X.T @ hidden, _transpose(ds) @ e + s.T @ de, hidden.sum(axis=-2), de.sum(axis=-2)).T
+        return self._velocity(self.X.T @ hidden, _transpose(ds) @ e + s.T @ de, hidden.sum(axis=-2), de.sum(axis=-2)).T
 
     def jacobian(self, t: float, x: Array) -> Array:
         """J(x) = -Hessian of C, shape (Q, Q): the paper's Eqs. (8)-(23), corrected and vectorised."""
-        return self.scale * paper.jacobian(self, x)
+        return self.scale(self.samples) * paper.jacobian(self.layout, self.activation, self.X, self.y, x)
 
     def symbolic_jacobian(self, x: Array) -> Array:
         """J(x) from SymPy: second derivatives of the loss of one sample, summed over the samples."""
-        _, hessian = symbolic.sample_loss(*self.sizes).function(x, np.hstack([self.X, self.y]), self.activation.fused)
-        return -self.scale * hessian
+        _, hessian = symbolic.sample_loss(self.layout).function(x, np.hstack([self.X, self.y]), self.activation.fused)
+        return -self.scale(self.samples) * hessian
 
     @property
     def vanishing_exponents(self) -> int:
@@ -169,14 +165,14 @@ class ThreeLayerGradientFlow(Flow):
         For ReLU, for every sample, |w_j|^2 + b_j^2 - |v_j|^2 of each hidden unit j (weights into it, its bias, weights
         out of it): N2. For a linear network the whole matrix W W^T + b1 b1^T - V^T V: N2 (N2 + 1) / 2.
         """
-        n2 = self.sizes[1]
+        n2 = self.hidden
         if isinstance(self.activation, ReLU):
             return n2
         return n2 * (n2 + 1) // 2 if isinstance(self.activation, Linear) else 0
 
     def invariants(self, theta: Array) -> Array:
         """|w_j|^2 + b_j^2 - |v_j|^2 of every hidden unit j, shape (..., N2); conserved for ReLU and linear nets."""
-        w21, w32, b1, _ = self.unpack(theta)
+        w21, w32, b1, _ = self.layout.unpack(theta)
         return np.sum(w21**2, axis=-2) + b1**2 - np.sum(w32**2, axis=-1)
 
     def initial(
@@ -196,27 +192,20 @@ class ThreeLayerGradientFlow(Flow):
             raise InvalidInputError(f'scheme must be "he" or "wide", got {scheme!r}')
         if biases not in ("zero", "drawn"):
             raise InvalidInputError(f'biases must be "zero" or "drawn", got {biases!r}')
-        n1, n2, n3 = self.sizes
+        n1, n2, n3 = attrs.astuple(self.layout)
         first, second = (20.0, 20.0) if scheme == "wide" else (np.sqrt(2 / n1), np.sqrt(2 / n2))
         of_biases = 1.0 if biases == "drawn" else 0.0
         deviations = np.repeat([first, second, of_biases * first, of_biases * second], [n1 * n2, n2 * n3, n2, n3])
         shape = (self.dimension,) if members is None else (members, self.dimension)
         return deviations * np.random.default_rng(seed).normal(size=shape)
 
-    def minibatches(self, size: int, seed: int = 0, *, shared: bool = True) -> Minibatches:
-        """The same flow driven by minibatches; see `Minibatches`."""
-        from models.weight_dynamics.minibatches import Minibatches
-
-        return Minibatches(self, size, seed, shared)
-
-    def kernel(self) -> Kernel | None:
+    def batch_kernel(self, size: int) -> Kernel | None:
         """The same equations for the compiler, if the activation has source."""
-        return network_kernel(self)
+        return network_kernel(self.layout, self.activation, self.X, self.y, self.scale(size))
 
-    def _pack(self, w21: Array, w32: Array, b1: Array, b2: Array) -> Array:
+    def _velocity(self, w21: Array, w32: Array, b1: Array, b2: Array) -> Array:
         """2 scale times the blocks of a velocity, in the order of the state."""
-        lead = b1.shape[:-1]
-        return 2.0 * self.scale * np.concatenate([w21.reshape(*lead, -1), w32.reshape(*lead, -1), b1, b2], axis=-1)
+        return 2.0 * self.scale(self.samples) * self.layout.pack(w21, w32, b1, b2)
 
 
 def _transpose(matrices: Array) -> Array:

@@ -1,21 +1,46 @@
-"""Minibatches: the flow of a network driven by its data, batch after batch."""
+"""Flows that sum over data, and the same flows driven by minibatches: stochastic gradient descent."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
 
-from dynsys import DrivenFlow, InvalidInputError
+from dynsys import DrivenFlow, Flow, InvalidInputError
+from dynsys.compiled.kernel import Kernel
 from dynsys.errors import whole_number
 
-if TYPE_CHECKING:
-    from dynsys.compiled.kernel import Kernel
-    from models.weight_dynamics.network import ThreeLayerGradientFlow
-
 Array = np.ndarray
+
+
+@attrs.frozen(eq=False)
+class DataFlow(Flow):
+    """A flow whose velocity is a mean or sum over samples, as a gradient flow's is."""
+
+    @property
+    @abstractmethod
+    def samples(self) -> int:
+        """Number of samples."""
+
+    @abstractmethod
+    def on(self, rows: Array) -> DataFlow:
+        """The flow on some of the samples."""
+
+    @abstractmethod
+    def batch_kernel(self, size: int) -> Kernel | None:
+        """The equations for the compiler, scaled for batches of `size` samples."""
+
+    def minibatches(self, size: int, seed: int = 0, *, shared: bool = True) -> Minibatches:
+        """The same flow driven by minibatches; see `Minibatches`."""
+        return Minibatches(self, size, seed, shared)
+
+    def kernel(self) -> Kernel | None:
+        """The equations for the compiler, on all samples in every step."""
+        kernel = self.batch_kernel(self.samples)
+        everything = np.arange(self.samples, dtype=np.int64)[None, None]
+        return None if kernel is None else attrs.evolve(kernel, drive=lambda n, steps, members: everything)
 
 
 @lru_cache(maxsize=4096)
@@ -27,7 +52,7 @@ def permutation(seed: int, epoch: int, samples: int, member: int | None) -> Arra
 
 @attrs.frozen(eq=False)
 class Minibatches(DrivenFlow):
-    """A network's gradient flow driven by minibatches: under `Euler(dt)`, stochastic gradient descent.
+    """A flow driven by minibatches: under `Euler(dt)`, stochastic gradient descent with learning rate dt.
 
     Step n uses `size` samples. Batches run on across the ends of epochs: sample number q of the run is number q mod
     samples of the permutation of epoch q // samples, so all batches are full. Every epoch has a new permutation, a
@@ -35,8 +60,8 @@ class Minibatches(DrivenFlow):
 
     Attributes
     ----------
-    flow : ThreeLayerGradientFlow
-        The full-batch flow.
+    flow : DataFlow
+        The flow on all samples.
     size, seed : int
     shared : bool
         Whether all members of an ensemble see the same batches.
@@ -44,21 +69,21 @@ class Minibatches(DrivenFlow):
         Whose batches `during` gives if they differ; see `for_member`.
     """
 
-    flow: ThreeLayerGradientFlow
+    flow: DataFlow
     size: int
     seed: int = 0
     shared: bool = True
     member: int = 0
 
     def __attrs_post_init__(self) -> None:
-        samples = len(self.flow.X)
+        samples = self.flow.samples
         if whole_number("size", self.size, 1) > samples:
             raise InvalidInputError(f"a batch of {self.size} samples needs at least as many data; there are {samples}")
         whole_number("seed", self.seed, 0)
 
     @property
     def dimension(self) -> int:
-        """Number of weights and biases."""
+        """That of the flow."""
         return self.flow.dimension
 
     @property
@@ -72,7 +97,7 @@ class Minibatches(DrivenFlow):
 
     def rows(self, n: int, steps: int = 1) -> Array:
         """Samples used in steps n, ..., n + steps - 1, shape (steps, size)."""
-        samples = len(self.flow.X)
+        samples = self.flow.samples
         first, last = n * self.size, (n + steps) * self.size
         epochs = range(first // samples, (last - 1) // samples + 1)
         member = None if self.shared else self.member
@@ -80,26 +105,14 @@ class Minibatches(DrivenFlow):
         begin = first - epochs[0] * samples
         return order[begin : begin + steps * self.size].reshape(steps, self.size)
 
-    def during(self, n: int) -> ThreeLayerGradientFlow:
-        """The gradient flow of the batch of step n."""
-        rows = self.rows(n)[0]
-        return attrs.evolve(self.flow, X=self.flow.X[rows], y=self.flow.y[rows])
-
-    def loss(self, theta: Array) -> Array:
-        """Cost over all data."""
-        return self.flow.loss(theta)
-
-    def initial(self, **options) -> Array:  # type: ignore[no-untyped-def]
-        """Initial states of the flow; see `ThreeLayerGradientFlow.initial`."""
-        return self.flow.initial(**options)
+    def during(self, n: int) -> DataFlow:
+        """The flow on the batch of step n."""
+        return self.flow.on(self.rows(n)[0])
 
     def kernel(self) -> Kernel | None:
-        """The flow's kernel, driven by rows of the data."""
-        kernel = self.flow.kernel()
-        if kernel is None:
-            return None
-        scale = 1.0 / self.size if self.flow.reduction == "mean" else 1.0
-        return attrs.evolve(kernel, parameters=np.array([scale]), drive=self._drive)
+        """The flow's equations for the compiler, driven by rows of the data."""
+        kernel = self.flow.batch_kernel(self.size)
+        return None if kernel is None else attrs.evolve(kernel, drive=self._drive)
 
     def _drive(self, n: int, steps: int, members: Array) -> Array:
         if self.shared:
