@@ -13,7 +13,7 @@ from dynsys.errors import (
 from dynsys.passes import Pass
 from dynsys.results import CovariantVectors, LyapunovSpectrum
 from dynsys.steppers import RK4, Euler, Stepper
-from dynsys.symbolic import ScalarFunction, SymbolicFlow, SymbolicMap
+from dynsys.symbolic import ScalarFunction, SymbolicFlow, SymbolicMap, parameter
 from dynsys.system import DrivenFlow, DynamicalSystem, Flow, Map
 from dynsys.tangent import CompiledTangent, NumpyTangent, TangentSystem
 
@@ -44,4 +44,5 @@ __all__ = [
     "SymbolicFlow",
     "SymbolicMap",
     "TangentSystem",
+    "parameter",
 ]

@@ -125,7 +125,8 @@ def _spectrum(
     with np.errstate(invalid="ignore", divide="ignore"):
         spread = np.hypot(batch_means_error(first), batch_means_error(second))
         drift = (second.mean(axis=1) - first.mean(axis=1) if first.size else np.nan * exponents) / spread
-        nearest = np.sort(np.abs(exponents / error), axis=1)[:, : tangent.system.vanishing_exponents]
+        declared = tangent.system.vanishing_exponents if exponents.shape[1] == tangent.dimension else 0
+        nearest = np.sort(np.abs(exponents / error), axis=1)[:, :declared]
     defect = _determinant_defect(tangent, start, growth[:, 0], steps_per_interval)
 
     def shape(array: Array) -> Array:

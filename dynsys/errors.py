@@ -52,6 +52,14 @@ class FallbackWarning(UserWarning):
     """Something slower or less exact is used than could be (finite differences, no compiler, ...)."""
 
 
+def real_array(name: str, value: Any) -> np.ndarray:
+    """A copy of the value as a float64 array, or an error that names the argument and what came."""
+    try:
+        return np.array(value, dtype=float)
+    except (TypeError, ValueError):
+        raise InvalidInputError(f"{name} must be an array of real numbers, got {value!r:.100}") from None
+
+
 def whole_number(name: str, value: Any, least: int) -> int:
     """The value as an int, or an error that names the argument, what came and what was expected."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:

@@ -53,8 +53,14 @@ def factorise(V, R):
     """V = QR by modified Gram-Schmidt, each column projected twice; V becomes Q. False if an R_ii vanishes."""
     dim, k = V.shape
     for c in range(k):
+        largest = 0.0  # scaled by it, a column's norm neither over- nor underflows
+        for i in range(dim):
+            largest = max(largest, abs(V[i, c]))
+        if largest == 0.0:
+            return False
         before = 0.0
         for i in range(dim):
+            V[i, c] /= largest
             before += V[i, c] * V[i, c]
         for p in range(k):
             R[p, c] = 0.0
@@ -70,11 +76,13 @@ def factorise(V, R):
         for i in range(dim):
             norm += V[i, c] * V[i, c]
         norm = math.sqrt(norm)
-        R[c, c] = norm
         if norm <= SINGULAR_RATIO * math.sqrt(before):
             return False
         for i in range(dim):
             V[i, c] /= norm
+        R[c, c] = norm
+        for p in range(c + 1):
+            R[p, c] *= largest
     return True
 '''
 
@@ -84,7 +92,10 @@ SINGULAR_RATIO = 4 * np.finfo(float).eps
 
 def is_singular(V: Array, R: Array) -> bool:
     """Whether a diagonal entry of R, from V = QR of one member, vanishes to rounding."""
-    return bool(np.any(np.diagonal(R) <= SINGULAR_RATIO * np.linalg.norm(V, axis=0)))
+    largest = np.max(np.abs(V), axis=0)  # scaled by it, a column's norm neither over- nor underflows
+    if np.any(largest == 0):
+        return True
+    return bool(np.any(np.diagonal(R) / largest <= SINGULAR_RATIO * np.linalg.norm(V / largest, axis=0)))
 
 
 def solve_upper(R: Array, C: Array) -> Array:

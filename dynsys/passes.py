@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from dynsys.compiled.kernel import Kernel
-from dynsys.errors import DivergenceError, InvalidInputError, SingularTangentError, whole_number
+from dynsys.errors import DivergenceError, InvalidInputError, SingularTangentError, real_array, whole_number
 from dynsys.orthonormal import random_frames
 
 Array = np.ndarray
@@ -58,7 +58,7 @@ class Pass:
     @classmethod
     def start(cls, x0: Array, dimension: int, k: int | None, seed: int) -> Pass:
         """The start of a run at x0, (dim,) or (members, dim), with random frames of k columns (None: dim)."""
-        x = np.array(x0, dtype=float)  # a copy: nothing that the user passes in is ever changed
+        x = real_array("x0", x0)  # a copy: nothing that the user passes in is ever changed
         if x.ndim not in (1, 2) or x.shape[-1] != dimension or x.size == 0:
             raise InvalidInputError(f"x0 must have shape ({dimension},) or (members, {dimension}), got {x.shape}")
         if not np.isfinite(x).all():
@@ -101,7 +101,9 @@ class Pass:
         )
 
     def without_records(self) -> Pass:
-        """The same end, without what was recorded on the way."""
+        """The same end, read-only, without what was recorded on the way."""
+        for array in (self.x, self.Q, self.status, self.stopped, self.members):
+            array.flags.writeable = False
         return attrs.evolve(self, growth=None, R=None, xs=None, Qs=None)
 
 
@@ -144,7 +146,7 @@ def begin(tangent: Tangent, x0: Array | Pass, k: int | None, seed: int) -> Pass:
     return x0.without_records()
 
 
-CHUNK_NUMBERS, CHUNK_STEPS = 4_000_000, 200_000  # bounds on what one forward call records, and on its drive
+CHUNK_NUMBERS, CHUNK_STEPS = 4_000_000, 200_000  # what one forward call records, and members x steps of its drive
 
 
 def forward_in_chunks(
@@ -158,7 +160,7 @@ def forward_in_chunks(
     """The passes that cover `intervals` intervals, each of bounded memory; `progress(done, intervals)` after each."""
     members, dim, k = start.Q.shape
     numbers = members * {"nothing": 1, "growth": k, "R": k * k, "frames": dim + dim * k + k * k}[record]
-    chunk = max(1, min(CHUNK_NUMBERS // numbers, CHUNK_STEPS // steps_per_interval))
+    chunk = max(1, min(CHUNK_NUMBERS // numbers, CHUNK_STEPS // (steps_per_interval * members)))
     done = 0
     while done < intervals:
         count = min(chunk, intervals - done)

@@ -109,7 +109,8 @@ class SpectrumDiagnostics:
     determinant_defect : ndarray, shape (...)
         |sum_i log R_ii - log|det|| of the first interval, relative to 1 + |log|det||; NaN if k < dim (or unchecked).
     vanishing : ndarray, shape (..., v)
-        The v exponents closest to zero, in standard errors, where the system declares that v of them vanish.
+        The v exponents closest to zero, in standard errors, where the system declares that v of them vanish; v = 0 if
+        k < dim, when the vanishing ones may not be among the k.
     """
 
     derivative: str

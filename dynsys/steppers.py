@@ -8,12 +8,12 @@ make the tangent first-order accurate, whatever the order of the stepper.)
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import attrs
 import numpy as np
 
-from dynsys.errors import InvalidInputError
+from dynsys.errors import InvalidInputError, real_array
 
 Array = np.ndarray
 
@@ -26,16 +26,18 @@ class VectorField(Protocol):
     def jvp(self, t: float, x: Array, V: Array) -> Array: ...  # noqa: D102
 
 
-def _positive(_: object, attribute: attrs.Attribute, value: float) -> None:
-    if not (np.isfinite(value) and value > 0):
-        raise InvalidInputError(f"{attribute.name} must be a positive finite number, got {value!r}")
+def _step_length(value: Any) -> float:
+    dt = real_array("dt", value)
+    if not (dt.shape == () and np.isfinite(dt) and dt > 0):
+        raise InvalidInputError(f"dt must be a positive finite number, got {value!r}")
+    return float(dt)
 
 
 @attrs.frozen(eq=False)
 class Stepper(ABC):
     """A one-step method with step length `dt`, in the units of the model's time."""
 
-    dt: float = attrs.field(converter=float, validator=_positive)
+    dt: float = attrs.field(converter=_step_length)
 
     @property
     @abstractmethod

@@ -21,7 +21,7 @@ import attrs
 import numpy as np
 
 from dynsys.compiled.kernel import Kernel
-from dynsys.errors import InvalidInputError
+from dynsys.errors import InvalidInputError, real_array
 from dynsys.expression import (
     FUNCTIONS,
     assignments,
@@ -148,6 +148,18 @@ def define(state: tuple[str, ...], right_sides: tuple[Any, ...], parameters: tup
     return Definition(state, parameters, tuple(expressions))
 
 
+def _finite(value: Any) -> float:
+    number = float(real_array("a parameter", value))
+    if not np.isfinite(number):
+        raise InvalidInputError(f"a parameter must be a finite number, got {value!r}")
+    return number
+
+
+def parameter(default: float) -> Any:
+    """A field of a symbolic system: a finite number with a default."""
+    return attrs.field(default=default, converter=_finite)
+
+
 @attrs.frozen(eq=False)
 class SymbolicSystem(DynamicalSystem, ABC):
     """What symbolic flows and maps share. Fields of a subclass are its parameters."""
@@ -172,10 +184,9 @@ class SymbolicSystem(DynamicalSystem, ABC):
         >>> attrs.evolve(pendulum, gamma=0.2).gamma
         0.2
         """
-        values = {str(name): float(value) for name, value in (parameters or {}).items()}
-        fields = {name: attrs.field(default=value, converter=float) for name, value in values.items()}
+        fields = {str(name): parameter(_finite(value)) for name, value in (parameters or {}).items()}
         named = {str(name): right_side for name, right_side in equations.items()}
-        define(tuple(named), tuple(named.values()), tuple(values))  # bad equations are refused here
+        _define(named, tuple(fields))  # bad equations are refused here
         body: dict[str, Any] = {"equations": named, "__module__": __name__}
         return attrs.make_class(
             f"{cls.__name__}Of", fields, bases=(cls,), class_body=body, frozen=True, slots=True, eq=False
@@ -184,8 +195,7 @@ class SymbolicSystem(DynamicalSystem, ABC):
     @property
     def definition(self) -> Definition:
         """The equations and what SymPy derives from them."""
-        names = tuple(field.name for field in attrs.fields(type(self)))
-        return define(tuple(str(n) for n in self.equations), tuple(self.equations.values()), names)
+        return _define(self.equations, tuple(field.name for field in attrs.fields(type(self))))
 
     @property
     def dimension(self) -> int:
@@ -229,6 +239,15 @@ class SymbolicMap(SymbolicSystem, Map):
         return self.definition.functions["rule"](n, x, self.parameters)
 
 
+def _define(equations: Equations, parameters: tuple[str, ...]) -> Definition:
+    taken = sorted(set(parameters) & {*dir(SymbolicFlow), *dir(SymbolicMap)})
+    if taken:
+        raise InvalidInputError(
+            f"{', '.join(taken)} cannot name a parameter: every system has an attribute of that name"
+        )
+    return define(tuple(str(name) for name in equations), tuple(equations.values()), parameters)
+
+
 class ScalarFunction(ABC):
     """A scalar nonlinearity s(d) with its first two derivatives, for NumPy, SymPy and the compiler.
 
@@ -244,6 +263,11 @@ class ScalarFunction(ABC):
         if not self.source:
             raise InvalidInputError(f"{type(self).__name__} must define `source` or override `fused`")
         return _fused(self.kernel_source("fused"))(d)
+
+    @property
+    def compiles(self) -> bool:
+        """Whether `source` is what `fused` computes, so that the compiler may use it."""
+        return bool(self.source) and type(self).fused is ScalarFunction.fused
 
     def kernel_source(self, name: str) -> str:
         """Source of a function `name(d) -> (s, s1, s2)`."""

@@ -18,7 +18,7 @@ import numpy as np
 from dynsys import benettin as _benettin
 from dynsys import ginelli as _ginelli
 from dynsys import sharafi as _sharafi
-from dynsys.compiled.build import available_cores, build
+from dynsys.compiled.build import available_cores, build, compiles
 from dynsys.errors import FallbackWarning, InvalidInputError
 from dynsys.orthonormal import is_singular, orthonormalise
 from dynsys.passes import DIVERGED, RUNNING, SINGULAR, Pass, Record, System
@@ -98,7 +98,7 @@ class NumpyTangent(TangentSystem):
         x, Q, n = start.x[m], start.Q[m], start.n
         for i in range(intervals):
             V = Q
-            with np.errstate(over="ignore", invalid="ignore"):
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
                 for _ in range(steps_per_interval):
                     x, V = system.push(self.stepper, n, self.time(n), x, V)
                     n += 1
@@ -135,6 +135,8 @@ class CompiledTangent(TangentSystem):
         steps = intervals * steps_per_interval
         end = Pass.recording(start, start.n + steps, intervals, record)
         drive = kernel.drive(start.n, steps, start.members)
+        # read-only arrays are another type to Numba: copies, so that a kernel is compiled once
+        parameters, data = np.array(kernel.parameters), np.array(kernel.data)
         unrecorded = np.empty((0, 0, 0)), np.empty((0, 0, 0, 0))
         records = (
             unrecorded[0] if end.growth is None else end.growth,
@@ -145,8 +147,8 @@ class CompiledTangent(TangentSystem):
 
         def run(members: Array) -> None:
             compiled(
-                members, start.n, intervals, steps_per_interval, self.t0, self.dt, kernel.parameters, kernel.data,
-                drive, np.empty(kernel.scratch), end.x, end.Q, end.status, end.stopped, *records,
+                members, start.n, intervals, steps_per_interval, self.t0, self.dt, parameters, data, drive,
+                np.empty(kernel.scratch), end.x, end.Q, end.status, end.stopped, *records,
             )  # fmt: skip
 
         blocks = [block for block in np.array_split(np.arange(len(start.x)), self.threads) if len(block)]
@@ -162,13 +164,17 @@ def make_tangent(system: System, stepper: Stepper | None, t0: float, backend: Ba
     """The tangent of a system: compiled where there is a kernel and a compiler, else NumPy."""
     if backend not in ("auto", "numpy", "compiled"):
         raise InvalidInputError(f'backend must be "auto", "numpy" or "compiled", got {backend!r}')
-    if backend != "numpy" and system.kernel() is not None and importlib.util.find_spec("numba") is not None:
-        return CompiledTangent(system, stepper, t0)
-    if backend == "compiled":
-        raise InvalidInputError(
-            f"{type(system).__name__} cannot be compiled: it gives no kernel, or Numba is not installed. "
-            'Use backend="numpy", define it by SymbolicFlow or SymbolicMap, or install numba.'
-        )
+    if backend != "numpy":
+        if importlib.util.find_spec("numba") is None:
+            missing = "Numba is not installed"
+        elif not compiles(stepper):
+            missing = f"the stepper {type(stepper).__name__} has no compiled form"
+        elif system.kernel() is None:
+            missing = f"{type(system).__name__} gives no kernel: define it by SymbolicFlow or SymbolicMap"
+        else:
+            return CompiledTangent(system, stepper, t0)
+        if backend == "compiled":
+            raise InvalidInputError(f'not compiled: {missing}; or use backend="numpy"')
     if system.derivative == "finite differences":
         warnings.warn(
             f"{type(system).__name__} gives neither jacobian nor jvp: its tangent is a finite-difference one "

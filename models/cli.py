@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import dynsys
 from dynsys import DynsysError, InvalidInputError
+from models.activations import BY_NAME
 
 try:
     import typer
@@ -31,10 +32,7 @@ console = Console(stderr=True, highlight=False)
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 
 
-class Activation(StrEnum):
-    """The activations that the command knows."""
-
-    relu, tanh, gelu, sigmoid, linear = "relu", "tanh", "gelu", "sigmoid", "linear"
+Activation = StrEnum("Activation", list(BY_NAME))  # type: ignore[misc]
 
 
 class Weights(StrEnum):
@@ -116,7 +114,7 @@ def weight_dynamics(
     from models.weight_dynamics.task import read_table, regression_task
 
     study = Study(
-        activations=tuple(a.value for a in activation or (Activation.relu, Activation.tanh)),
+        activations=tuple(a.value for a in activation) if activation else ("relu", "tanh"),
         members=members,
         steps=steps,
         learning_rate=learning_rate,

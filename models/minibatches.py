@@ -65,15 +65,15 @@ class Minibatches(DrivenFlow):
     size, seed : int
     shared : bool
         Whether all members of an ensemble see the same batches.
-    member : int
-        Whose batches `during` gives if they differ; see `for_member`.
+    member : int or None
+        Whose batches these are, if they differ. None: of member 0, until `for_member` says otherwise.
     """
 
     flow: DataFlow
     size: int
     seed: int = 0
     shared: bool = True
-    member: int = 0
+    member: int | None = None
 
     def __attrs_post_init__(self) -> None:
         samples = self.flow.samples
@@ -93,14 +93,14 @@ class Minibatches(DrivenFlow):
 
     def for_member(self, member: int) -> Minibatches:
         """The flow that a member of an ensemble obeys."""
-        return self if self.shared else attrs.evolve(self, member=member)
+        return self if self.shared or self.member is not None else attrs.evolve(self, member=member)
 
     def rows(self, n: int, steps: int = 1) -> Array:
         """Samples used in steps n, ..., n + steps - 1, shape (steps, size)."""
         samples = self.flow.samples
         first, last = n * self.size, (n + steps) * self.size
         epochs = range(first // samples, (last - 1) // samples + 1)
-        member = None if self.shared else self.member
+        member = None if self.shared else self.member or 0
         order = np.concatenate([permutation(self.seed, epoch, samples, member) for epoch in epochs])
         begin = first - epochs[0] * samples
         return order[begin : begin + steps * self.size].reshape(steps, self.size)

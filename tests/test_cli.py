@@ -62,7 +62,7 @@ def test_main_job_takes_a_table_of_ones_own(command, tmp_path):
         (["--learning-rate", "nan"], "learning_rate must be a positive finite number, got nan"),
         (["--activation", "softmax"], "softmax"),
         (["--batch", "101"], "a batch of 101 samples needs at least as many data; there are 100"),
-        (["--data", "nowhere.csv", "--target", "y"], "nowhere.csv cannot be read"),
+        (["--data", "nowhere.csv", "--target", "y"], "'nowhere.csv' cannot be read"),
         (["--target", "y"], "go together"),
         (["--hidden", "0"], "hidden must be a whole number >= 1, got 0"),
     ],

@@ -17,7 +17,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dynsys.errors import FallbackWarning, InvalidInputError
+from dynsys.errors import FallbackWarning
 from dynsys.orthonormal import GRAM_SCHMIDT, SINGULAR_RATIO
 from dynsys.passes import DIVERGED, RUNNING, SINGULAR
 from dynsys.steppers import ExplicitRungeKutta, Stepper
@@ -159,6 +159,13 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else (os.cpu_count() or 1)
 
 
+def compiles(stepper: Stepper | None) -> bool:
+    """Whether a stepper (None: of a map) has a compiled form."""
+    return stepper is None or (
+        isinstance(stepper, ExplicitRungeKutta) and type(stepper).push is ExplicitRungeKutta.push
+    )
+
+
 def build(kernel: Kernel, stepper: Stepper | None) -> Callable[..., Any]:
     """The compiled pass of a system under a stepper; built once per source, then found on disk."""
     return _load(HEADER + kernel.source + _push_source(stepper) + GRAM_SCHMIDT + DRIVER)
@@ -167,8 +174,7 @@ def build(kernel: Kernel, stepper: Stepper | None) -> Callable[..., Any]:
 def _push_source(stepper: Stepper | None) -> str:
     if stepper is None:
         return MAP_PUSH
-    if not isinstance(stepper, ExplicitRungeKutta):
-        raise InvalidInputError(f'{type(stepper).__name__} has no compiled form; use tangent(..., backend="numpy")')
+    assert isinstance(stepper, ExplicitRungeKutta)
     stages = len(stepper.b)
     a = [list(row) + [0.0] * (stages - len(row)) for row in stepper.a]
     return RUNGE_KUTTA_PUSH.format(a=a, b=list(stepper.b), c=[float(c) for c in stepper.c], stages=stages)

@@ -2,7 +2,7 @@
 
 import attrs
 
-from dynsys import SymbolicMap
+from dynsys import SymbolicMap, parameter
 
 
 @attrs.frozen(eq=False)
@@ -17,8 +17,8 @@ class Henon(SymbolicMap):
     M. Hénon, Commun. Math. Phys. 50, 69 (1976).
     """
 
-    a: float = attrs.field(default=1.4, converter=float)
-    b: float = attrs.field(default=0.3, converter=float)
+    a: float = parameter(1.4)
+    b: float = parameter(0.3)
 
     equations = {
         "x": "1 - a*x**2 + y",

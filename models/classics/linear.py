@@ -9,14 +9,15 @@ import numpy as np
 
 from dynsys import Flow, InvalidInputError, Map
 from dynsys.compiled.kernel import Kernel
+from dynsys.errors import real_array
 
 Array = np.ndarray
 
 
 def _square(value: Any) -> Array:
-    matrix = np.array(value, dtype=float)
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not np.isfinite(matrix).all():
-        raise InvalidInputError(f"matrix must be square and finite, got shape {matrix.shape}")
+    matrix = real_array("matrix", value)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.size == 0 or not np.isfinite(matrix).all():
+        raise InvalidInputError(f"matrix must be square, not empty, and finite, got {value!r:.200}")
     matrix.flags.writeable = False
     return matrix
 

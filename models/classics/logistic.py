@@ -2,7 +2,7 @@
 
 import attrs
 
-from dynsys import SymbolicMap
+from dynsys import SymbolicMap, parameter
 
 
 @attrs.frozen(eq=False)
@@ -14,6 +14,6 @@ class Logistic(SymbolicMap):
     R. M. May, Nature 261, 459 (1976).
     """
 
-    r: float = attrs.field(default=4.0, converter=float)
+    r: float = parameter(4.0)
 
     equations = {"x": "r*x*(1 - x)"}

@@ -2,7 +2,7 @@
 
 import attrs
 
-from dynsys import SymbolicFlow
+from dynsys import SymbolicFlow, parameter
 
 
 @attrs.frozen(eq=False)
@@ -20,9 +20,9 @@ class Lorenz63(SymbolicFlow):
     E. N. Lorenz, J. Atmos. Sci. 20, 130 (1963).
     """
 
-    sigma: float = attrs.field(default=10.0, converter=float)
-    rho: float = attrs.field(default=28.0, converter=float)
-    beta: float = attrs.field(default=8.0 / 3.0, converter=float)
+    sigma: float = parameter(10.0)
+    rho: float = parameter(28.0)
+    beta: float = parameter(8.0 / 3.0)
 
     equations = {
         "x": "sigma*(y - x)",

@@ -90,7 +90,7 @@ def linearise(t, x, V, f, F, parameters, data, rows, scratch):
 
 def network_kernel(layout: Layout, activation: Activation, x: Array, y: Array, scale: float) -> Kernel | None:
     """The kernel of a network, or None for an activation without source; rows of [x y] drive it."""
-    if not activation.source:
+    if not activation.compiles:
         return None
     dim = layout.dimension
     source = LINEARISE.format(

@@ -9,6 +9,7 @@ import numpy as np
 
 from dynsys import InvalidInputError
 from dynsys.compiled.kernel import Kernel
+from dynsys.errors import real_array, whole_number
 from models.activations import Activation, Linear, ReLU
 from models.minibatches import DataFlow
 from models.weight_dynamics import jacobian as paper
@@ -20,7 +21,7 @@ Array = np.ndarray
 
 
 def _table(name: str, value: Any) -> Array:
-    table = np.array(value, dtype=float)
+    table = real_array(name, value)
     if table.ndim == 1:
         table = table[:, None]
     if table.ndim != 2 or table.size == 0:
@@ -88,8 +89,7 @@ class ThreeLayerGradientFlow(DataFlow):
     def __attrs_post_init__(self) -> None:
         if len(self.X) != len(self.y):
             raise InvalidInputError(f"X has {len(self.X)} samples but y has {len(self.y)}")
-        if isinstance(self.hidden, bool) or not isinstance(self.hidden, int | np.integer) or self.hidden < 1:
-            raise InvalidInputError(f"hidden must be a whole number >= 1, got {self.hidden!r}")
+        whole_number("hidden", self.hidden, 1)
         if not isinstance(self.activation, Activation):
             raise InvalidInputError(f"activation must be an object such as Tanh(), got {self.activation!r}")
         if self.reduction not in ("mean", "sum"):
@@ -163,12 +163,15 @@ class ThreeLayerGradientFlow(DataFlow):
         """How many exponents vanish for sure: one for each independent quantity that the flow conserves.
 
         For ReLU, for every sample, |w_j|^2 + b_j^2 - |v_j|^2 of each hidden unit j (weights into it, its bias, weights
-        out of it): N2. For a linear network the whole matrix W W^T + b1 b1^T - V^T V: N2 (N2 + 1) / 2.
+        out of it): N2. For a linear network the whole symmetric matrix W W^T + b1 b1^T - V^T V, of rank at most
+        r = N1 + 1 + N3: N2 (N2 + 1) / 2 entries, of which those of an (N2 - r) x (N2 - r) block follow from the others.
         """
-        n2 = self.hidden
+        n1, n2, n3 = attrs.astuple(self.layout)
         if isinstance(self.activation, ReLU):
             return n2
-        return n2 * (n2 + 1) // 2 if isinstance(self.activation, Linear) else 0
+        dependent = max(0, n2 - (n1 + 1 + n3))
+        independent = n2 * (n2 + 1) // 2 - dependent * (dependent + 1) // 2
+        return independent if isinstance(self.activation, Linear) else 0
 
     def invariants(self, theta: Array) -> Array:
         """|w_j|^2 + b_j^2 - |v_j|^2 of every hidden unit j, shape (..., N2); conserved for ReLU and linear nets."""
@@ -196,8 +199,8 @@ class ThreeLayerGradientFlow(DataFlow):
         first, second = (20.0, 20.0) if scheme == "wide" else (np.sqrt(2 / n1), np.sqrt(2 / n2))
         of_biases = 1.0 if biases == "drawn" else 0.0
         deviations = np.repeat([first, second, of_biases * first, of_biases * second], [n1 * n2, n2 * n3, n2, n3])
-        shape = (self.dimension,) if members is None else (members, self.dimension)
-        return deviations * np.random.default_rng(seed).normal(size=shape)
+        shape = (self.dimension,) if members is None else (whole_number("members", members, 1), self.dimension)
+        return deviations * np.random.default_rng(whole_number("seed", seed, 0)).normal(size=shape)
 
     def batch_kernel(self, size: int) -> Kernel | None:
         """The same equations for the compiler, if the activation has source."""

@@ -12,6 +12,7 @@ import numpy as np
 import dynsys
 from dynsys import Euler, InvalidInputError, Pass
 from dynsys.errors import whole_number
+from dynsys.passes import forward_in_chunks
 from models.activations import named
 from models.weight_dynamics.network import ThreeLayerGradientFlow
 
@@ -133,9 +134,10 @@ class Study:
         loss, exponents = [], []
         for done, until in zip([0, *ends[:-1]], ends, strict=True):
             count = int(until - done)
-            end = tangent.forward(end, intervals=count, steps_per_interval=self.interval, record="growth")
-            assert end.growth is not None
-            growth += end.growth.sum(axis=1)
+            for part in forward_in_chunks(tangent, end, count, self.interval, "growth"):
+                assert part.growth is not None
+                growth += part.growth.sum(axis=1)
+                end = part
             exponents.append(growth / (until * self.interval * self.learning_rate))
             loss.append(flow.loss(end.x))
             progress(count * self.interval * self.members)

@@ -55,26 +55,32 @@ def read_table(path: str | Path, target: str) -> tuple[Array, Array, list[str]]:
     path = Path(path)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            header, *rows = list(csv.reader(file)) or [[]]
-    except (OSError, UnicodeDecodeError, csv.Error) as problem:
-        raise InvalidInputError(f"{path} cannot be read as a CSV file: {problem}") from None
-    rows = [row for row in rows if row]
-    if not header or not rows:
+            reader = csv.reader(file)
+            lines = [(reader.line_num, row) for row in reader if row]
+    except (OSError, ValueError, csv.Error) as problem:
+        raise InvalidInputError(f"{str(path)!r} cannot be read as a CSV file: {problem}") from None
+    if len(lines) < 2:
         raise InvalidInputError(f"{path} holds no data: expected a header line and rows of numbers")
-    names = [name.strip() for name in header]
+    names = [name.strip() for name in lines[0][1]]
     if target not in names:
         raise InvalidInputError(f"{path} has no column {target!r}; its columns are {', '.join(names)}")
     if len(set(names)) < len(names):
         raise InvalidInputError(f"{path} has columns with the same name: {', '.join(names)}")
     if len(names) < 2:
         raise InvalidInputError(f"{path} has only the target column {target!r}: at least one input column is needed")
-    table = np.array([_numbers(path, line, row, names) for line, row in enumerate(rows, start=2)])
-    constant = [name for name, column in zip(names, table.T, strict=True) if np.ptp(column) == 0]
+    table = np.array([_numbers(path, line, row, names) for line, row in lines[1:]])
+    constant = [name for name, column in zip(names, table.T, strict=True) if column.min() == column.max()]
     if constant:
         raise InvalidInputError(f"{path}: column(s) {', '.join(constant)} are constant and carry nothing: remove them")
     place = names.index(target)
     X = np.delete(table, place, axis=1)
-    return (X - X.mean(axis=0)) / X.std(axis=0), table[:, place], [n for n in names if n != target]
+    with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
+        X = (X - X.mean(axis=0)) / X.std(axis=0)
+    names.remove(target)
+    extreme = [name for name, column in zip(names, X.T, strict=True) if not abs(column.std() - 1.0) < 1e-6]
+    if extreme:
+        raise InvalidInputError(f"{path}: column(s) {', '.join(extreme)} cannot be standardised: choose other units")
+    return X, table[:, place], names
 
 
 def _numbers(path: Path, line: int, row: list[str], names: list[str]) -> list[float]:
@@ -83,7 +89,7 @@ def _numbers(path: Path, line: int, row: list[str], names: list[str]) -> list[fl
     numbers = []
     for name, entry in zip(names, row, strict=True):
         try:
-            number = float(entry)
+            number = float(entry.replace("_", "?"))  # float() takes 1_000, a table should not
         except ValueError:
             raise InvalidInputError(f"{path}, line {line}, column {name}: {entry[:40]!r} is not a number") from None
         if not math.isfinite(number):
