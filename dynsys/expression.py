@@ -8,6 +8,7 @@ import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import numpy as np
 
 from dynsys.errors import InvalidInputError
@@ -15,25 +16,12 @@ from dynsys.errors import InvalidInputError
 if TYPE_CHECKING:
     import sympy
 
-FUNCTIONS = (
-    "sin",
-    "cos",
-    "tan",
-    "asin",
-    "acos",
-    "atan",
-    "atan2",
-    "sinh",
-    "cosh",
-    "tanh",
-    "exp",
-    "log",
-    "sqrt",
-    "erf",
-)
+FUNCTIONS = ("sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "tanh", "exp", "log", "sqrt", "erf")
 """Elementary functions that text and generated source may use, beside Abs, sign, Max, Min and Piecewise."""
 
-_SYMPY_ONLY = {"Abs": "Abs", "abs": "Abs", "sign": "sign", "Max": "Max", "Min": "Min"}
+_OTHERS = {"Abs": abs, "abs": abs, "sign": lambda a: math.copysign(1.0, a) if a else 0.0, "Max": max, "Min": min}
+_FLOATS: dict[str, Callable[..., float]] = {name: getattr(math, name) for name in FUNCTIONS} | _OTHERS
+_ARGUMENTS = {"atan2": (2, 2), "log": (1, 2), "Max": (1, 99), "Min": (1, 99)}  # fewest and most; one for all others
 _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -79,53 +67,104 @@ def parse(text: str, symbols: Mapping[str, sympy.Symbol]) -> sympy.Expr:
     >>> parse("2*x^2 - sin(x)", {"x": sympy.Symbol("x")})
     2*x**2 - sin(x)
     """
-    import sympy
-
-    def refuse(what: str) -> InvalidInputError:
-        return InvalidInputError(f"{what} in the expression {text[:100]!r}; known names: {', '.join(sorted(symbols))}")
-
-    def read(node: ast.AST, depth: int = 0) -> Any:
-        if depth > _DEEPEST:
-            raise refuse(f"more than {_DEEPEST} nested terms")
-        match node:
-            case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
-                return sympy.Integer(value) if isinstance(value, int) else sympy.Float(value)
-            case ast.Name(id=name):
-                if name in symbols:
-                    return symbols[name]
-                if name == "pi":
-                    return sympy.pi
-                raise refuse(f"unknown name {name!r}")
-            case ast.UnaryOp(op=ast.USub(), operand=operand):
-                return -read(operand, depth + 1)
-            case ast.UnaryOp(op=ast.UAdd(), operand=operand):
-                return read(operand, depth + 1)
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-                a, b = read(left, depth + 1), read(right, depth + 1)
-                if isinstance(op, ast.Pow) and b.is_number and abs(b) > _LARGEST_POWER:
-                    raise refuse(f"a power above {_LARGEST_POWER}")
-                return _OPERATORS[type(op)](a, b)
-            case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
-                if name not in FUNCTIONS and name not in _SYMPY_ONLY:
-                    raise refuse(f"unknown function {name!r}")
-                return getattr(sympy, _SYMPY_ONLY.get(name, name))(*(read(a, depth + 1) for a in arguments))
-        raise refuse(f"{ast.unparse(node)[:50]!r} is not mathematics")
-
     if len(text) > _LONGEST:
         raise InvalidInputError(f"an expression of {len(text)} characters is too long; at most {_LONGEST}")
+    source = text.strip().replace("^", "**")
     try:
-        tree = ast.parse(text.strip().replace("^", "**"), mode="eval")
+        tree = ast.parse(source, mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as problem:
         raise InvalidInputError(f"the expression {text[:100]!r} cannot be read: {problem}") from None
-    try:
-        result = read(tree.body)
-    except (TypeError, ValueError) as problem:  # a wrong number of arguments
-        if isinstance(problem, InvalidInputError):
-            raise
-        raise refuse(f"wrong use of a function ({problem})") from None
-    if result.has(sympy.zoo, sympy.nan, sympy.oo):
-        raise refuse("a division by zero")
-    return result
+    return _Reader(source, symbols).read(tree.body, 0)[0]
+
+
+@attrs.frozen
+class _Reader:
+    """Reads a syntax tree as mathematics.
+
+    Constant parts are computed as floats before SymPy sees them: none is too large, complex or undefined.
+    """
+
+    source: str
+    symbols: Mapping[str, sympy.Symbol]
+
+    def refuse(self, what: str) -> InvalidInputError:
+        known = ", ".join(sorted(self.symbols))
+        return InvalidInputError(f"{what} in the expression {self.source[:100]!r}; known names: {known}")
+
+    def text(self, node: ast.expr) -> str:
+        return repr((ast.get_source_segment(self.source, node) or "")[:50])
+
+    def read(self, node: ast.expr, depth: int) -> tuple[Any, float | None]:
+        """The SymPy expression of a node, and its value if it is a constant."""
+        import sympy
+
+        if depth > _DEEPEST:
+            raise self.refuse(f"more than {_DEEPEST} nested terms")
+        match node:
+            case ast.Constant(value=int() | float() as written) if not isinstance(written, bool):
+                size = self.constant(node, float, written)
+                return (sympy.Integer(written) if isinstance(written, int) else sympy.Float(written)), size
+            case ast.Name(id=name) if name in self.symbols:
+                return self.symbols[name], None
+            case ast.Name(id="pi"):
+                return sympy.pi, math.pi
+            case ast.Name(id=name):
+                raise self.refuse(f"unknown name {name!r}")
+            case ast.UnaryOp(op=ast.USub() | ast.UAdd() as op, operand=operand):
+                value, number = self.read(operand, depth + 1)
+                sign = -1 if isinstance(op, ast.USub) else 1
+                return sign * value, None if number is None else sign * number
+            case ast.BinOp(op=op) if type(op) in _OPERATORS:
+                return self.chain(node, depth)
+            case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
+                if name not in _FLOATS:
+                    raise self.refuse(f"unknown function {name!r}")
+                return self.call(node, name, [self.read(argument, depth + 1) for argument in arguments])
+        raise self.refuse(f"{self.text(node)} is not mathematics")
+
+    def chain(self, node: ast.BinOp, depth: int) -> tuple[Any, float | None]:
+        """Read a + b - c ...: deep as the tree is on its left side, it is read in a loop."""
+        left: ast.expr = node
+        nodes: list[ast.BinOp] = []
+        while isinstance(left, ast.BinOp) and type(left.op) in _OPERATORS:
+            nodes.append(left)
+            left = left.left
+        value, number = self.read(left, depth + 1)
+        for step in reversed(nodes):
+            apply = _OPERATORS[type(step.op)]
+            other, constant = self.read(step.right, depth + 1)
+            if isinstance(step.op, ast.Pow) and constant is not None and abs(constant) > _LARGEST_POWER:
+                raise self.refuse(f"a power above {_LARGEST_POWER}")
+            if isinstance(step.op, ast.Div) and constant == 0:
+                raise self.refuse("a division by zero")
+            both = number is not None and constant is not None
+            number = self.constant(step, apply, number, constant) if both else None
+            value = apply(value, other)
+        return value, number
+
+    def call(self, node: ast.Call, name: str, arguments: list[tuple[Any, float | None]]) -> tuple[Any, float | None]:
+        import sympy
+
+        fewest, most = _ARGUMENTS.get(name, (1, 1))
+        if not fewest <= len(arguments) <= most:
+            raise self.refuse(f"wrong use of a function: {self.text(node)}")
+        constants = [number for _, number in arguments if number is not None]
+        all_constant = len(constants) == len(arguments)
+        number = self.constant(node, _FLOATS[name], *constants) if all_constant else None
+        function = getattr(sympy, "Abs" if name == "abs" else name)
+        return function(*(value for value, _ in arguments)), number
+
+    def constant(self, node: ast.expr, function: Callable[..., Any], *numbers: Any) -> float:
+        """A finite real number, or a refusal that names the part of the text."""
+        if function is max or function is min:
+            return float(function(numbers))
+        try:
+            number = function(*numbers)
+        except (ArithmeticError, ValueError):
+            number = math.nan
+        if isinstance(number, complex) or not math.isfinite(number):
+            raise self.refuse(f"{self.text(node)} is no finite real number")
+        return float(number)
 
 
 def to_source(expression: sympy.Expr) -> str:
@@ -138,7 +177,8 @@ def share(expressions: Iterable[sympy.Expr]) -> tuple[list[str], list[str]]:
     import sympy
 
     shared, reduced = sympy.cse(list(expressions), symbols=sympy.numbered_symbols("_c"), order="none")
-    trivial = {symbol: value for symbol, value in shared if (-value).is_Symbol}  # a changed sign is no work to share
+    # a changed sign is no work to share
+    trivial = {symbol: value for symbol, value in shared if value.is_Mul and (-value).is_Symbol}
 
     def inline(value: sympy.Expr) -> str:
         return to_source(value.xreplace(trivial))
@@ -157,9 +197,16 @@ def check_functions(expression: sympy.Expr, origin: str) -> None:
     import sympy
 
     allowed = {*FUNCTIONS, "Abs", "sign", "Max", "Min", "Heaviside", "Piecewise"}
-    for call in expression.atoms(sympy.Function, sympy.Derivative, sympy.Subs):
-        if type(call).__name__ not in allowed:
-            raise InvalidInputError(f"{origin} contains {call}, which cannot be differentiated or computed")
+    for part in sympy.preorder_traversal(expression):
+        strange = isinstance(part, sympy.Function | sympy.Derivative | sympy.Subs | sympy.Integral | sympy.Sum)
+        if (strange and type(part).__name__ not in allowed) or part in (
+            sympy.I,
+            sympy.oo,
+            -sympy.oo,
+            sympy.zoo,
+            sympy.nan,
+        ):
+            raise InvalidInputError(f"{origin} contains {part}, which cannot be differentiated or computed")
 
 
 def _printer() -> Any:
@@ -193,8 +240,17 @@ def _printer() -> Any:
         def _print_Min(self, expr: Any) -> str:
             return self._print_nested("minimum", expr)
 
-        def _print_Integer(self, expr: Any) -> str:
-            return str(expr)
+        def _print_Float(self, expr: Any) -> str:
+            return repr(float(expr))  # all digits
+
+        def _print_Exp1(self, expr: Any) -> str:
+            return repr(math.e)
+
+        def _print_And(self, expr: Any) -> str:
+            return " & ".join(f"({self._print(argument)})" for argument in expr.args)
+
+        def _print_Or(self, expr: Any) -> str:
+            return " | ".join(f"({self._print(argument)})" for argument in expr.args)
 
         def _print_Rational(self, expr: Any) -> str:
             return f"({expr.p}/{expr.q})"

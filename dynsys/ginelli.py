@@ -105,7 +105,10 @@ def ginelli(
         C, growth[:, i] = backward(window.R[:, i], C)
 
     clvs = collect(tangent, window, end, growth, steps_per_interval, tail, start_agreement)
-    agreement = _frame_agreement(tangent, first, start, seed, steps_per_interval)
+    if isinstance(x0, Pass) and warmup == 0:  # the frame was aligned by the run that is continued
+        agreement = np.full(window.x.shape[:1] + C.shape[-1:], np.nan)
+    else:
+        agreement = _frame_agreement(tangent, first, start, seed, steps_per_interval)
     diagnostics = attrs.evolve(clvs.diagnostics, frame_agreement=agreement[0] if end.single else agreement)
     _warn(diagnostics, len(window.x), tail)
     return attrs.evolve(clvs, diagnostics=diagnostics)
@@ -144,8 +147,6 @@ def collect(
     assert window.Qs is not None
     assert window.xs is not None
     vectors, xs = window.Qs, window.xs
-    gone = end.status != 0  # a member that stopped, be it in the tail, has no converged vectors
-    vectors[gone], growth[gone] = np.nan, np.nan
     intervals, k = vectors.shape[1], vectors.shape[3]
     interval = steps * tangent.dt
     ends = window.n - steps * np.arange(intervals)[::-1]

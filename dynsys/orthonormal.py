@@ -76,7 +76,7 @@ def factorise(V, R):
         for i in range(dim):
             norm += V[i, c] * V[i, c]
         norm = math.sqrt(norm)
-        if norm <= SINGULAR_RATIO * math.sqrt(before):
+        if norm <= SINGULAR_RATIO * dim * math.sqrt(before):
             return False
         for i in range(dim):
             V[i, c] /= norm
@@ -87,7 +87,7 @@ def factorise(V, R):
 '''
 
 SINGULAR_RATIO = 4 * np.finfo(float).eps
-"""R_jj below this share of column j before projection is rounding noise: the frame has collapsed."""
+"""R_jj below dim times this share of column j before projection is rounding noise: the frame has collapsed."""
 
 
 def is_singular(V: Array, R: Array) -> bool:
@@ -95,7 +95,7 @@ def is_singular(V: Array, R: Array) -> bool:
     largest = np.max(np.abs(V), axis=0)  # scaled by it, a column's norm neither over- nor underflows
     if np.any(largest == 0):
         return True
-    return bool(np.any(np.diagonal(R) / largest <= SINGULAR_RATIO * np.linalg.norm(V / largest, axis=0)))
+    return bool(np.any(np.diagonal(R) / largest <= SINGULAR_RATIO * len(V) * np.linalg.norm(V / largest, axis=0)))
 
 
 def solve_upper(R: Array, C: Array) -> Array:

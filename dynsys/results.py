@@ -47,14 +47,14 @@ class Result:
         arrays: dict[str, Array] = {}
         header = {"format": FORMAT, "class": type(self).__name__, "values": _flatten(self, arrays)}
         with path.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, header=np.array(json.dumps(header)), **arrays)
+            np.savez_compressed(file, **{"header": np.array(json.dumps(header)), **arrays})  # type: ignore[arg-type]
         return path
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read a record that `save` wrote. Nothing in the file is ever executed."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 header = json.loads(str(file["header"]))
                 arrays = {name: file[name] for name in file.files if name != "header"}
             if header["format"] != FORMAT or header["class"] != cls.__name__:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import keyword
 import textwrap
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 Array = np.ndarray
 Equations = Mapping[Any, Any]  # name or Symbol -> text or expression
 
-RESERVED = {*FUNCTIONS, "t", "pi", "np", "math", "njit", "where", "maximum", "minimum", "sign", "abs"}
+RESERVED = {*FUNCTIONS, "t", "pi", "np", "float", "where", "maximum", "minimum", "sign", "abs"}
+FLOATING = "_u = np.asarray(_u, np.result_type(_u, float))"
 
 
 @attrs.frozen(eq=False)
@@ -81,10 +82,10 @@ class Definition:
         jacobian = assignments([f"_J[{i}, {j}]" for i, j in self.jacobian], self.jacobian.values())
         return _function(
             "rule(t, _u, _p)",
-            ["_f = np.empty_like(_u)", *self._unpack("_u[..., {}]"), *rule, "return _f"],
+            [FLOATING, "_f = np.empty_like(_u)", *self._unpack("_u[..., {}]"), *rule, "return _f"],
         ) + _function(
             "jacobian(t, _u, _p)",
-            [f"_J = np.zeros(({dim}, {dim}), _u.dtype)", *self._unpack("_u[{}]"), *jacobian, "return _J"],
+            [FLOATING, f"_J = np.zeros(({dim}, {dim}), _u.dtype)", *self._unpack("_u[{}]"), *jacobian, "return _J"],
         )
 
     @cached_property
@@ -110,15 +111,15 @@ class Definition:
             [
                 *self._unpack("_u[{}]"),
                 *assignments(targets, expressions),
-                "for _k in range(_V.shape[1]):",
+                "for _k in _range(_V.shape[1]):",
                 *products,
             ],
         )
 
     def _unpack(self, state: str) -> list[str]:
-        return [f"{name} = {state.format(i)}" for i, name in enumerate(self.state)] + [
-            f"{name} = _p[{i}]" for i, name in enumerate(self.parameters)
-        ]
+        time = ["t = float(t)"] if any("t" in map(str, e.free_symbols) for e in self.expressions) else []
+        states = [f"{name} = {state.format(i)}" for i, name in enumerate(self.state)]
+        return time + states + [f"{name} = _p[{i}]" for i, name in enumerate(self.parameters)]
 
 
 @lru_cache(maxsize=256)
@@ -136,6 +137,8 @@ def define(state: tuple[str, ...], right_sides: tuple[Any, ...], parameters: tup
     expressions = []
     for name, given in zip(state, right_sides, strict=True):
         expression = parse(given, symbols) if isinstance(given, str) else sympy.sympify(given, strict=True)
+        if not isinstance(expression, sympy.Expr):
+            raise InvalidInputError(f"the equation of {name} must be text or an expression, got {given}")
         expression = expression.subs({s: symbols.get(s.name, s) for s in expression.free_symbols})
         unknown = sorted(s.name for s in expression.free_symbols if s.name not in symbols)
         if unknown:
@@ -148,16 +151,18 @@ def define(state: tuple[str, ...], right_sides: tuple[Any, ...], parameters: tup
     return Definition(state, parameters, tuple(expressions))
 
 
-def _finite(value: Any) -> float:
-    number = float(real_array("a parameter", value))
-    if not np.isfinite(number):
-        raise InvalidInputError(f"a parameter must be a finite number, got {value!r}")
-    return number
+def _number(value: Any) -> float:
+    return float(real_array("a parameter", value))
+
+
+def _finite(_: object, field: attrs.Attribute, value: float) -> None:
+    if not np.isfinite(value):
+        raise InvalidInputError(f"the parameter {field.name} must be a finite number, got {value!r}")
 
 
 def parameter(default: float) -> Any:
     """A field of a symbolic system: a finite number with a default."""
-    return attrs.field(default=default, converter=_finite)
+    return attrs.field(default=default, converter=_number, validator=_finite)
 
 
 @attrs.frozen(eq=False)
@@ -184,18 +189,20 @@ class SymbolicSystem(DynamicalSystem, ABC):
         >>> attrs.evolve(pendulum, gamma=0.2).gamma
         0.2
         """
-        fields = {str(name): parameter(_finite(value)) for name, value in (parameters or {}).items()}
+        fields = {str(name): parameter(value) for name, value in (parameters or {}).items()}
         named = {str(name): right_side for name, right_side in equations.items()}
-        _define(named, tuple(fields))  # bad equations are refused here
+        if len(named) < len(equations):
+            raise InvalidInputError(f"names must differ, got {', '.join(map(str, equations))}")
+        _check_names(fields)
+        define(tuple(named), _right_sides(named), tuple(fields))  # bad equations are refused here
         body: dict[str, Any] = {"equations": named, "__module__": __name__}
-        return attrs.make_class(
-            f"{cls.__name__}Of", fields, bases=(cls,), class_body=body, frozen=True, slots=True, eq=False
-        )()
+        kind = attrs.make_class(f"{cls.__name__}Of", fields, bases=(cls,), class_body=body, frozen=True, eq=False)
+        return kind()
 
     @property
     def definition(self) -> Definition:
         """The equations and what SymPy derives from them."""
-        return _define(self.equations, tuple(field.name for field in attrs.fields(type(self))))
+        return _definition(type(self))
 
     @property
     def dimension(self) -> int:
@@ -239,13 +246,28 @@ class SymbolicMap(SymbolicSystem, Map):
         return self.definition.functions["rule"](n, x, self.parameters)
 
 
-def _define(equations: Equations, parameters: tuple[str, ...]) -> Definition:
-    taken = sorted(set(parameters) & {*dir(SymbolicFlow), *dir(SymbolicMap)})
-    if taken:
-        raise InvalidInputError(
-            f"{', '.join(taken)} cannot name a parameter: every system has an attribute of that name"
-        )
-    return define(tuple(str(name) for name in equations), tuple(equations.values()), parameters)
+@lru_cache(maxsize=1024)
+def _definition(system: type[SymbolicSystem]) -> Definition:
+    parameters = [field.name for field in attrs.fields(system)]
+    _check_names(parameters)
+    equations: Any = system.equations
+    return define(tuple(map(str, equations)), _right_sides(equations), tuple(parameters))
+
+
+def _right_sides(equations: Equations) -> tuple[Any, ...]:
+    """The right-hand sides, refused if they are neither text nor of SymPy nor numbers."""
+    import sympy
+
+    for name, given in equations.items():
+        if not isinstance(given, str | int | float | sympy.Basic):
+            raise InvalidInputError(f"the equation of {name} must be text or an expression, got {given!r}")
+    return tuple(equations.values())
+
+
+def _check_names(parameters: Iterable[str]) -> None:
+    for name in parameters:
+        if name == "self" or name in dir(SymbolicFlow) or name in dir(SymbolicMap):
+            raise InvalidInputError(f"{name!r} cannot name a parameter: it is an attribute of every system")
 
 
 class ScalarFunction(ABC):

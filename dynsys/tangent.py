@@ -166,15 +166,15 @@ def make_tangent(system: System, stepper: Stepper | None, t0: float, backend: Ba
         raise InvalidInputError(f'backend must be "auto", "numpy" or "compiled", got {backend!r}')
     if backend != "numpy":
         if importlib.util.find_spec("numba") is None:
-            missing = "Numba is not installed"
+            missing = "Numba is missing: install numba"
         elif not compiles(stepper):
             missing = f"the stepper {type(stepper).__name__} has no compiled form"
         elif system.kernel() is None:
-            missing = f"{type(system).__name__} gives no kernel: define it by SymbolicFlow or SymbolicMap"
+            missing = "it gives no kernel: define it by SymbolicFlow or SymbolicMap"
         else:
             return CompiledTangent(system, stepper, t0)
         if backend == "compiled":
-            raise InvalidInputError(f'not compiled: {missing}; or use backend="numpy"')
+            raise InvalidInputError(f'{type(system).__name__} cannot be compiled: {missing}; or use backend="numpy"')
     if system.derivative == "finite differences":
         warnings.warn(
             f"{type(system).__name__} gives neither jacobian nor jvp: its tangent is a finite-difference one "

@@ -59,7 +59,12 @@ def check_system(system: DynamicalSystem, x: Array, *, t: float = 0.0, seed: int
     rng = np.random.default_rng(seed)
     many = x + 1e-2 * rng.normal(size=(2, 3, dim))
     before = many.copy()
-    values = np.asarray(system.rule(t, many))
+    try:
+        values = np.asarray(system.rule(t, many))
+    except Exception as problem:
+        raise ContractError(f"the rule fails over leading axes, for states {many.shape}: {problem!r}") from problem
+    if values.shape != many.shape:
+        raise ContractError(f"the rule turns states {many.shape} into {values.shape}: shapes must be kept")
     _agree(
         values,
         np.array([[system.rule(t, z) for z in row] for row in many]),
@@ -71,17 +76,18 @@ def check_system(system: DynamicalSystem, x: Array, *, t: float = 0.0, seed: int
 
     V = rng.normal(size=(dim, min(dim, 3)))
     differences = finite_difference(lambda z: system.rule(t, z), x, V)
-    name = type(system).__name__
-    _agree(system.jvp(t, x, V), differences, DIFFERENCES, f"jvp of {name} against differences of the rule")
-    _agree(
-        system.jacobian(t, x) @ V,
-        differences,
-        DIFFERENCES,
-        f"jacobian of {name} against differences of the rule",
-    )
+    name, x_before, V_before = type(system).__name__, x.copy(), V.copy()
+    jacobian = np.asarray(system.jacobian(t, x))
+    if jacobian.shape != (dim, dim):
+        raise ContractError(f"jacobian of {name} must have shape {(dim, dim)}, got {jacobian.shape}")
+    product = system.jvp(t, x, V)
+    _agree(x, x_before, 0.0, f"the state handed to jacobian and jvp of {name}, before and after")
+    _agree(V, V_before, 0.0, f"the vectors handed to jvp of {name}, before and after")
+    _agree(product, differences, DIFFERENCES, f"jvp of {name} against differences of the rule")
+    _agree(jacobian @ V, differences, DIFFERENCES, f"jacobian of {name} against differences of the rule")
     if system.derivative != "finite differences":
-        _agree(system.jacobian(t, x) @ V, system.jvp(t, x, V), EXACT, f"jacobian of {name} against its jvp")
-        _agree(system.jvp(t, x, -2.0 * V), -2.0 * system.jvp(t, x, V), EXACT, f"jvp of {name}, linear in V")
+        _agree(jacobian @ V, product, EXACT, f"jacobian of {name} against its jvp")
+        _agree(system.jvp(t, x, -2.0 * V), -2.0 * product, EXACT, f"jvp of {name}, linear in V")
     if isinstance(system, Flow) and system.kernel() is not None and not 0 <= system.vanishing_exponents <= dim:
         raise ContractError(f"vanishing_exponents must lie between 0 and {dim}, got {system.vanishing_exponents}")
 

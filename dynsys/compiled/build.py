@@ -38,6 +38,7 @@ from math import acos, asin, atan, atan2, cos, cosh, erf, exp, log, pi, sin, sin
 njit = numba.njit(error_model="numpy", fastmath={{"contract"}}, cache=True)
 RUNNING, DIVERGED, SINGULAR = {RUNNING}, {DIVERGED}, {SINGULAR}
 SINGULAR_RATIO = {SINGULAR_RATIO!r}
+_range = range  # equations may have a component of that name
 
 
 @njit

@@ -1,0 +1,205 @@
+"""Generated kernels: kept on disk, compiled once, not imported unless used, and not needed."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+from dynsys import RK4, CompiledTangent, Euler, InvalidInputError, NumpyTangent, Pass
+from dynsys.compiled.build import build
+from dynsys.testing import check_tangent
+from models.classics import Henon, LinearFlow, LinearMap, Logistic, Lorenz63
+
+# A long run of Lorenz 63 by the NumPy path and one by the kernel would decorrelate: 2 time units do not.
+LORENZ = """
+import json, warnings
+from dynsys import RK4
+from models.classics import Lorenz63
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    tangent = Lorenz63().tangent(RK4(dt=0.01))
+    spectrum = tangent.benettin([1.0, 2.0, 20.0], intervals=20, steps_per_interval=10, warmup=0)
+kernel = None
+if type(tangent).__name__ == "CompiledTangent":
+    from dynsys.compiled.build import build
+    kernel = build(tangent.system.kernel(), tangent.stepper).stats
+print(json.dumps({
+    "from disk, compiled": kernel and [sum(kernel.cache_hits.values()), sum(kernel.cache_misses.values())],
+    "exponents": spectrum.exponents.tolist(),
+    "warnings": [f"{w.category.__name__}: {w.message}" for w in caught],
+}))
+"""
+WITHOUT_NUMBA = "import sys\nsys.modules['numba'] = None\n"  # what `import numba` sees where it is not installed
+
+
+def run(code, **environment):
+    """What a new process prints as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def exponents():
+    """The numbers that every way to run the same system must give."""
+    tangent = Lorenz63().tangent(RK4(dt=0.01), backend="numpy")
+    return tangent.benettin([1.0, 2.0, 20.0], intervals=20, steps_per_interval=10, warmup=0).exponents
+
+
+def snapshot(folder):
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_kernel_is_kept_on_disk_and_not_compiled_again_by_another_process(tmp_path, exponents):
+    first = run(LORENZ, DYNSYS_CACHE=str(tmp_path))
+    before = snapshot(tmp_path)
+    assert {os.path.splitext(name)[1] for name in before} == {".py", ".nbi", ".nbc"}
+    second = run(LORENZ, DYNSYS_CACHE=str(tmp_path))
+    assert snapshot(tmp_path) == before  # no file added, none written again
+    assert (first["from disk, compiled"], second["from disk, compiled"]) == ([0, 1], [1, 0])
+    assert first["warnings"] == second["warnings"] == []
+    assert first["exponents"] == second["exponents"]
+    np.testing.assert_allclose(first["exponents"], exponents, rtol=0, atol=1e-9)
+
+
+def test_cache_that_cannot_be_written_is_reported_and_the_kernel_works(tmp_path, exponents):
+    file = tmp_path / "file"
+    file.write_text("")  # no folder can be made under a file, not even by root
+    result = run(LORENZ, DYNSYS_CACHE=str(file / "cache"), TMPDIR=str(tmp_path))
+    (warning,) = result["warnings"]
+    assert warning.startswith("FallbackWarning")
+    assert str(file / "cache") in warning
+    assert "DYNSYS_CACHE" in warning
+    assert result["from disk, compiled"] == [0, 1]
+    np.testing.assert_allclose(result["exponents"], exponents, rtol=0, atol=1e-9)
+
+
+def test_without_numba_the_same_numbers_come_from_numpy(exponents):
+    result = run(WITHOUT_NUMBA + LORENZ)
+    assert (result["from disk, compiled"], result["exponents"]) == (None, exponents.tolist())
+
+
+def test_compiled_backend_without_numba_is_refused_with_the_remedy():
+    code = """
+    import json
+    from dynsys import InvalidInputError
+    from models.classics import Henon
+    try:
+        Henon().tangent(backend="compiled")
+    except InvalidInputError as refusal:
+        print(json.dumps(str(refusal)))
+    """
+    assert "install numba" in run(WITHOUT_NUMBA + textwrap.dedent(code))
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("import dynsys", {"numba", "scipy", "sympy", "matplotlib", "xarray"}),
+        ("import dynsys.testing", {"numba", "scipy", "sympy", "matplotlib", "xarray"}),
+        ("import models.classics, models.activations", {"numba", "scipy", "sympy", "matplotlib", "xarray"}),
+        ("from models.classics import LinearFlow; from dynsys import Euler; "
+         "LinearFlow([[1.0]]).tangent(Euler(0.1), backend='numpy').benettin([1.0], intervals=2)", {"numba", "sympy"}),
+    ],
+    ids=["dynsys", "testing", "models", "a run by NumPy"],
+)  # fmt: skip
+def test_heavy_libraries_are_loaded_only_where_used(code, absent):
+    loaded = run(f"{code}\nimport json, sys\nprint(json.dumps(sorted(name.split('.')[0] for name in sys.modules)))")
+    assert absent.isdisjoint(loaded)
+
+
+def test_parameters_steps_and_sizes_do_not_compile_again():
+    forward = build(Lorenz63().kernel(), RK4(dt=0.01))
+    assert build(Lorenz63(rho=20.0, sigma=3.0).kernel(), RK4(dt=0.5)) is forward
+    for rho, dt, k, x0 in ((28.0, 0.01, 3, [1.0, 2.0, 20.0]), (20.0, 0.005, 2, [[1.0, 2.0, 20.0]] * 3)):
+        Lorenz63(rho=rho).tangent(RK4(dt=dt)).benettin(x0, intervals=3, steps_per_interval=2, k=k)
+    assert len(forward.signatures) == 1
+    assert build(LinearMap([[2.0]]).kernel(), None) is build(LinearMap(np.eye(3)).kernel(), None)
+
+
+def test_another_stepper_or_equation_is_another_kernel():
+    kernels = [
+        build(Lorenz63().kernel(), RK4(dt=0.01)),
+        build(Lorenz63().kernel(), Euler(dt=0.01)),
+        build(Henon().kernel(), None),
+        build(LinearMap(np.eye(2)).kernel(), None),
+    ]
+    assert len({id(kernel) for kernel in kernels}) == 4
+
+
+@pytest.mark.parametrize(
+    ("tangent", "x"),
+    [
+        (Lorenz63().tangent(RK4(dt=0.01)), [1.0, 2.0, 20.0]),
+        (LinearFlow(np.diag([1.0, -2.0])).tangent(Euler(dt=0.1), t0=3.0), [1.0, 1.0]),
+        (Henon().tangent(), [0.1, 0.1]),
+        (Logistic().tangent(), [0.3]),
+    ],
+    ids=["Lorenz, RK4", "linear, Euler", "Henon", "Logistic"],
+)
+def test_pass_of_a_kernel_is_the_pass_by_numpy(tangent, x):
+    assert isinstance(tangent, CompiledTangent)
+    check_tangent(tangent, np.array(x), steps=5)
+
+
+@pytest.mark.parametrize("record", ["nothing", "growth", "R", "frames"])
+def test_kernel_records_what_numpy_records(record):
+    compiled = Henon().tangent()
+    start = Pass.start(np.array([[0.1, 0.1], [0.3, 0.2]]), 2, None, 0)
+    ours, reference = (
+        kind.forward(start, intervals=7, steps_per_interval=3, record=record)
+        for kind in (compiled, NumpyTangent(compiled.system))
+    )
+    recorded = {"nothing": set(), "growth": {"growth"}, "R": {"R"}, "frames": {"R", "xs", "Qs"}}[record]
+    for name in ("growth", "R", "xs", "Qs"):
+        one, two = getattr(ours, name), getattr(reference, name)
+        assert (one is None, two is None) == ((name not in recorded,) * 2)
+        if one is not None:
+            assert one.shape == two.shape
+            np.testing.assert_allclose(one, two, rtol=0, atol=1e-11)
+    assert ours.n == reference.n == 21
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_bits_do_not_depend_on_the_number_of_threads_or_of_chunks(threads):
+    tangent = CompiledTangent(Henon(), threads=threads)
+    start = Pass.start(np.random.default_rng(0).uniform(-0.1, 0.1, size=(7, 2)), 2, None, 0)
+    whole = CompiledTangent(Henon(), threads=1).forward(start, intervals=30, steps_per_interval=2, record="growth")
+    first = tangent.forward(start, intervals=11, steps_per_interval=2, record="growth")
+    second = tangent.forward(first, intervals=19, steps_per_interval=2, record="growth")
+    np.testing.assert_array_equal(np.concatenate([first.growth, second.growth], axis=1), whole.growth)
+    np.testing.assert_array_equal(second.x, whole.x)
+    np.testing.assert_array_equal(second.Q, whole.Q)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "compiled"])
+@pytest.mark.parametrize("rate", [-5.0, 5.0])
+def test_growth_whose_square_is_out_of_range_is_measured(backend, rate):
+    # within an interval vectors grow by e^(+-500): their squares leave the range of numbers, they do not
+    tangent = LinearMap([[np.exp(rate)]]).tangent(backend=backend)
+    spectrum = tangent.benettin([0.0], intervals=4, steps_per_interval=100, warmup=0)
+    np.testing.assert_allclose(spectrum.rates, rate, rtol=1e-13)
+
+
+def test_backend_that_does_not_exist_is_refused():
+    with pytest.raises(InvalidInputError, match=r"backend must be .* got 'gpu'"):
+        Henon().tangent(backend="gpu")
+
+
+def test_compiled_backend_of_a_system_without_kernel_is_refused():
+    class Plain(LinearMap):
+        def kernel(self):
+            return None
+
+    with pytest.raises(InvalidInputError, match="Plain cannot be compiled"):
+        Plain([[2.0]]).tangent(backend="compiled")
+    assert isinstance(Plain([[2.0]]).tangent(), NumpyTangent)

@@ -1,0 +1,247 @@
+"""Systems from equations: what SymPy writes against SymPy itself, complex steps, the compiler, and bad definitions."""
+
+import attrs
+import numpy as np
+import pytest
+import sympy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sympy import Abs, Max, Min, Piecewise, Symbol, atan2, cos, erf, exp, log, sign, sin, sqrt, tanh
+
+from dynsys import RK4, CompiledTangent, InvalidInputError, NumpyTangent, Pass, SymbolicFlow, SymbolicMap
+from dynsys.symbolic import SampleLoss, opaque_function
+from dynsys.system import finite_difference
+from dynsys.testing import check_system, check_tangent
+from models.activations import GELU, Tanh
+from models.classics import Henon, Lorenz63
+
+x, y, z, t = (Symbol(name, real=True) for name in "xyzt")
+a, b = Symbol("a", real=True), Symbol("b", real=True)
+POINTS = st.lists(st.floats(-2.0, 2.0).filter(lambda v: abs(v) > 1e-3), min_size=3, max_size=3)
+
+# every function of the language, divisions, powers, exact fractions
+TEXTS = {
+    "x": "sin(x*y) - a*cos(z)/(2 + tanh(x)) + pi/3*exp(-x**2) - atan(y) + 0.1*x",
+    "y": "sqrt(1 + x**2)*log(2 + y**2) + tan(z/4) + 2/3*asin(x/4) - acos(y/5)",
+    "z": "sinh(z/2) - cosh(x/3)**2 + erf(y) + (1 + z**2)**-1.5 + b*x*y*z",
+}
+SMOOTH = SymbolicFlow.of(TEXTS, {"a": 1.3, "b": -0.7})
+DRIVEN = SymbolicFlow.of({"x": "y*cos(2*t)", "y": "-sin(x) - a*y + t**2/(1 + t)"}, {"a": 0.1})
+KINKED = SymbolicFlow.of({x: Max(x, y, z / 2) - Min(x, 2 * y), y: Abs(x) * z + sign(y) * x, z: Max(x * y, 0) - Abs(z)})
+CASES = SymbolicFlow.of(
+    {x: Piecewise((x**2, x > 0), (-x, True)), y: y * Piecewise((x, x > 0), (sin(x), x > -1), (1, True))}
+)
+LOGICAL = SymbolicFlow.of(
+    {
+        x: Piecewise((y**2, (x > -1) & (y < 1)), (x, True)),
+        y: Piecewise((x**2, (x > 1) | (y > 1)), (y, sympy.Ne(x, y)), (0, True)),
+    }
+)
+SYSTEMS = {"smooth": SMOOTH, "driven": DRIVEN, "kinked": KINKED, "cases": CASES, "logical": LOGICAL}
+
+
+def values(system, state, time):
+    symbols = [Symbol(name, real=True) for name in (*system.definition.state, *system.definition.parameters, "t")]
+    return dict(zip(symbols, [*map(float, state), *map(float, system.parameters), float(time)], strict=True))
+
+
+def evaluated(expressions, at):
+    """The same expressions by SymPy's own arithmetic, with 30 digits."""
+    exact = {symbol: sympy.Rational(value) for symbol, value in at.items()}
+    return np.array([float(e.subs(exact).evalf(30)) for e in expressions])
+
+
+def complex_step(system, time, state):
+    """Jacobian to rounding: Im f(x + i h e_j) / h, with h so small that its square vanishes."""
+    columns = [system.vector_field(time, state + 1e-200j * e).imag / 1e-200 for e in np.eye(len(state))]
+    return np.array(columns).T
+
+
+def relative(difference, size):
+    return np.abs(difference).max() / max(1.0, np.abs(size).max())
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("system", SYSTEMS.values(), ids=SYSTEMS)
+def test_source_computes_the_expressions_and_their_derivatives(system, seed):
+    rng = np.random.default_rng(seed)
+    state, time = rng.uniform(-2.0, 2.0, size=system.dimension), rng.uniform(0.0, 3.0)
+    at, expressions = values(system, state, time), system.definition.expressions
+    expected = evaluated(expressions, at)
+    assert relative(system.vector_field(time, state) - expected, expected) < 1e-14
+    names = [Symbol(name, real=True) for name in system.definition.state]
+    slopes = evaluated(
+        [sympy.diff(e, s).replace(sympy.DiracDelta, lambda *_: 0) for e in expressions for s in names], at
+    )
+    jacobian = system.jacobian(time, state)
+    assert relative(jacobian - slopes.reshape(jacobian.shape), slopes) < 1e-14
+
+
+@pytest.mark.parametrize("system", [SMOOTH, DRIVEN, Lorenz63()], ids=["smooth", "driven", "Lorenz"])
+@settings(deadline=None, max_examples=25)
+@given(point=POINTS, time=st.floats(0.0, 3.0))
+def test_jacobian_is_the_complex_step_derivative(system, point, time):
+    state = np.array(point[: system.dimension])
+    jacobian = system.jacobian(time, state)
+    assert relative(jacobian - complex_step(system, time, state), jacobian) < 1e-14
+
+
+@pytest.mark.parametrize("system", [*SYSTEMS.values(), Henon()], ids=[*SYSTEMS, "Henon"])
+def test_generated_systems_keep_the_contract(system):
+    check_system(system, np.array([0.4, -0.3, 0.7])[: system.dimension], t=0.5)
+
+
+def test_expressions_and_texts_define_the_same_system():
+    mixed = {
+        "x": sin(x * y) - a * cos(z) / (2 + tanh(x)),
+        Symbol("y"): sqrt(1 + x**2) * log(2 + y**2) + atan2(y, 2 + z),
+        z: erf(y) + (1 + z**2) ** sympy.Rational(-3, 2) + exp(-x),
+    }
+    texts = {
+        "x": "sin(x*y) - a*cos(z)/(2 + tanh(x))",
+        "y": "sqrt(1 + x^2)*log(2 + y^2) + atan2(y, 2 + z)",
+        "z": "erf(y) + (1 + z**2)**(-3/2) + exp(-x)",
+    }
+    one, two = SymbolicFlow.of(mixed, {a: 1.3}), SymbolicFlow.of(texts, {"a": 1.3})
+    assert one.source == two.source
+    assert one.kernel().source == two.kernel().source
+    np.testing.assert_array_equal(one.parameters, two.parameters)
+
+
+def test_class_with_fields_and_object_from_expressions_are_the_same_system():
+    assert SymbolicMap.of(Henon.equations, {"a": 1.4, "b": 0.3}).source == Henon().source
+
+
+def test_evolved_system_has_the_new_parameter_and_the_old_one_is_unchanged():
+    old, state = SymbolicFlow.of({"x": "-gamma*x + shift"}, {"gamma": 0.1, "shift": 1.0}), np.array([2.0])
+    new = attrs.evolve(old, gamma=3.0)
+    assert (old.gamma, new.gamma, new.shift) == (0.1, 3.0, 1.0)
+    assert (old.vector_field(0.0, state)[0], new.vector_field(0.0, state)[0]) == (-0.2 + 1.0, -5.0)
+    assert old.kernel().source == new.kernel().source
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        old.gamma = 1.0
+
+
+@pytest.mark.parametrize("state", [np.array([1, 2, 3]), np.array([1, 2, 3], dtype=np.float32)], ids=["int", "float32"])
+def test_type_of_the_state_does_not_spoil_the_numbers(state):
+    lorenz = Lorenz63()
+    np.testing.assert_allclose(
+        lorenz.vector_field(0.0, state), lorenz.vector_field(0.0, state.astype(float)), rtol=1e-6
+    )
+    np.testing.assert_allclose(lorenz.jacobian(0.0, state), lorenz.jacobian(0.0, state.astype(float)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("system", SYSTEMS.values(), ids=SYSTEMS)
+def test_kernel_of_a_flow_agrees_with_numpy(system):
+    check_tangent(system.tangent(RK4(dt=0.05), t0=0.5), np.array([0.4, -0.3, 0.7])[: system.dimension])
+
+
+def test_kernel_of_a_map_that_depends_on_the_step_agrees_with_numpy():
+    # steps are whole numbers: integer powers of them must neither be cut off nor wrap around
+    drives = ["2**(-t)", "(1 + t)**(-2)", "1/(1 + t)", "t**30*1e-25", "sqrt(t)*cos(t) + t/3"]
+    tangent = SymbolicMap.of({f"x{i}": f"0.5*x{i} + {drive}" for i, drive in enumerate(drives)}).tangent()
+    start = Pass.start(np.full(5, 0.3), 5, None, 0)
+    compiled, plain = (
+        kind.forward(start, intervals=1, steps_per_interval=12, record="growth")
+        for kind in (tangent, NumpyTangent(tangent.system))
+    )
+    assert isinstance(tangent, CompiledTangent)
+    np.testing.assert_allclose(compiled.x, plain.x, rtol=1e-14)
+    np.testing.assert_allclose(compiled.growth, plain.growth, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "text", ["2.6666666666666665", "0.1", "1e-7", "123456789.12345678", "exp(1)", "pi", "2/3", "sqrt(2)"]
+)
+def test_constants_keep_all_their_digits(text):
+    exact = float(sympy.sympify(text).evalf(30))
+    system = SymbolicFlow.of({"x": f"x + {text}"})
+    assert system.vector_field(0.0, np.zeros(1))[0] == pytest.approx(exact, rel=2e-16, abs=0)
+
+
+def test_structural_zeros_take_no_work():
+    chain = SymbolicFlow.of({f"x{i}": f"-x{i}" + (f" + sin(x{i - 1})" if i else "") for i in range(4)} | {"c": "1"})
+    assert set(chain.definition.jacobian) == {(i, j) for i in range(4) for j in (i - 1, i) if j >= 0}
+    assert chain.source.count("_J[") == chain.kernel().source.count(" * _V[") == 7
+    assert "_F[4, _k] = 0.0" in chain.kernel().source
+
+
+@pytest.mark.parametrize(
+    ("equations", "parameters", "culprit"),
+    [
+        ({"x": "sigm*x"}, {"sigma": 1.0}, "sigm.*sigma"),  # a typo: name it and the known names
+        ({x: Symbol("sigm") * x}, {"sigma": 1.0}, "equation of x uses sigm.*sigma"),
+        ({"x": "y", "y": "-w*x"}, {}, "'w'.*x, y"),
+        ({"x": "x", "lambda": "x"}, {}, "'lambda'"),
+        ({"x": "-sin*x"}, {"sin": 1.0}, "'sin'"),
+        ({"t": "-t"}, {}, "'t'"),
+        ({"x": "x"}, {"pi": 3.0}, "'pi'"),
+        ({"x y": "1"}, {}, "'x y'"),
+        ({"2x": "1"}, {}, "'2x'"),
+        ({"_x": "1"}, {}, "'_x'"),
+        ({"x": "-x"}, {"x": 1.0}, "names must differ.*x, x"),
+        ({x: -x, "x": "2*x"}, {}, "names must differ.*x, x"),  # the same component twice: neither may silently win
+        ({x: sympy.gamma(x)}, {}, r"equation of x contains gamma\(x\)"),
+        ({x: sympy.floor(x)}, {}, r"equation of x contains floor\(x\)"),
+        ({x: y, y: sympy.Function("f")(x)}, {}, r"equation of y contains f\(x\)"),
+        ({x: sympy.Integral(sin(t) / t, (t, 1, x))}, {}, "equation of x contains Integral"),
+        ({x: sympy.Derivative(sympy.Function("f")(x), x)}, {}, "equation of x"),
+        ({x: sympy.I * x}, {}, "equation of x"),
+        ({"x": "sqrt(-1)*x"}, {}, r"sqrt\(-1\)|equation of x"),
+        ({x: sympy.oo * x}, {}, "equation of x"),
+        ({x: x > 0}, {}, "equation of x"),
+        ({"x": None}, {}, "equation of x"),
+        ({"x": [1, 2]}, {}, "equation of x"),
+    ],
+)
+def test_bad_definition_is_refused_and_the_culprit_named(equations, parameters, culprit):
+    with pytest.raises(InvalidInputError, match=culprit):
+        SymbolicFlow.of(equations, parameters)
+
+
+@pytest.mark.parametrize(
+    "name", ["dimension", "source", "jacobian", "tangent", "equations", "parameters", "kernel", "self"]
+)
+def test_parameter_that_would_hide_a_part_of_the_system_is_refused(name):
+    with pytest.raises(InvalidInputError, match=f"'{name}'"):
+        SymbolicFlow.of({"x": f"-{name}*x"}, {name: 2.0})
+
+
+@pytest.mark.parametrize("name", ["range", "e", "E", "I", "beta", "A"])
+def test_any_other_name_may_be_a_component(name):
+    system = SymbolicFlow.of({name: f"-{name}*exp({name})"})
+    assert system.vector_field(0.0, np.array([2.0]))[0] == pytest.approx(-2 * np.exp(2), rel=1e-15)
+    assert system.jacobian(0.0, np.array([2.0]))[0, 0] == pytest.approx(-3 * np.exp(2), rel=1e-15)
+
+
+def test_constant_of_nature_is_not_taken_for_a_component_of_the_same_name():
+    assert SymbolicFlow.of({"e": "e*exp(1)"}).vector_field(0.0, np.array([3.0]))[0] == pytest.approx(
+        3 * np.e, rel=1e-15
+    )
+
+
+def test_names_that_kernels_use_themselves_may_be_components():
+    names = ["range", "e", "A", "f", "push"]
+    check_tangent(SymbolicFlow.of({name: f"-{name}" for name in names}).tangent(RK4(dt=0.1)), np.arange(1.0, 6.0))
+
+
+@pytest.mark.parametrize("activation", [Tanh(), GELU()], ids=repr)
+def test_sample_loss_gives_gradient_and_hessian_of_the_summed_loss(activation):
+    w, c, v, u, target = sympy.symbols("w c v u target", real=True)
+    loss = SampleLoss((target - v * opaque_function()(w * u + c)) ** 2, [w, c, v], [u, target])
+    rng = np.random.default_rng(0)
+    data, state = rng.normal(size=(20, 2)), np.array([0.7, -0.2, 1.3])
+
+    def total(states):
+        w, c, v = np.moveaxis(states, -1, 0)[..., None]
+        return np.sum((data[:, 1] - v * activation.sigma(w * data[:, 0] + c)) ** 2, axis=-1, keepdims=True)
+
+    def gradients(states):
+        return np.array([[loss.function(s, data, activation.fused)[0] for s in row] for row in states])
+
+    gradient, hessian = loss.function(state, data, activation.fused)
+    scale = np.abs(hessian).max()
+    np.testing.assert_allclose(gradient, finite_difference(total, state, np.eye(3))[0], rtol=0, atol=1e-10 * scale)
+    np.testing.assert_allclose(hessian, finite_difference(gradients, state, np.eye(3)), rtol=0, atol=1e-10 * scale)
+    np.testing.assert_array_equal(hessian, hessian.T)
+    assert loss.source.count("sigma(") == 1  # one fused call for the function and both derivatives

@@ -1,0 +1,55 @@
+import ast
+import runpy
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+from matplotlib.colors import to_rgb
+
+TUTORIALS = sorted((Path(__file__).parent.parent / "tutorials").glob("*.py"))
+each_tutorial = pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+
+
+def test_there_are_tutorials():
+    assert [path.name[:3] for path in TUTORIALS] == ["01_", "02_"]
+
+
+@each_tutorial
+def test_tutorial_is_a_percent_script_that_ends_with_an_assertion(path):
+    text = path.read_text()
+    cells = [line for line in text.splitlines() if line.startswith("# %%")]
+    assert text.startswith("# %% [markdown]\n# # ")
+    assert set(cells) == {"# %%", "# %% [markdown]"}
+    assert isinstance(ast.parse(text).body[-1], ast.Assert)
+
+
+def check_figure(figure):
+    """Axes are labelled with their units, and lines can be told apart without colour."""
+    for axes in figure.axes:
+        assert "(" in axes.get_ylabel(), f"no unit: {axes.get_ylabel()!r}"
+        if axes.get_subplotspec().is_last_row():
+            assert "(" in axes.get_xlabel(), f"no unit: {axes.get_xlabel()!r}"
+        for line in axes.get_lines():
+            red, green, blue = to_rgb(line.get_color())
+            assert red == green == blue, f"{line.get_label()} needs its colour"
+        named = [line for line in axes.get_lines() if not line.get_label().startswith("_")]
+        looks = {(x.get_linestyle(), x.get_linewidth(), x.get_color(), x.get_marker()) for x in named}
+        assert len(looks) == len(named)
+
+
+@each_tutorial
+def test_tutorial_runs_without_a_warning_and_leaves_no_file(path, monkeypatch, tmp_path):
+    shown = []
+
+    def show():
+        for number in plt.get_fignums():
+            check_figure(plt.figure(number))
+            shown.append(number)
+        plt.close("all")
+
+    monkeypatch.setattr(plt, "show", show)
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(path), run_name="__main__")
+    assert shown
+    assert not plt.get_fignums()
+    assert not list(tmp_path.iterdir())
