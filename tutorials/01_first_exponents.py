@@ -104,7 +104,9 @@ assert abs(spectrum.exponents[0] - slope) < 4 * np.hypot(spectrum.standard_error
 # An exponent is a mean over a long run, and the run ends. The textbook error of a mean is the standard deviation over
 # the square root of the number of terms, but that holds for *independent* terms, and successive rates are not: the
 # trajectory circles, and a stretch of fast growth is followed by one of slow growth. The remedy is *batch means*: cut
-# the record into a few batches, each much longer than the memory of the system, and take the scatter of their means.
+# the record into batches, each much longer than the memory of the system, and take the scatter of their means. Sharp
+# cuts add a scatter of their own, so the batches overlap and fade in and out, and the ends of the record, which are
+# cut sharply, are counted apart (`batch_means_error` has the formulas).
 
 # %%
 naive = spectrum.rates.std(axis=0, ddof=1) / np.sqrt(len(spectrum.rates))
@@ -148,14 +150,14 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# The naive error stays wrong by a large factor however long the run. Batch means come down to the truth, from above:
-# batches that are short against the memory of the system make the claim too cautious here. (Where rates wander slowly,
-# both err to the other side.) If you can afford independent runs, their scatter is the best error bar of all; it is
-# the one that the end of this tutorial uses.
+# The naive error stays wrong by a large factor however long the run. Batch means come down to the truth, from above,
+# and reach it: batches that are short against the memory of the system make the claim too cautious here. (Where rates
+# wander slowly, both err to the other side.) If you can afford independent runs, their scatter is the best error bar
+# of all; it is the one that the end of this tutorial uses.
 
 # %%
-assert batches[-1] / scatter[-1] > 1 - 4 * doubt  # not too small
-assert batches[-1] / scatter[-1] < batches[0] / scatter[0]  # and closer to the truth than in a short run
+assert abs(batches[-1] / scatter[-1] - 1) < 4 * doubt  # the truth, in the long run
+assert batches[0] / scatter[0] > 1 + 4 * doubt  # too cautious in a short one
 assert np.all(independent / scatter > 1 + 4 * doubt)  # the naive error misses at every length
 
 # %% [markdown]
