@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 import attrs
 import numpy as np
 
-from dynsys.errors import (
-    DiagnosticWarning,
-    whole_number,
-)
+from dynsys.errors import warn_of, whole_number
 from dynsys.indicators import batch_means_error
 from dynsys.passes import RUNNING, Pass, Tangent, begin, forward_in_chunks, raise_if_stopped, warm_up
 from dynsys.results import LyapunovSpectrum, SpectrumDiagnostics
@@ -93,12 +89,8 @@ def benettin(
     raise_if_stopped(tangent, start)
     end, growth = start, []
     for end in forward_in_chunks(tangent, start, intervals, steps_per_interval, "growth", progress):
-        assert end.growth is not None
         growth.append(end.growth)
-    spectrum = _spectrum(tangent, start, end, np.concatenate(growth, axis=1), steps_per_interval, warmup > 0)
-    if end.single and end.status[0] != RUNNING:
-        raise_if_stopped(tangent, end, _finished(spectrum))
-    return spectrum
+    return _spectrum(tangent, start, end, np.concatenate(growth, axis=1), steps_per_interval, transient=warmup == 0)
 
 
 def _finished(result: LyapunovSpectrum) -> LyapunovSpectrum | None:
@@ -117,40 +109,69 @@ def _finished(result: LyapunovSpectrum) -> LyapunovSpectrum | None:
 
 
 def _spectrum(
-    tangent: Tangent, start: Pass, end: Pass, growth: Array, steps_per_interval: int, warmed_up: bool
+    tangent: Tangent, start: Pass, end: Pass, growth: Array, steps_per_interval: int, transient: bool
 ) -> LyapunovSpectrum:
+    """The record of a run, with its checks; a transient that was asked for may drift."""
     rates = growth / (steps_per_interval * tangent.dt)
     exponents, error = rates.mean(axis=1), batch_means_error(rates)
-    first, second = np.array_split(rates, [rates.shape[1] // 2], axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        spread = np.hypot(batch_means_error(first), batch_means_error(second))
-        drift = (second.mean(axis=1) - first.mean(axis=1) if first.size else np.nan * exponents) / spread
-        declared = tangent.system.vanishing_exponents if exponents.shape[1] == tangent.dimension else 0
-        nearest = np.sort(np.abs(exponents / error), axis=1)[:, :declared]
+    times = tangent.time(start.n + steps_per_interval * np.arange(1, rates.shape[1] + 1))
+    drift, moved = _drift(rates)
     defect = _determinant_defect(tangent, start, growth[:, 0], steps_per_interval)
-
-    def shape(array: Array) -> Array:
-        return array[0] if end.single else array
-
+    zeros, in_errors = _declared_zeros(tangent, exponents, error)
     spectrum = LyapunovSpectrum(
-        exponents=shape(exponents),
-        standard_error=shape(error),
-        rates=shape(rates),
-        times=tangent.time(start.n + steps_per_interval * np.arange(1, growth.shape[1] + 1)),
+        exponents=end.as_given(exponents),
+        standard_error=end.as_given(error),
+        rates=end.as_given(rates),
+        times=times,
         dt=tangent.dt,
         steps_per_interval=steps_per_interval,
         end=end.without_records(),
         diagnostics=SpectrumDiagnostics(
             derivative=tangent.system.derivative,
-            drift=shape(drift),
-            determinant_defect=shape(defect),
-            vanishing=shape(nearest),
+            drift=end.as_given(drift),
+            determinant_defect=end.as_given(defect),
+            vanishing=end.as_given(in_errors),
         ),
     )
-    # Without a warm-up the record is the transient that was asked for: it drifts, and no warning is due.
-    drift_of_interest = drift if warmed_up else np.zeros_like(drift)
-    _warn(rates, exponents, spectrum.times[-1] - tangent.time(start.n), drift_of_interest, defect, nearest)
+    if end.single and end.status[0] != RUNNING:
+        raise_if_stopped(tangent, end, _finished(spectrum))
+    largest = np.max(np.abs(exponents), axis=1, keepdims=True)
+    remainder = zeros * (times[-1] - tangent.time(start.n))
+    checks = [
+        (
+            ((np.abs(drift) > LARGEST_ERRORS) & (moved > 1e-6 * largest)).any(axis=1) & (not transient),
+            "the rates drift between the halves of the record: lengthen the warm-up; if the run is a transient, say "
+            "warmup=0 and read its finite-time exponents, not the standard error",
+        ),
+        (
+            defect > LARGEST_DETERMINANT_DEFECT,
+            "the sum of log R_ii is not log|det|: compare the derivatives with dynsys.testing.check_tangent",
+        ),
+        (
+            ((in_errors > LARGEST_ERRORS) & (remainder > LARGEST_REMAINDER)).any(axis=1),
+            f"{zeros.shape[1]} exponent(s) should vanish and do not: the run rests at a fixed point, or shorten dt",
+        ),
+    ]
+    warn_of(checks, stacklevel=3)
     return spectrum
+
+
+def _drift(rates: Array) -> tuple[Array, Array]:
+    """Difference of the mean rates of the two halves of the record, in standard errors and as it is, (members, k)."""
+    first, second = np.array_split(rates, [max(1, rates.shape[1] // 2)], axis=1)
+    if not second.size:  # a record of one interval has no halves
+        return np.full(first[:, 0].shape, np.nan), np.zeros(first[:, 0].shape)
+    moved = second.mean(axis=1) - first.mean(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return moved / np.hypot(batch_means_error(first), batch_means_error(second)), np.abs(moved)
+
+
+def _declared_zeros(tangent: Tangent, exponents: Array, error: Array) -> tuple[Array, Array]:
+    """The exponents closest to zero, as many as the system declares to vanish: sizes, and sizes in standard errors."""
+    declared = tangent.system.vanishing_exponents if exponents.shape[1] == tangent.dimension else 0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        in_errors = np.abs(exponents / error)
+    return np.sort(np.abs(exponents), axis=1)[:, :declared], np.sort(in_errors, axis=1)[:, :declared]
 
 
 def _determinant_defect(tangent: Tangent, start: Pass, growth: Array, steps: int) -> Array:
@@ -166,35 +187,3 @@ def _determinant_defect(tangent: Tangent, start: Pass, growth: Array, steps: int
             total += np.linalg.slogdet(M).logabsdet
         defect[m] = abs(growth[m].sum() - total) / (1.0 + abs(total))
     return defect
-
-
-def _warn(rates: Array, exponents: Array, duration: float, drift: Array, defect: Array, nearest: Array) -> None:
-    """One warning for all failed checks, with remedies and, for ensembles, counts."""
-    members, intervals, _ = rates.shape
-    size = np.sort(np.abs(exponents), axis=1)
-    first, second = np.array_split(rates, [intervals // 2], axis=1)
-    moved = np.abs(second.mean(axis=1) - first.mean(axis=1)) if intervals > 1 else 0.0 * exponents
-    declared = nearest.shape[1]
-    not_zero = (nearest > LARGEST_ERRORS) & (size[:, :declared] * duration > LARGEST_REMAINDER)
-    messages = [
-        (
-            ((np.abs(drift) > LARGEST_ERRORS) & (moved > 1e-6 * size[:, -1:])).any(axis=1),
-            "the rates drift between the halves of the record: lengthen the warm-up; if the run is a transient, say "
-            "warmup=0 and read its finite-time exponents, not the standard error",
-        ),
-        (
-            defect > LARGEST_DETERMINANT_DEFECT,
-            "the sum of log R_ii is not log|det|: compare the derivatives with dynsys.testing.check_tangent",
-        ),
-        (
-            not_zero.any(axis=1),
-            f"{declared} exponent(s) should vanish and do not: the run rests at a fixed point, or shorten dt",
-        ),
-    ]
-    failed = [
-        text + (f" ({np.count_nonzero(marked)} of {members} members)" if members > 1 else "")
-        for marked, text in messages
-        if marked.any()
-    ]
-    if failed:
-        warnings.warn("; ".join(failed), DiagnosticWarning, stacklevel=4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -65,3 +67,14 @@ def whole_number(name: str, value: Any, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise InvalidInputError(f"{name} must be a whole number >= {least}, got {value!r}")
     return int(value)
+
+
+def warn_of(checks: Sequence[tuple[Any, str]], stacklevel: int) -> None:
+    """One warning for all failed checks: each is a mark for every member, and a text with the remedy."""
+    failed = []
+    for marked, text in checks:
+        count, members = np.count_nonzero(marked), np.size(marked)
+        if count:
+            failed.append(text + (f" ({count} of {members} members)" if members > 1 else ""))
+    if failed:
+        warnings.warn("; ".join(failed), DiagnosticWarning, stacklevel=stacklevel + 1)

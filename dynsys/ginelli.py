@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 import attrs
 import numpy as np
 
-from dynsys.errors import DiagnosticWarning, whole_number
+from dynsys.errors import warn_of, whole_number
 from dynsys.indicators import line_distance, subspace_distance
 from dynsys.orthonormal import random_frames, solve_upper
 from dynsys.passes import Pass, Tangent, begin, forward_in_chunks, raise_if_stopped, warm_up
@@ -88,7 +87,6 @@ def ginelli(
     raise_if_stopped(tangent, window, window)
     end, later = window, []
     for end in forward_in_chunks(tangent, window.without_records(), tail, steps_per_interval, "R", progress):
-        assert end.R is not None
         later.append(end.R)
     raise_if_stopped(tangent, end, window)
 
@@ -96,8 +94,6 @@ def ginelli(
     for chunk in reversed(later):
         for i in reversed(range(chunk.shape[1])):
             C, other = backward(chunk[:, i], C)[0], backward(chunk[:, i], other)[0]
-    assert window.R is not None
-    assert window.Qs is not None
     vectors, growth = window.Qs, np.empty(window.Qs.shape[:2] + C.shape[-1:])
     start_agreement = line_distance(vectors[:, -1] @ other, vectors[:, -1] @ C)
     for i in reversed(range(intervals)):
@@ -109,8 +105,25 @@ def ginelli(
         agreement = np.full(window.x.shape[:1] + C.shape[-1:], np.nan)
     else:
         agreement = _frame_agreement(tangent, first, start, seed, steps_per_interval)
-    diagnostics = attrs.evolve(clvs.diagnostics, frame_agreement=agreement[0] if end.single else agreement)
-    _warn(diagnostics, len(window.x), tail)
+    diagnostics = attrs.evolve(clvs.diagnostics, frame_agreement=end.as_given(agreement))
+    needed = np.max(diagnostics.tail_needed, initial=0.0, where=np.isfinite(diagnostics.tail_needed))
+    checks = [
+        (
+            diagnostics.covariance_residual > LARGEST_RESIDUAL,
+            "vectors are not covariant: compare the derivatives with dynsys.testing.check_tangent",
+        ),
+        (
+            (diagnostics.start_agreement > LARGEST_DISAGREEMENT).any(axis=-1),
+            f"two starts of the backward pass disagree: the tail of {tail} intervals is too short (the gaps ask for "
+            f"about {needed:.0f}), or exponents coincide and only their common subspace is determined",
+        ),
+        (
+            (diagnostics.frame_agreement > LARGEST_DISAGREEMENT).any(axis=-1),
+            "two forward frames disagree: lengthen the warm-up, or exponents coincide and only their common subspace "
+            "is determined",
+        ),
+    ]
+    warn_of(checks, stacklevel=2)
     return attrs.evolve(clvs, diagnostics=diagnostics)
 
 
@@ -143,9 +156,6 @@ def collect(
     start_agreement: Array,
 ) -> CovariantVectors:
     """The record of vectors that stand in window.Qs, available `delay` intervals after they are valid."""
-    assert window.R is not None
-    assert window.Qs is not None
-    assert window.xs is not None
     vectors, xs = window.Qs, window.xs
     intervals, k = vectors.shape[1], vectors.shape[3]
     interval = steps * tangent.dt
@@ -155,35 +165,30 @@ def collect(
         gap = np.min(-np.diff(exponents, axis=1), axis=1, initial=np.inf)
         tail_needed = np.where(gap > 0, np.ceil(np.log(1e10) / (gap * interval)), np.inf)
 
-    def shape(array: Array) -> Array:
-        return array[0] if end.single else array
-
     return CovariantVectors(
         times=tangent.time(ends),
         available=tangent.time(ends + delay * steps),
-        states=shape(xs),
-        vectors=shape(vectors),
-        rates=shape(growth / interval),
-        exponents=shape(exponents),
+        states=end.as_given(xs),
+        vectors=end.as_given(vectors),
+        rates=end.as_given(growth / interval),
+        exponents=end.as_given(exponents),
         dt=tangent.dt,
         steps_per_interval=steps,
         end=end.without_records(),
         diagnostics=VectorDiagnostics(
             derivative=tangent.system.derivative,
-            covariance_residual=shape(_covariance_residual(tangent, window, ends, steps)),
-            start_agreement=shape(start_agreement),
-            frame_agreement=shape(np.full((len(window.x), k), np.nan)),
-            smallest_gap=shape(gap),
-            tail_needed=shape(tail_needed),
-            growth_defect=shape(growth.mean(axis=1) / interval - exponents),
+            covariance_residual=end.as_given(_covariance_residual(tangent, window, ends, steps)),
+            start_agreement=end.as_given(start_agreement),
+            frame_agreement=end.as_given(np.full((len(window.x), k), np.nan)),
+            smallest_gap=end.as_given(gap),
+            tail_needed=end.as_given(tail_needed),
+            growth_defect=end.as_given(growth.mean(axis=1) / interval - exponents),
         ),
     )
 
 
 def _covariance_residual(tangent: Tangent, window: Pass, ends: Array, steps: int) -> Array:
     """Largest sine of the angle between a vector pushed over an interval and the next, for a sample of times."""
-    assert window.xs is not None
-    assert window.Qs is not None
     residual = np.full(len(window.x), np.nan)
     if len(ends) < 2:
         return residual
@@ -205,31 +210,3 @@ def _frame_agreement(tangent: Tangent, first: Pass, start: Pass, seed: int, step
     warmup = (start.n - first.n) // steps
     another = attrs.evolve(first, Q=random_frames(dim, k, seed + 1, first.members))
     return subspace_distance(warm_up(tangent, another, warmup, steps).Q, start.Q)
-
-
-def _warn(diagnostics: VectorDiagnostics, members: int, tail: int) -> None:
-    """One warning for all failed checks, with remedies and, for ensembles, counts."""
-    needed = np.max(diagnostics.tail_needed, initial=0.0, where=np.isfinite(diagnostics.tail_needed))
-    messages = [
-        (
-            diagnostics.covariance_residual > LARGEST_RESIDUAL,
-            "vectors are not covariant: compare the derivatives with dynsys.testing.check_tangent",
-        ),
-        (
-            (diagnostics.start_agreement > LARGEST_DISAGREEMENT).any(axis=-1),
-            f"two starts of the backward pass disagree: the tail of {tail} intervals is too short (the gaps ask for "
-            f"about {needed:.0f}), or exponents coincide and only their common subspace is determined",
-        ),
-        (
-            (diagnostics.frame_agreement > LARGEST_DISAGREEMENT).any(axis=-1),
-            "two forward frames disagree: lengthen the warm-up, or exponents coincide and only their common subspace "
-            "is determined",
-        ),
-    ]
-    failed = [
-        text + (f" ({np.count_nonzero(marked)} of {members} members)" if members > 1 else "")
-        for marked, text in messages
-        if np.any(marked)
-    ]
-    if failed:
-        warnings.warn("; ".join(failed), DiagnosticWarning, stacklevel=3)

@@ -35,11 +35,11 @@ class Pass:
         Identity of every member: the key of its random numbers.
     single : bool
         Whether the run began with one state (dim,): then results have no member axis.
-    growth : ndarray, shape (members, intervals, k), or None
-        log R_ii of every interval.
-    R : ndarray, shape (members, intervals, k, k), or None
+    growth : ndarray, shape (members, intervals, k)
+        log R_ii of every interval. What was not asked for is recorded for no interval.
+    R : ndarray, shape (members, intervals, k, k)
         The triangular factors: R[:, i] maps the start of interval i to its end.
-    xs, Qs : ndarray, shapes (members, intervals, dim) and (members, intervals, dim, k), or None
+    xs, Qs : ndarray, shapes (members, intervals, dim) and (members, intervals, dim, k)
         States and frames at the ends of the intervals.
     """
 
@@ -50,10 +50,10 @@ class Pass:
     stopped: Array
     members: Array
     single: bool
-    growth: Array | None = None
-    R: Array | None = None
-    xs: Array | None = None
-    Qs: Array | None = None
+    growth: Array
+    R: Array
+    xs: Array
+    Qs: Array
 
     @classmethod
     def start(cls, x0: Array, dimension: int, k: int | None, seed: int) -> Pass:
@@ -76,35 +76,39 @@ class Pass:
             stopped=np.full(len(states), -1, dtype=np.int64),
             members=members,
             single=x.ndim == 1,
+            **_room((len(states), dimension, k), 0, "nothing"),
         )
 
-    @classmethod
-    def recording(cls, start: Pass, n: int, intervals: int, record: Record) -> Pass:
-        """A pass that begins where `start` ended and will end at step n, with room for what is recorded."""
-        members, dim, k = start.Q.shape
-
-        def room(wanted: bool, *shape: int) -> Array | None:
-            return np.full((members, intervals, *shape), np.nan) if wanted else None
-
-        return cls(
+    def recording(self, n: int, intervals: int, record: Record) -> Pass:
+        """A pass that begins where this one ended and will end at step n, with room for what is recorded."""
+        return attrs.evolve(
+            self,
             n=n,
-            x=start.x.copy(),
-            Q=start.Q.copy(),
-            status=start.status.copy(),
-            stopped=start.stopped.copy(),
-            members=start.members,
-            single=start.single,
-            growth=room(record == "growth", k),
-            R=room(record in ("R", "frames"), k, k),
-            xs=room(record == "frames", dim),
-            Qs=room(record == "frames", dim, k),
+            x=self.x.copy(),
+            Q=self.Q.copy(),
+            status=self.status.copy(),
+            stopped=self.stopped.copy(),
+            **_room(self.Q.shape, intervals, record),
         )
 
     def without_records(self) -> Pass:
         """The same end, read-only, without what was recorded on the way."""
-        for array in (self.x, self.Q, self.status, self.stopped, self.members):
+        end = attrs.evolve(self, **_room(self.Q.shape, 0, "nothing"))
+        for array in (end.x, end.Q, end.status, end.stopped, end.members, end.growth, end.R, end.xs, end.Qs):
             array.flags.writeable = False
-        return attrs.evolve(self, growth=None, R=None, xs=None, Qs=None)
+        return end
+
+    def as_given(self, array: Array) -> Array:
+        """An array of results as the user gave x0: without the member axis for one state."""
+        return array[0] if self.single else array
+
+
+def _room(frames: tuple[int, ...], intervals: int, record: Record) -> dict[str, Any]:
+    """Arrays for what is recorded in a pass with frames of shape (members, dim, k)."""
+    members, dim, k = frames
+    shapes = {"growth": (k,), "R": (k, k), "xs": (dim,), "Qs": (dim, k)}
+    wanted = {"nothing": (), "growth": ("growth",), "R": ("R",), "frames": ("R", "xs", "Qs")}[record]
+    return {name: np.full((members, intervals * (name in wanted), *shape), np.nan) for name, shape in shapes.items()}
 
 
 class System(Protocol):

@@ -74,9 +74,6 @@ def sharafi(
     raise_if_stopped(tangent, start)
     end = tangent.forward(start, intervals=intervals + window, steps_per_interval=steps_per_interval, record="frames")
     raise_if_stopped(tangent, end, end)
-    assert end.R is not None
-    assert end.xs is not None
-    assert end.Qs is not None
 
     shape = (len(end.x), intervals, *end.R.shape[2:])
     C = np.broadcast_to(np.eye(shape[-1]), shape)

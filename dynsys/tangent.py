@@ -88,7 +88,7 @@ class NumpyTangent(TangentSystem):
 
     def forward(self, start: Pass, *, intervals: int, steps_per_interval: int, record: Record) -> Pass:
         """Continue `start` over whole intervals; see `TangentSystem.forward`."""
-        end = Pass.recording(start, start.n + intervals * steps_per_interval, intervals, record)
+        end = start.recording(start.n + intervals * steps_per_interval, intervals, record)
         for m in np.flatnonzero(end.status == RUNNING):
             self._forward_member(start, end, int(m), intervals, steps_per_interval)
         return end
@@ -108,11 +108,11 @@ class NumpyTangent(TangentSystem):
                 end.status[m], end.stopped[m] = (SINGULAR if finite else DIVERGED), n
                 end.x[m], end.Q[m] = np.nan, np.nan
                 return
-            if end.growth is not None:
+            if end.growth.size:
                 end.growth[m, i] = np.log(np.diagonal(R))
-            if end.R is not None:
+            if end.R.size:
                 end.R[m, i] = R
-            if end.xs is not None and end.Qs is not None:
+            if end.xs.size:
                 end.xs[m, i], end.Qs[m, i] = x, Q
         end.x[m], end.Q[m] = x, Q
 
@@ -133,22 +133,15 @@ class CompiledTangent(TangentSystem):
         assert kernel is not None
         compiled = build(kernel, self.stepper)
         steps = intervals * steps_per_interval
-        end = Pass.recording(start, start.n + steps, intervals, record)
+        end = start.recording(start.n + steps, intervals, record)
         drive = kernel.drive(start.n, steps, start.members)
         # read-only arrays are another type to Numba: copies, so that a kernel is compiled once
         parameters, data = np.array(kernel.parameters), np.array(kernel.data)
-        unrecorded = np.empty((0, 0, 0)), np.empty((0, 0, 0, 0))
-        records = (
-            unrecorded[0] if end.growth is None else end.growth,
-            unrecorded[1] if end.R is None else end.R,
-            unrecorded[0] if end.xs is None else end.xs,
-            unrecorded[1] if end.Qs is None else end.Qs,
-        )
 
         def run(members: Array) -> None:
             compiled(
                 members, start.n, intervals, steps_per_interval, self.t0, self.dt, parameters, data, drive,
-                np.empty(kernel.scratch), end.x, end.Q, end.status, end.stopped, *records,
+                np.empty(kernel.scratch), end.x, end.Q, end.status, end.stopped, end.growth, end.R, end.xs, end.Qs,
             )  # fmt: skip
 
         blocks = [block for block in np.array_split(np.arange(len(start.x)), self.threads) if len(block)]

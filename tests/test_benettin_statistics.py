@@ -181,3 +181,14 @@ def test_a_run_at_rest_has_no_vanishing_exponent_and_says_so(members):
     expected = np.broadcast_to(-np.sort(-np.log(multipliers) / 0.01), x0.shape)
     np.testing.assert_allclose(spectrum.exponents, expected, rtol=0, atol=1e-10)
     assert spectrum.diagnostics.vanishing.shape == (*x0.shape[:-1], 1)
+
+
+def test_errors_of_lorenz_63_are_the_scatter_of_many_runs():
+    """The neutral rate is a total derivative: plain batch means would claim almost six times its scatter."""
+    members, x0 = 64, [1.0, 1.0, 20.0] + np.random.default_rng(0).normal(size=(64, 3))
+    spectra = Lorenz63().tangent(RK4(dt=0.01)).benettin(x0, intervals=20_000, steps_per_interval=10, warmup=300)
+    claimed = np.sqrt(np.mean(spectra.standard_error**2, axis=0))
+    scatter = spectra.exponents.std(axis=0, ddof=1)
+    doubt = 4 / np.sqrt(2 * (members - 1))  # four standard errors of the scatter itself
+    np.testing.assert_array_less(scatter * (1 - doubt), claimed)
+    np.testing.assert_array_less(claimed, scatter * (1 + doubt) * [1.1, 1.5, 1.1])

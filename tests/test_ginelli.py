@@ -5,40 +5,16 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from dynsys import RK4, DiagnosticWarning, DivergenceError, Euler, InvalidInputError, Map, Pass
+from dynsys import RK4, DiagnosticWarning, DivergenceError, Euler, InvalidInputError, Pass
 from dynsys.ginelli import random_triangles
 from dynsys.indicators import line_distance
 from dynsys.orthonormal import solve_upper
-from models.classics import Henon, LinearFlow, LinearMap, Lorenz63
+from models.classics import Henon, LinearCocycle, LinearFlow, LinearMap, Lorenz63
 
 BACKENDS = ["numpy", "compiled"]
 HENON, LORENZ = Henon().tangent(), Lorenz63().tangent(RK4(dt=0.01))
 ON_HENON = [[0.1, 0.1], [0.3, 0.2], [-0.4, 0.1], [0.0, 0.0]]
 ON_LORENZ = [-1.2, -2.4, 13.1]
-
-
-@attrs.frozen(eq=False)
-class Cocycle(Map):
-    """A linear map that differs from step to step, given as data: x' = A_n x."""
-
-    matrices: np.ndarray
-
-    @property
-    def dimension(self):
-        return self.matrices.shape[-1]
-
-    def step(self, n, x):
-        return x @ self.matrices[n].T
-
-    def jvp(self, t, x, V):
-        return self.matrices[int(t)] @ V
-
-
-def moving_eigenvectors(dim, steps, seed=0):
-    """A_n = S_{n+1} D S_n^{-1} for n < steps, and its exact covariant vectors at times 0, ..., steps."""
-    S = np.eye(dim) + 0.1 * np.random.default_rng(seed).uniform(size=(steps + 1, dim, dim))
-    D = np.diag(np.arange(dim, 0.0, -1.0))
-    return Cocycle(S[1:] @ D @ np.linalg.inv(S[:-1])), S / np.linalg.norm(S, axis=1, keepdims=True)
 
 
 def at(clvs, exact):
@@ -98,7 +74,7 @@ def test_backward_vectors_would_pass_as_covariant_only_for_a_normal_map(kind, sa
 
 @pytest.mark.parametrize("dim", [3, 8])
 def test_vectors_of_a_cocycle_are_its_moving_eigenvectors(dim):
-    cocycle, exact = moving_eigenvectors(dim, 540)
+    cocycle, exact = LinearCocycle.random(dim, 540)
     clvs = cocycle.tangent().ginelli(np.zeros(dim), intervals=20, warmup=250, tail=260)
     np.testing.assert_array_equal(clvs.times, np.arange(251, 271))
     assert at(clvs, exact).max() < 1e-12  # at all times, ends included, and for all vectors
@@ -112,7 +88,7 @@ def test_unstable_direction_of_a_skew_product_is_the_sum_over_its_past(a, b):
     theta = 2 * np.pi * np.array([digits[n : n + 60] @ 0.5 ** np.arange(1, 61) for n in range(300)])
     jacobians = np.zeros((300, 2, 2))
     jacobians[:, 0, 0], jacobians[:, 1, 0], jacobians[:, 1, 1] = 2.0, -b * np.sin(theta), a
-    clvs = Cocycle(jacobians).tangent().ginelli(np.zeros(2), intervals=60, warmup=120, tail=100)
+    clvs = LinearCocycle(jacobians).tangent().ginelli(np.zeros(2), intervals=60, warmup=120, tail=100)
     slopes = np.array(
         [-b / 2 * (a / 2) ** np.arange(100) @ np.sin(theta[int(n) - 100 : int(n)][::-1]) for n in clvs.times]
     )
@@ -187,7 +163,7 @@ def test_times_are_the_ends_of_the_intervals_of_the_window(t0, warmup, tail, int
 @pytest.mark.parametrize("k", [1, 2, 3])
 def test_fewer_vectors_are_the_leading_ones(k):
     def vectors(k):
-        return moving_eigenvectors(4, 260)[0].tangent().ginelli(np.zeros(4), intervals=60, warmup=100, tail=100, k=k)
+        return LinearCocycle.random(4, 260)[0].tangent().ginelli(np.zeros(4), intervals=60, warmup=100, tail=100, k=k)
 
     leading, full = vectors(k), vectors(None)
     assert leading.vectors.shape == (60, 4, k)
@@ -265,7 +241,7 @@ def test_run_goes_on_from_the_end_of_another_without_a_second_warm_up():
 
 
 def test_short_tail_is_reported_with_the_tail_that_the_gaps_ask_for():
-    cocycle, exact = moving_eigenvectors(3, 300)
+    cocycle, exact = LinearCocycle.random(3, 300)
     with pytest.warns(DiagnosticWarning, match=r"tail of 5 intervals is too short .* about 5[0-9]\)"):
         short = cocycle.tangent().ginelli(np.zeros(3), intervals=50, warmup=100, tail=5)
     assert at(short, exact)[-1, 1] > 1e-3

@@ -1,40 +1,15 @@
 """Sharafi's lagged estimate: how fast it converges, what it knows when, and what it becomes for long windows."""
 
-import attrs
 import numpy as np
 import pytest
 
-from dynsys import RK4, Euler, InvalidInputError, Map, Pass
+from dynsys import RK4, Euler, InvalidInputError, Pass
 from dynsys.indicators import line_distance
-from models.classics import Henon, LinearFlow, LinearMap, Lorenz63
+from models.classics import Henon, LinearCocycle, LinearFlow, LinearMap, Lorenz63
 
 ON_HENON = [[0.1, 0.1], [0.3, 0.2]]
 RATES = np.array([0.5, 0.2, -0.4])
 MIXING = np.array([[1.0, 0.8, -0.5], [0.3, 1.0, 0.9], [0.0, -0.4, 1.0]])
-
-
-@attrs.frozen(eq=False)
-class Cocycle(Map):
-    """A map whose state stays where it is and whose tangent map A_n is data."""
-
-    matrices: np.ndarray
-
-    @property
-    def dimension(self):
-        return self.matrices.shape[-1]
-
-    def step(self, n, x):
-        return x
-
-    def jvp(self, t, x, V):
-        return self.matrices[int(t)] @ V
-
-
-def moving_eigenvectors(dim, steps):
-    """A_n = S_{n+1} D S_n^{-1}, D = diag(dim, ..., 1), and its covariant vectors, the columns of S_n, normalised."""
-    S = np.eye(dim) + 0.1 * np.random.default_rng(0).uniform(size=(steps + 1, dim, dim))
-    matrices = S[1:] @ np.diag(np.arange(dim, 0.0, -1.0)) @ np.linalg.inv(S[:-1])
-    return Cocycle(matrices), S / np.linalg.norm(S, axis=1, keepdims=True)
 
 
 def slope(windows, errors):
@@ -61,7 +36,7 @@ def test_estimate_for_a_constant_map_converges_to_eigenvectors_at_the_rate_of_th
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_error_for_a_cocycle_falls_with_the_gap_times_the_length_of_the_window(steps):
-    cocycle, exact = moving_eigenvectors(3, 900)
+    cocycle, exact = LinearCocycle.random(3, 900)
     windows = np.arange(12, 43, 6) // steps
 
     def error(window):
@@ -78,11 +53,11 @@ def test_error_for_a_cocycle_falls_with_the_gap_times_the_length_of_the_window(s
 
 @pytest.mark.parametrize("change", [180, 200, 219])
 def test_estimates_do_not_change_when_the_system_changes_after_they_are_available(change):
-    cocycle, _ = moving_eigenvectors(4, 300)
+    cocycle, _ = LinearCocycle.random(4, 300)
     altered = cocycle.matrices.copy()
     altered[change:] = np.random.default_rng(9).normal(size=altered[change:].shape)  # steps from t = change onwards
     options = {"intervals": 100, "warmup": 120, "window": 10}
-    before, after = (Cocycle(A).tangent().sharafi(np.zeros(4), **options) for A in (cocycle.matrices, altered))
+    before, after = (LinearCocycle(A).tangent().sharafi(np.zeros(4), **options) for A in (cocycle.matrices, altered))
     known = before.available <= change
     assert 0 < known.sum() < 100
     np.testing.assert_array_equal(before.vectors[known], after.vectors[known])
@@ -141,7 +116,7 @@ def test_one_interval_of_future_is_one_back_substitution():
 
 
 def test_start_agreement_falls_as_the_window_grows():
-    cocycle, _ = moving_eigenvectors(3, 400)
+    cocycle, _ = LinearCocycle.random(3, 400)
     agreement = np.array(
         [
             cocycle.tangent().sharafi(np.zeros(3), intervals=5, warmup=200, window=w).diagnostics.start_agreement

@@ -1,8 +1,9 @@
 """Classic systems, one small file each, with their references and exact answers."""
 
+from models.classics.cocycle import LinearCocycle
 from models.classics.henon import Henon
 from models.classics.linear import LinearFlow, LinearMap
 from models.classics.logistic import Logistic
 from models.classics.lorenz63 import Lorenz63
 
-__all__ = ["Henon", "LinearFlow", "LinearMap", "Logistic", "Lorenz63"]
+__all__ = ["Henon", "LinearCocycle", "LinearFlow", "LinearMap", "Logistic", "Lorenz63"]

@@ -135,7 +135,6 @@ class Study:
         for done, until in zip([0, *ends[:-1]], ends, strict=True):
             count = int(until - done)
             for part in forward_in_chunks(tangent, end, count, self.interval, "growth"):
-                assert part.growth is not None
                 growth += part.growth.sum(axis=1)
                 end = part
             exponents.append(growth / (until * self.interval * self.learning_rate))
