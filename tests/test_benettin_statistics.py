@@ -185,7 +185,7 @@ def test_a_run_at_rest_has_no_vanishing_exponent_and_says_so(members):
 
 def test_errors_of_lorenz_63_are_the_scatter_of_many_runs():
     """The neutral rate is a total derivative: plain batch means would claim almost six times its scatter."""
-    members, x0 = 64, [1.0, 1.0, 20.0] + np.random.default_rng(0).normal(size=(64, 3))
+    members, x0 = 64, np.array([1.0, 1.0, 20.0]) + np.random.default_rng(0).normal(size=(64, 3))
     spectra = Lorenz63().tangent(RK4(dt=0.01)).benettin(x0, intervals=20_000, steps_per_interval=10, warmup=300)
     claimed = np.sqrt(np.mean(spectra.standard_error**2, axis=0))
     scatter = spectra.exponents.std(axis=0, ddof=1)
