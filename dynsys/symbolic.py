@@ -279,6 +279,7 @@ class ScalarFunction(ABC):
 
     source: ClassVar[str] = ""
     kinks: ClassVar[tuple[float, ...]] = ()  # points where a derivative jumps
+    piecewise_linear: ClassVar[bool] = False  # whether s'' = 0 wherever it exists
 
     def fused(self, d: Array) -> tuple[Array, Array, Array]:
         """(s, s', s'') of every element of d."""

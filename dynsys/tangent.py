@@ -18,7 +18,7 @@ import numpy as np
 from dynsys import benettin as _benettin
 from dynsys import ginelli as _ginelli
 from dynsys import sharafi as _sharafi
-from dynsys.compiled.build import available_cores, build, compiles
+from dynsys.compiled.build import available_cores, build, build_lanes, compiles
 from dynsys.errors import FallbackWarning, InvalidInputError
 from dynsys.orthonormal import is_singular, orthonormalise
 from dynsys.passes import DIVERGED, RUNNING, SINGULAR, Pass, Record, System
@@ -131,7 +131,8 @@ class CompiledTangent(TangentSystem):
         """Continue `start` over whole intervals; see `TangentSystem.forward`."""
         kernel = self.system.kernel()
         assert kernel is not None
-        compiled = build(kernel, self.stepper)
+        side_by_side = None if start.single else build_lanes(kernel, self.stepper, self.dimension, start.Q.shape[2])
+        compiled = side_by_side or build(kernel, self.stepper)
         steps = intervals * steps_per_interval
         end = start.recording(start.n + steps, intervals, record)
         drive = kernel.drive(start.n, steps, start.members)

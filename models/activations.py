@@ -75,6 +75,7 @@ class Activation(ScalarFunction):
 class Linear(Activation):
     """sigma(d) = d."""
 
+    piecewise_linear = True
     source = """
         s = d
         s1 = 1.0 + 0.0 * d
@@ -86,6 +87,7 @@ class ReLU(Activation):
     """sigma(d) = max(0, d), with sigma'(0) = 0 and sigma'' = 0 almost everywhere."""
 
     kinks = (0.0,)
+    piecewise_linear = True
     source = """
         s1 = where(d > 0.0, 1.0, 0.0)
         s = s1 * d

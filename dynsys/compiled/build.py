@@ -17,6 +17,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dynsys.compiled.lanes import lane_source
 from dynsys.errors import FallbackWarning
 from dynsys.orthonormal import GRAM_SCHMIDT, SINGULAR_RATIO
 from dynsys.passes import DIVERGED, RUNNING, SINGULAR
@@ -170,6 +171,12 @@ def compiles(stepper: Stepper | None) -> bool:
 def build(kernel: Kernel, stepper: Stepper | None) -> Callable[..., Any]:
     """The compiled pass of a system under a stepper; built once per source, then found on disk."""
     return _load(HEADER + kernel.source + _push_source(stepper) + GRAM_SCHMIDT + DRIVER)
+
+
+def build_lanes(kernel: Kernel, stepper: Stepper | None, dim: int, k: int) -> Callable[..., Any] | None:
+    """The compiled pass for blocks of members side by side, where the kernel has one."""
+    lanes = kernel.lanes(stepper, k)
+    return None if lanes is None else _load(HEADER + lane_source(lanes, dim, k))
 
 
 def _push_source(stepper: Stepper | None) -> str:

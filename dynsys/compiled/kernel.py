@@ -7,12 +7,20 @@ from collections.abc import Callable
 import attrs
 import numpy as np
 
+from dynsys.compiled.lanes import LaneSource
+from dynsys.steppers import Stepper
+
 Array = np.ndarray
 
 
 def no_drive(n: int, steps: int, members: Array) -> Array:
     """The drive of a system that data do not drive."""
     return np.zeros((1, 1, 0), dtype=np.int64)
+
+
+def no_lanes(stepper: Stepper | None, k: int) -> LaneSource | None:
+    """No step for blocks of members: they run one after the other."""
+    return None
 
 
 @attrs.frozen(eq=False)
@@ -37,6 +45,8 @@ class Kernel:
         (all steps) see the same rows.
     scratch : int
         Length of the float64 work array that `linearise` may use freely.
+    lanes : callable (stepper, k) -> LaneSource or None
+        The same step for blocks of members side by side, where there is one.
     """
 
     source: str
@@ -44,3 +54,4 @@ class Kernel:
     data: Array = attrs.field(factory=lambda: np.empty((0, 0)))
     drive: Callable[[int, int, Array], Array] = no_drive
     scratch: int = 0
+    lanes: Callable[[Stepper | None, int], LaneSource | None] = no_lanes
