@@ -21,6 +21,7 @@ import attrs
 import numpy as np
 
 from dynsys.compiled.kernel import Kernel
+from dynsys.compiled.straight import EquationSource
 from dynsys.errors import InvalidInputError, real_array
 from dynsys.expression import (
     FUNCTIONS,
@@ -94,23 +95,40 @@ class Definition:
         return run_source(self.source)
 
     @cached_property
-    def kernel_source(self) -> str:
-        """Source for the compiler: the equations and Jacobian times frame, structural zeros left out."""
+    def equations(self) -> EquationSource:
+        """Source of the equations and their Jacobian, for the compiler."""
+        parameters = set(self.parameters)
+        constant = [ij for ij, entry in self.jacobian.items() if {str(s) for s in entry.free_symbols} <= parameters]
+        moving = {ij: entry for ij, entry in self.jacobian.items() if ij not in constant}
+        shared, sources = share([*self.expressions, *moving.values()])
         dim = len(self.state)
-        entries = {f"_J{i}_{j}": entry for (i, j), entry in self.jacobian.items()}
-        targets, expressions = (
-            [f"_f[{i}]" for i in range(dim)] + list(entries),
-            [*self.expressions, *entries.values()],
+        return EquationSource(
+            self.state,
+            self.parameters,
+            shared,
+            sources[:dim],
+            dict(zip(moving, sources[dim:], strict=True)) | {ij: to_source(self.jacobian[ij]) for ij in constant},
+            frozenset(constant),
+            any("t" in map(str, expression.free_symbols) for expression in self.expressions),
         )
+
+    @cached_property
+    def kernel_source(self) -> str:
+        """Source of `linearise` for equations too many to be written out for every stage."""
+        dim, equations = len(self.state), self.equations
+        entries = [f"_J{i}_{j} = {source}" for (i, j), source in equations.jacobian.items()]
         products = []
         for i in range(dim):
             terms = [f"_J{i}_{j} * _V[{j}, _k]" for j in range(dim) if (i, j) in self.jacobian]
             products.append(f"    _F[{i}, _k] = {' + '.join(terms) or '0.0'}")
+        rates = [f"_f[{i}] = {source}" for i, source in enumerate(equations.rule)]
         return "\n\n@njit\n" + _function(
             "linearise(t, _u, _V, _f, _F, _p, _data, _rows, _scratch)",
             [
                 *self._unpack("_u[{}]"),
-                *assignments(targets, expressions),
+                *equations.shared,
+                *rates,
+                *entries,
                 "for _k in _range(_V.shape[1]):",
                 *products,
             ],
@@ -225,7 +243,8 @@ class SymbolicSystem(DynamicalSystem, ABC):
 
     def kernel(self) -> Kernel:
         """The same equations for the compiler."""
-        return Kernel(self.definition.kernel_source, self.parameters)
+        definition = self.definition
+        return Kernel(definition.kernel_source, self.parameters, equations=definition.equations)
 
 
 @attrs.frozen(eq=False)

@@ -8,6 +8,7 @@ import attrs
 import numpy as np
 
 from dynsys.compiled.lanes import LaneSource
+from dynsys.compiled.straight import LARGEST, EquationSource
 from dynsys.steppers import Stepper
 
 Array = np.ndarray
@@ -47,6 +48,8 @@ class Kernel:
         Length of the float64 work array that `linearise` may use freely.
     lanes : callable (stepper, k) -> LaneSource or None
         The same step for blocks of members side by side, where there is one.
+    equations : EquationSource or None
+        EquationSource that can be written out: with them, neither `source` nor `lanes` is used unless they are too many.
     """
 
     source: str
@@ -55,3 +58,9 @@ class Kernel:
     drive: Callable[[int, int, Array], Array] = no_drive
     scratch: int = 0
     lanes: Callable[[Stepper | None, int], LaneSource | None] = no_lanes
+    equations: EquationSource | None = None
+
+    def straight(self, stepper: Stepper | None) -> EquationSource | None:
+        """The equations, if a step of them may be written out."""
+        few = self.equations is not None and self.equations.statements(stepper) <= LARGEST
+        return self.equations if few else None

@@ -132,9 +132,7 @@ def euler_lanes(layout: Layout, activation: Activation, k: int) -> LaneSource:
     samples = jacobian + dim * (dim + 1) // 2
     rows = {"velocity": velocity, "jacobian": jacobian, "samples": samples}
     matrix = [[f"J{max(i, j)}_{min(i, j)}" for j in range(dim)] for i in range(dim)]
-    load_matrix = [
-        f"J{i}_{j} = B[{jacobian + i * (i + 1) // 2 + j} * L + l]" for i in range(dim) for j in range(i + 1)
-    ]
+    load_matrix = [f"J{i}_{j} = B[{jacobian + i * (i + 1) // 2 + j} * L + l]" for i in range(dim) for j in range(i + 1)]
     source = [
         "@njit",
         activation.kernel_source("sigma").strip(),
