@@ -21,7 +21,7 @@ import attrs
 import numpy as np
 
 from dynsys.compiled.kernel import Kernel
-from dynsys.compiled.straight import EquationSource
+from dynsys.compiled.straight import EquationSource, lane_step, push_source
 from dynsys.errors import InvalidInputError, real_array
 from dynsys.expression import (
     FUNCTIONS,
@@ -243,8 +243,13 @@ class SymbolicSystem(DynamicalSystem, ABC):
 
     def kernel(self) -> Kernel:
         """The same equations for the compiler."""
-        definition = self.definition
-        return Kernel(definition.kernel_source, self.parameters, equations=definition.equations)
+        definition, equations = self.definition, self.definition.equations
+        return Kernel(
+            definition.kernel_source,
+            self.parameters,
+            push=lambda stepper: push_source(equations, stepper) if equations.few(stepper) else None,
+            lanes=lambda stepper, k: lane_step(equations, stepper, k) if equations.few(stepper) else None,
+        )
 
 
 @attrs.frozen(eq=False)

@@ -43,11 +43,23 @@ class DataFlow(Flow):
         return None if kernel is None else attrs.evolve(kernel, drive=lambda n, steps, members: everything)
 
 
-@lru_cache(maxsize=4096)
+EPOCHS_AT_ONCE, SAMPLES_AT_ONCE = 32, 2**18  # permutations are drawn for several epochs, if the data are few
+
+
+@lru_cache(maxsize=64)
+def _permutations(seed: int, block: int, epochs: int, samples: int, member: int | None) -> Array:
+    """Orders of the samples in the epochs of a block: that of random keys, in whose lowest bits they stand."""
+    rng = np.random.default_rng([seed, block] if member is None else [seed, block, 1 + member])
+    bits = samples.bit_length()
+    keys = rng.integers(2 ** (62 - bits), size=(epochs, samples)) << bits | np.arange(samples)
+    keys.sort(axis=1)
+    return keys & (2**bits - 1)
+
+
 def permutation(seed: int, epoch: int, samples: int, member: int | None) -> Array:
     """Order of the samples in an epoch: a pure function of its arguments (member None: shared by all)."""
-    key = [seed, epoch] if member is None else [seed, epoch, 1 + member]
-    return np.random.default_rng(key).permutation(samples)
+    epochs = max(1, min(EPOCHS_AT_ONCE, SAMPLES_AT_ONCE // samples))
+    return _permutations(seed, epoch // epochs, epochs, samples, member)[epoch % epochs]
 
 
 @attrs.frozen(eq=False)

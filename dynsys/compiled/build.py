@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dynsys.compiled.lanes import lane_source
-from dynsys.compiled.straight import lane_step, push_source, stages
 from dynsys.errors import FallbackWarning
 from dynsys.orthonormal import GRAM_SCHMIDT, SINGULAR_RATIO
 from dynsys.passes import DIVERGED, RUNNING, SINGULAR
@@ -171,18 +170,14 @@ def compiles(stepper: Stepper | None) -> bool:
 
 def build(kernel: Kernel, stepper: Stepper | None) -> Callable[..., Any]:
     """The compiled pass of a system under a stepper; built once per source, then found on disk."""
-    equations = kernel.straight(stepper)
-    if equations is None:
-        push = kernel.source + _push_source(stepper)
-    else:
-        push = f"\n\nSTAGES = {stages(stepper)}" + push_source(equations, stepper)
+    own = kernel.push(stepper)
+    push = kernel.source + _push_source(stepper) if own is None else "\n\nSTAGES = 1\n" + own
     return _load(HEADER + push + GRAM_SCHMIDT + DRIVER)
 
 
 def build_lanes(kernel: Kernel, stepper: Stepper | None, dim: int, k: int) -> Callable[..., Any] | None:
     """The compiled pass for blocks of members side by side, where there is one."""
-    equations = kernel.straight(stepper)
-    lanes = kernel.lanes(stepper, k) if equations is None else lane_step(equations, stepper, k)
+    lanes = kernel.lanes(stepper, k)
     return None if lanes is None else _load(HEADER + lane_source(lanes, dim, k))
 
 

@@ -8,7 +8,6 @@ import attrs
 import numpy as np
 
 from dynsys.compiled.lanes import LaneSource
-from dynsys.compiled.straight import LARGEST, EquationSource
 from dynsys.steppers import Stepper
 
 Array = np.ndarray
@@ -17,6 +16,11 @@ Array = np.ndarray
 def no_drive(n: int, steps: int, members: Array) -> Array:
     """The drive of a system that data do not drive."""
     return np.zeros((1, 1, 0), dtype=np.int64)
+
+
+def no_push(stepper: Stepper | None) -> str | None:
+    """No better step than that of the stepper."""
+    return None
 
 
 def no_lanes(stepper: Stepper | None, k: int) -> LaneSource | None:
@@ -46,10 +50,10 @@ class Kernel:
         (all steps) see the same rows.
     scratch : int
         Length of the float64 work array that `linearise` may use freely.
+    push : callable (stepper) -> str or None
+        A whole step of one trajectory under a stepper (None: a map), where one beats stages of `linearise`: source of push(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch), which moves x and V.
     lanes : callable (stepper, k) -> LaneSource or None
-        The same step for blocks of members side by side, where there is one.
-    equations : EquationSource or None
-        EquationSource that can be written out: with them, neither `source` nor `lanes` is used unless they are too many.
+        The same for blocks of members side by side.
     """
 
     source: str
@@ -57,10 +61,5 @@ class Kernel:
     data: Array = attrs.field(factory=lambda: np.empty((0, 0)))
     drive: Callable[[int, int, Array], Array] = no_drive
     scratch: int = 0
+    push: Callable[[Stepper | None], str | None] = no_push
     lanes: Callable[[Stepper | None, int], LaneSource | None] = no_lanes
-    equations: EquationSource | None = None
-
-    def straight(self, stepper: Stepper | None) -> EquationSource | None:
-        """The equations, if a step of them may be written out."""
-        few = self.equations is not None and self.equations.statements(stepper) <= LARGEST
-        return self.equations if few else None

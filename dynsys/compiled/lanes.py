@@ -35,10 +35,8 @@ class LaneSource:
     rows: int
 
 
-HEADER = '''
-L, DIM, K, ROWS = {lanes}, {dim}, {k}, {rows}
-RK = DIM + DIM * K + {free}  # rows of R, column by column; then flags and norms
-FLAG = RK + K * K
+LANE_TANH = '''
+
 MAGIC = 6755399441055744.0  # 1.5 * 2^52: adding it rounds to a whole number, which then stands in the lowest bits
 
 
@@ -67,6 +65,13 @@ def tanh(d):
     t = e / (e + 2.0)
     return t if d >= 0.0 else (-t if d < 0.0 else d)
 '''
+
+HEADER = """
+
+L, DIM, K, ROWS = {lanes}, {dim}, {k}, {rows}
+RK = DIM + DIM * K + {free}  # rows of R, column by column; then flags and norms
+FLAG = RK + K * K
+"""
 
 DRIVER = '''
 @njit
@@ -196,4 +201,4 @@ def forward(members, first, intervals, steps, t0, dt, parameters, data, drive, s
 def lane_source(lanes: LaneSource, dim: int, k: int) -> str:
     """Everything but the common header of a module for blocks of members."""
     rows = dim + dim * k + lanes.rows + k * k + 3
-    return HEADER.format(lanes=LANES, dim=dim, k=k, rows=rows, free=lanes.rows) + lanes.source + DRIVER
+    return HEADER.format(lanes=LANES, dim=dim, k=k, rows=rows, free=lanes.rows) + LANE_TANH + lanes.source + DRIVER

@@ -49,9 +49,9 @@ class EquationSource:
         """Statements that give the parameters their names."""
         return [f"{name} = _p[{i}]" for i, name in enumerate(self.parameters)]
 
-    def statements(self, stepper: Stepper | None) -> int:
-        """Number of statements of a step, about."""
-        return stages(stepper) * (2 * len(self.jacobian) + 3 * len(self.rule) + len(self.shared))
+    def few(self, stepper: Stepper | None) -> bool:
+        """Whether a step is short enough to be written out."""
+        return stages(stepper) * (2 * len(self.jacobian) + 3 * len(self.rule) + len(self.shared)) <= LARGEST
 
 
 def stages(stepper: Stepper | None) -> int:

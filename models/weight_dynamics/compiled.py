@@ -13,9 +13,9 @@ from __future__ import annotations
 import attrs
 import numpy as np
 
-from dynsys import Euler, Stepper
+from dynsys import Euler
 from dynsys.compiled.kernel import Kernel
-from dynsys.compiled.lanes import LaneSource
+from dynsys.compiled.lanes import LANE_TANH, LaneSource
 from models.activations import Activation
 from models.weight_dynamics.layout import Layout
 
@@ -94,6 +94,17 @@ def network_kernel(layout: Layout, activation: Activation, x: Array, y: Array, s
     """The kernel of a network, or None for an activation without source; rows of [x y] drive it."""
     if not activation.compiles:
         return None
+    parameters, data = np.array([scale]), np.hstack([x, y])
+    if layout.dimension <= LARGEST_WRITTEN_OUT:
+        source, euler, scratch = written_out(layout, activation)
+        return Kernel(
+            source,
+            parameters,
+            data,
+            scratch=scratch,
+            push=lambda stepper: euler if isinstance(stepper, Euler) else None,
+            lanes=lambda stepper, k: euler_lanes(layout, activation, k) if isinstance(stepper, Euler) else None,
+        )
     dim = layout.dimension
     source = LINEARISE.format(
         **attrs.asdict(layout),
@@ -103,21 +114,110 @@ def network_kernel(layout: Layout, activation: Activation, x: Array, y: Array, s
         dim=dim,
         sigma=activation.kernel_source("sigma"),
     )
-    return Kernel(
-        source,
-        parameters=np.array([scale]),
-        data=np.hstack([x, y]),
-        scratch=dim * dim + dim + 3 * layout.n2,
-        lanes=lambda stepper, k: _lanes(layout, activation, stepper, k),
-    )
+    return Kernel(source, parameters, data, scratch=dim * dim + dim + 3 * layout.n2)
 
 
-LARGEST_STRAIGHT_LINE = 13  # weights and biases: the source grows with their square, the time to compile it faster
+LARGEST_WRITTEN_OUT = 13  # weights and biases: the source grows with their square, the time to compile it faster
 
 
-def _lanes(layout: Layout, activation: Activation, stepper: Stepper | None, k: int) -> LaneSource | None:
-    small = layout.dimension <= LARGEST_STRAIGHT_LINE
-    return euler_lanes(layout, activation, k) if small and isinstance(stepper, Euler) else None
+def written_out(layout: Layout, activation: Activation) -> tuple[str, str, int]:
+    """`linearise` and an Euler step of one network, vectorised over the samples of a batch; length of the work array.
+
+    Lane l of the buffer holds another sample of the same network: 4 L, L or single samples are added at a time to the
+    rows of velocity and Jacobian, and in the end each row is summed over its lanes, in a fixed order.
+    """
+    dim, columns = layout.dimension, layout.n1 + layout.n3
+    rows = {"velocity": dim, "jacobian": 2 * dim, "samples": 2 * dim + dim * (dim + 1) // 2}
+    accumulate = [
+        f"\n\nL, Q = {SAMPLE_LANES}, {dim}",
+        LANE_TANH,
+        "\n@njit",
+        activation.kernel_source("sigma").strip(),
+        *_samples(layout, activation, rows, 4),
+        *_samples(layout, activation, rows, 1),
+        ACCUMULATE.format(columns=columns, **rows),
+    ]
+    entries = [(i, j) for i in range(dim) for j in range(i + 1)]
+    product = [f"    J{i}_{j} = scale * total(scratch, {rows['jacobian'] + e})" for e, (i, j) in enumerate(entries)]
+    product += ["    for c in range(V.shape[1]):", *(f"        v{j} = V[{j}, c]" for j in range(dim))]
+    terms = [" + ".join(f"J{max(i, j)}_{min(i, j)} * v{j}" for j in range(dim)) for i in range(dim)]
+    common = "\n".join(accumulate)
+    linearise = [
+        LINEARISE_WRITTEN_OUT.format(**rows),
+        *product,
+        *(f"        F[{i}, c] = {terms[i]}" for i in range(dim)),
+        "\n",
+    ]
+    euler = [
+        EULER_WRITTEN_OUT.format(**rows),
+        *product,
+        *(f"        V[{i}, c] = v{i} + {terms[i]}" for i in range(dim)),
+    ]
+    length = (rows["samples"] + 4 * columns) * SAMPLE_LANES
+    return common + "\n".join(linearise), common + "\n".join([*euler, "\n"]), length
+
+
+SAMPLE_LANES = 8
+
+ACCUMULATE = '''
+
+@njit
+def gather(B, first, groups, width, rows, data):
+    """Samples first, first + 1, ... of the batch: `groups` rows of `width` lanes."""
+    for g in range(groups):
+        for l in range(width):
+            row = rows[first + g * width + l]
+            for j in range({columns}):
+                B[({samples} + g * {columns} + j) * L + l] = data[row, j]
+
+
+@njit
+def total(B, row):
+    b = row * L
+    return ((B[b] + B[b + 4]) + (B[b + 2] + B[b + 6])) + ((B[b + 1] + B[b + 5]) + (B[b + 3] + B[b + 7]))
+
+
+@njit
+def accumulate(x, data, rows, scratch):
+    """Velocity and Jacobian of a batch, still spread over the lanes."""
+    for i in range(Q):
+        for l in range(L):
+            scratch[i * L + l] = x[i]
+    scratch[{velocity} * L : {samples} * L] = 0.0
+    size, lanes, done = rows.size, L, 0
+    while size - done >= 4 * L:
+        gather(scratch, done, 4, lanes, rows, data)
+        samples_4(scratch, lanes)
+        done += 4 * L
+    while size - done >= L:
+        gather(scratch, done, 1, lanes, rows, data)
+        samples_1(scratch, lanes)
+        done += L
+    while done < size:
+        gather(scratch, done, 1, 1, rows, data)
+        samples_1(scratch, 1)
+        done += 1
+
+
+'''
+
+LINEARISE_WRITTEN_OUT = '''
+@njit
+def linearise(t, x, V, f, F, parameters, data, rows, scratch):
+    """f = -scale grad C and F = scale J V, summed over the samples in `rows`."""
+    accumulate(x, data, rows, scratch)
+    scale = 2.0 * parameters[0]
+    for i in range(Q):
+        f[i] = scale * total(scratch, {velocity} + i)'''
+
+EULER_WRITTEN_OUT = '''
+@njit
+def push(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):
+    """An Euler step of one network and its tangent vectors."""
+    accumulate(x, data, rows, scratch)
+    scale = 2.0 * dt * parameters[0]
+    for i in range(Q):
+        x[i] += scale * total(scratch, {velocity} + i)'''
 
 
 def euler_lanes(layout: Layout, activation: Activation, k: int) -> LaneSource:

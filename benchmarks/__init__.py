@@ -1,0 +1,1 @@
+"""The project against hand-written loops and against other packages: `python -m benchmarks`."""

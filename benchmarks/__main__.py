@@ -1,0 +1,36 @@
+"""Run the benchmarks: `python -m benchmarks [--only lorenz63] [--quick]`, Markdown tables on stdout."""
+
+import os
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
+    os.environ[_name] = "1"  # before NumPy is imported: one thread, unless a section says two
+os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+
+import argparse  # noqa: E402
+
+SECTIONS = ("lorenz63", "lorenz96", "networks", "startup", "peak", "threads")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the sections that are asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", choices=SECTIONS, action="append", help="a section; may be given again")
+    parser.add_argument("--quick", action="store_true", help="so little work that the times mean nothing")
+    parser.add_argument("--rounds", type=int, default=0, help="interleaved repeats (default: 7, quick: 1)")
+    chosen = parser.parse_args(arguments)
+    from benchmarks import flows, networks, startup
+
+    sections = {
+        "lorenz63": flows.lorenz63,
+        "lorenz96": flows.lorenz96_table,
+        "networks": networks.networks,
+        "startup": startup.startup,
+        "peak": networks.peak,
+        "threads": networks.threads,
+    }
+    for name in chosen.only or SECTIONS:
+        sections[name](chosen.rounds or (1 if chosen.quick else 7), chosen.quick)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Ordinary differential equations: Lorenz 1963, against loops and packages, and Lorenz 1996, against loops."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.handwritten import lorenz63_slope, lorenz96_slope, rk4_loop
+from benchmarks.measure import Contestant, Timing, exponents, race, seconds, table
+from benchmarks.peers import installed
+from dynsys import RK4, CompiledTangent, Pass, SymbolicFlow
+from models.classics import Lorenz63
+
+Array = np.ndarray
+
+LONGEST_COMPILATION = 60.0  # seconds
+COMPILE = """
+from benchmarks.flows import short_pass
+short_pass({dim}, {k})
+"""
+
+
+def lorenz63(rounds: int, quick: bool) -> None:
+    """One trajectory and 64 of them, all exponents, RK4 with dt = 0.01, factorised every 10 steps."""
+    dt, every, intervals = 0.01, 10, 200 if quick else 20_000
+    few = max(1, intervals // 20)
+    tangent = CompiledTangent(Lorenz63(), RK4(dt), threads=1)
+    peers = list(installed())
+    loop = rk4_loop(lorenz63_slope, 3, 3)
+    print("## Lorenz 1963\n\nRK4, dt = 0.01, three vectors, factorised every 10 steps unless said otherwise.\n")
+    for members in (1, 64):
+        count = intervals if members == 1 else few
+        x0 = np.array([1.0, 1.0, 20.0]) + 0.01 * np.arange(members)[:, None]
+        start = tangent.forward(
+            Pass.start(x0[0] if members == 1 else x0, 3, 3, seed=0),
+            intervals=100,
+            steps_per_interval=every,
+            record="nothing",
+        )
+        entrants = [
+            _project(tangent, start, count, every),
+            _handwritten(loop, start, count, every, dt),
+        ]
+        notes = ["", "one member at a time"]
+        for peer in peers:
+            steps = max(every, int(peer.share * count * every) // every * every)
+            if members == 1:
+                entrants.append(_peer(peer.name, peer.run, start.x[0], steps, dt, every, 1))
+            elif peer.together is not None:
+                entrants.append(_peer(peer.name, peer.together, start.x, steps, dt, every, members))
+            else:
+                continue
+            notes.append(peer.how)
+        _show("one trajectory" if members == 1 else "64 members", race(entrants, rounds), notes)
+
+
+def lorenz96(dim: int) -> SymbolicFlow:
+    """x_i' = (x_{i+1} - x_{i-2}) x_{i-1} - x_i + 8 on a ring (E. N. Lorenz, 1996)."""
+    return SymbolicFlow.of(
+        {f"x{i}": f"(x{(i + 1) % dim} - x{(i - 2) % dim}) * x{(i - 1) % dim} - x{i} + 8" for i in range(dim)}
+    )
+
+
+def lorenz96_table(rounds: int, quick: bool) -> None:
+    """Rings of 40 and 200, one, ten and all vectors, RK4 with dt = 0.02, factorised every 10 steps."""
+    dt, every = 0.02, 10
+    print("## Lorenz 1996\n\nRK4, dt = 0.02, forcing 8, one trajectory, factorised every 10 steps.\n")
+    for dim in (40,) if quick else (40, 200):
+        flow = None
+        for k in (1, 10) if quick else (1, 10, dim):
+            taken = _compile_elsewhere(dim, k)
+            if taken is None:
+                print(f"Skipped n = {dim}, k = {k}: not compiled within {LONGEST_COMPILATION:.0f} s.\n", flush=True)
+                continue
+            flow = flow or lorenz96(dim)
+            intervals = max(2, (20_000 if quick else 4_000_000) // (dim * (k + 1) * every))
+            x0 = 8.0 + 0.01 * np.sin(1.0 + np.arange(dim))
+            tangent = CompiledTangent(flow, RK4(dt), threads=1)
+            start = tangent.forward(
+                Pass.start(x0, dim, k, seed=0), intervals=20, steps_per_interval=every, record="nothing"
+            )
+            loop = rk4_loop(lorenz96_slope, dim, k)
+            entrants = [
+                _project(tangent, start, intervals, every),
+                _handwritten(loop, start, intervals, every, dt),
+            ]
+            _show(f"n = {dim}, k = {k}", race(entrants, rounds), [f"a new process: {taken:.1f} s", ""])
+
+
+def short_pass(dim: int, k: int) -> Pass:
+    """A pass of one step, which compiles."""
+    start = Pass.start(np.full(dim, 8.0), dim, k, seed=0)
+    tangent = CompiledTangent(lorenz96(dim), RK4(0.02), threads=1)
+    return tangent.forward(start, intervals=1, steps_per_interval=1, record="nothing")
+
+
+def _compile_elsewhere(dim: int, k: int) -> float | None:
+    """Time of a process that compiles the ring's kernel, which stays on disk; None if it took too long."""
+    root = Path(__file__).parents[1]
+    try:
+        return seconds(
+            lambda: subprocess.run(
+                [sys.executable, "-c", COMPILE.format(dim=dim, k=k)],
+                cwd=root,
+                env={**os.environ, "PYTHONPATH": str(root)},
+                check=True,
+                timeout=LONGEST_COMPILATION,
+            )
+        )[0]
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _project(tangent: CompiledTangent, start: Pass, intervals: int, every: int) -> Contestant:
+    time = intervals * every * tangent.dt
+
+    def run() -> Array:
+        end = tangent.forward(start, intervals=intervals, steps_per_interval=every, record="growth")
+        return end.growth.sum(axis=1).mean(axis=0) / time
+
+    return Contestant("dynsys", run, len(start.x) * intervals * every)
+
+
+def _handwritten(loop: Callable[..., Array], start: Pass, intervals: int, every: int, dt: float) -> Contestant:
+    def run() -> Array:
+        growth = [loop(x, V, intervals, every, dt)[1].sum(axis=0) for x, V in zip(start.x, start.Q, strict=True)]
+        return np.mean(growth, axis=0) / (intervals * every * dt)
+
+    return Contestant("hand-written loop", run, len(start.x) * intervals * every)
+
+
+def _peer(
+    name: str, run: Callable[..., Array], x0: Array, steps: int, dt: float, every: int, members: int
+) -> Contestant:
+    return Contestant(name, lambda: np.atleast_2d(run(x0, steps, dt, every)).mean(axis=0), members * steps)
+
+
+def _show(case: str, timings: list[Timing], notes: list[str]) -> None:
+    table(
+        [case, "ns per step", "time / dynsys", "first call, s", "leading exponents", ""],
+        [
+            [one.name, one.median, one.over(timings[0]), one.first, exponents(one.answer), note]
+            for one, note in zip(timings, notes, strict=True)
+        ],
+    )

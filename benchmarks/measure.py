@@ -1,0 +1,83 @@
+"""Times taken side by side, and the tables that show them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+
+@attrs.frozen(eq=False)
+class Contestant:
+    """A program that does a piece of work.
+
+    Attributes
+    ----------
+    name : str
+    run : callable () -> Any
+        Does the work once; what it returns last is kept beside the times.
+    work : int
+        Steps that one run takes, of all members together.
+    """
+
+    name: str
+    run: Callable[[], Any]
+    work: int
+
+
+@attrs.frozen(eq=False)
+class Timing:
+    """Times of a contestant, in ns per step, one for each round, of its first call in s, and its last answer."""
+
+    name: str
+    times: np.ndarray
+    first: float
+    answer: Any
+
+    @property
+    def median(self) -> float:
+        """Median over the rounds, ns per step."""
+        return float(np.median(self.times))
+
+    def over(self, other: Timing) -> float:
+        """How many times as long as another one took: median of the ratios within rounds."""
+        return float(np.median(self.times / other.times))
+
+
+def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Wall-clock time of some work, and what it returns."""
+    begin = time.perf_counter()
+    answer = work()
+    return time.perf_counter() - begin, answer
+
+
+def race(contestants: Sequence[Contestant], rounds: int) -> list[Timing]:
+    """Times of all contestants, interleaved: in every round each one runs once. A first call of each warms it up."""
+    first = [seconds(one.run)[0] for one in contestants]
+    times = np.empty((len(contestants), rounds))
+    answers: list[Any] = [None] * len(contestants)
+    for r in range(rounds):
+        for i, one in enumerate(contestants):
+            taken, answers[i] = seconds(one.run)
+            times[i, r] = 1e9 * taken / one.work
+    return [Timing(one.name, *result) for one, *result in zip(contestants, times, first, answers, strict=True)]
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print a Markdown table, numbers to three digits."""
+    lines = [header, ["---"] * len(header), *rows]
+    print("\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines), end="\n\n", flush=True)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return str(value)
+
+
+def exponents(values: np.ndarray) -> str:
+    """The three leading exponents, for a table."""
+    return ", ".join(f"{value:.3f}" for value in np.asarray(values)[:3])
