@@ -51,7 +51,8 @@ class Kernel:
     scratch : int
         Length of the float64 work array that `linearise` may use freely.
     push : callable (stepper) -> str or None
-        A whole step of one trajectory under a stepper (None: a map), where one beats stages of `linearise`: source of push(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch), which moves x and V.
+        A whole step of one trajectory under a stepper (None: a map), where one beats stages of `linearise`: source of
+        push(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch), which moves x and V.
     lanes : callable (stepper, k) -> LaneSource or None
         The same for blocks of members side by side.
     """

@@ -1,0 +1,86 @@
+"""The loops that the project is measured against compute the same thing, and the measurements run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.flows import lorenz96
+from benchmarks.handwritten import lorenz63_slope, lorenz96_slope, relu, rk4_loop, tanh, three_layer_loops
+from benchmarks.measure import Contestant, race
+from dynsys import RK4, CompiledTangent, Euler, Pass
+from models.activations import ReLU, Tanh
+from models.classics import Lorenz63
+from models.weight_dynamics import ThreeLayerGradientFlow, regression_task
+
+
+def test_lorenz63_loop_agrees():
+    tangent = CompiledTangent(Lorenz63(), RK4(0.01), threads=1)
+    start = Pass.start(np.array([1.0, 1.0, 20.0]), 3, 3, seed=0)
+    end = tangent.forward(start, intervals=20, steps_per_interval=10, record="growth")
+    x, growth = rk4_loop(lorenz63_slope, 3, 3)(start.x[0], start.Q[0], 20, 10, 0.01)
+    np.testing.assert_allclose(x, end.x[0], rtol=1e-9)
+    np.testing.assert_allclose(growth, end.growth[0], atol=1e-9)
+
+
+def test_lorenz96_loop_agrees():
+    flow, x0 = lorenz96(5), 8.0 + 0.1 * np.arange(5)
+    start = Pass.start(x0, 5, 2, seed=0)
+    end = CompiledTangent(flow, RK4(0.02), threads=1).forward(
+        start, intervals=20, steps_per_interval=10, record="growth"
+    )
+    growth = rk4_loop(lorenz96_slope, 5, 2)(start.x[0], start.Q[0], 20, 10, 0.02)[1]
+    np.testing.assert_allclose(growth, end.growth[0], atol=1e-9)
+
+
+@pytest.mark.parametrize(("activation", "loop"), [(ReLU(), relu), (Tanh(), tanh)], ids=["relu", "tanh"])
+def test_network_loops_agree(activation, loop):
+    X, y = regression_task(samples=100)
+    flow = ThreeLayerGradientFlow(X, y, hidden=2, activation=activation)
+    sgd = flow.minibatches(32, seed=3)
+    start = Pass.start(flow.initial(members=3, biases="drawn", seed=1), 9, None, seed=2)
+    tangent = CompiledTangent(sgd, Euler(1e-3), threads=1)
+    end = tangent.forward(start, intervals=10, steps_per_interval=20, record="growth")
+    given, drawing = three_layer_loops(loop, 2)
+    for m in range(3):
+        w, growth = given(start.x[m], start.Q[m], X, y, sgd.rows(0, 200), 1e-3, 20)
+        np.testing.assert_allclose(w, end.x[m], rtol=1e-9)
+        np.testing.assert_allclose(growth, end.growth[m], atol=1e-9)
+    # other batches: the same descent up to their noise, so only the scale of the growth is compared
+    other = drawing(start.x[0], start.Q[0], X, y, 32, 200, 1e-3, 20, 0)[1]
+    assert np.abs(other.sum(axis=0) - end.growth[0].sum(axis=0)).max() < 0.2 * np.abs(end.growth[0].sum(axis=0)).max()
+
+
+def test_drawing_takes_every_sample_once_an_epoch():
+    # batches of all samples are full-batch descent, in whatever order
+    X, y = regression_task(samples=64)
+    flow = ThreeLayerGradientFlow(X, y, hidden=2, activation=Tanh())
+    start = Pass.start(flow.initial(seed=1), 9, None, seed=2)
+    end = CompiledTangent(flow, Euler(1e-3), threads=1).forward(
+        start, intervals=2, steps_per_interval=20, record="growth"
+    )
+    growth = three_layer_loops(tanh, 2)[1](start.x[0], start.Q[0], X, y, 64, 40, 1e-3, 20, 7)[1]
+    np.testing.assert_allclose(growth, end.growth[0], atol=1e-9)
+
+
+def test_rounds_are_interleaved():
+    calls = []
+    race([Contestant("a", lambda: calls.append("a"), 1), Contestant("b", lambda: calls.append("b"), 1)], 2)
+    assert "".join(calls) == "abab" + "ab"  # a first call of each, then two rounds
+
+
+def test_command_runs():
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick", "--only", "threads"],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "| 2-2-1 Tanh() | 64 |" in done.stdout
+    assert done.stdout.count("the same bits") == 2
