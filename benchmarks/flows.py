@@ -46,7 +46,7 @@ def lorenz63(rounds: int, quick: bool) -> None:
             _project(tangent, start, count, every),
             _handwritten(loop, start, count, every, dt),
         ]
-        notes = ["", "one member at a time"]
+        notes = ["compiled beforehand", "one member at a time"]
         for peer in peers:
             steps = max(every, int(peer.share * count * every) // every * every)
             if members == 1:
@@ -55,7 +55,7 @@ def lorenz63(rounds: int, quick: bool) -> None:
                 entrants.append(_peer(peer.name, peer.together, start.x, steps, dt, every, members))
             else:
                 continue
-            notes.append(peer.how)
+            notes.append(f"{peer.how}; {steps} steps")
         _show("one trajectory" if members == 1 else "64 members", race(entrants, rounds), notes)
 
 
@@ -69,27 +69,30 @@ def lorenz96(dim: int) -> SymbolicFlow:
 def lorenz96_table(rounds: int, quick: bool) -> None:
     """Rings of 40 and 200, one, ten and all vectors, RK4 with dt = 0.02, factorised every 10 steps."""
     dt, every = 0.02, 10
-    print("## Lorenz 1996\n\nRK4, dt = 0.02, forcing 8, one trajectory, factorised every 10 steps.\n")
-    for dim in (40,) if quick else (40, 200):
+    print(
+        "## Lorenz 1996\n\nRK4, dt = 0.02, forcing 8, one trajectory, factorised every 10 steps. Kernels were "
+        "compiled beforehand, in a new process, in the time given; all k of a ring share one.\n"
+    )
+    for dim in (40,) if quick else (40, 200):  # all k of a ring share a kernel: the first one compiles
         flow = None
         for k in (1, 10) if quick else (1, 10, dim):
             taken = _compile_elsewhere(dim, k)
             if taken is None:
                 print(f"Skipped n = {dim}, k = {k}: not compiled within {LONGEST_COMPILATION:.0f} s.\n", flush=True)
-                continue
+                break  # other k have the same kernel
             flow = flow or lorenz96(dim)
             intervals = max(2, (20_000 if quick else 4_000_000) // (dim * (k + 1) * every))
             x0 = 8.0 + 0.01 * np.sin(1.0 + np.arange(dim))
             tangent = CompiledTangent(flow, RK4(dt), threads=1)
             start = tangent.forward(
-                Pass.start(x0, dim, k, seed=0), intervals=20, steps_per_interval=every, record="nothing"
+                Pass.start(x0, dim, k, seed=0), intervals=200, steps_per_interval=every, record="nothing"
             )
             loop = rk4_loop(lorenz96_slope, dim, k)
             entrants = [
                 _project(tangent, start, intervals, every),
                 _handwritten(loop, start, intervals, every, dt),
             ]
-            _show(f"n = {dim}, k = {k}", race(entrants, rounds), [f"a new process: {taken:.1f} s", ""])
+            _show(f"n = {dim}, k = {k}", race(entrants, rounds), [f"in a new process: {taken:.1f} s", ""])
 
 
 def short_pass(dim: int, k: int) -> Pass:

@@ -22,13 +22,14 @@ fast = numba.njit(fastmath=True)
 def gram_schmidt(V, growth):
     """Orthonormalise the columns of V in place, row by row through memory; logarithms of their lengths in growth."""
     dim, k = V.shape
+    overlaps = np.empty(k)
     for c in range(k):
+        overlaps[:] = 0.0
         square = 0.0
         for i in range(dim):
             square += V[i, c] * V[i, c]
         length = math.sqrt(square)
         growth[c] = math.log(length)
-        overlaps = np.zeros(k)
         for i in range(dim):
             V[i, c] /= length
             for p in range(c + 1, k):
@@ -117,48 +118,38 @@ def three_layer_loops(activation: Callable[..., Any], hidden: int) -> tuple[Call
     """Gradient descent of a 2-hidden-1 network on minibatches, with its tangent vectors.
 
     State: input weights w1 and w2 of all hidden units, output weights v, biases b, output bias: 4 hidden + 1 numbers.
-
-    Returns
-    -------
-    given : (w, V, X, y, rows, dt, every) -> (w, growth)
-        On the batches rows, shape (steps, size).
-    drawing : (w, V, X, y, size, steps, dt, every, seed) -> (w, growth)
-        Draws a permutation for each epoch itself.
+    Returns two loops, (w, V, X, y, rows, dt, every) -> (w, growth) on the batches rows, shape (steps, size), and
+    (w, V, X, y, size, steps, dt, every, seed) -> (w, growth), which draws a permutation for each epoch itself.
     """
     H, Q = hidden, 4 * hidden + 1
 
     @fast
-    def add_sample(w, x1, x2, target, J, F, g, second, cross):
-        error = w[4 * H] - target
-        g[4 * H] = 1.0
-        for j in range(H):
-            s, s1, s2 = activation(w[j] * x1 + w[H + j] * x2 + w[3 * H + j])
-            v = w[2 * H + j]
-            error += v * s
-            g[j], g[H + j], g[2 * H + j], g[3 * H + j] = v * s1 * x1, v * s1 * x2, s, v * s1
-            second[j], cross[j] = v * s2, s1
-        for i in range(Q):
-            F[i] += error * g[i]
-            for j in range(i + 1):
-                J[i, j] += g[i] * g[j]
-        for j in range(H):  # the lower triangle of error times the second derivatives of the output
-            curved, mixed = error * second[j], error * cross[j]
-            J[j, j] += curved * x1 * x1
-            J[H + j, j] += curved * x1 * x2
-            J[H + j, H + j] += curved * x2 * x2
-            J[2 * H + j, j] += mixed * x1
-            J[2 * H + j, H + j] += mixed * x2
-            J[3 * H + j, j] += curved * x1
-            J[3 * H + j, H + j] += curved * x2
-            J[3 * H + j, 2 * H + j] += mixed
-            J[3 * H + j, 3 * H + j] += curved
-
-    @fast
     def step(w, V, X, y, rows, dt, work):
         J, F, moved, g, second, cross = work
-        J[:], F[:] = 0.0, 0.0
-        for s in rows:
-            add_sample(w, X[s, 0], X[s, 1], y[s], J, F, g, second, cross)
+        J[:], F[:], g[4 * H] = 0.0, 0.0, 1.0
+        for sample in rows:
+            x1, x2, error = X[sample, 0], X[sample, 1], w[4 * H] - y[sample]
+            for j in range(H):
+                s, s1, s2 = activation(w[j] * x1 + w[H + j] * x2 + w[3 * H + j])
+                v = w[2 * H + j]
+                error += v * s
+                g[j], g[H + j], g[2 * H + j], g[3 * H + j] = v * s1 * x1, v * s1 * x2, s, v * s1
+                second[j], cross[j] = v * s2, s1
+            for i in range(Q):
+                F[i] += error * g[i]
+                for j in range(i + 1):
+                    J[i, j] += g[i] * g[j]
+            for j in range(H):  # the lower triangle of error times the second derivatives of the output
+                curved, mixed = error * second[j], error * cross[j]
+                J[j, j] += curved * x1 * x1
+                J[H + j, j] += curved * x1 * x2
+                J[H + j, H + j] += curved * x2 * x2
+                J[2 * H + j, j] += mixed * x1
+                J[2 * H + j, H + j] += mixed * x2
+                J[3 * H + j, j] += curved * x1
+                J[3 * H + j, H + j] += curved * x2
+                J[3 * H + j, 2 * H + j] += mixed
+                J[3 * H + j, 3 * H + j] += curved
         rate = -2.0 * dt / len(rows)
         for i in range(Q):
             for j in range(i):

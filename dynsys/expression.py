@@ -34,7 +34,11 @@ _LONGEST, _DEEPEST, _LARGEST_POWER = 10_000, 100, 1_000
 
 def numpy_functions() -> dict[str, Any]:
     """The names that generated source may call, as NumPy functions."""
-    from scipy.special import erf
+
+    def erf(x: Any) -> Any:
+        from scipy.special import erf
+
+        return erf(x)
 
     renamed = {"asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "atan2": np.arctan2, "erf": erf}
     return {name: renamed.get(name) or getattr(np, name) for name in FUNCTIONS} | {

@@ -10,16 +10,22 @@ SymbolicFlow.of({x: y, y: -sin(x) - gamma*y}, {gamma: 0.1})      # or one object
 
 from __future__ import annotations
 
+import hashlib
+import json
 import keyword
+import sys
 import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import attrs
 import numpy as np
 
+from dynsys import expression as expression_module
+from dynsys.compiled.build import cache_folder, write_whole
 from dynsys.compiled.kernel import Kernel
 from dynsys.compiled.straight import EquationSource, lane_step, push_source
 from dynsys.errors import InvalidInputError, real_array
@@ -48,17 +54,41 @@ FLOATING = "_u = np.asarray(_u, np.result_type(_u, float))"
 class Definition:
     """Equations of motion and everything that SymPy derives from them.
 
+    What programs need of it, `source` and `equations`, is kept on disk: a second process imports no SymPy.
+
     Attributes
     ----------
     state, parameters : tuple of str
         Names of the components of the state and of the parameters.
-    expressions : tuple of Expr
+    right_sides : tuple of str, number or Expr
         Right-hand sides, in the order of `state`; the time (or step) is the symbol t.
     """
 
     state: tuple[str, ...]
     parameters: tuple[str, ...]
-    expressions: tuple[sympy.Expr, ...]
+    right_sides: tuple[Any, ...]
+
+    @cached_property
+    def expressions(self) -> tuple[sympy.Expr, ...]:
+        """The right-hand sides as SymPy expressions in real symbols."""
+        import sympy
+
+        symbols = {name: sympy.Symbol(name, real=True) for name in [*self.state, *self.parameters, "t"]}
+        expressions = []
+        for name, given in zip(self.state, self.right_sides, strict=True):
+            expression = parse(given, symbols) if isinstance(given, str) else sympy.sympify(given, strict=True)
+            if not isinstance(expression, sympy.Expr):
+                raise InvalidInputError(f"the equation of {name} must be text or an expression, got {given}")
+            expression = expression.subs({s: symbols.get(s.name, s) for s in expression.free_symbols})
+            unknown = sorted(s.name for s in expression.free_symbols if s.name not in symbols)
+            if unknown:
+                raise InvalidInputError(
+                    f"the equation of {name} uses {', '.join(unknown)}, which is neither a component of the state "
+                    f"({', '.join(self.state)}) nor a parameter ({', '.join(self.parameters) or 'none'}) nor the time t"
+                )
+            check_functions(expression, f"the equation of {name}")
+            expressions.append(expression)
+        return tuple(expressions)
 
     @cached_property
     def jacobian(self) -> dict[tuple[int, int], sympy.Expr]:
@@ -76,41 +106,58 @@ class Definition:
         return entries
 
     @cached_property
+    def derived(self) -> Derived:
+        """What is derived, from the disk if an earlier process left it there."""
+        kept = cache_folder() / f"equations_{self._key()}.json"
+        if not kept.exists():
+            write_whole(kept, json.dumps(attrs.asdict(self._derive())))
+        return Derived.read(json.loads(kept.read_text()))
+
+    @property
     def source(self) -> str:
         """NumPy source of `rule(t, state, parameters)` over leading axes and of `jacobian` at one state."""
-        dim = len(self.state)
-        rule = assignments([f"_f[..., {i}]" for i in range(dim)], self.expressions)
-        jacobian = assignments([f"_J[{i}, {j}]" for i, j in self.jacobian], self.jacobian.values())
-        return _function(
-            "rule(t, _u, _p)",
-            [FLOATING, "_f = np.empty_like(_u)", *self._unpack("_u[..., {}]"), *rule, "return _f"],
-        ) + _function(
-            "jacobian(t, _u, _p)",
-            [FLOATING, f"_J = np.zeros(({dim}, {dim}), _u.dtype)", *self._unpack("_u[{}]"), *jacobian, "return _J"],
-        )
+        return self.derived.source
+
+    @property
+    def equations(self) -> EquationSource:
+        """Source of the equations and their Jacobian, for the compiler."""
+        return self.derived.equations
 
     @cached_property
     def functions(self) -> dict[str, Any]:
         """The functions that `source` defines."""
         return run_source(self.source)
 
-    @cached_property
-    def equations(self) -> EquationSource:
-        """Source of the equations and their Jacobian, for the compiler."""
-        parameters = set(self.parameters)
-        constant = [ij for ij, entry in self.jacobian.items() if {str(s) for s in entry.free_symbols} <= parameters]
-        moving = {ij: entry for ij, entry in self.jacobian.items() if ij not in constant}
+    def _key(self) -> str:
+        """Hash of the definition, and of the code that derives from it."""
+        given = [side if isinstance(side, str | int | float) else _representation(side) for side in self.right_sides]
+        code = [Path(str(module.__file__)).read_text() for module in (sys.modules[__name__], expression_module)]
+        return hashlib.sha256(json.dumps([self.state, self.parameters, given, code]).encode()).hexdigest()[:20]
+
+    def _derive(self) -> Derived:
+        dim, parameters = len(self.state), set(self.parameters)
+        rule = assignments([f"_f[..., {i}]" for i in range(dim)], self.expressions)
+        jacobian = assignments([f"_J[{i}, {j}]" for i, j in self.jacobian], self.jacobian.values())
+        source = _function(
+            "rule(t, _u, _p)",
+            [FLOATING, "_f = np.empty_like(_u)", *self._unpack("_u[..., {}]"), *rule, "return _f"],
+        ) + _function(
+            "jacobian(t, _u, _p)",
+            [FLOATING, f"_J = np.zeros(({dim}, {dim}), _u.dtype)", *self._unpack("_u[{}]"), *jacobian, "return _J"],
+        )
+        constant = {ij: e for ij, e in self.jacobian.items() if {str(s) for s in e.free_symbols} <= parameters}
+        moving = {ij: e for ij, e in self.jacobian.items() if ij not in constant}
         shared, sources = share([*self.expressions, *moving.values()])
-        dim = len(self.state)
-        return EquationSource(
+        equations = EquationSource(
             self.state,
             self.parameters,
-            shared,
-            sources[:dim],
-            dict(zip(moving, sources[dim:], strict=True)) | {ij: to_source(self.jacobian[ij]) for ij in constant},
-            frozenset(constant),
-            any("t" in map(str, expression.free_symbols) for expression in self.expressions),
+            tuple(shared),
+            tuple(sources[:dim]),
+            tuple((*ij, text) for ij, text in zip(moving, sources[dim:], strict=True)),
+            tuple((*ij, to_source(e)) for ij, e in constant.items()),
+            any("t" in map(str, e.free_symbols) for e in self.expressions),
         )
+        return Derived(source, equations)
 
     @cached_property
     def kernel_source(self) -> str:
@@ -119,7 +166,7 @@ class Definition:
         entries = [f"_J{i}_{j} = {source}" for (i, j), source in equations.jacobian.items()]
         products = []
         for i in range(dim):
-            terms = [f"_J{i}_{j} * _V[{j}, _k]" for j in range(dim) if (i, j) in self.jacobian]
+            terms = [f"_J{i}_{j} * _V[{j}, _k]" for j in range(dim) if (i, j) in equations.jacobian]
             products.append(f"    _F[{i}, _k] = {' + '.join(terms) or '0.0'}")
         rates = [f"_f[{i}] = {source}" for i, source in enumerate(equations.rule)]
         return "\n\n@njit\n" + _function(
@@ -135,38 +182,46 @@ class Definition:
         )
 
     def _unpack(self, state: str) -> list[str]:
-        time = ["t = float(t)"] if any("t" in map(str, e.free_symbols) for e in self.expressions) else []
+        time = ["t = float(t)"]
         states = [f"{name} = {state.format(i)}" for i, name in enumerate(self.state)]
         return time + states + [f"{name} = _p[{i}]" for i, name in enumerate(self.parameters)]
+
+
+@attrs.frozen
+class Derived:
+    """What SymPy derives from a definition: NumPy source, and source for the compiler."""
+
+    source: str
+    equations: EquationSource
+
+    @classmethod
+    def read(cls, record: dict[str, Any]) -> Derived:
+        """The inverse of `attrs.asdict`, after a detour by JSON."""
+
+        def tuples(value: Any) -> Any:
+            return tuple(map(tuples, value)) if isinstance(value, list) else value
+
+        return cls(record["source"], EquationSource(**{k: tuples(v) for k, v in record["equations"].items()}))
+
+
+def _representation(expression: Any) -> str:
+    import sympy
+
+    return sympy.srepr(expression)
 
 
 @lru_cache(maxsize=256)
 def define(state: tuple[str, ...], right_sides: tuple[Any, ...], parameters: tuple[str, ...]) -> Definition:
     """The definition behind equations given as text or as SymPy expressions; derived once."""
-    import sympy
-
     names = [*state, *parameters]
     for name in names:
         if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_") or name in RESERVED:
             raise InvalidInputError(f"{name!r} cannot name a component or parameter: use another word")
     if len(set(names)) < len(names):
         raise InvalidInputError(f"names must differ, got {', '.join(names)}")
-    symbols = {name: sympy.Symbol(name, real=True) for name in [*names, "t"]}
-    expressions = []
-    for name, given in zip(state, right_sides, strict=True):
-        expression = parse(given, symbols) if isinstance(given, str) else sympy.sympify(given, strict=True)
-        if not isinstance(expression, sympy.Expr):
-            raise InvalidInputError(f"the equation of {name} must be text or an expression, got {given}")
-        expression = expression.subs({s: symbols.get(s.name, s) for s in expression.free_symbols})
-        unknown = sorted(s.name for s in expression.free_symbols if s.name not in symbols)
-        if unknown:
-            raise InvalidInputError(
-                f"the equation of {name} uses {', '.join(unknown)}, which is neither a component of the state "
-                f"({', '.join(state)}) nor a parameter ({', '.join(parameters) or 'none'}) nor the time t"
-            )
-        check_functions(expression, f"the equation of {name}")
-        expressions.append(expression)
-    return Definition(state, parameters, tuple(expressions))
+    definition = Definition(state, parameters, right_sides)
+    _ = definition.derived  # bad equations are refused here
+    return definition
 
 
 def _number(value: Any) -> float:
@@ -212,7 +267,7 @@ class SymbolicSystem(DynamicalSystem, ABC):
         if len(named) < len(equations):
             raise InvalidInputError(f"names must differ, got {', '.join(map(str, equations))}")
         _check_names(fields)
-        define(tuple(named), _right_sides(named), tuple(fields))  # bad equations are refused here
+        define(tuple(named), _right_sides(named), tuple(fields))
         body: dict[str, Any] = {"equations": named, "__module__": __name__}
         kind = attrs.make_class(f"{cls.__name__}Of", fields, bases=(cls,), class_body=body, frozen=True, eq=False)
         return kind()
@@ -280,10 +335,8 @@ def _definition(system: type[SymbolicSystem]) -> Definition:
 
 def _right_sides(equations: Equations) -> tuple[Any, ...]:
     """The right-hand sides, refused if they are neither text nor of SymPy nor numbers."""
-    import sympy
-
     for name, given in equations.items():
-        if not isinstance(given, str | int | float | sympy.Basic):
+        if not isinstance(given, str | int | float) and type(given).__module__.partition(".")[0] != "sympy":
             raise InvalidInputError(f"the equation of {name} must be text or an expression, got {given!r}")
     return tuple(equations.values())
 

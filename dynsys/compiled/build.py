@@ -196,11 +196,9 @@ def _load(source: str) -> Callable[..., Any]:
 
     key = hashlib.sha256(f"numba {numba.__version__}\n{source}".encode()).hexdigest()[:20]
     name = f"dynsys_{key}"
-    path = _folder() / f"{name}.py"
+    path = cache_folder() / f"{name}.py"
     if not path.exists():
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
-            file.write(source)
-        os.replace(file.name, path)  # atomic: another process sees the whole file or none
+        write_whole(path, source)
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -210,8 +208,15 @@ def _load(source: str) -> Callable[..., Any]:
     return module.forward
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that another process sees all of it or nothing."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
+        file.write(text)
+    os.replace(file.name, path)
+
+
 @cache
-def _folder() -> Path:
+def cache_folder() -> Path:
     """The folder of generated modules: $DYNSYS_CACHE, or dynsys under the user's cache folder."""
     default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dynsys"
     folder = Path(os.environ.get("DYNSYS_CACHE", default))

@@ -29,10 +29,9 @@ class EquationSource:
         Statements for subexpressions that the others share.
     rule : sequence of str
         Source of every right-hand side.
-    jacobian : dict
-        (i, j) -> source of d rule_i / d state_j, where it does not vanish identically.
-    constant : frozenset
-        Entries of the Jacobian that depend on parameters alone, and use no shared subexpression.
+    moving, fixed : sequence of (i, j, str)
+        Source of the entries d rule_i / d state_j that do not vanish identically: those that depend on state or time,
+        and those that depend on parameters alone.
     driven : bool
         Whether the time (the step, for a map) appears.
     """
@@ -41,9 +40,19 @@ class EquationSource:
     parameters: Sequence[str]
     shared: Sequence[str]
     rule: Sequence[str]
-    jacobian: dict[tuple[int, int], str]
-    constant: frozenset[tuple[int, int]]
+    moving: Sequence[tuple[int, int, str]]
+    fixed: Sequence[tuple[int, int, str]]
     driven: bool
+
+    @property
+    def jacobian(self) -> dict[tuple[int, int], str]:
+        """All entries that do not vanish identically."""
+        return {(i, j): source for i, j, source in (*self.moving, *self.fixed)}
+
+    @property
+    def constant(self) -> set[tuple[int, int]]:
+        """The entries that depend on parameters alone."""
+        return {(i, j) for i, j, _ in self.fixed}
 
     def unpack(self) -> list[str]:
         """Statements that give the parameters their names."""
@@ -51,7 +60,10 @@ class EquationSource:
 
     def few(self, stepper: Stepper | None) -> bool:
         """Whether a step is short enough to be written out."""
-        return stages(stepper) * (2 * len(self.jacobian) + 3 * len(self.rule) + len(self.shared)) <= LARGEST
+        return (
+            stages(stepper) * (2 * (len(self.moving) + len(self.fixed)) + 3 * len(self.rule) + len(self.shared))
+            <= LARGEST
+        )
 
 
 def stages(stepper: Stepper | None) -> int:
@@ -61,9 +73,10 @@ def stages(stepper: Stepper | None) -> int:
 
 def push_source(equations: EquationSource, stepper: Stepper | None) -> str:
     """A function `push` for one trajectory, with the arguments that the driver gives it."""
+    constants = equations.constant
 
     def entry(i: int, j: int, s: int) -> str:
-        return f"_J{i}_{j}_{0 if (i, j) in equations.constant else s}"
+        return f"_J{i}_{j}_{0 if (i, j) in constants else s}"
 
     state = _state(equations, stepper, "_u[{}]", entry)
     column = _column(equations, stepper, "_V[{}, _k]", entry)
@@ -76,11 +89,11 @@ def push_source(equations: EquationSource, stepper: Stepper | None) -> str:
 def lane_step(equations: EquationSource, stepper: Stepper | None, k: int) -> LaneSource:
     """The same for members side by side: the Jacobians of the stages stand in rows of their own."""
     dim = len(equations.state)
-    moving = [entry for entry in equations.jacobian if entry not in equations.constant]
-    rows = {(i, j, s): s * len(moving) + e for s in range(stages(stepper)) for e, (i, j) in enumerate(moving)}
+    moving, constants = equations.moving, equations.constant
+    rows = {(i, j, s): s * len(moving) + e for s in range(stages(stepper)) for e, (i, j, _) in enumerate(moving)}
 
     def entry(i: int, j: int, s: int) -> str:
-        constant = (i, j) in equations.constant
+        constant = (i, j) in constants
         return f"_J{i}_{j}_0" if constant else f"_B[{dim + dim * k + rows[i, j, s]} * L + l]"
 
     state = _state(equations, stepper, "_B[{} * L + l]", entry)
@@ -119,11 +132,7 @@ def _state(
         ]
         lines += equations.shared
         lines += [f"_f{i}_{s} = {source}" for i, source in enumerate(equations.rule)]
-        lines += [
-            f"{entry(i, j, s)} = {source}"
-            for (i, j), source in equations.jacobian.items()
-            if (i, j) not in equations.constant
-        ]
+        lines += [f"{entry(i, j, s)} = {source}" for i, j, source in equations.moving]
     for i in range(len(equations.state)):
         step = f"{place.format(i)}{_increments(_weights(stepper, None), f'_f{i}')}" if stepper else f"_f{i}_0"
         lines += [f"{place.format(i)} = {step}"]
@@ -135,7 +144,7 @@ def _column(
 ) -> list[str]:
     """One tangent column through the stages of a step."""
     dim = len(equations.state)
-    filled = [[j for j in range(dim) if (i, j) in equations.jacobian] for i in range(dim)]
+    filled = [sorted(j for a, j in equations.jacobian if a == i) for i in range(dim)]
     lines = [f"_v{i} = {place.format(i)}" for i in range(dim)]
     for s in range(stages(stepper)):
         for i in range(dim):
@@ -152,7 +161,7 @@ def _column(
 
 
 def _constants(equations: EquationSource) -> list[str]:
-    return [f"_J{i}_{j}_0 = {equations.jacobian[i, j]}" for i, j in sorted(equations.constant)]
+    return [f"_J{i}_{j}_0 = {source}" for i, j, source in equations.fixed]
 
 
 def _weights(stepper: Stepper | None, s: int | None) -> Sequence[float]:
