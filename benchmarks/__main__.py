@@ -30,7 +30,8 @@ def main(arguments: list[str] | None = None) -> None:
         "threads": networks.threads,
     }
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["DYNSYS_CACHE"] = folder  # nothing is compiled when we begin
+        if not chosen.quick:
+            os.environ["DYNSYS_CACHE"] = folder  # nothing is compiled when we begin
         for name in chosen.only or SECTIONS:
             sections[name](chosen.rounds or (1 if chosen.quick else 5), chosen.quick)
 

@@ -161,24 +161,24 @@ class Definition:
 
     @cached_property
     def kernel_source(self) -> str:
-        """Source of `linearise` for equations too many to be written out for every stage."""
-        dim, equations = len(self.state), self.equations
-        entries = [f"_J{i}_{j} = {source}" for (i, j), source in equations.jacobian.items()]
-        products = []
-        for i in range(dim):
-            terms = [f"_J{i}_{j} * _V[{j}, _k]" for j in range(dim) if (i, j) in equations.jacobian]
-            products.append(f"    _F[{i}, _k] = {' + '.join(terms) or '0.0'}")
+        """Source of `linearise`, for equations too many to be written out for every stage and column.
+
+        The entries of the Jacobian stand in the work array; a loop over them multiplies the frame.
+        """
+        equations = self.equations
+        entries = list(equations.jacobian.items())
         rates = [f"_f[{i}] = {source}" for i, source in enumerate(equations.rule)]
-        return "\n\n@njit\n" + _function(
+        stored = [f"_scratch[{e}] = {source}" for e, (_, source) in enumerate(entries)]
+        places = [list(place) for place, _ in entries] or [[0, 0]]
+        product = [
+            "_F[:] = 0.0",
+            "for _e in _range(_ENTRIES):",
+            "    for _k in _range(_V.shape[1]):",
+            "        _F[_AT[_e, 0], _k] += _scratch[_e] * _V[_AT[_e, 1], _k]",
+        ]
+        return f"\n\n_AT = np.array({places})\n_ENTRIES = {len(entries)}\n\n\n@njit\n" + _function(
             "linearise(t, _u, _V, _f, _F, _p, _data, _rows, _scratch)",
-            [
-                *self._unpack("_u[{}]"),
-                *equations.shared,
-                *rates,
-                *entries,
-                "for _k in _range(_V.shape[1]):",
-                *products,
-            ],
+            [*self._unpack("_u[{}]"), *equations.shared, *rates, *stored, *product],
         )
 
     def _unpack(self, state: str) -> list[str]:
@@ -302,6 +302,7 @@ class SymbolicSystem(DynamicalSystem, ABC):
         return Kernel(
             definition.kernel_source,
             self.parameters,
+            scratch=len(equations.moving) + len(equations.fixed),
             push=lambda stepper: push_source(equations, stepper) if equations.few(stepper) else None,
             lanes=lambda stepper, k: lane_step(equations, stepper, k) if equations.few(stepper) else None,
         )

@@ -30,16 +30,17 @@ W32, B1, B2, Q = {w32}, {b1}, {b2}, {dim}  # where the blocks of the state begin
 {sigma}
 @njit
 def linearise(t, x, V, f, F, parameters, data, rows, scratch):
-    """f = -scale grad C and F = scale J V, summed over the samples in `rows`."""
+    """f = -scale grad C and F = scale J V, summed over the samples in `rows`; matrix products by BLAS."""
     J = scratch[: Q * Q].reshape(Q, Q)
-    g = scratch[Q * Q : Q * Q + Q]
-    s = scratch[Q * Q + Q : Q * Q + Q + N2]
-    s1 = scratch[Q * Q + Q + N2 : Q * Q + Q + 2 * N2]
-    s2 = scratch[Q * Q + Q + 2 * N2 : Q * Q + Q + 3 * N2]
-    for i in range(Q):
-        f[i] = 0.0
-        for j in range(i + 1):
-            J[i, j] = 0.0
+    product = scratch[Q * Q : 2 * Q * Q].reshape(Q, Q)
+    G = scratch[2 * Q * Q : (2 * Q + {at_once}) * Q].reshape({at_once}, Q)
+    s = scratch[(2 * Q + {at_once}) * Q : (2 * Q + {at_once}) * Q + N2]
+    s1 = scratch[(2 * Q + {at_once}) * Q + N2 : (2 * Q + {at_once}) * Q + 2 * N2]
+    s2 = scratch[(2 * Q + {at_once}) * Q + 2 * N2 : (2 * Q + {at_once}) * Q + 3 * N2]
+    f[:] = 0.0
+    J[:] = 0.0
+    G[:] = 0.0
+    filled = 0
     for row in rows:
         for j in range(N2):
             d = x[B1 + j]
@@ -50,8 +51,8 @@ def linearise(t, x, V, f, F, parameters, data, rows, scratch):
             e = data[row, N1 + q] - x[B2 + q]
             for j in range(N2):
                 e -= x[W32 + j * N3 + q] * s[j]
-            for i in range(Q):
-                g[i] = 0.0
+            g = G[filled]
+            g[:] = 0.0
             g[B2 + q] = 1.0
             for j in range(N2):
                 v = x[W32 + j * N3 + q]
@@ -61,8 +62,6 @@ def linearise(t, x, V, f, F, parameters, data, rows, scratch):
                     g[i * N2 + j] = v * s1[j] * data[row, i]
             for i in range(Q):
                 f[i] += e * g[i]
-                for j in range(i + 1):
-                    J[i, j] -= g[i] * g[j]
             for j in range(N2):
                 curvature = e * x[W32 + j * N3 + q] * s2[j]
                 slope = e * s1[j]
@@ -73,18 +72,26 @@ def linearise(t, x, V, f, F, parameters, data, rows, scratch):
                     J[W32 + j * N3 + q, i * N2 + j] += slope * data[row, i]
                     for m in range(i + 1):
                         J[i * N2 + j, m * N2 + j] += curvature * data[row, i] * data[row, m]
+            filled += 1
+            if filled == {at_once}:
+                np.dot(G.T, G, product)
+                for i in range(Q):
+                    for j in range(i + 1):
+                        J[i, j] -= product[i, j]
+                G[:] = 0.0
+                filled = 0
+    if filled > 0:
+        np.dot(G.T, G, product)
+        for i in range(Q):
+            for j in range(i + 1):
+                J[i, j] -= product[i, j]
     scale = 2.0 * parameters[0]
     for i in range(Q):
         f[i] *= scale
-        for j in range(i):
+        for j in range(i + 1):
+            J[i, j] *= scale
             J[j, i] = J[i, j]
-    for i in range(Q):
-        for c in range(V.shape[1]):
-            F[i, c] = 0.0
-        for j in range(Q):
-            entry = scale * J[i, j]
-            for c in range(V.shape[1]):
-                F[i, c] += entry * V[j, c]
+    np.dot(J, V, F)
 
 
 '''
@@ -112,11 +119,13 @@ def network_kernel(layout: Layout, activation: Activation, x: Array, y: Array, s
         b1=layout.blocks["b1"].start,
         b2=layout.blocks["b2"].start,
         dim=dim,
+        at_once=GRADIENTS_AT_ONCE,
         sigma=activation.kernel_source("sigma"),
     )
-    return Kernel(source, parameters, data, scratch=dim * dim + dim + 3 * layout.n2)
+    return Kernel(source, parameters, data, scratch=(2 * dim + GRADIENTS_AT_ONCE) * dim + 3 * layout.n2)
 
 
+GRADIENTS_AT_ONCE = 32  # rows of the matrix G whose G^T G is a part of J
 LARGEST_WRITTEN_OUT = 13  # weights and biases: the source grows with their square, the time to compile it faster
 
 
