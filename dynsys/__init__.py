@@ -12,8 +12,9 @@ from dynsys.errors import (
 )
 from dynsys.passes import Pass
 from dynsys.results import CovariantVectors, LyapunovSpectrum
+from dynsys.scalar_function import ScalarFunction
 from dynsys.steppers import RK4, Euler, Stepper
-from dynsys.symbolic import ScalarFunction, SymbolicFlow, SymbolicMap, parameter
+from dynsys.symbolic import SymbolicFlow, SymbolicMap, parameter
 from dynsys.system import DrivenFlow, DynamicalSystem, Flow, Map
 from dynsys.tangent import CompiledTangent, NumpyTangent, TangentSystem
 

@@ -86,6 +86,37 @@ def factorise(V, R):
     return True
 '''
 
+GRAM_SCHMIDT_BLAS = '''
+@njit
+def factorise(V, R):
+    """The same for long columns: all projections of a column at once, twice, as matrix-vector products."""
+    dim, k = V.shape
+    W = V.T.copy()  # columns become contiguous
+    for c in range(k):
+        C = W[c]
+        R[:, c] = 0.0
+        largest = np.max(np.abs(C))
+        if largest == 0.0:
+            return False
+        C /= largest
+        before = math.sqrt(np.dot(C, C))
+        for _ in range(2):
+            if c > 0:
+                projections = np.dot(W[:c], C)
+                C -= np.dot(projections, W[:c])
+                R[:c, c] += projections
+        norm = math.sqrt(np.dot(C, C))
+        if norm <= SINGULAR_RATIO * dim * before:
+            return False
+        C /= norm
+        R[c, c] = norm
+        R[: c + 1, c] *= largest
+    V[:] = W.T
+    return True
+'''
+
+LONG_COLUMN = 32  # from here on BLAS is faster than loops
+
 SINGULAR_RATIO = 4 * np.finfo(float).eps
 """R_jj below dim times this share of column j before projection is rounding noise: the frame has collapsed."""
 

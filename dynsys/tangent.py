@@ -132,7 +132,7 @@ class CompiledTangent(TangentSystem):
         kernel = self.system.kernel()
         assert kernel is not None
         side_by_side = None if start.single else build_lanes(kernel, self.stepper, self.dimension, start.Q.shape[2])
-        compiled = side_by_side or build(kernel, self.stepper)
+        compiled = side_by_side or build(kernel, self.stepper, self.dimension)
         steps = intervals * steps_per_interval
         end = start.recording(start.n + steps, intervals, record)
         drive = kernel.drive(start.n, steps, start.members)

@@ -11,7 +11,7 @@ import numpy as np
 
 from dynsys.errors import ContractError
 from dynsys.passes import Pass
-from dynsys.symbolic import ScalarFunction
+from dynsys.scalar_function import ScalarFunction
 from dynsys.system import DrivenFlow, DynamicalSystem, Flow, finite_difference
 from dynsys.tangent import NumpyTangent, TangentSystem
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from dynsys.compiled.lanes import lane_source
 from dynsys.errors import FallbackWarning
-from dynsys.orthonormal import GRAM_SCHMIDT, SINGULAR_RATIO
+from dynsys.orthonormal import GRAM_SCHMIDT, GRAM_SCHMIDT_BLAS, LONG_COLUMN, SINGULAR_RATIO
 from dynsys.passes import DIVERGED, RUNNING, SINGULAR
 from dynsys.steppers import ExplicitRungeKutta, Stepper
 
@@ -168,11 +168,11 @@ def compiles(stepper: Stepper | None) -> bool:
     )
 
 
-def build(kernel: Kernel, stepper: Stepper | None) -> Callable[..., Any]:
-    """The compiled pass of a system under a stepper; built once per source, then found on disk."""
+def build(kernel: Kernel, stepper: Stepper | None, dim: int = 1) -> Callable[..., Any]:
+    """The compiled pass of a system of some dimension; built once per source, then found on disk."""
     own = kernel.push(stepper)
     push = kernel.source + _push_source(stepper) if own is None else "\n\nSTAGES = 1\n" + own
-    return _load(HEADER + push + GRAM_SCHMIDT + DRIVER)
+    return _load(HEADER + push + (GRAM_SCHMIDT if dim < LONG_COLUMN else GRAM_SCHMIDT_BLAS) + DRIVER)
 
 
 def build_lanes(kernel: Kernel, stepper: Stepper | None, dim: int, k: int) -> Callable[..., Any] | None:

@@ -40,7 +40,7 @@ class Kernel:
             linearise(t, x, V, f, F, parameters, data, rows, scratch)
 
         which writes f = rule(t, x), shape (dim,), and F = J(t, x) V, shape (dim, k); x and V are only read.
-        `njit`, `np`, `math` and the elementary functions of `dynsys.symbolic` are in scope.
+        `njit`, `np`, `math` and the elementary functions of `dynsys.expression` are in scope.
     parameters : ndarray, shape (p,)
         Numbers that may change without compiling again.
     data : ndarray, shape (samples, columns)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from dynsys.symbolic import SampleLoss, opaque_function
+from dynsys.scalar_function import SampleLoss, opaque_function
 from models.weight_dynamics.layout import Layout
 
 

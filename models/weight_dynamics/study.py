@@ -29,7 +29,7 @@ STATUS = ("finished", "diverged", "singular")  # names of the codes of a Pass
 
 @attrs.frozen(kw_only=True)
 class Study:
-    """Settings of an ensemble of training runs; the defaults are the paper's but for the learning rate.
+    """Settings of an ensemble of training runs; the defaults are the paper's, but for the number of runs.
 
     Attributes
     ----------
@@ -48,9 +48,9 @@ class Study:
     """
 
     activations: tuple[str, ...] = ("relu", "tanh")
-    members: int = 100
+    members: int = 128  # whole blocks of lanes on two cores
     steps: int | None = None
-    learning_rate: float = 3e-4
+    learning_rate: float = PAPER_LEARNING_RATE
     hidden: int = 2
     batch: int = 32
     interval: int = 20
