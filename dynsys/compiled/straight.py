@@ -19,7 +19,7 @@ LARGEST = 700  # statements: compiling takes time that grows faster than their n
 
 @attrs.frozen
 class EquationSource:
-    """EquationSource of motion as source.
+    """Equations of motion as source.
 
     Attributes
     ----------
