@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from models.weight_dynamics.check import BlockCheck
     from models.weight_dynamics.study import Study
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 console = Console(stderr=True, highlight=False)
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 
