@@ -159,9 +159,8 @@ class Definition:
         )
 
     def _unpack(self, state: str) -> list[str]:
-        time = ["t = float(t)"]
         states = [f"{name} = {state.format(i)}" for i, name in enumerate(self.state)]
-        return time + states + [f"{name} = _p[{i}]" for i, name in enumerate(self.parameters)]
+        return ["t = float(t)", *states, *(f"{name} = _p[{i}]" for i, name in enumerate(self.parameters))]
 
 
 @attrs.frozen

@@ -8,6 +8,7 @@ state nor time are not stored.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import attrs
 
@@ -71,6 +72,7 @@ def stages(stepper: Stepper | None) -> int:
     return len(stepper.b) if isinstance(stepper, ExplicitRungeKutta) else 1
 
 
+@lru_cache(maxsize=64)  # every call of a pass asks for the source
 def push_source(equations: EquationSource, stepper: Stepper | None) -> str:
     """A function `push` for one trajectory, with the arguments that the driver gives it."""
     constants = equations.constant
@@ -86,6 +88,7 @@ def push_source(equations: EquationSource, stepper: Stepper | None) -> str:
     )
 
 
+@lru_cache(maxsize=64)
 def lane_step(equations: EquationSource, stepper: Stepper | None, k: int) -> LaneSource:
     """The same for members side by side: the Jacobians of the stages stand in rows of their own."""
     dim = len(equations.state)

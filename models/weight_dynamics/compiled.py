@@ -29,6 +29,16 @@ W32, B1, B2, Q = {w32}, {b1}, {b2}, {dim}  # where the blocks of the state begin
 @njit
 {sigma}
 @njit
+def subtract_products(J, G, product):
+    """Take G^T G from the lower triangle of J, and empty G."""
+    np.dot(G.T, G, product)
+    for i in range(Q):
+        for j in range(i + 1):
+            J[i, j] -= product[i, j]
+    G[:] = 0.0
+
+
+@njit
 def linearise(t, x, V, f, F, parameters, data, rows, scratch):
     """f = -scale grad C and F = scale J V, summed over the samples in `rows`; matrix products by BLAS."""
     J = scratch[: Q * Q].reshape(Q, Q)
@@ -74,17 +84,10 @@ def linearise(t, x, V, f, F, parameters, data, rows, scratch):
                         J[i * N2 + j, m * N2 + j] += curvature * data[row, i] * data[row, m]
             filled += 1
             if filled == {at_once}:
-                np.dot(G.T, G, product)
-                for i in range(Q):
-                    for j in range(i + 1):
-                        J[i, j] -= product[i, j]
-                G[:] = 0.0
+                subtract_products(J, G, product)
                 filled = 0
     if filled > 0:
-        np.dot(G.T, G, product)
-        for i in range(Q):
-            for j in range(i + 1):
-                J[i, j] -= product[i, j]
+        subtract_products(J, G, product)
     scale = 2.0 * parameters[0]
     for i in range(Q):
         f[i] *= scale

@@ -6,11 +6,14 @@ the samples of its batch in the lanes of vector registers, and many networks, on
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from dynsys.compiled.lanes import LANE_TANH, LaneSource
 from models.activations import Activation
 from models.weight_dynamics.layout import Layout
 
 
+@lru_cache(maxsize=64)  # every call of a pass asks for the source
 def written_out(layout: Layout, activation: Activation) -> tuple[str, str, int]:
     """`linearise` and an Euler step of one network, vectorised over the samples of a batch; length of the work array.
 
@@ -111,6 +114,7 @@ def push(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):
         x[i] += scale * total(scratch, {velocity} + i)'''
 
 
+@lru_cache(maxsize=64)
 def euler_lanes(layout: Layout, activation: Activation, k: int) -> LaneSource:
     """One Euler step of a block of networks, straight-line: the same formulas, written out for these sizes.
 
