@@ -16,7 +16,7 @@ import attrs
 
 from dynsys import expression as expression_module
 from dynsys.compiled.build import cache_folder, write_whole
-from dynsys.compiled.straight import EquationSource
+from dynsys.compiled.equations import EquationSource, Run
 from dynsys.errors import InvalidInputError
 from dynsys.expression import FUNCTIONS, assignments, check_functions, numpy_functions, parse, share, to_source
 
@@ -68,18 +68,44 @@ class Definition:
         return tuple(expressions)
 
     @cached_property
-    def jacobian(self) -> dict[tuple[int, int], sympy.Expr]:
-        """Entries d expression_i / d state_j that do not vanish identically."""
+    def runs(self) -> list[range]:
+        """Components whose equations are one text, told apart by places alone (x_i' = x_{i+1} - x_i, say)."""
+        dim = len(self.state)
+        if dim < LATTICE:
+            return []
+        texts = [self.relative(i)[0] for i in range(dim)]
+        found = [_equal_neighbours(texts, step) for step in FIELDS if dim % step == 0]
+        return min(found, key=lambda runs: dim - sum(map(len, runs)) + len(runs))  # the fewest texts
+
+    def relative(self, i: int) -> tuple[sympy.Expr, dict[int, sympy.Symbol]]:
+        """The right-hand side of component i in terms of its neighbours, and their symbols by place."""
         import sympy
 
+        expression = self.expressions[i]
+        places = {s: self._index[s.name] - i for s in expression.free_symbols if s.name in self._index}
+        names = {s: sympy.Symbol(_neighbour(place), real=True) for s, place in places.items()}
+        return expression.xreplace(names), {places[s]: names[s] for s in sorted(names, key=places.__getitem__)}
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.state)}
+
+    @cached_property
+    def rows(self) -> list[int]:
+        """The components that stand in no run."""
+        return sorted(set(range(len(self.state))).difference(*self.runs))
+
+    @cached_property
+    def jacobian(self) -> dict[tuple[int, int], sympy.Expr]:
+        """Entries d expression_i / d state_j that do not vanish identically, of the components that stand in no run."""
         entries = {}
-        for i, expression in enumerate(self.expressions):
-            for j, name in enumerate(self.state):
-                entry = sympy.diff(expression, sympy.Symbol(name, real=True))
-                entry = entry.replace(sympy.DiracDelta, lambda *_: sympy.Integer(0))  # the derivative almost everywhere
-                if entry != 0:
-                    check_functions(entry, f"the derivative of the equation of {self.state[i]} by {name}")
-                    entries[i, j] = entry
+        for i in self.rows:
+            symbols = {s.name: s for s in self.expressions[i].free_symbols}
+            for name in self.state:
+                if name in symbols:
+                    entry = _derivative(self.expressions[i], symbols[name], self.state[i], name)
+                    if entry != 0:
+                        entries[i, self._index[name]] = entry
         return entries
 
     @cached_property
@@ -112,54 +138,67 @@ class Definition:
         return hashlib.sha256(json.dumps([self.state, self.parameters, given, code]).encode()).hexdigest()[:20]
 
     def _derive(self) -> Derived:
-        dim, parameters = len(self.state), set(self.parameters)
-        rule = assignments([f"_f[..., {i}]" for i in range(dim)], self.expressions)
+        dim = len(self.state)
+        rule = assignments([f"_f[..., {i}]" for i in self.rows], [self.expressions[i] for i in self.rows])
         jacobian = assignments([f"_J[{i}, {j}]" for i, j in self.jacobian], self.jacobian.values())
+        runs = [self._run(rows) for rows in self.runs]
         source = function_source(
             "rule(t, _u, _p)",
-            [FLOATING, "_f = np.empty_like(_u)", *self._unpack("_u[..., {}]"), *rule, "return _f"],
+            [FLOATING, "_f = np.empty_like(_u)", *self._unpack("_u[..., {}]"), *rule]
+            + [
+                line
+                for run in runs
+                for line in (*_neighbours(run), *run.shared, f"_f[..., {_slice(run, 0)}] = {run.rule}")
+            ]
+            + ["return _f"],
         ) + function_source(
             "jacobian(t, _u, _p)",
-            [FLOATING, f"_J = np.zeros(({dim}, {dim}), _u.dtype)", *self._unpack("_u[{}]"), *jacobian, "return _J"],
+            [FLOATING, f"_J = np.zeros(({dim}, {dim}), _u.dtype)", *self._unpack("_u[..., {}]"), *jacobian]
+            + [line for run in runs for line in (*_neighbours(run), *run.shared, *_entries(run))]
+            + ["return _J"],
         )
-        constant = {ij: e for ij, e in self.jacobian.items() if {str(s) for s in e.free_symbols} <= parameters}
-        moving = {ij: e for ij, e in self.jacobian.items() if ij not in constant}
-        shared, sources = share([*self.expressions, *moving.values()])
+        constant, moving = self._split(self.jacobian)
+        shared, sources = share([*(self.expressions[i] for i in self.rows), *moving.values()])
+        count = len(self.rows)
         equations = EquationSource(
             self.state,
             self.parameters,
-            tuple(shared),
-            tuple(sources[:dim]),
-            tuple((*ij, text) for ij, text in zip(moving, sources[dim:], strict=True)),
-            tuple((*ij, to_source(e)) for ij, e in constant.items()),
             any("t" in map(str, e.free_symbols) for e in self.expressions),
+            tuple(runs),
+            tuple(self.rows),
+            tuple(shared),
+            tuple(sources[:count]),
+            tuple((*ij, text) for ij, text in zip(moving, sources[count:], strict=True)),
+            tuple((*ij, to_source(e)) for ij, e in constant.items()),
         )
         return Derived(source, equations)
 
-    @cached_property
-    def kernel_source(self) -> str:
-        """Source of `linearise`, for equations too many to be written out for every stage and column.
+    def _split(self, entries: dict[Any, sympy.Expr]) -> tuple[dict[Any, sympy.Expr], dict[Any, sympy.Expr]]:
+        """Entries that depend on parameters alone, and the others."""
+        parameters = set(self.parameters)
+        constant = {at: e for at, e in entries.items() if {s.name for s in e.free_symbols} <= parameters}
+        return constant, {at: e for at, e in entries.items() if at not in constant}
 
-        The entries of the Jacobian stand in the work array; a loop over them multiplies the frame.
-        """
-        equations = self.equations
-        entries = list(equations.jacobian.items())
-        rates = [f"_f[{i}] = {source}" for i, source in enumerate(equations.rule)]
-        stored = [f"_scratch[{e}] = {source}" for e, (_, source) in enumerate(entries)]
-        places = [list(place) for place, _ in entries] or [[0, 0]]
-        product = [
-            "_F[:] = 0.0",
-            "for _e in _range(_ENTRIES):",
-            "    for _k in _range(_V.shape[1]):",
-            "        _F[_AT[_e, 0], _k] += _scratch[_e] * _V[_AT[_e, 1], _k]",
-        ]
-        return f"\n\n_AT = np.array({places})\n_ENTRIES = {len(entries)}\n\n\n@njit\n" + function_source(
-            "linearise(t, _u, _V, _f, _F, _p, _data, _rows, _scratch)",
-            [*self._unpack("_u[{}]"), *equations.shared, *rates, *stored, *product],
+    def _run(self, rows: range) -> Run:
+        expression, neighbours = self.relative(rows.start)
+        name = self.state[rows.start]
+        entries = {place: _derivative(expression, symbol, name, symbol.name) for place, symbol in neighbours.items()}
+        constant, moving = self._split({place: e for place, e in entries.items() if e != 0})
+        shared, sources = share([expression, *moving.values()])
+        return Run(
+            rows.start,
+            len(rows),
+            rows.step,
+            tuple((symbol.name, place) for place, symbol in neighbours.items()),
+            tuple(shared),
+            sources[0],
+            tuple(zip(moving, sources[1:], strict=True)),
+            tuple((place, to_source(e)) for place, e in constant.items()),
         )
 
     def _unpack(self, state: str) -> list[str]:
-        states = [f"{name} = {state.format(i)}" for i, name in enumerate(self.state)]
+        used = {s.name for i in self.rows for s in self.expressions[i].free_symbols}
+        states = [f"{name} = {state.format(i)}" for i, name in enumerate(self.state) if name in used]
         return ["t = float(t)", *states, *(f"{name} = _p[{i}]" for i, name in enumerate(self.parameters))]
 
 
@@ -177,7 +216,57 @@ class Derived:
         def tuples(value: Any) -> Any:
             return tuple(map(tuples, value)) if isinstance(value, list) else value
 
-        return cls(record["source"], EquationSource(**{k: tuples(v) for k, v in record["equations"].items()}))
+        equations = {name: tuples(value) for name, value in record["equations"].items()}
+        runs = [Run(**{name: tuples(value) for name, value in run.items()}) for run in equations["runs"]]
+        return cls(record["source"], EquationSource(**equations | {"runs": tuple(runs)}))
+
+
+def _derivative(expression: sympy.Expr, symbol: sympy.Symbol, of: str, by: str) -> sympy.Expr:
+    """The derivative almost everywhere."""
+    import sympy
+
+    derivative = sympy.diff(expression, symbol).replace(sympy.DiracDelta, lambda *_: sympy.Integer(0))
+    check_functions(derivative, f"the derivative of the equation of {of} by {by}")
+    return derivative
+
+
+LATTICE = 16  # components of a system whose equations are searched for runs
+SHORTEST_RUN = 8
+FIELDS = (1, 2, 3, 4)  # interleaved fields of a lattice, u0, v0, u1, v1, ...
+
+
+def _equal_neighbours(texts: Sequence[Any], step: int) -> list[range]:
+    """Runs of equal texts i, i + step, ..."""
+    runs = []
+    for first in range(step):
+        start, end = first, first + step
+        while start < len(texts):
+            while end < len(texts) and texts[end] == texts[start]:
+                end += step
+            if (end - start) // step >= SHORTEST_RUN:
+                runs.append(range(start, end, step))
+            start, end = end, end + step
+    return runs
+
+
+def _neighbour(place: int) -> str:
+    return "_here" if place == 0 else f"_after{place}" if place > 0 else f"_before{-place}"
+
+
+def _slice(run: Run, place: int) -> str:
+    first = run.first + place
+    return f"{first}:{first + run.count * run.step}" + (f":{run.step}" if run.step > 1 else "")
+
+
+def _neighbours(run: Run) -> list[str]:
+    return [f"{name} = _u[..., {_slice(run, place)}]" for name, place in run.neighbours]
+
+
+def _entries(run: Run) -> list[str]:
+    def rows(place: int) -> str:
+        return str(range(run.first + place, run.first + place + run.count * run.step, run.step))
+
+    return [f"_J[{rows(0)}, {rows(place)}] = {source}" for place, source in (*run.moving, *run.fixed)]
 
 
 def _representation(expression: Any) -> str:

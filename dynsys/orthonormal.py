@@ -91,7 +91,7 @@ GRAM_SCHMIDT_BLAS = '''
 def factorise(V, R):
     """The same for long columns: all projections of a column at once, twice, as matrix-vector products."""
     dim, k = V.shape
-    W = V.T.copy()  # columns become contiguous
+    W = V.T  # rows that are contiguous
     for c in range(k):
         C = W[c]
         R[:, c] = 0.0
@@ -111,7 +111,6 @@ def factorise(V, R):
         C /= norm
         R[c, c] = norm
         R[: c + 1, c] *= largest
-    V[:] = W.T
     return True
 '''
 

@@ -19,7 +19,8 @@ import attrs
 import numpy as np
 
 from dynsys.compiled.kernel import Kernel
-from dynsys.compiled.straight import lane_step, push_source
+from dynsys.compiled.sites import sites_push
+from dynsys.compiled.straight import few, straight_lanes, straight_push
 from dynsys.definition import Definition, define
 from dynsys.errors import InvalidInputError, real_array
 from dynsys.system import DynamicalSystem, Flow, Map
@@ -102,13 +103,11 @@ class SymbolicSystem(DynamicalSystem, ABC):
 
     def kernel(self) -> Kernel:
         """The same equations for the compiler."""
-        definition, equations = self.definition, self.definition.equations
+        equations = self.definition.equations
         return Kernel(
-            definition.kernel_source,
-            self.parameters,
-            scratch=len(equations.moving) + len(equations.fixed),
-            push=lambda stepper: push_source(equations, stepper) if equations.few(stepper) else None,
-            lanes=lambda stepper, k: lane_step(equations, stepper, k) if equations.few(stepper) else None,
+            parameters=self.parameters,
+            push=lambda stepper, k: (straight_push if few(equations, stepper) else sites_push)(equations, stepper),
+            lanes=lambda stepper, k: straight_lanes(equations, stepper, k) if few(equations, stepper) else None,
         )
 
 

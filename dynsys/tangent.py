@@ -132,7 +132,7 @@ class CompiledTangent(TangentSystem):
         kernel = self.system.kernel()
         assert kernel is not None
         side_by_side = None if start.single else build_lanes(kernel, self.stepper, self.dimension, start.Q.shape[2])
-        compiled = side_by_side or build(kernel, self.stepper, self.dimension)
+        compiled = side_by_side or build(kernel, self.stepper, self.dimension, start.Q.shape[2])
         steps = intervals * steps_per_interval
         end = start.recording(start.n + steps, intervals, record)
         drive = kernel.drive(start.n, steps, start.members)
@@ -140,9 +140,9 @@ class CompiledTangent(TangentSystem):
         parameters, data = np.array(kernel.parameters), np.array(kernel.data)
 
         def run(members: Array) -> None:
-            compiled(
+            compiled.forward(
                 members, start.n, intervals, steps_per_interval, self.t0, self.dt, parameters, data, drive,
-                np.empty(kernel.scratch), end.x, end.Q, end.status, end.stopped, end.growth, end.R, end.xs, end.Qs,
+                np.empty(compiled.scratch), end.x, end.Q, end.status, end.stopped, end.growth, end.R, end.xs, end.Qs,
             )  # fmt: skip
 
         blocks = [block for block in np.array_split(np.arange(len(start.x)), self.threads) if len(block)]

@@ -15,16 +15,16 @@ import warnings
 from collections.abc import Callable
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import attrs
+
+from dynsys.compiled.kernel import Kernel, PushSource
 from dynsys.compiled.lanes import lane_source
 from dynsys.errors import FallbackWarning
 from dynsys.orthonormal import GRAM_SCHMIDT, GRAM_SCHMIDT_BLAS, LONG_COLUMN, SINGULAR_RATIO
 from dynsys.passes import DIVERGED, RUNNING, SINGULAR
 from dynsys.steppers import ExplicitRungeKutta, Stepper
-
-if TYPE_CHECKING:
-    from dynsys.compiled.kernel import Kernel
 
 # error_model: no exception on division by zero, as in NumPy. fastmath: fused multiply-add only; sums keep their
 # order and NaN checks stay (full fastmath would remove them).
@@ -62,6 +62,22 @@ def sign(a):
     return 1.0 if a > 0.0 else (-1.0 if a < 0.0 else 0.0)
 '''
 
+FRAMES_BY_COLUMNS = '''
+@njit
+def frame(dim, k):
+    """Tangent vectors, column by column in memory."""
+    return np.empty((k, dim)).T
+
+'''
+
+FRAMES_BY_ROWS = '''
+@njit
+def frame(dim, k):
+    """Tangent vectors, row by row in memory."""
+    return np.empty((dim, k))
+
+'''
+
 MAP_PUSH = '''
 STAGES = 1
 
@@ -69,9 +85,10 @@ STAGES = 1
 @njit
 def push(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):
     """One step of a map."""
-    linearise(n, x, V, f[0], F[0], parameters, data, rows, scratch)
+    linearise(n, x, V, f[0], F[0].T, parameters, data, rows, scratch)
     x[:] = f[0]
-    V[:] = F[0]
+    V[:] = F[0].T
+
 '''
 
 RUNGE_KUTTA_PUSH = '''
@@ -86,24 +103,25 @@ def push(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):
     """One Runge-Kutta step of a flow; stage s is the state X with the tangent vectors W."""
     dim, k = V.shape
     for s in range(STAGES):
-        for i in range(dim):
-            X[i] = x[i]
-            for r in range(s):
-                X[i] += dt * A[s, r] * f[r, i]
-            for c in range(k):
-                W[i, c] = V[i, c]
-            for r in range(s):
-                weight = dt * A[s, r]
-                if weight != 0.0:
-                    for c in range(k):
-                        W[i, c] += weight * F[r, i, c]
-        linearise(t + C[s] * dt, X, W, f[s], F[s], parameters, data, rows, scratch)
+        X[:] = x
+        W[:] = V
+        for r in range(s):
+            weight = dt * A[s, r]
+            if weight != 0.0:
+                for i in range(dim):
+                    X[i] += weight * f[r, i]
+                for c in range(k):
+                    for i in range(dim):
+                        W[i, c] += weight * F[r, c, i]
+        linearise(t + C[s] * dt, X, W, f[s], F[s].T, parameters, data, rows, scratch)
     for s in range(STAGES):
         weight = dt * B[s]
         for i in range(dim):
             x[i] += weight * f[s, i]
-            for c in range(k):
-                V[i, c] += weight * F[s, i, c]
+        for c in range(k):
+            for i in range(dim):
+                V[i, c] += weight * F[s, c, i]
+
 '''
 
 DRIVER = '''
@@ -122,13 +140,14 @@ def forward(members, first, intervals, steps, t0, dt, parameters, data, drive, s
             xs_end, Qs_end, status, stopped, growth, Rs, xs, Qs):
     """Intervals of `steps` steps for some members; arrays as in the record `Pass`."""
     dim, k = Qs_end.shape[1], Qs_end.shape[2]
-    X, W = np.empty(dim), np.empty((dim, k))
-    f, F = np.empty((STAGES, dim)), np.empty((STAGES, dim, k))
+    x, V, X, W = np.empty(dim), frame(dim, k), np.empty(dim), frame(dim, k)
+    f, F = np.empty((STAGES, dim)), np.empty((STAGES, k, dim))
     R = np.zeros((k, k))
     for m in members:
         if status[m] != RUNNING:
             continue
-        x, V = xs_end[m], Qs_end[m]
+        x[:] = xs_end[m]
+        V[:] = Qs_end[m]
         own = m if drive.shape[0] > 1 else 0
         for i in range(intervals):
             for s in range(steps):
@@ -153,7 +172,17 @@ def forward(members, first, intervals, steps, t0, dt, parameters, data, drive, s
             if xs.size:
                 xs[m, i] = x
                 Qs[m, i] = V
+        xs_end[m] = x
+        Qs_end[m] = V
 '''
+
+
+@attrs.frozen
+class Built:
+    """A compiled pass, `forward` of the generated module, and the length of its work array."""
+
+    forward: Callable[..., Any]
+    scratch: int = 0
 
 
 def available_cores() -> int:
@@ -168,17 +197,22 @@ def compiles(stepper: Stepper | None) -> bool:
     )
 
 
-def build(kernel: Kernel, stepper: Stepper | None, dim: int = 1) -> Callable[..., Any]:
-    """The compiled pass of a system of some dimension; built once per source, then found on disk."""
-    own = kernel.push(stepper)
-    push = kernel.source + _push_source(stepper) if own is None else "\n\nSTAGES = 1\n" + own
-    return _load(HEADER + push + (GRAM_SCHMIDT if dim < LONG_COLUMN else GRAM_SCHMIDT_BLAS) + DRIVER)
+def build(kernel: Kernel, stepper: Stepper | None, dim: int, k: int) -> Built:
+    """The compiled pass of a system for one member after the other; built once per source, then found on disk."""
+    push = kernel.push(stepper, k)
+    if push is None:
+        push = PushSource(kernel.source + _push_source(stepper), kernel.scratch)
+    else:
+        push = attrs.evolve(push, source="\n\nSTAGES = 1\n" + push.source)
+    frames = FRAMES_BY_ROWS if push.by_rows else FRAMES_BY_COLUMNS
+    factorise = GRAM_SCHMIDT if dim < LONG_COLUMN or push.by_rows else GRAM_SCHMIDT_BLAS
+    return Built(_load(HEADER + frames + push.source + factorise + DRIVER), push.scratch)
 
 
-def build_lanes(kernel: Kernel, stepper: Stepper | None, dim: int, k: int) -> Callable[..., Any] | None:
+def build_lanes(kernel: Kernel, stepper: Stepper | None, dim: int, k: int) -> Built | None:
     """The compiled pass for blocks of members side by side, where there is one."""
     lanes = kernel.lanes(stepper, k)
-    return None if lanes is None else _load(HEADER + lane_source(lanes, dim, k))
+    return None if lanes is None else Built(_load(HEADER + lane_source(lanes, dim, k)))
 
 
 def _push_source(stepper: Stepper | None) -> str:

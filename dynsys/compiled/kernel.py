@@ -18,7 +18,30 @@ def no_drive(n: int, steps: int, members: Array) -> Array:
     return np.zeros((1, 1, 0), dtype=np.int64)
 
 
-def no_push(stepper: Stepper | None) -> str | None:
+@attrs.frozen
+class PushSource:
+    """The step of a system on one trajectory, for the compiler.
+
+    Attributes
+    ----------
+    source : str
+        Python source that defines
+
+            push(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch)
+
+        which moves x, shape (dim,), and V, shape (dim, k), by step n at time t.
+    scratch : int
+        Length of the float64 work array.
+    by_rows : bool
+        Whether the frame V stands in memory row by row; else column by column.
+    """
+
+    source: str
+    scratch: int = 0
+    by_rows: bool = False
+
+
+def no_push(stepper: Stepper | None, k: int) -> PushSource | None:
     """No better step than that of the stepper."""
     return None
 
@@ -39,8 +62,9 @@ class Kernel:
 
             linearise(t, x, V, f, F, parameters, data, rows, scratch)
 
-        which writes f = rule(t, x), shape (dim,), and F = J(t, x) V, shape (dim, k); x and V are only read.
-        `njit`, `np`, `math` and the elementary functions of `dynsys.expression` are in scope.
+        which writes f = rule(t, x), shape (dim,), and F = J(t, x) V, shape (dim, k); x and V are only read. Frames
+        stand in memory column by column: V.T and F.T are contiguous. `njit`, `np`, `math` and the elementary functions of
+        `dynsys.expression` are in scope.
     parameters : ndarray, shape (p,)
         Numbers that may change without compiling again.
     data : ndarray, shape (samples, columns)
@@ -50,17 +74,16 @@ class Kernel:
         (all steps) see the same rows.
     scratch : int
         Length of the float64 work array that `linearise` may use freely.
-    push : callable (stepper) -> str or None
-        A whole step of one trajectory under a stepper (None: a map), where one beats stages of `linearise`: source of
-        push(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch), which moves x and V.
+    push : callable (stepper, k) -> PushSource or None
+        A whole step of one trajectory under a stepper (None: a map), where one beats stages of `linearise`.
     lanes : callable (stepper, k) -> LaneSource or None
         The same for blocks of members side by side.
     """
 
-    source: str
+    source: str = ""
     parameters: Array = attrs.field(factory=lambda: np.empty(0))
     data: Array = attrs.field(factory=lambda: np.empty((0, 0)))
     drive: Callable[[int, int, Array], Array] = no_drive
     scratch: int = 0
-    push: Callable[[Stepper | None], str | None] = no_push
+    push: Callable[[Stepper | None, int], PushSource | None] = no_push
     lanes: Callable[[Stepper | None, int], LaneSource | None] = no_lanes

@@ -10,103 +10,55 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-import attrs
-
-from dynsys.compiled.lanes import LaneSource
-from dynsys.steppers import ExplicitRungeKutta, Stepper
+from dynsys.compiled.equations import EquationSource, compiled_function, indented, stage_time, stages, weights
+from dynsys.compiled.kernel import PushSource
+from dynsys.compiled.lanes import LANES, LaneSource
+from dynsys.steppers import Stepper
 
 LARGEST = 700  # statements: compiling takes time that grows faster than their number
 
 
-@attrs.frozen
-class EquationSource:
-    """Equations of motion as source.
-
-    Attributes
-    ----------
-    state, parameters : sequence of str
-        Names of the components, and of the parameters.
-    shared : sequence of str
-        Statements for subexpressions that the others share.
-    rule : sequence of str
-        Source of every right-hand side.
-    moving, fixed : sequence of (i, j, str)
-        Source of the entries d rule_i / d state_j that do not vanish identically: those that depend on state or time,
-        and those that depend on parameters alone.
-    driven : bool
-        Whether the time (the step, for a map) appears.
-    """
-
-    state: Sequence[str]
-    parameters: Sequence[str]
-    shared: Sequence[str]
-    rule: Sequence[str]
-    moving: Sequence[tuple[int, int, str]]
-    fixed: Sequence[tuple[int, int, str]]
-    driven: bool
-
-    @property
-    def jacobian(self) -> dict[tuple[int, int], str]:
-        """All entries that do not vanish identically."""
-        return {(i, j): source for i, j, source in (*self.moving, *self.fixed)}
-
-    @property
-    def constant(self) -> set[tuple[int, int]]:
-        """The entries that depend on parameters alone."""
-        return {(i, j) for i, j, _ in self.fixed}
-
-    def unpack(self) -> list[str]:
-        """Statements that give the parameters their names."""
-        return [f"{name} = _p[{i}]" for i, name in enumerate(self.parameters)]
-
-    def few(self, stepper: Stepper | None) -> bool:
-        """Whether a step is short enough to be written out."""
-        return (
-            stages(stepper) * (2 * (len(self.moving) + len(self.fixed)) + 3 * len(self.rule) + len(self.shared))
-            <= LARGEST
-        )
-
-
-def stages(stepper: Stepper | None) -> int:
-    """Evaluations of the equations in a step (None: a map)."""
-    return len(stepper.b) if isinstance(stepper, ExplicitRungeKutta) else 1
+def few(equations: EquationSource, stepper: Stepper | None) -> bool:
+    """Whether a step is short enough to be written out."""
+    entries = len(equations.moving) + len(equations.fixed)
+    statements = 2 * entries + 3 * len(equations.rule) + len(equations.shared)
+    return not equations.runs and stages(stepper) * statements <= LARGEST
 
 
 @lru_cache(maxsize=64)  # every call of a pass asks for the source
-def push_source(equations: EquationSource, stepper: Stepper | None) -> str:
+def straight_push(equations: EquationSource, stepper: Stepper | None) -> PushSource:
     """A function `push` for one trajectory, with the arguments that the driver gives it."""
-    constants = equations.constant
+    constants = {(i, j) for i, j, _ in equations.fixed}
 
     def entry(i: int, j: int, s: int) -> str:
         return f"_J{i}_{j}_{0 if (i, j) in constants else s}"
 
-    state = _state(equations, stepper, "_u[{}]", entry)
-    column = _column(equations, stepper, "_V[{}, _k]", entry)
-    return _function(
-        "push(_n, _t, dt, _u, _V, _X, _W, _f, _F, _p, _data, _rows, _scratch)",
-        [*equations.unpack(), *_constants(equations), *state, "for _k in _range(_V.shape[1]):", *_inner(column)],
-    )
+    state = _state(equations, stepper, "_u[{}]".format, entry)
+    column = _column(equations, stepper, "_V[{}, _k]".format, entry)
+    lines = [*equations.unpack(), *_constants(equations), *state]
+    lines += ["for _k in _range(_V.shape[1]):", *indented(column)]
+    return PushSource(compiled_function("push(_n, _t, _dt, _u, _V, _X, _W, _f, _F, _p, _data, _rows, _scratch)", lines))
 
 
 @lru_cache(maxsize=64)
-def lane_step(equations: EquationSource, stepper: Stepper | None, k: int) -> LaneSource:
+def straight_lanes(equations: EquationSource, stepper: Stepper | None, k: int) -> LaneSource:
     """The same for members side by side: the Jacobians of the stages stand in rows of their own."""
     dim = len(equations.state)
-    moving, constants = equations.moving, equations.constant
+    moving, constants = equations.moving, {(i, j) for i, j, _ in equations.fixed}
     rows = {(i, j, s): s * len(moving) + e for s in range(stages(stepper)) for e, (i, j, _) in enumerate(moving)}
 
     def entry(i: int, j: int, s: int) -> str:
         constant = (i, j) in constants
-        return f"_J{i}_{j}_0" if constant else f"_B[{dim + dim * k + rows[i, j, s]} * L + l]"
+        return f"_J{i}_{j}_0" if constant else in_lane("_B", dim + dim * k + rows[i, j, s])
 
-    state = _state(equations, stepper, "_B[{} * L + l]", entry)
-    column = _column(equations, stepper, "_C[{} * L + l]", entry)
-    move = _function(
-        "move(_B, _n, _t, dt, _p, _lanes)", [*equations.unpack(), "for l in _range(_lanes):", *_inner(state)]
+    state = _state(equations, stepper, lambda i: in_lane("_B", i), entry)
+    column = _column(equations, stepper, lambda i: in_lane("_C", i), entry)
+    move = compiled_function(
+        "move(_B, _n, _t, _dt, _p, _lanes)", [*equations.unpack(), "for _l in _range(_lanes):", *indented(state)]
     )
-    push = _function(
-        "push_column(_B, _C, dt, _p, _lanes)",
-        [*equations.unpack(), *_constants(equations), "for l in _range(_lanes):", *_inner(column)],
+    push = compiled_function(
+        "push_column(_B, _C, _dt, _p, _lanes)",
+        [*equations.unpack(), *_constants(equations), "for _l in _range(_lanes):", *indented(column)],
     )
     return LaneSource(move + push + ADVANCE, max(1, len(rows)))
 
@@ -122,44 +74,48 @@ def advance(B, n, t, dt, done, own, parameters, data, drive, lanes):
 
 
 def _state(
-    equations: EquationSource, stepper: Stepper | None, place: str, entry: Callable[[int, int, int], str]
+    equations: EquationSource,
+    stepper: Stepper | None,
+    place: Callable[[int], str],
+    entry: Callable[[int, int, int], str],
 ) -> list[str]:
     """The stages of a step of the state, which leave their Jacobians in `entry`, and the step itself."""
     lines = []
     for s in range(stages(stepper)):
-        time = f"t = _t + {_node(stepper, s)!r} * dt" if stepper is not None else "t = float(_n)"
-        lines += [time] if equations.driven else []
+        lines += [f"t = {stage_time(stepper, s)}"] if equations.driven else []
         lines += [
-            f"{name} = {place.format(i)}{_increments(_weights(stepper, s), f'_f{i}')}"
-            for i, name in enumerate(equations.state)
+            f"{name} = {place(i)}{_increments(weights(stepper, s), f'_f{i}')}" for i, name in enumerate(equations.state)
         ]
         lines += equations.shared
         lines += [f"_f{i}_{s} = {source}" for i, source in enumerate(equations.rule)]
         lines += [f"{entry(i, j, s)} = {source}" for i, j, source in equations.moving]
     for i in range(len(equations.state)):
-        step = f"{place.format(i)}{_increments(_weights(stepper, None), f'_f{i}')}" if stepper else f"_f{i}_0"
-        lines += [f"{place.format(i)} = {step}"]
+        step = f"{place(i)}{_increments(weights(stepper, None), f'_f{i}')}" if stepper else f"_f{i}_0"
+        lines += [f"{place(i)} = {step}"]
     return lines
 
 
 def _column(
-    equations: EquationSource, stepper: Stepper | None, place: str, entry: Callable[[int, int, int], str]
+    equations: EquationSource,
+    stepper: Stepper | None,
+    place: Callable[[int], str],
+    entry: Callable[[int, int, int], str],
 ) -> list[str]:
     """One tangent column through the stages of a step."""
     dim = len(equations.state)
-    filled = [sorted(j for a, j in equations.jacobian if a == i) for i in range(dim)]
-    lines = [f"_v{i} = {place.format(i)}" for i in range(dim)]
+    filled = [sorted(j for a, j, _ in (*equations.moving, *equations.fixed) if a == i) for i in range(dim)]
+    lines = [f"_v{i} = {place(i)}" for i in range(dim)]
     for s in range(stages(stepper)):
         for i in range(dim):
-            lines += [f"_y{i} = _v{i}{_increments(_weights(stepper, s), f'_F{i}') if filled[i] else ''}"]
+            lines += [f"_y{i} = _v{i}{_increments(weights(stepper, s), f'_F{i}') if filled[i] else ''}"]
         for i in range(dim):
             if filled[i]:
                 lines += [f"_F{i}_{s} = " + " + ".join(f"{entry(i, j, s)} * _y{j}" for j in filled[i])]
     for i in range(dim):
         if stepper is None:
-            lines += [f"{place.format(i)} = {f'_F{i}_0' if filled[i] else '0.0'}"]
+            lines += [f"{place(i)} = {f'_F{i}_0' if filled[i] else '0.0'}"]
         elif filled[i]:
-            lines += [f"{place.format(i)} = _v{i}{_increments(_weights(stepper, None), f'_F{i}')}"]
+            lines += [f"{place(i)} = _v{i}{_increments(weights(stepper, None), f'_F{i}')}"]
     return lines
 
 
@@ -167,24 +123,10 @@ def _constants(equations: EquationSource) -> list[str]:
     return [f"_J{i}_{j}_0 = {source}" for i, j, source in equations.fixed]
 
 
-def _weights(stepper: Stepper | None, s: int | None) -> Sequence[float]:
-    """Weights of the slopes in stage s, or (None) in the step."""
-    if not isinstance(stepper, ExplicitRungeKutta):
-        return ()
-    return stepper.b if s is None else stepper.a[s]
-
-
-def _node(stepper: Stepper | None, s: int) -> float:
-    return float(stepper.c[s]) if isinstance(stepper, ExplicitRungeKutta) else 0.0
+def in_lane(buffer: str, row: int) -> str:
+    """A number of lane _l in a buffer. All names begin with an underscore, as no name of a user does."""
+    return f"{buffer}[{row * LANES} + _l]"
 
 
 def _increments(weights: Sequence[float], slope: str) -> str:
-    return "".join(f" + (dt * {weight!r}) * {slope}_{r}" for r, weight in enumerate(weights) if weight)
-
-
-def _inner(lines: Sequence[str]) -> list[str]:
-    return [f"    {line}" for line in lines]
-
-
-def _function(signature: str, lines: Sequence[str]) -> str:
-    return f"\n\n@njit\ndef {signature}:\n" + "\n".join(_inner(lines)) + "\n"
+    return "".join(f" + (_dt * {weight!r}) * {slope}_{r}" for r, weight in enumerate(weights) if weight)

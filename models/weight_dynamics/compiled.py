@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 
 from dynsys import Euler
-from dynsys.compiled.kernel import Kernel
+from dynsys.compiled.kernel import Kernel, PushSource
 from models.activations import Activation
 from models.weight_dynamics.layout import Layout
 from models.weight_dynamics.written_out import euler_lanes, written_out
@@ -94,7 +94,7 @@ def linearise(t, x, V, f, F, parameters, data, rows, scratch):
         for j in range(i + 1):
             J[i, j] *= scale
             J[j, i] = J[i, j]
-    np.dot(J, V, F)
+    np.dot(V.T, J, F.T)  # J is symmetric
 
 
 '''
@@ -112,7 +112,7 @@ def network_kernel(layout: Layout, activation: Activation, x: Array, y: Array, s
             parameters,
             data,
             scratch=scratch,
-            push=lambda stepper: euler if isinstance(stepper, Euler) else None,
+            push=lambda stepper, k: PushSource(euler, scratch, by_rows=True) if isinstance(stepper, Euler) else None,
             lanes=lambda stepper, k: euler_lanes(layout, activation, k) if isinstance(stepper, Euler) else None,
         )
     dim = layout.dimension
