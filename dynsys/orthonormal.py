@@ -1,7 +1,7 @@
 """Orthonormal frames: the factorisation V = QR with positive diagonal.
 
 There is one convention for the whole package: R_ii > 0, so that Q is unique and comparable over time. Compiled
-kernels contain `GRAM_SCHMIDT`, the same factorisation as plain loops.
+kernels contain the same factorisation as source: `GRAM_SCHMIDT`, plain loops, or `HOUSEHOLDER` for long columns.
 """
 
 from __future__ import annotations
@@ -86,35 +86,33 @@ def factorise(V, R):
     return True
 '''
 
-GRAM_SCHMIDT_BLAS = '''
+HOUSEHOLDER = '''
 @njit
 def factorise(V, R):
-    """The same for long columns: all projections of a column at once, twice, as matrix-vector products."""
+    """The same for long columns: Householder reflections by LAPACK."""
     dim, k = V.shape
-    W = V.T  # rows that are contiguous
+    Q, S = np.linalg.qr(V)
     for c in range(k):
-        C = W[c]
-        R[:, c] = 0.0
-        largest = np.max(np.abs(C))
+        largest = 0.0
+        for i in range(dim):
+            largest = max(largest, abs(V[i, c]))
         if largest == 0.0:
             return False
-        C /= largest
-        before = math.sqrt(np.dot(C, C))
-        for _ in range(2):
-            if c > 0:
-                projections = np.dot(W[:c], C)
-                C -= np.dot(projections, W[:c])
-                R[:c, c] += projections
-        norm = math.sqrt(np.dot(C, C))
-        if norm <= SINGULAR_RATIO * dim * before:
+        before = 0.0
+        for i in range(dim):
+            before += (V[i, c] / largest) ** 2
+        if abs(S[c, c]) / largest <= SINGULAR_RATIO * dim * math.sqrt(before):
             return False
-        C /= norm
-        R[c, c] = norm
-        R[: c + 1, c] *= largest
+    for c in range(k):
+        sign = -1.0 if S[c, c] < 0.0 else 1.0
+        for j in range(k):
+            R[c, j] = sign * S[c, j]
+        for i in range(dim):
+            V[i, c] = sign * Q[i, c]
     return True
 '''
 
-LONG_COLUMN = 32  # from here on BLAS is faster than loops
+LONG_COLUMN = 24  # from here on LAPACK is faster than loops
 
 SINGULAR_RATIO = 4 * np.finfo(float).eps
 """R_jj below dim times this share of column j before projection is rounding noise: the frame has collapsed."""

@@ -26,7 +26,7 @@ with warnings.catch_warnings(record=True) as caught:
 kernel = None
 if type(tangent).__name__ == "CompiledTangent":
     from dynsys.compiled.build import build
-    kernel = build(tangent.system.kernel(), tangent.stepper).stats
+    kernel = build(tangent.system.kernel(), tangent.stepper, 3, 3).forward.stats
 print(json.dumps({
     "from disk, compiled": kernel and [sum(kernel.cache_hits.values()), sum(kernel.cache_misses.values())],
     "exponents": spectrum.exponents.tolist(),
@@ -118,22 +118,22 @@ def test_heavy_libraries_are_loaded_only_where_used(code, absent):
 
 
 def test_parameters_steps_and_sizes_do_not_compile_again():
-    forward = build(Lorenz63().kernel(), RK4(dt=0.01))
-    assert build(Lorenz63(rho=20.0, sigma=3.0).kernel(), RK4(dt=0.5)) is forward
+    forward = build(Lorenz63().kernel(), RK4(dt=0.01), 3, 3).forward
+    assert build(Lorenz63(rho=20.0, sigma=3.0).kernel(), RK4(dt=0.5), 3, 2).forward is forward
     for rho, dt, k, x0 in ((28.0, 0.01, 3, [1.0, 2.0, 20.0]), (20.0, 0.005, 2, [[1.0, 2.0, 20.0]] * 3)):
         Lorenz63(rho=rho).tangent(RK4(dt=dt)).benettin(x0, intervals=3, steps_per_interval=2, k=k)
     assert len(forward.signatures) == 1
-    assert build(LinearMap([[2.0]]).kernel(), None) is build(LinearMap(np.eye(3)).kernel(), None)
+    assert build(LinearMap([[2.0]]).kernel(), None, 1, 1) == build(LinearMap(np.eye(3)).kernel(), None, 3, 2)
 
 
 def test_another_stepper_or_equation_is_another_kernel():
     kernels = [
-        build(Lorenz63().kernel(), RK4(dt=0.01)),
-        build(Lorenz63().kernel(), Euler(dt=0.01)),
-        build(Henon().kernel(), None),
-        build(LinearMap(np.eye(2)).kernel(), None),
+        build(Lorenz63().kernel(), RK4(dt=0.01), 3, 3),
+        build(Lorenz63().kernel(), Euler(dt=0.01), 3, 3),
+        build(Henon().kernel(), None, 2, 2),
+        build(LinearMap(np.eye(2)).kernel(), None, 2, 2),
     ]
-    assert len({id(kernel) for kernel in kernels}) == 4
+    assert len({id(kernel.forward) for kernel in kernels}) == 4
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def test_ensembles_of_systems_without_lanes_run_one_by_one():
 
 def lane_functions(system, stepper):
     compiled = build_lanes(system.kernel(), stepper, system.dimension, system.dimension)
-    return sys.modules[compiled.__module__]
+    return sys.modules[compiled.forward.__module__]
 
 
 def test_tanh_is_accurate_to_a_few_units_in_the_last_place():
@@ -157,7 +157,7 @@ def test_hot_functions_are_vectorised(tmp_path):
     flow = ThreeLayerGradientFlow(np.ones((4, 2)), np.ones(4), activation=Tanh())
     tangent = flow.tangent(Euler(1e-3))
     tangent.benettin(np.ones((2, 9)) * 0.1, intervals=1, warmup=0)
-    module = sys.modules[build_lanes(flow.kernel(), Euler(1e-3), 9, 9).__module__]
+    module = sys.modules[build_lanes(flow.kernel(), Euler(1e-3), 9, 9).forward.__module__]
     for name in ("samples_4", "push_column"):
         text = "".join(getattr(module, name).inspect_asm().values())
         print(len(re.findall(r"vfn?m(?:add|sub)\\w+pd", text)), len(re.findall(r"vfn?m(?:add|sub)\\w+sd", text)))

@@ -33,18 +33,20 @@ def factorise_as_python():
 
 
 def factorise_as_compiled():
-    forward = build(LinearMap(np.eye(1)).kernel(), None, 1)
+    forward = build(LinearMap(np.eye(1)).kernel(), None, 1, 1).forward
     return sys.modules[forward.__module__].factorise
 
 
-def factorise_by_blas():
-    forward = build(LinearMap(np.eye(1)).kernel(), None, 99)  # the form for long columns, whatever the system
+def factorise_by_lapack():
+    forward = build(
+        LinearMap(np.eye(1)).kernel(), None, 99, 1
+    ).forward  # the form for long columns, whatever the system
     return sys.modules[forward.__module__].factorise
 
 
-@pytest.fixture(scope="module", params=[factorise_as_python, factorise_as_compiled, factorise_by_blas])
+@pytest.fixture(scope="module", params=[factorise_as_python, factorise_as_compiled, factorise_by_lapack])
 def factorise(request):
-    """The Gram-Schmidt text of the kernels, as a function V -> (Q, R, full rank)."""
+    """The factorisations of the kernels, as a function V -> (Q, R, full rank)."""
     inplace = request.param()
 
     def run(V):

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sympy import Abs, Max, Min, Piecewise, Symbol, atan2, cos, erf, exp, log, sign, sin, sqrt, tanh
 
-from dynsys import RK4, CompiledTangent, InvalidInputError, NumpyTangent, Pass, SymbolicFlow, SymbolicMap
+from dynsys import RK4, CompiledTangent, Euler, InvalidInputError, NumpyTangent, Pass, SymbolicFlow, SymbolicMap
+from dynsys.compiled.sites import sites_push
 from dynsys.scalar_function import SampleLoss, opaque_function
 from dynsys.system import finite_difference
 from dynsys.testing import check_system, check_tangent
@@ -163,8 +164,25 @@ def test_structural_zeros_take_no_work():
     chain = SymbolicFlow.of({f"x{i}": f"-x{i}" + (f" + sin(x{i - 1})" if i else "") for i in range(4)} | {"c": "1"})
     assert set(chain.definition.jacobian) == {(i, j) for i in range(4) for j in (i - 1, i) if j >= 0}
     assert chain.source.count("_J[") == 7
-    assert "_ENTRIES = 7" in chain.kernel().source  # one product for each in a loop over the entries,
-    assert chain.kernel().push(None).count(" * _y") == 7  # and one for each written out
+    assert chain.kernel().push(None, 5).source.count(" * _y") == 7  # one product for each, written out,
+    assert sites_push(chain.definition.equations, None).source.count(" * _X[") == 7  # or in the form for many equations
+
+
+NAMES = ["l", "L", "K", "dt", "n", "B", "DIM", "math", "njit", "range", "copy", "STAGES", "V"]
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [
+        SymbolicFlow.of({name: f"-{name}*q" for name in NAMES}, {"q": 2.0}),
+        SymbolicFlow.of({"q": "-q*(" + "+".join(NAMES) + ")"}, dict.fromkeys(NAMES, 2.0 / len(NAMES))),
+    ],
+    ids=["components", "parameters"],
+)
+def test_no_name_of_a_user_meets_one_of_the_generated_code(flow):
+    for x0 in (np.ones(flow.dimension), np.ones((2, flow.dimension))):
+        rates = flow.tangent(Euler(0.1)).benettin(x0, intervals=3).rates
+        np.testing.assert_allclose(rates, np.log(0.8) / 0.1, rtol=1e-12)
 
 
 @pytest.mark.parametrize(

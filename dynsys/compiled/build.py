@@ -22,7 +22,7 @@ import attrs
 from dynsys.compiled.kernel import Kernel, PushSource
 from dynsys.compiled.lanes import lane_source
 from dynsys.errors import FallbackWarning
-from dynsys.orthonormal import GRAM_SCHMIDT, GRAM_SCHMIDT_BLAS, LONG_COLUMN, SINGULAR_RATIO
+from dynsys.orthonormal import GRAM_SCHMIDT, HOUSEHOLDER, LONG_COLUMN, SINGULAR_RATIO
 from dynsys.passes import DIVERGED, RUNNING, SINGULAR
 from dynsys.steppers import ExplicitRungeKutta, Stepper
 
@@ -40,6 +40,20 @@ njit = numba.njit(error_model="numpy", fastmath={{"contract"}}, cache=True)
 RUNNING, DIVERGED, SINGULAR = {RUNNING}, {DIVERGED}, {SINGULAR}
 SINGULAR_RATIO = {SINGULAR_RATIO!r}
 _range = range  # equations may have a component of that name
+
+
+@njit
+def copy(a, b):
+    """a[:] = b for vectors. Array assignments take Numba seconds to compile, for the text of their errors."""
+    for i in range(a.size):
+        a[i] = b[i]
+
+
+@njit
+def copy_matrix(A, B):
+    for i in range(A.shape[0]):
+        for c in range(A.shape[1]):
+            A[i, c] = B[i, c]
 
 
 @njit
@@ -86,8 +100,8 @@ STAGES = 1
 def push(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):
     """One step of a map."""
     linearise(n, x, V, f[0], F[0].T, parameters, data, rows, scratch)
-    x[:] = f[0]
-    V[:] = F[0].T
+    copy(x, f[0])
+    copy_matrix(V, F[0].T)
 
 '''
 
@@ -103,8 +117,8 @@ def push(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):
     """One Runge-Kutta step of a flow; stage s is the state X with the tangent vectors W."""
     dim, k = V.shape
     for s in range(STAGES):
-        X[:] = x
-        W[:] = V
+        copy(X, x)
+        copy_matrix(W, V)
         for r in range(s):
             weight = dt * A[s, r]
             if weight != 0.0:
@@ -146,8 +160,8 @@ def forward(members, first, intervals, steps, t0, dt, parameters, data, drive, s
     for m in members:
         if status[m] != RUNNING:
             continue
-        x[:] = xs_end[m]
-        V[:] = Qs_end[m]
+        copy(x, xs_end[m])
+        copy_matrix(V, Qs_end[m])
         own = m if drive.shape[0] > 1 else 0
         for i in range(intervals):
             for s in range(steps):
@@ -168,12 +182,12 @@ def forward(members, first, intervals, steps, t0, dt, parameters, data, drive, s
                 for c in range(k):
                     growth[m, i, c] = math.log(R[c, c])
             if Rs.size:
-                Rs[m, i] = R
+                copy_matrix(Rs[m, i], R)
             if xs.size:
-                xs[m, i] = x
-                Qs[m, i] = V
-        xs_end[m] = x
-        Qs_end[m] = V
+                copy(xs[m, i], x)
+                copy_matrix(Qs[m, i], V)
+        copy(xs_end[m], x)
+        copy_matrix(Qs_end[m], V)
 '''
 
 
@@ -205,7 +219,7 @@ def build(kernel: Kernel, stepper: Stepper | None, dim: int, k: int) -> Built:
     else:
         push = attrs.evolve(push, source="\n\nSTAGES = 1\n" + push.source)
     frames = FRAMES_BY_ROWS if push.by_rows else FRAMES_BY_COLUMNS
-    factorise = GRAM_SCHMIDT if dim < LONG_COLUMN or push.by_rows else GRAM_SCHMIDT_BLAS
+    factorise = GRAM_SCHMIDT if dim < LONG_COLUMN or push.by_rows else HOUSEHOLDER
     return Built(_load(HEADER + frames + push.source + factorise + DRIVER), push.scratch)
 
 
