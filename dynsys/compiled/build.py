@@ -7,6 +7,7 @@ a kernel that is handed another compiled function as an argument.
 from __future__ import annotations
 
 import hashlib
+import importlib.abc
 import importlib.util
 import os
 import sys
@@ -15,7 +16,10 @@ import warnings
 from collections.abc import Callable
 from functools import cache, lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from dynsys.compiled.lanes import lane_source
 from dynsys.errors import FallbackWarning
@@ -172,7 +176,8 @@ def build(kernel: Kernel, stepper: Stepper | None, dim: int = 1) -> Callable[...
     """The compiled pass of a system of some dimension; built once per source, then found on disk."""
     own = kernel.push(stepper)
     push = kernel.source + _push_source(stepper) if own is None else "\n\nSTAGES = 1\n" + own
-    return _load(HEADER + push + (GRAM_SCHMIDT if dim < LONG_COLUMN else GRAM_SCHMIDT_BLAS) + DRIVER)
+    source = HEADER + push + (GRAM_SCHMIDT if dim < LONG_COLUMN else GRAM_SCHMIDT_BLAS) + DRIVER
+    return _load_with(source, tuple(kernel.functions.items())) if kernel.functions else _load(source)
 
 
 def build_lanes(kernel: Kernel, stepper: Stepper | None, dim: int, k: int) -> Callable[..., Any] | None:
@@ -205,6 +210,28 @@ def _load(source: str) -> Callable[..., Any]:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
+    return module.forward
+
+
+@attrs.frozen
+class _InMemory(importlib.abc.InspectLoader):
+    """Loads a module from text that no file holds."""
+
+    text: str
+
+    def get_source(self, fullname: str) -> str:
+        return self.text
+
+
+@lru_cache(maxsize=256)
+def _load_with(source: str, functions: tuple[tuple[str, Callable[..., Any]], ...]) -> Callable[..., Any]:
+    """The same for a module that calls functions of the user, which are told apart by identity.
+
+    It is not kept on disk: Numba would find it there, compiled with the functions as they once were.
+    """
+    module = ModuleType("dynsys_with_functions")
+    vars(module).update(functions)
+    _InMemory(source.replace("cache=True", "cache=False")).exec_module(module)
     return module.forward
 
 

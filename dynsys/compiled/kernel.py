@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import attrs
 import numpy as np
@@ -55,6 +56,8 @@ class Kernel:
         push(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch), which moves x and V.
     lanes : callable (stepper, k) -> LaneSource or None
         The same for blocks of members side by side.
+    functions : mapping, name -> function marked `@numba.njit`
+        Functions of the user that the source calls by these names. A module that calls some is not kept on disk.
     """
 
     source: str
@@ -64,3 +67,4 @@ class Kernel:
     scratch: int = 0
     push: Callable[[Stepper | None], str | None] = no_push
     lanes: Callable[[Stepper | None, int], LaneSource | None] = no_lanes
+    functions: Mapping[str, Callable[..., Any]] = attrs.field(factory=dict)
