@@ -10,6 +10,7 @@ from dynsys.errors import (
     InvalidInputError,
     SingularTangentError,
 )
+from dynsys.functions import FunctionFlow, FunctionMap
 from dynsys.passes import Pass
 from dynsys.results import CovariantVectors, LyapunovSpectrum
 from dynsys.scalar_function import ScalarFunction
@@ -33,6 +34,8 @@ __all__ = [
     "Euler",
     "FallbackWarning",
     "Flow",
+    "FunctionFlow",
+    "FunctionMap",
     "IncompleteRunError",
     "InvalidInputError",
     "LyapunovSpectrum",

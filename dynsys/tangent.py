@@ -158,17 +158,9 @@ def make_tangent(system: System, stepper: Stepper | None, t0: float, backend: Ba
     """The tangent of a system: compiled where there is a kernel and a compiler, else NumPy."""
     if backend not in ("auto", "numpy", "compiled"):
         raise InvalidInputError(f'backend must be "auto", "numpy" or "compiled", got {backend!r}')
-    if backend != "numpy":
-        if importlib.util.find_spec("numba") is None:
-            missing = "Numba is missing: install numba"
-        elif not compiles(stepper):
-            missing = f"the stepper {type(stepper).__name__} has no compiled form"
-        elif system.kernel() is None:
-            missing = "it gives no kernel: define it by SymbolicFlow or SymbolicMap"
-        else:
-            return CompiledTangent(system, stepper, t0)
-        if backend == "compiled":
-            raise InvalidInputError(f'{type(system).__name__} cannot be compiled: {missing}; or use backend="numpy"')
+    missing = "" if backend == "numpy" else _missing(system, stepper)
+    if missing and backend == "compiled":
+        raise InvalidInputError(f'{type(system).__name__} cannot be compiled: {missing}; or use backend="numpy"')
     if system.derivative == "finite differences":
         warnings.warn(
             f"{type(system).__name__} gives neither jacobian nor jvp: its tangent is a finite-difference one "
@@ -176,4 +168,18 @@ def make_tangent(system: System, stepper: Stepper | None, t0: float, backend: Ba
             FallbackWarning,
             stacklevel=3,
         )
-    return NumpyTangent(system, stepper, t0)
+    return NumpyTangent(system, stepper, t0) if missing or backend == "numpy" else CompiledTangent(system, stepper, t0)
+
+
+def _missing(system: System, stepper: Stepper | None) -> str:
+    """What keeps a system from being compiled, with the remedy; empty if nothing does."""
+    if importlib.util.find_spec("numba") is None:
+        return "Numba is missing: install numba"
+    if not compiles(stepper):
+        return f"the stepper {type(stepper).__name__} has no compiled form"
+    if system.kernel() is None:
+        return (
+            "it gives no kernel: define it by SymbolicFlow or SymbolicMap, or by FunctionFlow or FunctionMap "
+            "from functions marked @numba.njit"
+        )
+    return ""

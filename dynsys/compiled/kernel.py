@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import attrs
 import numpy as np
@@ -63,8 +64,8 @@ class Kernel:
             linearise(t, x, V, f, F, parameters, data, rows, scratch)
 
         which writes f = rule(t, x), shape (dim,), and F = J(t, x) V, shape (dim, k); x and V are only read. Frames
-        stand in memory column by column: V.T and F.T are contiguous. `njit`, `np`, `math` and the elementary functions of
-        `dynsys.expression` are in scope.
+        stand in memory column by column: V.T and F.T are contiguous. In scope are `njit`, `np`, `math`, the elementary
+        functions of `dynsys.expression`, and `copy` and `copy_matrix`, which take the place of array assignments.
     parameters : ndarray, shape (p,)
         Numbers that may change without compiling again.
     data : ndarray, shape (samples, columns)
@@ -78,6 +79,8 @@ class Kernel:
         A whole step of one trajectory under a stepper (None: a map), where one beats stages of `linearise`.
     lanes : callable (stepper, k) -> LaneSource or None
         The same for blocks of members side by side.
+    functions : mapping, name -> function marked `@numba.njit`
+        Functions of the user that the source calls by these names. A module that calls some is not kept on disk.
     """
 
     source: str = ""
@@ -87,3 +90,4 @@ class Kernel:
     scratch: int = 0
     push: Callable[[Stepper | None, int], PushSource | None] = no_push
     lanes: Callable[[Stepper | None, int], LaneSource | None] = no_lanes
+    functions: Mapping[str, Callable[..., Any]] = attrs.field(factory=dict)
