@@ -50,8 +50,9 @@ def random_frames(dim: int, k: int, seed: int, members: Array) -> Array:
 GRAM_SCHMIDT = '''
 @njit
 def factorise(V, R):
-    """V = QR by modified Gram-Schmidt, each column projected twice; V becomes Q. False if an R_ii vanishes."""
+    """V = QR by Gram-Schmidt, each column projected twice; V becomes Q. False if an R_ii vanishes."""
     dim, k = V.shape
+    R[:] = 0.0
     for c in range(k):
         largest = 0.0  # scaled by it, a column's norm neither over- nor underflows
         for i in range(dim):
@@ -62,16 +63,17 @@ def factorise(V, R):
         for i in range(dim):
             V[i, c] /= largest
             before += V[i, c] * V[i, c]
-        for p in range(k):
-            R[p, c] = 0.0
         for _ in range(2):
             for p in range(c):
                 projection = 0.0
                 for i in range(dim):
                     projection += V[i, p] * V[i, c]
-                R[p, c] += projection
+                R[c, p] = projection  # for the time being
+            for p in range(c):
                 for i in range(dim):
-                    V[i, c] -= projection * V[i, p]
+                    V[i, c] -= R[c, p] * V[i, p]
+                R[p, c] += R[c, p]
+                R[c, p] = 0.0
         norm = 0.0
         for i in range(dim):
             norm += V[i, c] * V[i, c]
