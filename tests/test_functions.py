@@ -7,7 +7,6 @@ import sys
 import textwrap
 
 import attrs
-import numba
 import numpy as np
 import pytest
 from hypothesis import given
@@ -28,6 +27,8 @@ from dynsys.compiled.build import build
 from dynsys.system import finite_difference
 from dynsys.testing import check_system, check_tangent
 from models.classics import Henon, Lorenz63
+
+numba = pytest.importorskip("numba")
 
 LORENZ_ARGS = (10, 28.0, 8.0 / 3.0)  # sigma is an int on purpose
 HENON_ARGS = (1.4, 0.3)
