@@ -7,11 +7,12 @@ from dynsys.errors import (
     DynsysError,
     FallbackWarning,
     IncompleteRunError,
+    InterruptedWarning,
     InvalidInputError,
     SingularTangentError,
 )
 from dynsys.passes import Pass
-from dynsys.results import CovariantVectors, LyapunovSpectrum
+from dynsys.results import CovariantVectors, LyapunovSpectrum, Trajectory
 from dynsys.scalar_function import ScalarFunction
 from dynsys.steppers import RK4, Euler, Stepper
 from dynsys.symbolic import SymbolicFlow, SymbolicMap, parameter
@@ -34,6 +35,7 @@ __all__ = [
     "FallbackWarning",
     "Flow",
     "IncompleteRunError",
+    "InterruptedWarning",
     "InvalidInputError",
     "LyapunovSpectrum",
     "Map",
@@ -45,5 +47,6 @@ __all__ = [
     "SymbolicFlow",
     "SymbolicMap",
     "TangentSystem",
+    "Trajectory",
     "parameter",
 ]

@@ -90,7 +90,9 @@ def push_source(equations: EquationSource, stepper: Stepper | None) -> str:
 
 @lru_cache(maxsize=64)
 def lane_step(equations: EquationSource, stepper: Stepper | None, k: int) -> LaneSource:
-    """The same for members side by side: the Jacobians of the stages stand in rows of their own."""
+    """The same for members side by side: the Jacobians of the stages stand in rows of their own (k = 0: nowhere)."""
+    if k == 0:
+        equations = attrs.evolve(equations, moving=(), fixed=())
     dim = len(equations.state)
     moving, constants = equations.moving, equations.constant
     rows = {(i, j, s): s * len(moving) + e for s in range(stages(stepper)) for e, (i, j, _) in enumerate(moving)}
