@@ -187,6 +187,7 @@ def begin_again(tangent: Tangent, end: Pass) -> Pass:
 
 CHUNK_NUMBERS, CHUNK_STEPS = 4_000_000, 200_000  # what one forward call records, and members x steps of its drive
 CHUNK_SECONDS = 0.5  # about what a call takes at most, since Ctrl-C is heard, and progress shown, between calls
+FIRST_STEPS = 1_000  # members x steps of the first call, which tells how long the others may be
 
 
 def forward_in_chunks(
@@ -206,7 +207,7 @@ def forward_in_chunks(
     members, dim, k = start.Q.shape
     numbers = members * {"nothing": 1, "growth": max(1, k), "R": max(1, k * k), "frames": dim + dim * k + k * k}[record]
     longest = max(1, min(CHUNK_NUMBERS // numbers, CHUNK_STEPS // (steps_per_interval * members)))
-    chunk, done, total = 1, 0, None
+    chunk, done, total = max(1, min(longest, FIRST_STEPS // (steps_per_interval * members))), 0, None
     while done < intervals:
         begun = done % stride  # intervals of a stride that needs several calls
         if begun or chunk < stride:

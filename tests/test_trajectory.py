@@ -83,11 +83,11 @@ def test_a_linear_flow_follows_the_polynomial_of_its_stepper(backend):
 @one_and_many
 @every_system
 def test_states_are_those_of_a_pass_with_vectors(name, members, backend):
-    """To the bit, except that networks side by side are other source without vectors: to rounding."""
+    """To the bit; but members side by side are other source without vectors: to rounding, which chaos amplifies."""
     tangent, x0 = tangent_of(name, backend, t0=0.7), states_of(name, members)
     with_vectors = tangent.forward(Pass.start(x0, tangent.dimension, None, seed=0), record="frames", **RUN)
     run = tangent.trajectory(x0, **RUN)
-    tolerance = 1e-14 if name.startswith("SGD") and backend == "compiled" and members else 0.0
+    tolerance = 1e-9 if backend == "compiled" and members else 0.0
     np.testing.assert_allclose(run.states, with_vectors.as_given(with_vectors.xs), rtol=tolerance, atol=tolerance)
     np.testing.assert_array_equal(run.end.x, run.states[..., -1, :].reshape(run.end.x.shape))
     assert run.end.Q.shape == (*run.end.x.shape, 0)
@@ -123,7 +123,8 @@ def test_the_tangent_can_stop_while_the_state_runs_on(backend):
     expected = tangent.forward(start, intervals=20, steps_per_interval=5, record="frames")
     spectrum = tangent.benettin(x0, intervals=8, steps_per_interval=5, warmup=0)
     later = tangent.trajectory(spectrum.end, intervals=12, steps_per_interval=5)
-    np.testing.assert_array_equal(later.states, expected.xs[:, 8:])
+    tolerance = 0.0 if backend == "numpy" else 1e-12  # other source without vectors
+    np.testing.assert_allclose(later.states, expected.xs[:, 8:], rtol=tolerance, atol=tolerance)
     np.testing.assert_array_equal(later.times, np.arange(9, 21) * 5 / 128)
     assert spectrum.end.Q.shape == (3, 3, 3)  # the spectrum can still be continued
 
