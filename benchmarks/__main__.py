@@ -9,7 +9,7 @@ os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_paralleli
 import argparse  # noqa: E402
 import tempfile  # noqa: E402
 
-SECTIONS = ("lorenz63", "lorenz96", "networks", "startup", "peak", "threads")
+SECTIONS = ("lorenz63", "lorenz96", "networks", "startup", "peak", "threads", "memory")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="so little work that the times mean nothing")
     parser.add_argument("--rounds", type=int, default=0, help="interleaved repeats (default: 5, quick: 1)")
     chosen = parser.parse_args(arguments)
-    from benchmarks import flows, networks, startup
+    from benchmarks import flows, memory, networks, startup
 
     sections = {
         "lorenz63": flows.lorenz63,
@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
         "startup": startup.startup,
         "peak": networks.peak,
         "threads": networks.threads,
+        "memory": memory.memory,
     }
     with tempfile.TemporaryDirectory() as folder:
         if not chosen.quick:

@@ -7,12 +7,13 @@ from dynsys.errors import (
     DynsysError,
     FallbackWarning,
     IncompleteRunError,
+    InterruptedWarning,
     InvalidInputError,
     SingularTangentError,
 )
 from dynsys.functions import FunctionFlow, FunctionMap
 from dynsys.passes import Pass
-from dynsys.results import CovariantVectors, LyapunovSpectrum
+from dynsys.results import CovariantVectors, LyapunovSpectrum, Trajectory
 from dynsys.scalar_function import ScalarFunction
 from dynsys.steppers import RK4, Euler, Stepper
 from dynsys.symbolic import SymbolicFlow, SymbolicMap, parameter
@@ -37,6 +38,7 @@ __all__ = [
     "FunctionFlow",
     "FunctionMap",
     "IncompleteRunError",
+    "InterruptedWarning",
     "InvalidInputError",
     "LyapunovSpectrum",
     "Map",
@@ -48,5 +50,6 @@ __all__ = [
     "SymbolicFlow",
     "SymbolicMap",
     "TangentSystem",
+    "Trajectory",
     "parameter",
 ]

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import attrs
 import numpy as np
 
-from dynsys.errors import warn_of, whole_number
+from dynsys.errors import InvalidInputError, warn_of, whole_number
 from dynsys.indicators import batch_means_error
-from dynsys.passes import RUNNING, Pass, Tangent, begin, forward_in_chunks, raise_if_stopped, warm_up
+from dynsys.passes import RUNNING, Pass, Tangent, begin, raise_if_stopped, record_run, warm_up
 from dynsys.results import LyapunovSpectrum, SpectrumDiagnostics
 
 Array = np.ndarray
@@ -29,6 +29,7 @@ def benettin(
     warmup: int | None = None,
     k: int | None = None,
     seed: int = 0,
+    stride: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> LyapunovSpectrum:
     """Estimate the k leading Lyapunov exponents along a trajectory.
@@ -41,18 +42,22 @@ def benettin(
     ----------
     tangent : TangentSystem
     x0 : array_like, shape (dim,) or (members, dim), or Pass
-        Initial states; or `spectrum.end` of an earlier run, to continue it (with its frames and its clock).
+        Initial states; or `spectrum.end` of an earlier run, to continue it (with its frames and its clock); or
+        `trajectory.end`, which has no frames: new ones begin there.
     intervals : int
         Recorded intervals, at the end of each of which the frame is orthonormalised.
     steps_per_interval : int
         Steps of the system in an interval.
     warmup : int, optional
         Intervals before the record begins, to align the frame (an arbitrary frame biases the exponents). Default: a
-        tenth of `intervals`, none for a continued run. For a transient such as the training of a network say 0.
+        tenth of `intervals`, none for a continued frame. For a transient such as the training of a network say 0.
     k : int, optional
         Number of exponents, all by default; k of them are the first k of all.
     seed : int
         Draws the first frames, each keyed by (seed, member).
+    stride : int
+        Intervals over which growth is summed before it is recorded, interval by interval; `intervals` must be a
+        multiple. Memory is that of the sums.
     progress : callable, optional
         Called as progress(done, intervals) now and then.
 
@@ -69,7 +74,10 @@ def benettin(
 
     Notes
     -----
-    Cost O(intervals (steps + dim k^2)); memory O(intervals k) for each member.
+    Cost O(intervals (steps + dim k^2)); memory O(intervals k / stride) for each member.
+
+    Ctrl-C during the record returns the result of the finished part, with an `InterruptedWarning` that says how to go
+    on; before the first record is finished it is the usual KeyboardInterrupt.
 
     References
     ----------
@@ -83,14 +91,16 @@ def benettin(
     """
     intervals = whole_number("intervals", intervals, 1)
     steps_per_interval = whole_number("steps_per_interval", steps_per_interval, 1)
+    stride = whole_number("stride", stride, 1)
+    if intervals % stride:
+        whole = max(1, intervals // stride) * stride
+        raise InvalidInputError(f"intervals must be a multiple of stride = {stride}, got {intervals}: take {whole}")
     if warmup is None:
-        warmup = 0 if isinstance(x0, Pass) else max(1, intervals // 10)
+        warmup = 0 if isinstance(x0, Pass) and x0.k else max(1, intervals // 10)
     start = warm_up(tangent, begin(tangent, x0, k, seed), whole_number("warmup", warmup, 0), steps_per_interval)
     raise_if_stopped(tangent, start)
-    end, growth = start, []
-    for end in forward_in_chunks(tangent, start, intervals, steps_per_interval, "growth", progress):
-        growth.append(end.growth)
-    return _spectrum(tangent, start, end, np.concatenate(growth, axis=1), steps_per_interval, transient=warmup == 0)
+    end, growth = record_run(tangent, start, intervals, steps_per_interval, "growth", progress, stride)
+    return _spectrum(tangent, start, end, growth, steps_per_interval, stride, transient=warmup == 0)
 
 
 def _finished(result: LyapunovSpectrum) -> LyapunovSpectrum | None:
@@ -109,14 +119,18 @@ def _finished(result: LyapunovSpectrum) -> LyapunovSpectrum | None:
 
 
 def _spectrum(
-    tangent: Tangent, start: Pass, end: Pass, growth: Array, steps_per_interval: int, transient: bool
+    tangent: Tangent, start: Pass, end: Pass, growth: Array, steps_per_interval: int, stride: int, transient: bool
 ) -> LyapunovSpectrum:
     """The record of a run, with its checks; a transient that was asked for may drift."""
-    rates = growth / (steps_per_interval * tangent.dt)
+    length = stride * steps_per_interval
+    rates = growth / (length * tangent.dt)
     exponents, error = rates.mean(axis=1), batch_means_error(rates)
-    times = tangent.time(start.n + steps_per_interval * np.arange(1, rates.shape[1] + 1))
+    times = tangent.time(start.n + length * np.arange(1, rates.shape[1] + 1))
     drift, moved = _drift(rates)
-    defect = _determinant_defect(tangent, start, growth[:, 0], steps_per_interval)
+    first = growth[:, 0]
+    if stride > 1:  # the first interval is not in the record
+        first = tangent.forward(start, intervals=1, steps_per_interval=steps_per_interval, record="growth").growth[:, 0]
+    defect = _determinant_defect(tangent, start, first, steps_per_interval)
     zeros, in_errors = _declared_zeros(tangent, exponents, error)
     spectrum = LyapunovSpectrum(
         exponents=end.as_given(exponents),
@@ -125,6 +139,7 @@ def _spectrum(
         times=times,
         dt=tangent.dt,
         steps_per_interval=steps_per_interval,
+        stride=stride,
         end=end.without_records(),
         diagnostics=SpectrumDiagnostics(
             derivative=tangent.system.derivative,

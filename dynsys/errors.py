@@ -50,6 +50,10 @@ class DiagnosticWarning(UserWarning):
     """A result failed one of the checks that it makes on itself."""
 
 
+class InterruptedWarning(UserWarning):
+    """A run was interrupted from the keyboard: its result holds what was finished, and can be continued."""
+
+
 class FallbackWarning(UserWarning):
     """Something slower or less exact is used than could be (finite differences, no compiler, ...)."""
 

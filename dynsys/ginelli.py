@@ -101,7 +101,7 @@ def ginelli(
         C, growth[:, i] = backward(window.R[:, i], C)
 
     clvs = collect(tangent, window, end, growth, steps_per_interval, tail, start_agreement)
-    if isinstance(x0, Pass) and warmup == 0:  # the frame was aligned by the run that is continued
+    if isinstance(x0, Pass) and x0.k and warmup == 0:  # the frame was aligned by the run that is continued
         agreement = np.full(window.x.shape[:1] + C.shape[-1:], np.nan)
     else:
         agreement = _frame_agreement(tangent, first, start, seed, steps_per_interval)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, Protocol
 
@@ -9,7 +11,14 @@ import attrs
 import numpy as np
 
 from dynsys.compiled.kernel import Kernel
-from dynsys.errors import DivergenceError, InvalidInputError, SingularTangentError, real_array, whole_number
+from dynsys.errors import (
+    DivergenceError,
+    InterruptedWarning,
+    InvalidInputError,
+    SingularTangentError,
+    real_array,
+    whole_number,
+)
 from dynsys.orthonormal import random_frames
 
 Array = np.ndarray
@@ -28,7 +37,7 @@ class Pass:
     n : int
         Steps since the start of the run, warm-up included.
     x, Q : ndarray, shapes (members, dim) and (members, dim, k)
-        Last states and orthonormal frames; NaN for members that stopped.
+        Last states and orthonormal frames; NaN for members that stopped. A pass of the state alone has k = 0.
     status, stopped : ndarray, shape (members,)
         RUNNING, DIVERGED or SINGULAR, and the step at the end of the interval in which that happened (-1: not).
     members : ndarray, shape (members,)
@@ -36,7 +45,8 @@ class Pass:
     single : bool
         Whether the run began with one state (dim,): then results have no member axis.
     growth : ndarray, shape (members, intervals, k)
-        log R_ii of every interval. What was not asked for is recorded for no interval.
+        log R_ii of every interval, or summed over strides of intervals. What was not asked for is recorded for no
+        interval.
     R : ndarray, shape (members, intervals, k, k)
         The triangular factors: R[:, i] maps the start of interval i to its end.
     xs, Qs : ndarray, shapes (members, intervals, dim) and (members, intervals, dim, k)
@@ -57,27 +67,39 @@ class Pass:
 
     @classmethod
     def start(cls, x0: Array, dimension: int, k: int | None, seed: int) -> Pass:
-        """The start of a run at x0, (dim,) or (members, dim), with random frames of k columns (None: dim)."""
+        """The start of a run at x0, (dim,) or (members, dim), with random frames; see `with_frames`."""
         x = real_array("x0", x0)  # a copy: nothing that the user passes in is ever changed
         if x.ndim not in (1, 2) or x.shape[-1] != dimension or x.size == 0:
             raise InvalidInputError(f"x0 must have shape ({dimension},) or (members, {dimension}), got {x.shape}")
         if not np.isfinite(x).all():
             raise InvalidInputError(f"x0 must be finite, got {np.argwhere(~np.isfinite(x)).tolist()} NaN or infinite")
-        k = dimension if k is None else whole_number("k", k, 1)
-        if k > dimension:
-            raise InvalidInputError(f"k must be at most the dimension {dimension}, got {k}")
         states = np.atleast_2d(x)
-        members = np.arange(len(states))
+        bare = (len(states), dimension, 0)
         return cls(
             n=0,
             x=states,
-            Q=random_frames(dimension, k, whole_number("seed", seed, 0), members),
+            Q=np.empty(bare),
             status=np.zeros(len(states), dtype=np.int8),
             stopped=np.full(len(states), -1, dtype=np.int64),
-            members=members,
+            members=np.arange(len(states)),
             single=x.ndim == 1,
-            **_room((len(states), dimension, k), 0, "nothing"),
-        )
+            **_room(bare, 0, "nothing"),
+        ).with_frames(k, seed)
+
+    @property
+    def k(self) -> int:
+        """Number of tangent vectors."""
+        return self.Q.shape[2]
+
+    def with_frames(self, k: int | None, seed: int) -> Pass:
+        """The same end with random frames of k columns, keyed by (seed, member). None: dim; 0: the state alone."""
+        dimension = self.x.shape[1]
+        k = dimension if k is None else whole_number("k", k, 0)
+        if k > dimension:
+            raise InvalidInputError(f"k must be at most the dimension {dimension}, got {k}")
+        Q = random_frames(dimension, k, whole_number("seed", seed, 0), self.members)
+        Q[self.status != RUNNING] = np.nan
+        return attrs.evolve(self, Q=Q, **_room(Q.shape, 0, "nothing"))
 
     def recording(self, n: int, intervals: int, record: Record) -> Pass:
         """A pass that begins where this one ended and will end at step n, with room for what is recorded."""
@@ -120,6 +142,7 @@ class System(Protocol):
     def derivative(self) -> str: ...  # noqa: D102
     @property
     def vanishing_exponents(self) -> int: ...  # noqa: D102
+    def move(self, stepper: Any, n: int, t: float, x: Array) -> Array: ...  # noqa: D102
     def push(self, stepper: Any, n: int, t: float, x: Array, V: Array) -> tuple[Array, Array]: ...  # noqa: D102
     def for_member(self, member: int) -> System: ...  # noqa: D102
     def kernel(self) -> Kernel | None: ...  # noqa: D102
@@ -140,17 +163,31 @@ class Tangent(Protocol):
 
 
 def begin(tangent: Tangent, x0: Array | Pass, k: int | None, seed: int) -> Pass:
-    """Where an algorithm begins: the start of a run, or the end of an earlier one, to be continued."""
+    """Where an algorithm begins: the start of a run, or the end of an earlier one, to be continued.
+
+    A run of the state alone (`dynsys.trajectory.trajectory`) is continued with new frames.
+    """
+    k = None if k is None else whole_number("k", k, 1)
     if not isinstance(x0, Pass):
         return Pass.start(x0, tangent.dimension, k, seed)
-    if x0.x.shape[1] != tangent.dimension:
-        raise InvalidInputError(f"the run to be continued has dimension {x0.x.shape[1]}, not {tangent.dimension}")
-    if k is not None and k != x0.Q.shape[2]:
-        raise InvalidInputError(f"the run to be continued follows k = {x0.Q.shape[2]} vectors, not {k}: leave k out")
-    return x0.without_records()
+    start = begin_again(tangent, x0)
+    if start.k == 0:
+        return start.with_frames(k, seed)
+    if k is not None and k != start.k:
+        raise InvalidInputError(f"the run to be continued follows k = {start.k} vectors, not {k}: leave k out")
+    return start
+
+
+def begin_again(tangent: Tangent, end: Pass) -> Pass:
+    """The end of an earlier run, if it is one of this system, to be continued."""
+    if end.x.shape[1] != tangent.dimension:
+        raise InvalidInputError(f"the run to be continued has dimension {end.x.shape[1]}, not {tangent.dimension}")
+    return end.without_records()
 
 
 CHUNK_NUMBERS, CHUNK_STEPS = 4_000_000, 200_000  # what one forward call records, and members x steps of its drive
+CHUNK_SECONDS = 0.5  # about what a call takes at most, since Ctrl-C is heard, and progress shown, between calls
+FIRST_STEPS = 1_000  # members x steps of the first call, which tells how long the others may be
 
 
 def forward_in_chunks(
@@ -160,19 +197,75 @@ def forward_in_chunks(
     steps_per_interval: int,
     record: Record,
     progress: Callable[[int, int], None] | None = None,
+    stride: int = 1,
 ) -> Iterator[Pass]:
-    """The passes that cover `intervals` intervals, each of bounded memory; `progress(done, intervals)` after each."""
+    """The passes that cover `intervals` intervals, each of bounded memory; `progress(done, intervals)` after each call.
+
+    Growth is summed over strides of `stride` intervals (of which `intervals` is a multiple): every pass covers whole
+    strides, and the sums run interval by interval, in order. How long a call is depends on the clock; no number does.
+    """
     members, dim, k = start.Q.shape
-    numbers = members * {"nothing": 1, "growth": k, "R": k * k, "frames": dim + dim * k + k * k}[record]
-    chunk = max(1, min(CHUNK_NUMBERS // numbers, CHUNK_STEPS // (steps_per_interval * members)))
-    done = 0
+    numbers = members * {"nothing": 1, "growth": max(1, k), "R": max(1, k * k), "frames": dim + dim * k + k * k}[record]
+    longest = max(1, min(CHUNK_NUMBERS // numbers, CHUNK_STEPS // (steps_per_interval * members)))
+    chunk, done, total = max(1, min(longest, FIRST_STEPS // (steps_per_interval * members))), 0, None
     while done < intervals:
-        count = min(chunk, intervals - done)
+        begun = done % stride  # intervals of a stride that needs several calls
+        if begun or chunk < stride:
+            count = min(chunk, stride - begun)
+        else:
+            count = min(chunk // stride * stride, intervals - done)
+        called = time.monotonic()
         start = tangent.forward(start, intervals=count, steps_per_interval=steps_per_interval, record=record)
+        chunk = max(1, min(longest, int(count * CHUNK_SECONDS / max(time.monotonic() - called, 1e-6))))
         done += count
-        yield start
+        if stride == 1:
+            yield start
+        else:
+            if begun:
+                start.growth[:, 0] += total
+            strides = start.growth.reshape(members, -1, min(count, stride), k)
+            growth = np.add.accumulate(strides, axis=2)[:, :, -1].copy()  # `sum` would take another order
+            total = growth[:, -1]
+            if done % stride == 0:
+                yield attrs.evolve(start, growth=growth)
         if progress is not None:
             progress(done, intervals)
+
+
+def record_run(
+    tangent: Tangent,
+    start: Pass,
+    intervals: int,
+    steps_per_interval: int,
+    record: Literal["growth", "states"],
+    progress: Callable[[int, int], None] | None = None,
+    stride: int = 1,
+) -> tuple[Pass, Array]:
+    """The end of a run, and what it recorded of every stride, (members, intervals // stride, ...).
+
+    On Ctrl-C, those of the finished part, with a warning, if any is finished. Memory: the record and one chunk.
+    """
+    kind: Record
+    kind, field = ("growth", "growth") if record == "growth" else ("frames", "xs")
+    found = _room(start.Q.shape, intervals // stride, kind)[field]
+    end, length = start, stride * steps_per_interval
+    try:
+        for part in forward_in_chunks(tangent, start, intervals, steps_per_interval, kind, progress, stride):
+            chunk = getattr(part, field)
+            last = (part.n - start.n) // length
+            found[:, last - chunk.shape[1] : last] = chunk
+            end = part  # what is finished is what lies before `end`: this one binding decides
+    except KeyboardInterrupt:
+        if end is start:
+            raise
+        done = (end.n - start.n) // steps_per_interval
+        warnings.warn(
+            f"interrupted after {done} of {intervals} intervals; this is the result of those. To go on, pass its "
+            f"`end` as x0, with intervals={intervals - done}",
+            InterruptedWarning,
+            stacklevel=3,
+        )
+    return end, found[:, : (end.n - start.n) // length]
 
 
 def warm_up(tangent: Tangent, start: Pass, intervals: int, steps_per_interval: int) -> Pass:
@@ -191,9 +284,12 @@ def raise_if_stopped(tangent: Tangent, end: Pass, partial: Any = None) -> None:
     diverged = end.status[0] == DIVERGED
     reason = "state or tangent vectors became infinite or NaN" if diverged else "a diagonal entry of R vanished"
     remedy = "check x0, shorten dt" if diverged else "follow fewer vectors (k), shorten dt"
+    remedy += ", or orthonormalise more often (fewer steps_per_interval)"
+    if end.k == 0:
+        reason, remedy = "the state became infinite or NaN", "check x0, or shorten dt"
     raise (DivergenceError if diverged else SingularTangentError)(
-        f"{reason} by t = {tangent.time(step):g} (step {step}): {remedy}, or orthonormalise more often (fewer "
-        "steps_per_interval); what was finished is in the attribute `partial`",
+        f"{reason} by t = {tangent.time(step):g} (step {step}): {remedy}; what was finished is in the attribute "
+        "`partial`",
         tangent.time(step),
         partial,
     )

@@ -129,10 +129,10 @@ class LyapunovSpectrum(Result):
         Natural-log rates, 1/time, in frame order. NaN for members that stopped.
     standard_error : ndarray, shape (..., k)
         By batch means; see `dynsys.indicators.batch_means_error`.
-    rates : ndarray, shape (..., intervals, k)
-        log R_ii of every interval over its length, 1/time.
-    times : ndarray, shape (intervals,)
-        Absolute times at which the intervals end.
+    rates : ndarray, shape (..., intervals // stride, k)
+        log R_ii of every interval, summed over strides of `stride` intervals, over their length, 1/time.
+    times : ndarray, shape (intervals // stride,)
+        Absolute times at which the strides end.
     dt : float
         Length of a step; an interval has `steps_per_interval` of them.
     end : Pass
@@ -146,19 +146,20 @@ class LyapunovSpectrum(Result):
     times: Array = readonly()
     dt: float
     steps_per_interval: int
+    stride: int
     end: Pass
     diagnostics: SpectrumDiagnostics
 
     def finite_time_exponents(self, window: int | None = None) -> Array:
-        """lambda_q(t) from the start of the record to each t, or over windows of `window` intervals.
+        """lambda_q(t) from the start of the record to each t, or over windows of `window` of its strides.
 
-        Shape (..., intervals, k), or (..., intervals - window + 1, k) for windows, which end at times[window - 1:].
+        Shape (..., m, k) for m rates, or (..., m - window + 1, k) for windows, which end at times[window - 1:].
         """
         return indicators.finite_time_exponents(self.rates, window)
 
     @property
     def running_mean(self) -> Array:
-        """Estimate of the exponents after each interval, shape (..., intervals, k)."""
+        """Estimate of the exponents after each rate, shape as that of `rates`."""
         return self.finite_time_exponents()
 
     def to_xarray(self) -> xarray.Dataset:
@@ -173,11 +174,48 @@ class LyapunovSpectrum(Result):
                 "rate": ((*member, "time", "exponent"), self.rates, {"units": "1/time"}),
             },
             coords={"time": self.times, "exponent": np.arange(1, self.exponents.shape[-1] + 1)},
+            attrs={"dt": self.dt, "steps_per_interval": self.steps_per_interval, "stride": self.stride},
+        )
+
+    def __repr__(self) -> str:
+        return f"LyapunovSpectrum(exponents {self.exponents.shape}, {self.rates.shape[-2]} rates)"
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Trajectory(Result):
+    """States along a trajectory, or those of an ensemble, without tangent vectors.
+
+    Attributes
+    ----------
+    times : ndarray, shape (intervals,)
+        Absolute times at which the intervals end.
+    states : ndarray, shape (..., intervals, dim)
+        States at those times; NaN after a member stopped.
+    dt : float
+        Length of a step; an interval has `steps_per_interval` of them.
+    end : Pass
+        Last step, states and the status of every member: pass it as x0 to go on from here.
+    """
+
+    times: Array = readonly()
+    states: Array = readonly()
+    dt: float
+    steps_per_interval: int
+    end: Pass
+
+    def to_xarray(self) -> xarray.Dataset:
+        """A labelled dataset with dimensions member (for ensembles), time and state."""
+        import xarray
+
+        member = () if self.end.single else ("member",)
+        return xarray.Dataset(
+            {"x": ((*member, "time", "state"), self.states)},
+            coords={"time": self.times},
             attrs={"dt": self.dt, "steps_per_interval": self.steps_per_interval},
         )
 
     def __repr__(self) -> str:
-        return f"LyapunovSpectrum(exponents {self.exponents.shape}, {self.rates.shape[-2]} intervals)"
+        return f"Trajectory(states {self.states.shape})"
 
 
 @attrs.frozen(eq=False, kw_only=True)

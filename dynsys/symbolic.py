@@ -18,11 +18,13 @@ from typing import Any, Self
 import attrs
 import numpy as np
 
-from dynsys.compiled.kernel import Kernel
+from dynsys.compiled.kernel import Kernel, PushSource
+from dynsys.compiled.lanes import LaneSource
 from dynsys.compiled.sites import sites_push
 from dynsys.compiled.straight import few, straight_lanes, straight_push
 from dynsys.definition import Definition, define
 from dynsys.errors import InvalidInputError, real_array
+from dynsys.steppers import Stepper
 from dynsys.system import DynamicalSystem, Flow, Map
 
 Array = np.ndarray
@@ -104,11 +106,16 @@ class SymbolicSystem(DynamicalSystem, ABC):
     def kernel(self) -> Kernel:
         """The same equations for the compiler."""
         equations = self.definition.equations
-        return Kernel(
-            parameters=self.parameters,
-            push=lambda stepper, k: (straight_push if few(equations, stepper) else sites_push)(equations, stepper),
-            lanes=lambda stepper, k: straight_lanes(equations, stepper, k) if few(equations, stepper) else None,
-        )
+
+        def push(stepper: Stepper | None, k: int) -> PushSource:
+            write = straight_push if few(equations, stepper) else sites_push
+            return write(equations if k else equations.alone, stepper)
+
+        def lanes(stepper: Stepper | None, k: int) -> LaneSource | None:
+            written_out = few(equations, stepper)
+            return straight_lanes(equations if k else equations.alone, stepper, k) if written_out else None
+
+        return Kernel(parameters=self.parameters, push=push, lanes=lanes)
 
 
 @attrs.frozen(eq=False)

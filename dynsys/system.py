@@ -51,6 +51,10 @@ class DynamicalSystem(ABC):
         """The function that `jacobian` differentiates: `step` of a map, `vector_field` of a flow."""
 
     @abstractmethod
+    def move(self, stepper: Stepper | None, n: int, t: float, x: Array) -> Array:
+        """The state after step n, which starts at time t: that of `push`, and nothing is differentiated."""
+
+    @abstractmethod
     def push(self, stepper: Stepper | None, n: int, t: float, x: Array, V: Array) -> tuple[Array, Array]:
         """One state (dim,) and its tangent vectors (dim, k) after step n, which starts at time t."""
 
@@ -94,12 +98,16 @@ class Map(DynamicalSystem):
         """The function that `jacobian` differentiates."""
         return self.step(int(t), x)
 
+    def move(self, stepper: Stepper | None, n: int, t: float, x: Array) -> Array:
+        """The state after step n."""
+        return self.step(n, x)
+
     def push(self, stepper: Stepper | None, n: int, t: float, x: Array, V: Array) -> tuple[Array, Array]:
         """One state (dim,) and its tangent vectors (dim, k) after step n."""
         return self.step(n, x), self.jvp(n, x, V)
 
     def tangent(self, *, t0: float = 0.0, backend: Backend = "auto") -> TangentSystem:
-        """The linearised map: the front door to `benettin`, `ginelli` and `sharafi`."""
+        """The linearised map: the front door to the algorithms."""
         return make_tangent(self, None, t0, backend)
 
 
@@ -115,13 +123,18 @@ class Flow(DynamicalSystem):
         """The function that `jacobian` differentiates."""
         return self.vector_field(t, x)
 
+    def move(self, stepper: Stepper | None, n: int, t: float, x: Array) -> Array:
+        """The state one step after time t."""
+        assert stepper is not None
+        return stepper.step(self, t, x)
+
     def push(self, stepper: Stepper | None, n: int, t: float, x: Array, V: Array) -> tuple[Array, Array]:
         """One state (dim,) and its tangent vectors (dim, k), both one step after time t."""
         assert stepper is not None
         return stepper.push(self, t, x, V)
 
     def tangent(self, stepper: Stepper, *, t0: float = 0.0, backend: Backend = "auto") -> TangentSystem:
-        """The linearised flow under a stepper: the front door to `benettin`, `ginelli` and `sharafi`."""
+        """The linearised flow under a stepper: the front door to the algorithms."""
         return make_tangent(self, _stepper(stepper), t0, backend)
 
 
@@ -141,6 +154,10 @@ class DrivenFlow(DynamicalSystem):
         """Not defined: a driven flow is differentiated step by step, in `push`."""
         raise InvalidInputError("a DrivenFlow has no single vector field; use during(n).vector_field(t, x)")
 
+    def move(self, stepper: Stepper | None, n: int, t: float, x: Array) -> Array:
+        """The state after step n, which starts at time t."""
+        return self.during(n).move(stepper, n, t, x)
+
     def push(self, stepper: Stepper | None, n: int, t: float, x: Array, V: Array) -> tuple[Array, Array]:
         """One state (dim,) and its tangent vectors (dim, k) after step n, which starts at time t."""
         return self.during(n).push(stepper, n, t, x, V)
@@ -151,7 +168,7 @@ class DrivenFlow(DynamicalSystem):
         return self.during(0).derivative
 
     def tangent(self, stepper: Stepper, *, t0: float = 0.0, backend: Backend = "auto") -> TangentSystem:
-        """The linearised flow under a stepper: the front door to `benettin`, `ginelli` and `sharafi`."""
+        """The linearised flow under a stepper: the front door to the algorithms."""
         return make_tangent(self, _stepper(stepper), t0, backend)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from dynsys import benettin as _benettin
 from dynsys import ginelli as _ginelli
 from dynsys import sharafi as _sharafi
+from dynsys import trajectory as _trajectory
 from dynsys.compiled.build import available_cores, build, build_lanes, compiles
 from dynsys.errors import FallbackWarning, InvalidInputError
 from dynsys.orthonormal import is_singular, orthonormalise
@@ -70,12 +71,14 @@ class TangentSystem(ABC):
         """Continue `start` over whole intervals, with V = QR at the end of each, and record what is asked for.
 
         Members that diverge, or whose R_ii vanishes, are marked and leave the arithmetic: the rest of their
-        records is NaN and the other members do not change by a bit.
+        records is NaN and the other members do not change by a bit. Without vectors (k = 0) the state moves alone, and
+        nothing is differentiated.
         """
 
     benettin = _benettin.benettin
     ginelli = _ginelli.ginelli
     sharafi = _sharafi.sharafi
+    trajectory = _trajectory.trajectory
 
 
 @attrs.frozen(eq=False)
@@ -100,7 +103,10 @@ class NumpyTangent(TangentSystem):
             V = Q
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
                 for _ in range(steps_per_interval):
-                    x, V = system.push(self.stepper, n, self.time(n), x, V)
+                    if start.k:
+                        x, V = system.push(self.stepper, n, self.time(n), x, V)
+                    else:
+                        x = system.move(self.stepper, n, self.time(n), x)
                     n += 1
             finite = np.isfinite(x).all() and np.isfinite(V).all()
             Q, R = orthonormalise(V) if finite else (V, V)

@@ -57,12 +57,18 @@ class Failed(DynsysError):
     """The command did what it was asked, and the answer is bad: exit status 1."""
 
 
+class Interrupted(DynsysError):
+    """Ctrl-C ended a run, and what was finished is kept: exit status 130."""
+
+
 def main() -> None:
     """Run the command: exit status 2 for wrong usage, 1 for failure, and never a traceback for either."""
     try:
         app()
     except InvalidInputError as problem:
         _leave(problem, USAGE)
+    except Interrupted as problem:
+        _leave(problem, INTERRUPTED)
     except (DynsysError, OSError) as problem:
         _leave(problem, FAILURE)
     except KeyboardInterrupt:
@@ -108,7 +114,8 @@ def weight_dynamics(
 ) -> None:
     """Train an ensemble of networks and follow all Lyapunov exponents of every run.
 
-    Writes the data (runs.nc), summary.md and figures. Example: dynsys weight-dynamics --members 20 --activation gelu
+    Writes the data (runs.nc), summary.md and figures. Ctrl-C ends it with the data of the output times reached so far.
+    Example: dynsys weight-dynamics --members 20 --activation gelu
     """
     from models.weight_dynamics.study import Study
     from models.weight_dynamics.task import read_table, regression_task
@@ -138,7 +145,9 @@ def weight_dynamics(
     _prepare(output)
     started = time.monotonic()
     runs = _with_progress(study, X, y)
-    _write(runs, output, task, data is None)
+    runs = _write_data(runs, output, task)
+    _raise_if_interrupted(runs, output)
+    _write_summary(runs, output, task, data is None)
     console.print(f"{_count(runs)} in {time.monotonic() - started:.0f} s: see {output / 'summary.md'}", markup=False)
     stopped = runs.stopped.values[runs.status.values > 0]
     if len(stopped) == runs.status.size:
@@ -177,14 +186,31 @@ def _with_progress(study: Study, X: np.ndarray, y: np.ndarray) -> xarray.Dataset
         return study.run(X, y, lambda done: bar.advance(task, done))
 
 
-def _write(runs: xarray.Dataset, output: Path, task: str, paper_task: bool) -> None:
+def _write_data(runs: xarray.Dataset, output: Path, task: str) -> xarray.Dataset:
     """Data first, so that nothing is lost if a figure fails."""
+    runs = runs.assign_attrs(task=task, command=shlex.join(["dynsys", *sys.argv[1:]]))
+    runs.to_netcdf(output / "runs.nc", engine="scipy")
+    return runs
+
+
+def _raise_if_interrupted(runs: xarray.Dataset, output: Path) -> None:
+    from models.weight_dynamics.study import INTERRUPTED as UNFINISHED
+
+    if (runs.status != UNFINISHED).all():
+        return
+    reached = runs.loss.notnull().any("member").sum("time")
+    counts = ", ".join(f"{int(count)} ({name})" for name, count in zip(runs.activation.values, reached, strict=True))
+    raise Interrupted(
+        f"interrupted; {output / 'runs.nc'} holds the output times that were reached, {counts} of "
+        f"{runs.sizes['time']}, and NaN for the others. A new run starts from the beginning."
+    )
+
+
+def _write_summary(runs: xarray.Dataset, output: Path, task: str, paper_task: bool) -> None:
     from models.weight_dynamics.figures import draw_all
     from models.weight_dynamics.summary import summary
 
-    command = shlex.join(["dynsys", *sys.argv[1:]])
-    runs.assign_attrs(task=task, command=command).to_netcdf(output / "runs.nc", engine="scipy")
-    text = summary(runs, task, paper_task) + f"\nMade by `{command}`, dynsys {dynsys.__version__}.\n"
+    text = summary(runs, task, paper_task) + f"\nMade by `{runs.command}`, dynsys {dynsys.__version__}.\n"
     (output / "summary.md").write_text(text)
     if (runs.status == 0).any():
         draw_all(runs, output / "figures", task)

@@ -11,6 +11,7 @@ import pytest
 from benchmarks.flows import lorenz96
 from benchmarks.handwritten import lorenz63_slope, lorenz96_slope, relu, rk4_loop, tanh, three_layer_loops
 from benchmarks.measure import Contestant, race
+from benchmarks.memory import run as recorded_run
 from dynsys import RK4, CompiledTangent, Euler, NumpyTangent, Pass
 from models.activations import ReLU, Tanh
 from models.classics import Lorenz63
@@ -66,6 +67,12 @@ def test_rounds_are_interleaved():
     calls = []
     race([Contestant("a", lambda: calls.append("a"), 1), Contestant("b", lambda: calls.append("b"), 1)], 2)
     assert "".join(calls) == "abab" + "ab"  # a first call of each, then two rounds
+
+
+def test_recorded_run_finishes():
+    found = recorded_run(members=2, steps=390)
+    assert (found["steps"], found["finished"]) == (400, 2)  # whole intervals
+    assert 0.05 < found["peak"] < 4.0
 
 
 def test_command_runs():

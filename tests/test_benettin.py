@@ -1,11 +1,22 @@
 """Benettin's algorithm: exact identities and closed forms."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynsys import RK4, DivergenceError, Euler, InvalidInputError, LyapunovSpectrum, Pass
+from dynsys import (
+    RK4,
+    CompiledTangent,
+    DivergenceError,
+    Euler,
+    InvalidInputError,
+    LyapunovSpectrum,
+    Pass,
+    passes,
+)
 from models.classics import Henon, LinearFlow, LinearMap, Logistic, Lorenz63
 
 ROTATION = np.array([[np.cos(1.1), -np.sin(1.1)], [np.sin(1.1), np.cos(1.1)]])
@@ -218,6 +229,109 @@ def test_a_run_continued_from_its_end_is_one_long_run_bit_for_bit(members, backe
         tangent.benettin(first.end, intervals=1, k=1)
 
 
+def summed(growth, stride):
+    """Sums over strides of axis 1, one interval after the other."""
+    members, intervals, k = growth.shape
+    sums = np.zeros((members, intervals // stride, k))
+    for i in range(intervals):
+        sums[:, i // stride] += growth[:, i]
+    return sums
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("stride", [1, 2, 5, 60])
+@pytest.mark.parametrize("at_once", [1, 7, 24, 1000])  # intervals of a call: cuts within strides, and across them
+@pytest.mark.parametrize("k", [1, 3])  # NumPy sums a single column pairwise, if one lets it
+def test_a_stride_sums_growth_in_order_however_the_run_is_cut(k, stride, at_once, backend, monkeypatch):
+    tangent, steps = Lorenz63().tangent(RK4(0.01), t0=1.5, backend=backend), 3
+    x0 = np.array(LORENZ_X0) + np.arange(2)[:, None]
+    start = Pass.start(x0, 3, k, seed=2)
+    growth = tangent.forward(start, intervals=60, steps_per_interval=steps, record="growth").growth
+    monkeypatch.setattr(passes, "CHUNK_STEPS", at_once * steps * 2)
+    spectrum = tangent.benettin(x0, intervals=60, steps_per_interval=steps, warmup=0, stride=stride, k=k, seed=2)
+    np.testing.assert_array_equal(spectrum.rates, summed(growth, stride) / (stride * steps * 0.01))
+    np.testing.assert_allclose(spectrum.times, 1.5 + 0.01 * steps * np.arange(stride, 61, stride), rtol=1e-14)
+    np.testing.assert_allclose(spectrum.exponents, growth.mean(axis=1) / (steps * 0.01), rtol=1e-13, atol=1e-14)
+    assert spectrum.stride == stride
+
+
+def test_neither_threads_nor_members_change_a_bit_of_the_sums():
+    x0 = np.array(LORENZ_X0) + np.arange(40)[:, None]
+    run = {"intervals": 600, "steps_per_interval": 2, "warmup": 3, "stride": 200}
+    alone = CompiledTangent(Lorenz63(), RK4(0.01), threads=1).benettin(x0, **run).rates
+    together = CompiledTangent(Lorenz63(), RK4(0.01), threads=2).benettin(x0, **run).rates
+    np.testing.assert_array_equal(together, alone)
+    some = CompiledTangent(Lorenz63(), RK4(0.01), threads=2).benettin(x0[:3], **run).rates
+    np.testing.assert_array_equal(some, alone[:3])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_diagnostics_do_not_depend_on_the_stride(backend):
+    tangent = Lorenz63().tangent(RK4(0.01), backend=backend)
+    run = {"intervals": 960, "steps_per_interval": 5, "warmup": 200}
+    each, sums = (tangent.benettin(LORENZ_X0, stride=stride, **run) for stride in (1, 15))
+    assert each.diagnostics.determinant_defect == sums.diagnostics.determinant_defect < 1e-12
+    moved = np.diff(np.reshape(each.rates, (2, 480, 3)).mean(axis=1), axis=0)[0]
+    for spectrum in (each, sums):
+        assert (spectrum.standard_error > 0).all()
+        np.testing.assert_array_equal(np.sign(spectrum.diagnostics.drift), np.sign(moved))  # 32 records in each half
+    for stride, known in ((30, True), (32, False)):  # 32 records are enough for an error, 30 are not
+        assert np.isfinite(tangent.benettin(LORENZ_X0, stride=stride, **run).standard_error).all() == known
+    np.testing.assert_allclose(sums.end.x, each.end.x, rtol=0)
+
+
+def test_a_wrong_derivative_is_found_whatever_the_stride():
+    class Wrong(LinearMap):
+        def kernel(self):
+            return LinearMap(1.01 * self.matrix).kernel()
+
+    with pytest.warns(match="is not log"):
+        spectrum = Wrong(REAL["diagonal"]).tangent().benettin(np.zeros(3), intervals=20, warmup=0, stride=10)
+    assert spectrum.diagnostics.determinant_defect == pytest.approx(
+        3 * np.log(1.01) / (1 + np.log(1.8)), rel=1e-9
+    )  # of the first interval, not of ten
+
+
+def test_a_stride_bounds_the_memory():
+    tangent, x0 = Logistic().tangent(), np.linspace(0.1, 0.4, 64)[:, None]
+    tangent.benettin(x0, intervals=1000, warmup=0, stride=1000)
+    peaks = []
+    for stride in (1, 1000):
+        tracemalloc.start()
+        tangent.benettin(x0, intervals=40_000, warmup=0, stride=stride)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    record = 8 * 64 * 40_000
+    assert peaks[0] > record
+    assert peaks[1] < record / 2  # a call records 3125 intervals
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_run_that_diverges_within_a_stride_has_the_strides_before_it(backend):
+    tangent, caught = Logistic().tangent(backend=backend), []
+    for stride in (1, 5):
+        with pytest.raises(DivergenceError) as error:
+            tangent.benettin([-1e-12], intervals=60, warmup=0, stride=stride)
+        caught.append(error.value)
+    each, sums = caught
+    assert sums.time == each.time
+    finished = len(each.partial.rates)
+    whole = finished - finished % 5
+    assert 0 < whole < finished
+    np.testing.assert_array_equal(sums.partial.rates, summed(each.partial.rates[None, :whole], 5)[0] / 5)
+
+
+@pytest.mark.parametrize(("intervals", "stride", "whole"), [(10, 3, 9), (2, 5, 5), (7, 7, None)])
+def test_intervals_must_be_whole_strides(intervals, stride, whole):
+    tangent = Henon().tangent(backend="numpy")
+    if whole is None:
+        assert tangent.benettin([0.1, 0.1], intervals=intervals, stride=stride).rates.shape == (1, 2)
+        return
+    message = rf"intervals must be a multiple of stride = {stride}, got {intervals}: take {whole}"
+    with pytest.raises(InvalidInputError, match=message):
+        tangent.benettin([0.1, 0.1], intervals=intervals, stride=stride)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_diverging_run_raises_with_its_finished_part(backend):
     tangent = Logistic().tangent(backend=backend)
@@ -245,6 +359,7 @@ def test_a_diverging_run_raises_with_its_finished_part(backend):
         "warmup": [-1],
         "k": [0, 3],
         "seed": [-1],
+        "stride": [0, 1.5],
         "x0": [[1.0], [[[1.0, 1.0]]], [np.nan, 1.0], np.empty((0, 2))],
     }.items(),
 )

@@ -1,3 +1,4 @@
+import subprocess
 import sys
 
 import numpy as np
@@ -128,3 +129,39 @@ def test_wrong_sizes_are_named(command, sizes):
 def test_version(command):
     status, text = command("--version")
     assert (status, text) == (0, "dynsys 0.1.0")
+
+
+INTERRUPTED = """
+import os, signal
+from models.cli import main
+from models.weight_dynamics import ThreeLayerGradientFlow
+
+loss, calls = ThreeLayerGradientFlow.loss, []
+
+def interrupting(self, theta):  # Ctrl-C at the thirtieth output time
+    calls.append(None)
+    if len(calls) == 30:
+        os.kill(os.getpid(), signal.SIGINT)
+    return loss(self, theta)
+
+ThreeLayerGradientFlow.loss = interrupting
+main()
+"""
+
+
+def test_ctrl_c_keeps_what_is_finished_and_has_exit_status_130(tmp_path):
+    output = tmp_path / "out"
+    command = [sys.executable, "-c", INTERRUPTED, *QUICK, "--steps", "2000", "--output", str(output)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    text = " ".join(done.stdout.split())
+    assert done.returncode == 130, text
+    assert "Traceback" not in text
+    assert "runs.nc holds the output times that were reached, 29 (relu), 0 (tanh) of 79, and NaN" in text
+    assert [p.name for p in output.iterdir()] == ["runs.nc"]
+    with xarray.open_dataset(output / "runs.nc", engine="scipy") as data:
+        assert (data.status == data.attrs["status_codes"].split(", ").index("interrupted")).all()
+        for values in (data.exponent, data.loss):
+            assert np.isfinite(values[0, :, :29]).all()
+            assert np.isnan(values[0, :, 29:]).all()
+            assert np.isnan(values[1]).all()
+        np.testing.assert_array_equal(data.final[1], data.initial[1])  # its training was not begun

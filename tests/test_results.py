@@ -23,6 +23,8 @@ RUNS = {
     "leading exponent": lambda: HENON.benettin(ONE, k=1, **PASSES),
     "vectors": lambda: HENON.ginelli(ONE, tail=40, **PASSES),
     "vectors of members": lambda: HENON.ginelli(MANY, tail=40, **PASSES),
+    "states": lambda: HENON.trajectory(ONE, intervals=20),
+    "states of members": lambda: HENON.trajectory(MANY, intervals=20),
     "estimates": lambda: HENON.sharafi(ONE, window=30, **PASSES),
 }
 
@@ -197,7 +199,7 @@ def test_missing_file_is_a_missing_file(tmp_path):
 
 @pytest.mark.parametrize("part", ["itself", "diagnostics", "end"])
 def test_fields_and_arrays_of_a_record_cannot_be_changed(result, part):
-    record = result if part == "itself" else getattr(result, part)
+    record = getattr(result, part, result)
     fields = {field.name for field in attrs.fields(type(record))}
     assert {name for name, array in arrays(record).items() if name in fields and array.flags.writeable} == set()
     for name in fields:

@@ -75,6 +75,12 @@ class EquationSource:
     moving: Sequence[tuple[int, int, str]]
     fixed: Sequence[tuple[int, int, str]]
 
+    @property
+    def alone(self) -> EquationSource:
+        """The same without the Jacobian: what moves the state alone."""
+        runs = [attrs.evolve(run, moving=(), fixed=()) for run in self.runs]
+        return attrs.evolve(self, runs=tuple(runs), moving=(), fixed=())
+
     def unpack(self) -> list[str]:
         """Statements that give the parameters their names."""
         return [f"{name} = _p[{i}]" for i, name in enumerate(self.parameters)]

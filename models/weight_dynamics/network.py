@@ -41,6 +41,9 @@ def _targets(value: Any) -> Array:
     return _table("y", value)
 
 
+LOSS_NUMBERS = 1_000_000  # states x samples x units that `loss` holds at once
+
+
 @attrs.frozen(eq=False)
 class ThreeLayerGradientFlow(DataFlow):
     """Gradient flow of the weights of a three-layer network, theta' = -grad C(theta).
@@ -125,8 +128,12 @@ class ThreeLayerGradientFlow(DataFlow):
         return self.activation.sigma(d) @ w32 + b2[..., None, :]
 
     def loss(self, theta: Array) -> Array:
-        """Cost C(theta), mean or sum over the samples, shape (...)."""
-        return self.scale(self.samples) * np.sum((self.y - self.output(theta)) ** 2, axis=(-2, -1))
+        """Cost C(theta), mean or sum over the samples, shape (...). Memory is that of a block of states."""
+        states = theta.reshape(-1, self.dimension)
+        block = max(1, LOSS_NUMBERS // (self.samples * max(attrs.astuple(self.layout))))
+        blocks = (states[i : i + block] for i in range(0, len(states), block))
+        sums = [np.sum((self.y - self.output(each)) ** 2, axis=(-2, -1)) for each in blocks]
+        return self.scale(self.samples) * np.concatenate(sums).reshape(theta.shape[:-1])
 
     def vector_field(self, t: float, x: Array) -> Array:
         """-grad C at the states x, shape (..., Q): Eqs. (3)-(6), back-propagation."""

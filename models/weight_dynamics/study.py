@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal
 
 import attrs
@@ -12,7 +12,7 @@ import numpy as np
 import dynsys
 from dynsys import Euler, InvalidInputError, Pass
 from dynsys.errors import whole_number
-from dynsys.passes import forward_in_chunks
+from dynsys.passes import RUNNING, forward_in_chunks
 from models.activations import named
 from models.weight_dynamics.network import ThreeLayerGradientFlow
 
@@ -24,7 +24,8 @@ Array = np.ndarray
 PAPER_LEARNING_RATE = 3e-5
 PAPER_TIME = 22.0
 OUTPUT_TIMES = 200  # logarithmically spaced: the early transient matters as much as the end
-STATUS = ("finished", "diverged", "singular")  # names of the codes of a Pass
+STATUS = ("finished", "diverged", "singular", "interrupted")  # names of the codes of a Pass, and one more
+INTERRUPTED = STATUS.index("interrupted")
 
 
 @attrs.frozen(kw_only=True)
@@ -97,11 +98,30 @@ class Study:
             loss (activation, member, time): cost over all data. exponent (activation, member, time, q): finite-time
             exponents lambda_q(t) from 0 to t, 1/time. initial, final (activation, member, weight). status, stopped
             (activation, member): `STATUS` and the step. NaN after a member stopped.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            On Ctrl-C before the first output time. Later it ends the study with what was reached: other times are
+            NaN, `final` is the state at the last one reached, and runs that had not finished are "interrupted".
         """
         import xarray
 
         ends = np.unique(np.geomspace(1, self.intervals, OUTPUT_TIMES).round().astype(int))
-        runs = [self._train(self.network(X, y, name), ends, progress) for name in self.activations]
+        outputs: dict[str, list[tuple[Array, Array]]] = {name: [] for name in self.activations}
+        reached: dict[str, tuple[int, Pass]] = {}
+        try:
+            for name in self.activations:
+                for exponent, loss, end in self._outputs(self.network(X, y, name), ends, progress):
+                    outputs[name].append((exponent, loss))
+                    reached[name] = len(outputs[name]), end  # what counts as reached
+        except KeyboardInterrupt:
+            if not reached:
+                raise
+        runs = [
+            self._record(self.network(X, y, name), len(ends), outputs[name], reached.get(name))
+            for name in self.activations
+        ]
         stacked = {key: np.stack([run[key] for run in runs]) for key in runs[0]}
         dimensions = {
             "loss": ("activation", "member", "time"),
@@ -124,27 +144,44 @@ class Study:
             | {"dynsys": dynsys.__version__, "status_codes": ", ".join(STATUS), "variance_of_y": float(np.var(y))},
         )
 
-    def _train(self, flow: ThreeLayerGradientFlow, ends: Array, progress: Callable[[int], None]) -> dict[str, Array]:
+    def _outputs(
+        self, flow: ThreeLayerGradientFlow, ends: Array, progress: Callable[[int], None]
+    ) -> Iterator[tuple[Array, Array, Pass]]:
+        """Exponents (members, q), losses (members,) and where the runs are, at the ends of these intervals."""
         seeds = self.seeds
         driven = flow.minibatches(self.batch, seeds["batches"], shared=self.shared_batches) if self.batch else flow
         tangent = driven.tangent(Euler(self.learning_rate))
-        initial = flow.initial(scheme=self.weights, biases=self.biases, members=self.members, seed=seeds["weights"])
-        end = Pass.start(initial, flow.dimension, None, seeds["frames"])
+        end = Pass.start(self._initial(flow), flow.dimension, None, seeds["frames"])
         growth = np.zeros((self.members, flow.dimension))
-        loss, exponents = [], []
         for done, until in zip([0, *ends[:-1]], ends, strict=True):
             count = int(until - done)
-            for part in forward_in_chunks(tangent, end, count, self.interval, "growth"):
-                growth += part.growth.sum(axis=1)
-                end = part
-            exponents.append(growth / (until * self.interval * self.learning_rate))
-            loss.append(flow.loss(end.x))
+            (end,) = forward_in_chunks(tangent, end, count, self.interval, "growth", stride=count)
+            growth = growth + end.growth[:, 0]
+            yield growth / (until * self.interval * self.learning_rate), flow.loss(end.x), end
             progress(count * self.interval * self.members)
+
+    def _record(
+        self,
+        flow: ThreeLayerGradientFlow,
+        times: int,
+        outputs: list[tuple[Array, Array]],
+        reached: tuple[int, Pass] | None,
+    ) -> dict[str, Array]:
+        """The variables of one activation, whose run reached so many of the output times (None: was not begun)."""
+        initial = self._initial(flow)
+        count, end = reached or (0, Pass.start(initial, flow.dimension, 0, 0))
+        loss = np.full((self.members, times), np.nan)
+        exponent = np.full((self.members, times, flow.dimension), np.nan)
+        for i, output in enumerate(outputs[:count]):
+            exponent[:, i], loss[:, i] = output
         return {
-            "loss": np.stack(loss, axis=1),
-            "exponent": np.stack(exponents, axis=1),
+            "loss": loss,
+            "exponent": exponent,
             "initial": initial,
             "final": end.x,
-            "status": end.status,
+            "status": np.where((end.status == RUNNING) & (count < times), INTERRUPTED, end.status),
             "stopped": end.stopped,
         }
+
+    def _initial(self, flow: ThreeLayerGradientFlow) -> Array:
+        return flow.initial(scheme=self.weights, biases=self.biases, members=self.members, seed=self.seeds["weights"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.weight_dynamics.study import PAPER_LEARNING_RATE, STATUS
+from models.weight_dynamics.study import INTERRUPTED, PAPER_LEARNING_RATE, STATUS
 
 if TYPE_CHECKING:
     import xarray
@@ -36,7 +36,7 @@ SHARES: dict[str, Callable[[Array, Array, float], Array]] = {
 
 
 def summary(data: xarray.Dataset, task: str, paper_task: bool) -> str:
-    """The summary of a study as Markdown."""
+    """The summary of a study that was not interrupted, as Markdown."""
     settings = data.attrs
     final = data.isel(time=-1)
     lines = [
@@ -54,7 +54,10 @@ def summary(data: xarray.Dataset, task: str, paper_task: bool) -> str:
         "",
         "## Runs",
         "",
-        *_table(["activation", *STATUS, "final loss: lowest", "median", "highest"], map(_run_row, _each(final))),
+        *_table(
+            ["activation", *STATUS[:INTERRUPTED], "final loss: lowest", "median", "highest"],
+            map(_run_row, _each(final)),
+        ),
         "",
         f"A constant output has the loss Var(y) = {settings['variance_of_y']:.4g}.",
         "",
@@ -89,7 +92,7 @@ def _table(header: list[str], rows: Iterable[list[Any]]) -> list[str]:
 
 def _run_row(run: tuple[str, xarray.Dataset]) -> list[Any]:
     name, final = run
-    counts = [int((final.status == code).sum()) for code in range(len(STATUS))]
+    counts = [int((final.status == code).sum()) for code in range(INTERRUPTED)]
     loss = final.loss.values[np.isfinite(final.loss.values)]
     spread = [f"{value:.4g}" for value in np.quantile(loss, [0, 0.5, 1])] if loss.size else ["none finished"] * 3
     return [name, *counts, *spread]

@@ -131,8 +131,8 @@ def euler_lanes(layout: Layout, activation: Activation, k: int) -> LaneSource:
     source = [
         "@njit",
         activation.kernel_source("sigma").strip(),
-        *_samples(layout, activation, rows, 4),
-        *_samples(layout, activation, rows, 1),
+        *_samples(layout, activation, rows, 4, state_only=k == 0),
+        *_samples(layout, activation, rows, 1, state_only=k == 0),
         "@njit",
         "def push_column(B, C, scale, lanes):",
         "    for l in range(lanes):",
@@ -190,8 +190,10 @@ def advance(B, n, t, dt, done, own, parameters, data, drive, lanes):
 '''
 
 
-def _samples(layout: Layout, activation: Activation, rows: dict[str, int], count: int) -> list[str]:
-    """A function that adds `count` samples to the velocity and the Jacobian of every lane."""
+def _samples(
+    layout: Layout, activation: Activation, rows: dict[str, int], count: int, state_only: bool = False
+) -> list[str]:
+    """A function that adds `count` samples to the velocity and (unless `state_only`) the Jacobian of every lane."""
     n1, n2, n3 = layout.n1, layout.n2, layout.n3
     place = {name: block.start for name, block in layout.blocks.items()}
     w21 = {(j, i): i * n2 + j for i in range(n1) for j in range(n2)}
@@ -242,7 +244,7 @@ def _samples(layout: Layout, activation: Activation, rows: dict[str, int], count
                         _add(jacobian, w21[j, i], w21[j, m], f"+= c{j}_{i}_{m}_{s}")
     for i, terms in velocity.items():
         lines += _accumulate(rows["velocity"] + i, terms)
-    for (i, j), terms in sorted(jacobian.items()):
+    for (i, j), terms in () if state_only else sorted(jacobian.items()):
         lines += _accumulate(rows["jacobian"] + i * (i + 1) // 2 + j, terms)
     return [
         "",

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import attrs
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ from scipy.special import erf
 from dynsys import InvalidInputError
 from models.activations import GELU, Linear, ReLU, Sigmoid, Tanh
 from models.weight_dynamics import ThreeLayerGradientFlow, regression_task
+from models.weight_dynamics import network as module
 
 SIZES = [(2, 2, 1), (3, 4, 2), (1, 5, 3)]
 SCALARS = {  # written independently, and valid for complex arguments
@@ -81,6 +84,19 @@ def test_dimension_and_blocks_of_the_state():
     assert flow.dimension == 3 * 4 + 4 * 2 + 4 + 2
     w21, w32, b1, b2 = flow.layout.unpack(np.arange(26.0))
     assert (w21[2, 1], w32[3, 1], b1[2], b2[1]) == (2 * 4 + 1, 12 + 3 * 2 + 1, 22, 25)
+
+
+def test_loss_of_many_states_is_that_of_each_and_needs_little_memory(monkeypatch):
+    X, y = np.random.default_rng(0).normal(size=(2, 1000, 2))
+    flow = ThreeLayerGradientFlow(X, y, hidden=4, activation=Tanh())
+    theta = flow.initial(members=2000, seed=1)
+    tracemalloc.start()
+    loss = flow.loss(theta)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * 2000 * 1000 * 4  # one array of all hidden units
+    monkeypatch.setattr(module, "LOSS_NUMBERS", 1)
+    np.testing.assert_array_equal(flow.loss(theta[:40].reshape(4, 10, -1)), loss[:40].reshape(4, 10))
 
 
 @pytest.mark.parametrize("lead", [(1,), (4,), (2, 3)])

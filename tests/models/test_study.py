@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import xarray
 
-from dynsys import Euler, InvalidInputError
+from dynsys import Euler, InvalidInputError, passes
 from dynsys.plotting import grid, save_figure, style
-from models.weight_dynamics import regression_task
+from models.weight_dynamics import ThreeLayerGradientFlow, regression_task
 from models.weight_dynamics.figures import draw_all
-from models.weight_dynamics.study import PAPER_TIME, Study
+from models.weight_dynamics.study import PAPER_TIME, STATUS, Study
 from models.weight_dynamics.summary import summary
 
 SMALL = Study(members=3, steps=100, learning_rate=1e-3, seed=5)
@@ -30,6 +30,45 @@ def test_exponents_and_losses_are_those_of_benettin_on_the_same_run(runs):
     np.testing.assert_allclose(tanh.exponent, spectrum.running_mean, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(tanh.final, spectrum.end.x, rtol=1e-12)
     np.testing.assert_allclose(tanh.loss[:, -1], flow.loss(spectrum.end.x), rtol=1e-12)
+
+
+def test_an_interrupted_study_is_the_beginning_of_the_whole_one(runs):
+    """Ctrl-C after any output: times reached are those of the whole study to the bit, the others NaN."""
+    times, activations = runs.sizes["time"], runs.sizes["activation"]
+    for last in range(1, times * activations + 1):
+        done = []
+
+        def interrupt(steps, done=done, last=last):
+            done.append(steps)
+            if len(done) == last:
+                raise KeyboardInterrupt
+
+        part = SMALL.run(*TASK, interrupt)
+        for a in range(activations):
+            reached = min(max(last - a * times, 0), times)
+            for name in ("loss", "exponent"):
+                np.testing.assert_array_equal(part[name][a, :, :reached], runs[name][a, :, :reached])
+                assert np.isnan(part[name][a, :, reached:]).all()
+            assert (part.status[a] == (STATUS.index("interrupted") if reached < times else 0)).all()
+            flow = SMALL.network(*TASK, SMALL.activations[a])
+            assert reached == 0 or (flow.loss(part.final.values[a]) == part.loss.values[a, :, reached - 1]).all()
+            np.testing.assert_array_equal(part.initial[a], runs.initial[a])
+
+
+def test_a_study_that_is_interrupted_before_its_first_output_says_so(monkeypatch):
+    def loss(self, theta):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ThreeLayerGradientFlow, "loss", loss)
+    with pytest.raises(KeyboardInterrupt):
+        SMALL.run(*TASK)
+
+
+def test_what_a_study_finds_does_not_depend_on_how_its_passes_are_cut(runs, monkeypatch):
+    monkeypatch.setattr(passes, "CHUNK_STEPS", 1)  # one interval at a time
+    again = Study(members=3, steps=100, learning_rate=1e-3, seed=5).run(*TASK)
+    np.testing.assert_array_equal(again.exponent, runs.exponent)
+    np.testing.assert_array_equal(again.loss, runs.loss)
 
 
 def test_fewer_members_are_the_first_of_many(runs):
