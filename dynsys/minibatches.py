@@ -4,20 +4,48 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from functools import lru_cache
+from typing import Any, Literal
 
 import attrs
 import numpy as np
 
-from dynsys import DrivenFlow, Flow, InvalidInputError
 from dynsys.compiled.kernel import Kernel
-from dynsys.errors import whole_number
+from dynsys.errors import InvalidInputError, real_array, whole_number
+from dynsys.system import DrivenFlow, Flow
 
 Array = np.ndarray
 
 
+def table(name: str, value: Any) -> Array:
+    """A read-only copy of data, shape (samples, columns), or an error that names them and what came."""
+    data = real_array(name, value)
+    if data.ndim == 1:
+        data = data[:, None]
+    if data.ndim != 2 or data.size == 0:
+        raise InvalidInputError(f"{name} must have shape (samples, columns), got {np.shape(value)}")
+    if not np.isfinite(data).all():
+        rows = np.flatnonzero(~np.isfinite(data).all(axis=1))
+        raise InvalidInputError(f"{name} must be finite; NaN or infinite in {len(rows)} row(s), first {rows[0]}")
+    data.flags.writeable = False
+    return data
+
+
+def _reduction(_: object, __: attrs.Attribute, value: Any) -> None:
+    if value not in ("mean", "sum"):
+        raise InvalidInputError(f'reduction must be "mean" or "sum", got {value!r}')
+
+
 @attrs.frozen(eq=False)
 class DataFlow(Flow):
-    """A flow whose velocity is a mean or sum over samples, as a gradient flow's is."""
+    """A flow whose velocity is a mean or sum over samples, as a gradient flow's is.
+
+    Attributes
+    ----------
+    reduction : "mean" or "sum"
+        Over the samples of a batch.
+    """
+
+    reduction: Literal["mean", "sum"] = attrs.field(default="mean", validator=_reduction, kw_only=True)
 
     @property
     @abstractmethod
@@ -31,6 +59,10 @@ class DataFlow(Flow):
     @abstractmethod
     def batch_kernel(self, size: int) -> Kernel | None:
         """The equations for the compiler, scaled for batches of `size` samples."""
+
+    def scale(self, samples: int) -> float:
+        """Factor of the sum over some samples: 1/samples for the mean, 1 for the sum."""
+        return 1.0 / samples if self.reduction == "mean" else 1.0
 
     def minibatches(self, size: int, seed: int = 0, *, shared: bool = True) -> Minibatches:
         """The same flow driven by minibatches; see `Minibatches`."""
