@@ -135,7 +135,8 @@ class ThreeLayerGradientFlow(DataFlow):
 
     def symbolic_jacobian(self, x: Array) -> Array:
         """J(x) from SymPy: second derivatives of the loss of one sample, summed over the samples."""
-        _, hessian = symbolic.sample_loss(self.layout).function(x, np.hstack([self.X, self.y]), self.activation.fused)
+        sample = symbolic.sample_loss(self.layout).functions["sample"]
+        _, hessian = sample(x, np.hstack([self.X, self.y]), (), self.activation.fused)
         return -self.scale(self.samples) * hessian
 
     @property
