@@ -10,6 +10,7 @@ from dynsys.errors import (
     InvalidInputError,
     SingularTangentError,
 )
+from dynsys.gradient_flow import GradientFlow
 from dynsys.passes import Pass
 from dynsys.results import CovariantVectors, LyapunovSpectrum
 from dynsys.scalar_function import ScalarFunction
@@ -33,6 +34,7 @@ __all__ = [
     "Euler",
     "FallbackWarning",
     "Flow",
+    "GradientFlow",
     "IncompleteRunError",
     "InvalidInputError",
     "LyapunovSpectrum",
