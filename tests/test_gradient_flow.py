@@ -210,6 +210,17 @@ def test_generated_kernels_of_the_network_equal_the_loops_derived_by_hand(sizes,
         np.testing.assert_allclose(pushed, frames + 0.1 * F, rtol=0, atol=1e-13 * np.abs(F).max())
 
 
+def test_without_tangent_vectors_the_hessian_is_not_computed():
+    lanes = DEEP.kernel().lanes(Euler(0.1), 0)
+    assert lanes.rows < DEEP.kernel().lanes(Euler(0.1), 1).rows - 30
+    assert "_s0_2*" not in lanes.source  # no product with sigma''
+    advance = in_python(LANE_TANH + lanes.source, L=1, DIM=9, K=0)["advance"]
+    kernel, rows, theta = DEEP.kernel(), np.arange(45)[None, None], state(DEEP)
+    B = np.concatenate([theta, np.full(lanes.rows, np.nan)])
+    advance(B, 0, 0.0, 0.1, 0, np.zeros(1, int), kernel.parameters, kernel.data, rows, 1)
+    np.testing.assert_allclose(B[:9], theta + 0.1 * DEEP.vector_field(0.0, theta), rtol=0, atol=1e-14)
+
+
 def test_another_process_derives_nothing_and_imports_no_sympy(tmp_path):
     code = """
     import json, sys

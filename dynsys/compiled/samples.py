@@ -221,6 +221,8 @@ def euler_lanes(sample: SampleSource, sigma: str, k: int) -> LaneSource:
     Gradient and Hessian stand in rows of their own, summed over the batch a few samples at a time (the data of which
     stand in fixed rows), and are applied to one tangent column after the other.
     """
+    if k == 0:  # the state alone moves: it needs no Hessian
+        sample = attrs.evolve(sample, hessian=())
     dim, columns = len(sample.state), len(sample.columns)
     rows = _rows(sample, dim + dim * k)
     source = [
