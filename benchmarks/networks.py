@@ -11,8 +11,8 @@ import numpy as np
 from benchmarks.handwritten import relu, tanh, three_layer_loops
 from benchmarks.measure import Contestant, race, table
 from dynsys import CompiledTangent, Euler, Pass
+from dynsys.minibatches import Minibatches
 from models.activations import Activation, ReLU, Tanh
-from models.minibatches import Minibatches
 from models.weight_dynamics import ThreeLayerGradientFlow, regression_task
 
 Array = np.ndarray

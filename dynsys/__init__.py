@@ -12,6 +12,7 @@ from dynsys.errors import (
     SingularTangentError,
 )
 from dynsys.functions import FunctionFlow, FunctionMap
+from dynsys.gradient_flow import GradientFlow
 from dynsys.passes import Pass
 from dynsys.results import CovariantVectors, LyapunovSpectrum, Trajectory
 from dynsys.scalar_function import ScalarFunction
@@ -37,6 +38,7 @@ __all__ = [
     "Flow",
     "FunctionFlow",
     "FunctionMap",
+    "GradientFlow",
     "IncompleteRunError",
     "InterruptedWarning",
     "InvalidInputError",

@@ -7,7 +7,7 @@ import json
 import keyword
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,10 +111,8 @@ class Definition:
     @cached_property
     def derived(self) -> Derived:
         """What is derived, from the disk if an earlier process left it there."""
-        kept = cache_folder() / f"equations_{self._key()}.json"
-        if not kept.exists():
-            write_whole(kept, json.dumps(attrs.asdict(self._derive())))
-        return Derived.read(json.loads(kept.read_text()))
+        given = [self.state, self.parameters, self.right_sides]
+        return Derived.read(derived_once("equations", given, [__name__, expression_module.__name__], self._derive))
 
     @property
     def source(self) -> str:
@@ -130,12 +128,6 @@ class Definition:
     def functions(self) -> dict[str, Any]:
         """The functions that `source` defines."""
         return run_source(self.source)
-
-    def _key(self) -> str:
-        """Hash of the definition, and of the code that derives from it."""
-        given = [side if isinstance(side, str | int | float) else _representation(side) for side in self.right_sides]
-        code = [Path(str(module.__file__)).read_text() for module in (sys.modules[__name__], expression_module)]
-        return hashlib.sha256(json.dumps([self.state, self.parameters, given, code]).encode()).hexdigest()[:20]
 
     def _derive(self) -> Derived:
         dim = len(self.state)
@@ -211,14 +203,10 @@ class Derived:
 
     @classmethod
     def read(cls, record: dict[str, Any]) -> Derived:
-        """The inverse of `attrs.asdict`, after a detour by JSON."""
-
-        def tuples(value: Any) -> Any:
-            return tuple(map(tuples, value)) if isinstance(value, list) else value
-
-        equations = {name: tuples(value) for name, value in record["equations"].items()}
-        runs = [Run(**{name: tuples(value) for name, value in run.items()}) for run in equations["runs"]]
-        return cls(record["source"], EquationSource(**equations | {"runs": tuple(runs)}))
+        """The inverse of `attrs.asdict`."""
+        equations = record["equations"]
+        runs = tuple(Run(**run) for run in equations["runs"])
+        return cls(record["source"], EquationSource(**equations | {"runs": runs}))
 
 
 def _derivative(expression: sympy.Expr, symbol: sympy.Symbol, of: str, by: str) -> sympy.Expr:
@@ -278,15 +266,46 @@ def _representation(expression: Any) -> str:
 @lru_cache(maxsize=256)
 def define(state: tuple[str, ...], right_sides: tuple[Any, ...], parameters: tuple[str, ...]) -> Definition:
     """The definition behind equations given as text or as SymPy expressions; derived once."""
-    names = [*state, *parameters]
-    for name in names:
-        if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_") or name in RESERVED:
-            raise InvalidInputError(f"{name!r} cannot name a component or parameter: use another word")
-    if len(set(names)) < len(names):
-        raise InvalidInputError(f"names must differ, got {', '.join(names)}")
+    check_names([*state, *parameters])
     definition = Definition(state, parameters, right_sides)
     _ = definition.derived  # bad equations are refused here
     return definition
+
+
+def check_names(names: Sequence[str], *taken: str) -> None:
+    """Refuse names that cannot stand in generated source, that are taken, or that are the same."""
+    for name in names:
+        reserved = keyword.iskeyword(name) or name in RESERVED or name in taken
+        if not name.isidentifier() or name.startswith("_") or reserved:
+            raise InvalidInputError(f"{name!r} cannot name a component or parameter: use another word")
+    if len(set(names)) < len(names):
+        raise InvalidInputError(f"names must differ, got {', '.join(names)}")
+
+
+def derived_once(kind: str, given: Sequence[Any], modules: Sequence[str], derive: Callable[[], Any]) -> dict[str, Any]:
+    """The fields of the record that `derive` gives, from the disk if an earlier process left them there.
+
+    Parameters
+    ----------
+    kind : str
+        What is derived: the beginning of the name of the file.
+    given : nested sequences of text, numbers and SymPy expressions
+        What it is derived from. That, and the code of the `modules` that derive it, are the key.
+    """
+    code = [Path(str(sys.modules[module].__file__)).read_text() for module in modules]
+    key = hashlib.sha256(json.dumps([given, code], default=_representation).encode()).hexdigest()[:20]
+    kept = cache_folder() / f"{kind}_{key}.json"
+    if not kept.exists():
+        write_whole(kept, json.dumps(attrs.asdict(derive())))
+    fields: dict[str, Any] = _tuples(json.loads(kept.read_text()))
+    return fields
+
+
+def _tuples(value: Any) -> Any:
+    """Sequences as they were before a detour by JSON."""
+    if isinstance(value, dict):
+        return {name: _tuples(entry) for name, entry in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def run_source(source: str) -> dict[str, Any]:

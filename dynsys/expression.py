@@ -51,7 +51,7 @@ def numpy_functions() -> dict[str, Any]:
     }
 
 
-def parse(text: str, symbols: Mapping[str, sympy.Symbol]) -> sympy.Expr:
+def parse(text: str, symbols: Mapping[str, sympy.Symbol], functions: Mapping[str, Any] | None = None) -> sympy.Expr:
     """The SymPy expression that a text denotes; the text is read as mathematics, never evaluated as Python.
 
     Parameters
@@ -59,6 +59,8 @@ def parse(text: str, symbols: Mapping[str, sympy.Symbol]) -> sympy.Expr:
     text : str
         Numbers, the names in `symbols`, pi, + - * / ** (or ^), brackets, and calls of `FUNCTIONS`.
     symbols : mapping of str to Symbol
+    functions : mapping of str to SymPy function, optional
+        Functions of one argument that may be called beside those.
 
     Raises
     ------
@@ -78,7 +80,7 @@ def parse(text: str, symbols: Mapping[str, sympy.Symbol]) -> sympy.Expr:
         tree = ast.parse(source, mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as problem:
         raise InvalidInputError(f"the expression {text[:100]!r} cannot be read: {problem}") from None
-    return _Reader(source, symbols).read(tree.body, 0)[0]
+    return _Reader(source, symbols, functions or {}).read(tree.body, 0)[0]
 
 
 @attrs.frozen
@@ -90,9 +92,10 @@ class _Reader:
 
     source: str
     symbols: Mapping[str, sympy.Symbol]
+    functions: Mapping[str, Any]
 
     def refuse(self, what: str) -> InvalidInputError:
-        known = ", ".join(sorted(self.symbols))
+        known = ", ".join(sorted([*self.symbols, *self.functions]))
         return InvalidInputError(f"{what} in the expression {self.source[:100]!r}; known names: {known}")
 
     def text(self, node: ast.expr) -> str:
@@ -120,6 +123,8 @@ class _Reader:
                 return sign * value, None if number is None else sign * number
             case ast.BinOp(op=op) if type(op) in _OPERATORS:
                 return self.chain(node, depth)
+            case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in self.functions:
+                return self.functions[name](self.read(argument, depth + 1)[0]), None
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
                 if name not in _FLOATS:
                     raise self.refuse(f"unknown function {name!r}")
@@ -196,11 +201,11 @@ def assignments(targets: Iterable[str], expressions: Iterable[sympy.Expr]) -> li
     return shared + [f"{target} = {source}" for target, source in zip(targets, sources, strict=True)]
 
 
-def check_functions(expression: sympy.Expr, origin: str) -> None:
-    """Refuse an expression, or a derivative of one, that has no source."""
+def check_functions(expression: sympy.Expr, origin: str, *known: str) -> None:
+    """Refuse an expression, or a derivative of one, that has no source; `known` functions have some."""
     import sympy
 
-    allowed = {*FUNCTIONS, "Abs", "sign", "Max", "Min", "Heaviside", "Piecewise"}
+    allowed = {*FUNCTIONS, *known, "Abs", "sign", "Max", "Min", "Heaviside", "Piecewise"}
     for part in sympy.preorder_traversal(expression):
         strange = isinstance(part, sympy.Function | sympy.Derivative | sympy.Subs | sympy.Integral | sympy.Sum)
         if (strange and type(part).__name__ not in allowed) or part in (

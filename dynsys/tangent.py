@@ -141,11 +141,12 @@ class CompiledTangent(TangentSystem):
         compiled = side_by_side or build(kernel, self.stepper, self.dimension, start.Q.shape[2])
         steps = intervals * steps_per_interval
         end = start.recording(start.n + steps, intervals, record)
-        drive = kernel.drive(start.n, steps, start.members)
+        shared = kernel.drive(start.n, steps, start.members) if kernel.shared else None
         # read-only arrays are another type to Numba: copies, so that a kernel is compiled once
         parameters, data = np.array(kernel.parameters), np.array(kernel.data)
 
         def run(members: Array) -> None:
+            drive = kernel.drive(start.n, steps, start.members[members]) if shared is None else shared
             compiled.forward(
                 members, start.n, intervals, steps_per_interval, self.t0, self.dt, parameters, data, drive,
                 np.empty(compiled.scratch), end.x, end.Q, end.status, end.stopped, end.growth, end.R, end.xs, end.Qs,

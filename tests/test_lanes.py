@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 import pytest
 
-from dynsys import RK4, CompiledTangent, Euler, NumpyTangent, Pass, SymbolicFlow, SymbolicMap
+from dynsys import RK4, CompiledTangent, Euler, GradientFlow, NumpyTangent, Pass, SymbolicFlow, SymbolicMap
 from dynsys.compiled.build import build_lanes
 from dynsys.compiled.lanes import LANES
 from dynsys.passes import DIVERGED, RUNNING, SINGULAR
@@ -31,6 +31,19 @@ def network(activation, sizes=(2, 2, 1), reduction="mean"):
     )
 
 
+def softmax():
+    """Two outputs that the loss does not tell apart by themselves, and a parameter."""
+    x, z = np.random.default_rng(0).normal(size=(2, 50))
+    return GradientFlow.of(
+        "log(exp(p) + exp(q)) - (1 - y)*p - y*q + decay*w^2",
+        ["w", "b", "v0", "v1"],
+        {"x": x, "y": x > z},
+        {"h": "sigma(w*x + b)", "p": "v0*h", "q": "v1*h"},
+        sigma=Tanh(),
+        parameters={"decay": 0.1},
+    )
+
+
 def forward(tangent, x0, k=None, intervals=3, steps=5, record="growth", seed=0):
     start = Pass.start(x0, tangent.dimension, k, seed)
     return tangent.forward(start, intervals=intervals, steps_per_interval=steps, record=record)
@@ -48,8 +61,12 @@ CASES = {
     "full batch, sum": (network(Tanh(), reduction="sum"), Euler(1e-3)),
     "three outputs": (network(Sigmoid(), (1, 2, 3)).minibatches(6, seed=1), Euler(1e-2)),
     "GELU": (network(GELU()).minibatches(8, seed=1), Euler(1e-2)),
+    "softmax": (softmax().minibatches(13, seed=1, shared=False), Euler(1e-2)),
     "linear": (network(Linear()).minibatches(8, seed=1), Euler(1e-2)),
 }
+
+
+BITS = ["Lorenz", "own batches", "softmax"]
 
 
 def states(system, members):
@@ -72,7 +89,7 @@ def test_side_by_side_one_by_one_and_numpy_agree(system, stepper, record):
     np.testing.assert_allclose(single.Q[0], plain.Q[0], rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize(("system", "stepper"), [CASES["Lorenz"], CASES["own batches"]], ids=["Lorenz", "own batches"])
+@pytest.mark.parametrize(("system", "stepper"), [CASES[c] for c in BITS], ids=BITS)
 def test_bits_do_not_depend_on_block_threads_or_neighbours(system, stepper):
     x0 = states(system, 2 * LANES + 3)
     everything = forward(CompiledTangent(system, stepper, threads=1), x0)

@@ -10,10 +10,7 @@ from sympy import Abs, Max, Min, Piecewise, Symbol, atan2, cos, erf, exp, log, s
 
 from dynsys import RK4, CompiledTangent, Euler, InvalidInputError, NumpyTangent, Pass, SymbolicFlow, SymbolicMap
 from dynsys.compiled.sites import sites_push
-from dynsys.scalar_function import SampleLoss, opaque_function
-from dynsys.system import finite_difference
 from dynsys.testing import check_system, check_tangent
-from models.activations import GELU, Tanh
 from models.classics import Henon, Lorenz63
 
 x, y, z, t = (Symbol(name, real=True) for name in "xyzt")
@@ -242,25 +239,3 @@ def test_constant_of_nature_is_not_taken_for_a_component_of_the_same_name():
 def test_names_that_kernels_use_themselves_may_be_components():
     names = ["range", "e", "A", "f", "push"]
     check_tangent(SymbolicFlow.of({name: f"-{name}" for name in names}).tangent(RK4(dt=0.1)), np.arange(1.0, 6.0))
-
-
-@pytest.mark.parametrize("activation", [Tanh(), GELU()], ids=repr)
-def test_sample_loss_gives_gradient_and_hessian_of_the_summed_loss(activation):
-    w, c, v, u, target = sympy.symbols("w c v u target", real=True)
-    loss = SampleLoss((target - v * opaque_function()(w * u + c)) ** 2, [w, c, v], [u, target])
-    rng = np.random.default_rng(0)
-    data, state = rng.normal(size=(20, 2)), np.array([0.7, -0.2, 1.3])
-
-    def total(states):
-        w, c, v = np.moveaxis(states, -1, 0)[..., None]
-        return np.sum((data[:, 1] - v * activation.sigma(w * data[:, 0] + c)) ** 2, axis=-1, keepdims=True)
-
-    def gradients(states):
-        return np.array([[loss.function(s, data, activation.fused)[0] for s in row] for row in states])
-
-    gradient, hessian = loss.function(state, data, activation.fused)
-    scale = np.abs(hessian).max()
-    np.testing.assert_allclose(gradient, finite_difference(total, state, np.eye(3))[0], rtol=0, atol=1e-10 * scale)
-    np.testing.assert_allclose(hessian, finite_difference(gradients, state, np.eye(3)), rtol=0, atol=1e-10 * scale)
-    np.testing.assert_array_equal(hessian, hessian.T)
-    assert loss.source.count("sigma(") == 1  # one fused call for the function and both derivatives

@@ -136,12 +136,13 @@ def forward(members, first, intervals, steps, t0, dt, parameters, data, drive, s
     x, V, X, W = np.empty(dim), frame(dim, k), np.empty(dim), frame(dim, k)
     f, F = np.empty((STAGES, dim)), np.empty((STAGES, k, dim))
     R = np.zeros((k, k))
-    for m in members:
+    for place in range(members.size):
+        m = members[place]
         if status[m] != RUNNING:
             continue
         copy(x, xs_end[m])
         copy_matrix(V, Qs_end[m])
-        own = m if drive.shape[0] > 1 else 0
+        own = place if drive.shape[0] > 1 else 0
         for i in range(intervals):
             for s in range(steps):
                 done = i * steps + s

@@ -16,7 +16,7 @@ Array = np.ndarray
 
 def no_drive(n: int, steps: int, members: Array) -> Array:
     """The drive of a system that data do not drive."""
-    return np.zeros((1, 1, 0), dtype=np.int64)
+    return np.zeros((1, 1, 0), dtype=np.int32)
 
 
 @attrs.frozen
@@ -70,9 +70,11 @@ class Kernel:
         Numbers that may change without compiling again.
     data : ndarray, shape (samples, columns)
         Data that drive the system; empty if none do.
-    drive : callable (n, steps, members) -> int64 ndarray, shape (1 or members, 1 or steps, size)
+    drive : callable (n, steps, members) -> int32 ndarray, shape (1 or members, 1 or steps, size)
         Rows of `data` in force during each of the steps n, ..., n + steps - 1; a leading 1 means that all members
         (all steps) see the same rows.
+    shared : bool
+        Whether all members see the same rows; else each thread asks for those of its own members.
     scratch : int
         Length of the float64 work array that `linearise` may use freely.
     push : callable (stepper, k) -> PushSource or None
@@ -87,6 +89,7 @@ class Kernel:
     parameters: Array = attrs.field(factory=lambda: np.empty(0))
     data: Array = attrs.field(factory=lambda: np.empty((0, 0)))
     drive: Callable[[int, int, Array], Array] = no_drive
+    shared: bool = True
     scratch: int = 0
     push: Callable[[Stepper | None, int], PushSource | None] = no_push
     lanes: Callable[[Stepper | None, int], LaneSource | None] = no_lanes

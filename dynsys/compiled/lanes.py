@@ -152,7 +152,7 @@ def forward(members, first, intervals, steps, t0, dt, parameters, data, drive, s
         block = members[begin : begin + L]
         for l in range(L):
             m = block[l] if l < block.size else block[0]
-            own[l] = m if drive.shape[0] > 1 else 0
+            own[l] = (begin + l if l < block.size else begin) if drive.shape[0] > 1 else 0
             running = status[m] == RUNNING
             for i in range(DIM):
                 B[i * L + l] = xs_end[m, i] if running else 0.0

@@ -1,4 +1,4 @@
-"""The network's equations for the compiler: loops for any sizes.
+"""The network's equations for the compiler: loops for any sizes, beside what is generated for a small one.
 
 Per sample and output q, with g_q the gradient of the output a_q by the state, C = sum_q e_q^2 gives
 
@@ -13,11 +13,11 @@ from __future__ import annotations
 import attrs
 import numpy as np
 
-from dynsys import Euler
-from dynsys.compiled.kernel import Kernel, PushSource
+from dynsys.compiled.kernel import Kernel
+from dynsys.compiled.samples import sample_kernel
 from models.activations import Activation
 from models.weight_dynamics.layout import Layout
-from models.weight_dynamics.written_out import euler_lanes, written_out
+from models.weight_dynamics.loss import sample_loss
 
 Array = np.ndarray
 
@@ -106,15 +106,8 @@ def network_kernel(layout: Layout, activation: Activation, x: Array, y: Array, s
         return None
     parameters, data = np.array([scale]), np.hstack([x, y])
     if layout.dimension <= LARGEST_WRITTEN_OUT:
-        source, euler, scratch = written_out(layout, activation)
-        return Kernel(
-            source,
-            parameters,
-            data,
-            scratch=scratch,
-            push=lambda stepper, k: PushSource(euler, scratch, by_rows=True) if isinstance(stepper, Euler) else None,
-            lanes=lambda stepper, k: euler_lanes(layout, activation, k) if isinstance(stepper, Euler) else None,
-        )
+        sample = sample_loss(layout).statements(activation.piecewise_linear)
+        return sample_kernel(sample, activation.kernel_source("sigma"), -scale, data)
     dim = layout.dimension
     source = LINEARISE.format(
         **attrs.asdict(layout),

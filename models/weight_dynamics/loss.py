@@ -1,35 +1,25 @@
-"""The loss of one sample as a SymPy expression: what the SymPy-generated Jacobian is derived from."""
+"""The loss of one sample: what the SymPy-generated Jacobian, and the kernel of a small network, are derived from."""
 
 from __future__ import annotations
 
 from functools import cache
 
-from dynsys.scalar_function import SampleLoss, opaque_function
+from dynsys.sample_loss import SampleLoss
 from models.weight_dynamics.layout import Layout
 
 
 @cache
 def sample_loss(layout: Layout) -> SampleLoss:
     """C = |y - W32 sigma(W21 x + b1) - b2|^2, Eqs. (1)-(2), with an opaque sigma, of a network."""
-    import sympy
-
-    n1, n2, n3 = layout.n1, layout.n2, layout.n3
-    sigma = opaque_function("sigma")
-    W21, W32 = (
-        sympy.Matrix(n2, n1, lambda j, i: _real(f"w{j}_{i}")),
-        sympy.Matrix(n3, n2, lambda k, j: _real(f"v{k}_{j}")),
-    )
-    b1, b2 = (
-        sympy.Matrix(n2, 1, lambda j, _: _real(f"b{j}")),
-        sympy.Matrix(n3, 1, lambda k, _: _real(f"c{k}")),
-    )
-    x, y = sympy.Matrix(n1, 1, lambda i, _: _real(f"x{i}")), sympy.Matrix(n3, 1, lambda k, _: _real(f"y{k}"))
-    error = y - W32 * (W21 * x + b1).applyfunc(sigma) - b2
-    state = [*W21.T, *W32.T, *b1, *b2]  # a SymPy matrix lists its rows; the state has the columns
-    return SampleLoss(sum(e**2 for e in error), state, [*x, *y])
-
-
-def _real(name: str):  # type: ignore[no-untyped-def]
-    import sympy
-
-    return sympy.Symbol(name, real=True)
+    inputs, hidden, outputs = range(layout.n1), range(layout.n2), range(layout.n3)
+    state = [
+        *(f"w{j}_{i}" for i in inputs for j in hidden),
+        *(f"v{k}_{j}" for j in hidden for k in outputs),
+        *(f"b{j}" for j in hidden),
+        *(f"c{k}" for k in outputs),
+    ]
+    d = {f"d{j}": f"b{j} + " + " + ".join(f"w{j}_{i}*x{i}" for i in inputs) for j in hidden}
+    a = {f"a{k}": f"c{k} + " + " + ".join(f"v{k}_{j}*sigma(d{j})" for j in hidden) for k in outputs}
+    loss = " + ".join(f"(y{k} - a{k})^2" for k in outputs)
+    columns = [*(f"x{i}" for i in inputs), *(f"y{k}" for k in outputs)]
+    return SampleLoss(loss, tuple(state), tuple(columns), tuple((d | a).items()))

@@ -9,9 +9,9 @@ import numpy as np
 
 from dynsys import InvalidInputError
 from dynsys.compiled.kernel import Kernel
-from dynsys.errors import real_array, whole_number
+from dynsys.errors import whole_number
+from dynsys.minibatches import DataFlow, table
 from models.activations import Activation, Linear, ReLU
-from models.minibatches import DataFlow
 from models.weight_dynamics import jacobian as paper
 from models.weight_dynamics import loss as symbolic
 from models.weight_dynamics.compiled import network_kernel
@@ -20,25 +20,12 @@ from models.weight_dynamics.layout import Layout
 Array = np.ndarray
 
 
-def _table(name: str, value: Any) -> Array:
-    table = real_array(name, value)
-    if table.ndim == 1:
-        table = table[:, None]
-    if table.ndim != 2 or table.size == 0:
-        raise InvalidInputError(f"{name} must have shape (samples, columns), got {np.shape(value)}")
-    if not np.isfinite(table).all():
-        rows = np.flatnonzero(~np.isfinite(table).all(axis=1))
-        raise InvalidInputError(f"{name} must be finite; NaN or infinite in {len(rows)} row(s), first {rows[0]}")
-    table.flags.writeable = False
-    return table
-
-
 def _inputs(value: Any) -> Array:
-    return _table("X", value)
+    return table("X", value)
 
 
 def _targets(value: Any) -> Array:
-    return _table("y", value)
+    return table("y", value)
 
 
 LOSS_NUMBERS = 1_000_000  # states x samples x units that `loss` holds at once
@@ -87,7 +74,6 @@ class ThreeLayerGradientFlow(DataFlow):
     y: Array = attrs.field(converter=_targets)
     hidden: int = 2
     activation: Activation = attrs.field(kw_only=True)
-    reduction: Literal["mean", "sum"] = attrs.field(default="mean", kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if len(self.X) != len(self.y):
@@ -95,8 +81,6 @@ class ThreeLayerGradientFlow(DataFlow):
         whole_number("hidden", self.hidden, 1)
         if not isinstance(self.activation, Activation):
             raise InvalidInputError(f"activation must be an object such as Tanh(), got {self.activation!r}")
-        if self.reduction not in ("mean", "sum"):
-            raise InvalidInputError(f'reduction must be "mean" or "sum", got {self.reduction!r}')
 
     @property
     def layout(self) -> Layout:
@@ -116,10 +100,6 @@ class ThreeLayerGradientFlow(DataFlow):
     def on(self, rows: Array) -> ThreeLayerGradientFlow:
         """The flow on some of the samples."""
         return attrs.evolve(self, X=self.X[rows], y=self.y[rows])
-
-    def scale(self, samples: int) -> float:
-        """Factor of the sum over some samples: 1/samples for the mean, 1 for the sum."""
-        return 1.0 / samples if self.reduction == "mean" else 1.0
 
     def output(self, theta: Array, X: Array | None = None) -> Array:
         """Network output a2, shape (..., samples, N3), on the inputs X (default: the data)."""
@@ -162,7 +142,8 @@ class ThreeLayerGradientFlow(DataFlow):
 
     def symbolic_jacobian(self, x: Array) -> Array:
         """J(x) from SymPy: second derivatives of the loss of one sample, summed over the samples."""
-        _, hessian = symbolic.sample_loss(self.layout).function(x, np.hstack([self.X, self.y]), self.activation.fused)
+        sample = symbolic.sample_loss(self.layout).functions["sample"]
+        _, hessian = sample(x, np.hstack([self.X, self.y]), (), self.activation.fused)
         return -self.scale(self.samples) * hessian
 
     @property

@@ -4,20 +4,48 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from functools import lru_cache
+from typing import Any, Literal
 
 import attrs
 import numpy as np
 
-from dynsys import DrivenFlow, Flow, InvalidInputError
 from dynsys.compiled.kernel import Kernel
-from dynsys.errors import whole_number
+from dynsys.errors import InvalidInputError, real_array, whole_number
+from dynsys.system import DrivenFlow, Flow
 
 Array = np.ndarray
 
 
+def table(name: str, value: Any) -> Array:
+    """A read-only copy of data, shape (samples, columns), or an error that names them and what came."""
+    data = real_array(name, value)
+    if data.ndim == 1:
+        data = data[:, None]
+    if data.ndim != 2 or data.size == 0:
+        raise InvalidInputError(f"{name} must have shape (samples, columns), got {np.shape(value)}")
+    if not np.isfinite(data).all():
+        rows = np.flatnonzero(~np.isfinite(data).all(axis=1))
+        raise InvalidInputError(f"{name} must be finite; NaN or infinite in {len(rows)} row(s), first {rows[0]}")
+    data.flags.writeable = False
+    return data
+
+
+def _reduction(_: object, __: attrs.Attribute, value: Any) -> None:
+    if value not in ("mean", "sum"):
+        raise InvalidInputError(f'reduction must be "mean" or "sum", got {value!r}')
+
+
 @attrs.frozen(eq=False)
 class DataFlow(Flow):
-    """A flow whose velocity is a mean or sum over samples, as a gradient flow's is."""
+    """A flow whose velocity is a mean or sum over samples, as a gradient flow's is.
+
+    Attributes
+    ----------
+    reduction : "mean" or "sum"
+        Over the samples of a batch.
+    """
+
+    reduction: Literal["mean", "sum"] = attrs.field(default="mean", validator=_reduction, kw_only=True)
 
     @property
     @abstractmethod
@@ -32,6 +60,10 @@ class DataFlow(Flow):
     def batch_kernel(self, size: int) -> Kernel | None:
         """The equations for the compiler, scaled for batches of `size` samples."""
 
+    def scale(self, samples: int) -> float:
+        """Factor of the sum over some samples: 1/samples for the mean, 1 for the sum."""
+        return 1.0 / samples if self.reduction == "mean" else 1.0
+
     def minibatches(self, size: int, seed: int = 0, *, shared: bool = True) -> Minibatches:
         """The same flow driven by minibatches; see `Minibatches`."""
         return Minibatches(self, size, seed, shared)
@@ -39,21 +71,19 @@ class DataFlow(Flow):
     def kernel(self) -> Kernel | None:
         """The equations for the compiler, on all samples in every step."""
         kernel = self.batch_kernel(self.samples)
-        everything = np.arange(self.samples, dtype=np.int64)[None, None]
+        everything = np.arange(self.samples, dtype=np.int32)[None, None]
         return None if kernel is None else attrs.evolve(kernel, drive=lambda n, steps, members: everything)
 
 
 EPOCHS_AT_ONCE, SAMPLES_AT_ONCE = 32, 2**18  # permutations are drawn for several epochs, if the data are few
+KEPT = 1024  # blocks of epochs: at most a gigabyte, for 1000 samples an eighth of it
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=KEPT)
 def _permutations(seed: int, block: int, epochs: int, samples: int, member: int | None) -> Array:
-    """Orders of the samples in the epochs of a block: that of random keys, in whose lowest bits they stand."""
+    """Orders of the samples in the epochs of a block."""
     rng = np.random.default_rng([seed, block] if member is None else [seed, block, 1 + member])
-    bits = samples.bit_length()
-    keys = rng.integers(2 ** (62 - bits), size=(epochs, samples)) << bits | np.arange(samples)
-    keys.sort(axis=1)
-    return keys & (2**bits - 1)
+    return rng.permuted(np.tile(np.arange(samples), (epochs, 1)), axis=1).astype(np.int32)
 
 
 def permutation(seed: int, epoch: int, samples: int, member: int | None) -> Array:
@@ -124,7 +154,7 @@ class Minibatches(DrivenFlow):
     def kernel(self) -> Kernel | None:
         """The flow's equations for the compiler, driven by rows of the data."""
         kernel = self.flow.batch_kernel(self.size)
-        return None if kernel is None else attrs.evolve(kernel, drive=self._drive)
+        return None if kernel is None else attrs.evolve(kernel, drive=self._drive, shared=self.shared)
 
     def _drive(self, n: int, steps: int, members: Array) -> Array:
         if self.shared:
