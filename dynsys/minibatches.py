@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 
 from dynsys.compiled.kernel import Kernel
+from dynsys.compiled.shuffle import permutations
 from dynsys.errors import InvalidInputError, real_array, whole_number
 from dynsys.system import DrivenFlow, Flow
 
@@ -76,20 +77,23 @@ class DataFlow(Flow):
 
 
 EPOCHS_AT_ONCE, SAMPLES_AT_ONCE = 32, 2**18  # permutations are drawn for several epochs, if the data are few
-KEPT = 1024  # blocks of epochs: at most a gigabyte, for 1000 samples an eighth of it
 
 
-@lru_cache(maxsize=KEPT)
-def _permutations(seed: int, block: int, epochs: int, samples: int, member: int | None) -> Array:
+def _draw(seed: int, block: int, epochs: int, samples: int, member: int | None) -> Array:
     """Orders of the samples in the epochs of a block."""
     rng = np.random.default_rng([seed, block] if member is None else [seed, block, 1 + member])
-    return rng.permuted(np.tile(np.arange(samples), (epochs, 1)), axis=1).astype(np.int32)
+    return permutations(rng, epochs, samples)
+
+
+_shared = lru_cache(maxsize=8)(_draw)  # few: fresh memory would take longer than the permutations
+_own = lru_cache(maxsize=1024)(_draw)  # at most a gigabyte; for 1000 samples an eighth of it
 
 
 def permutation(seed: int, epoch: int, samples: int, member: int | None) -> Array:
     """Order of the samples in an epoch: a pure function of its arguments (member None: shared by all)."""
     epochs = max(1, min(EPOCHS_AT_ONCE, SAMPLES_AT_ONCE // samples))
-    return _permutations(seed, epoch // epochs, epochs, samples, member)[epoch % epochs]
+    drawn = _shared if member is None else _own
+    return drawn(seed, epoch // epochs, epochs, samples, member)[epoch % epochs]
 
 
 @attrs.frozen(eq=False)

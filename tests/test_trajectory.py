@@ -82,11 +82,11 @@ def test_a_linear_flow_follows_the_polynomial_of_its_stepper(backend):
 @one_and_many
 @every_system
 def test_states_are_those_of_a_pass_with_vectors(name, members, backend):
-    """To the bit; but members side by side are other source without vectors: to rounding, which chaos amplifies."""
+    """To the bit; but kernels that compute no Jacobian are other source: to rounding, which chaos amplifies."""
     tangent, x0 = tangent_of(name, backend, t0=0.7), states_of(name, members)
     with_vectors = tangent.forward(Pass.start(x0, tangent.dimension, None, seed=0), record="frames", **RUN)
     run = tangent.trajectory(x0, **RUN)
-    tolerance = 1e-9 if backend == "compiled" and members else 0.0
+    tolerance = 1e-9 if backend == "compiled" and (members or "SGD" in name) else 0.0
     np.testing.assert_allclose(run.states, with_vectors.as_given(with_vectors.xs), rtol=tolerance, atol=tolerance)
     np.testing.assert_array_equal(run.end.x, run.states[..., -1, :].reshape(run.end.x.shape))
     assert run.end.Q.shape == (*run.end.x.shape, 0)

@@ -59,14 +59,14 @@ def build(kernel: Kernel, stepper: Stepper | None, dim: int, k: int) -> Built:
     frames = FRAMES_BY_ROWS if push.by_rows else FRAMES_BY_COLUMNS
     factorise = GRAM_SCHMIDT if dim < LONG_COLUMN or push.by_rows else HOUSEHOLDER
     source = HEADER + frames + push.source + factorise + DRIVER
-    forward = _load_with(source, tuple(kernel.functions.items())) if kernel.functions else _load(source)
+    forward = _load_with(source, tuple(kernel.functions.items())) if kernel.functions else load(source).forward
     return Built(forward, push.scratch)
 
 
 def build_lanes(kernel: Kernel, stepper: Stepper | None, dim: int, k: int) -> Built | None:
     """The compiled pass for blocks of members side by side, where there is one."""
     lanes = kernel.lanes(stepper, k)
-    return None if lanes is None else Built(_load(HEADER + lane_source(lanes, dim, k)))
+    return None if lanes is None else Built(load(HEADER + lane_source(lanes, dim, k)).forward)
 
 
 def _push_source(stepper: Stepper | None) -> str:
@@ -79,7 +79,8 @@ def _push_source(stepper: Stepper | None) -> str:
 
 
 @lru_cache(maxsize=256)
-def _load(source: str) -> Callable[..., Any]:
+def load(source: str) -> ModuleType:
+    """The module with some source, kept on disk together with what Numba compiles of it."""
     import numba
 
     key = hashlib.sha256(f"numba {numba.__version__}\n{source}".encode()).hexdigest()[:20]
@@ -93,7 +94,7 @@ def _load(source: str) -> Callable[..., Any]:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
-    return module.forward
+    return module
 
 
 @attrs.frozen

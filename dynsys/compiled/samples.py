@@ -121,9 +121,8 @@ def sample_kernel(
 @lru_cache(maxsize=64)  # every call of a pass asks for the source
 def linearise_samples(sample: SampleSource, sigma: str) -> str:
     """The function `linearise` of one trajectory, vectorised over the batch."""
-    rows = _rows(sample, len(sample.state))
-    lines = [f"    f[{i}] = scale * total(scratch, {rows['gradient'] + i})" for i in range(len(sample.state))]
-    lines += [*_matrix(sample, rows), "    for c in range(V.shape[1]):"]
+    lines = [f"    f[{i}] = scale * scratch[{_total(sample) + i}]" for i in range(len(sample.state))]
+    lines += [*_matrix(sample), "    for c in range(V.shape[1]):"]
     lines += [f"        v{j} = V[{j}, c]" for j in range(len(sample.state))]
     lines += [f"        F[{i}, c] = {terms}" for i, terms in enumerate(_product(sample))]
     return _accumulate(sample, sigma) + LINEARISE + "\n".join([*lines, "", ""])
@@ -140,19 +139,18 @@ def euler_push(sample: SampleSource, sigma: str, k: int) -> PushSource:
     if k == 0:  # the state alone moves: it needs no Hessian
         sample = attrs.evolve(sample, hessian=())
     dim = len(sample.state)
-    rows = _rows(sample, dim)
-    lines = [f"    x[{i}] += scale * total(scratch, {rows['gradient'] + i})" for i in range(dim)]
-    lines += [*_matrix(sample, rows), "    flat = V.reshape(V.size)", "    for c in range(V.shape[1]):"]
+    lines = [f"    x[{i}] += scale * scratch[{_total(sample) + i}]" for i in range(dim)]
+    lines += [*_matrix(sample), "    flat = V.reshape(V.size)", "    for c in range(V.shape[1]):"]
     lines += [f"        v{j} = flat[{j * k} + c]" for j in range(dim)]
     lines += [f"        flat[{i * k} + c] = v{i} + {terms}" for i, terms in enumerate(_product(sample))]
     source = _accumulate(sample, sigma) + EULER + "\n".join([*lines, "", ""])
     return PushSource(source, _scratch(sample), by_rows=True)
 
 
-def _matrix(sample: SampleSource, rows: dict[str, int]) -> list[str]:
+def _matrix(sample: SampleSource) -> list[str]:
     """The entries of the lower triangle, in scalars."""
     return [
-        f"    {_entry(i, j)} = scale * total(scratch, {rows['hessian'] + e})"
+        f"    {_entry(i, j)} = scale * scratch[{_total(sample) + len(sample.state) + e}]"
         for e, (i, j, _) in enumerate(sample.hessian)
     ]
 
@@ -166,15 +164,20 @@ def _accumulate(sample: SampleSource, sigma: str) -> str:
             f"\n\nL, Q = {SAMPLE_LANES}, {dim}",
             LANE_TANH,
             _samples(sample, sigma, rows),
-            ACCUMULATE.format(columns=len(sample.columns), at_once=sample.at_once, **rows),
+            ACCUMULATE.format(columns=len(sample.columns), at_once=sample.at_once, total=_total(sample), **rows),
         ]
     )
 
 
-def _scratch(sample: SampleSource) -> int:
-    """Length of the work array."""
+def _total(sample: SampleSource) -> int:
+    """Where the sums over lanes stand in the work array, behind all rows."""
     rows = _rows(sample, len(sample.state))
     return (rows["samples"] + sample.at_once * len(sample.columns)) * SAMPLE_LANES
+
+
+def _scratch(sample: SampleSource) -> int:
+    """Length of the work array."""
+    return _total(sample) + len(sample.state) + len(sample.hessian)
 
 
 ACCUMULATE = '''
@@ -190,14 +193,16 @@ def gather(B, first, groups, width, rows, data):
 
 
 @njit
-def total(B, row):
-    b = row * L
-    return (B[b] + B[b + 2]) + (B[b + 1] + B[b + 3])
+def sum_lanes(B, count):
+    """Sums of `count` rows over their lanes."""
+    for r in range(count):
+        b = {gradient} * L + r * L
+        B[{total} + r] = (B[b] + B[b + 2]) + (B[b + 1] + B[b + 3])
 
 
 @njit
 def accumulate(x, parameters, data, rows, scratch):
-    """Gradient and Hessian of a batch, still spread over the lanes."""
+    """Gradient and Hessian of a batch."""
     for i in range(Q):
         for l in range(L):
             scratch[i * L + l] = x[i]
@@ -212,6 +217,7 @@ def accumulate(x, parameters, data, rows, scratch):
         gather(scratch, done, 1, lanes, rows, data)
         samples_1(scratch, parameters, lanes)
         done += lanes
+    sum_lanes(scratch, {samples} - {gradient})
 
 
 '''

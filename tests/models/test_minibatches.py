@@ -1,3 +1,5 @@
+import math
+
 import attrs
 import numpy as np
 import pytest
@@ -5,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynsys import Euler, InvalidInputError, Pass
+from dynsys.compiled.shuffle import permutations, shuffle_by_numpy
 from models.activations import ReLU, Tanh
 from models.weight_dynamics import ThreeLayerGradientFlow
 
@@ -19,9 +22,13 @@ def network(samples=10, kind=Tanh, **options):
 
 
 def order_of_an_epoch(seed, epoch, samples):
-    """Samples in the order of random keys, drawn for 32 epochs at a time."""
-    keys = np.random.default_rng([seed, epoch // 32]).integers(2 ** (62 - samples.bit_length()), size=(32, samples))
-    return list(np.argsort(keys[epoch % 32]))
+    """Fisher and Yates; the numbers for 32 epochs are drawn at a time."""
+    numbers = np.random.default_rng([seed, epoch // 32]).random((32, samples))[epoch % 32]
+    order = list(range(samples))
+    for i in reversed(range(1, samples)):
+        j = math.floor(numbers[i] * (i + 1))
+        order[i], order[j] = order[j], order[i]
+    return order
 
 
 def sgd_by_loops(flow, theta, size, seed, dt, steps):
@@ -190,3 +197,14 @@ def test_continued_run_goes_on_with_the_next_batch(shared, backend):
 def test_bad_batches_are_refused_by_name(options, message):
     with pytest.raises(InvalidInputError, match=message):
         network().minibatches(**options)
+
+
+def test_permutations_are_the_same_with_and_without_the_compiler_and_uniform():
+    decks, cards = 6000, 5
+    orders = permutations(np.random.default_rng(1), decks, cards)
+    plain = np.tile(np.arange(cards), (decks, 1))
+    shuffle_by_numpy(plain, np.random.default_rng(1).random((decks, cards)))
+    np.testing.assert_array_equal(orders, plain)
+    counts = np.unique(orders, axis=0, return_counts=True)[1]
+    assert len(counts) == 120  # all orders occur, each 50 times but for chance
+    assert 70 < np.sum((counts - 50) ** 2 / 50) < 180  # chi-squared, 119 degrees of freedom: p > 1e-3 on both sides
