@@ -149,7 +149,7 @@ class CompiledTangent(TangentSystem):
             drive = kernel.drive(start.n, steps, start.members[members]) if shared is None else shared
             compiled.forward(
                 members, start.n, intervals, steps_per_interval, self.t0, self.dt, parameters, data, drive,
-                np.empty(compiled.scratch), end.x, end.Q, end.status, end.stopped, end.growth, end.R, end.xs, end.Qs,
+                np.zeros(compiled.scratch), end.x, end.Q, end.status, end.stopped, end.growth, end.R, end.xs, end.Qs,
             )  # fmt: skip
 
         blocks = [block for block in np.array_split(np.arange(len(start.x)), self.threads) if len(block)]

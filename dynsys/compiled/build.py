@@ -56,8 +56,8 @@ def build(kernel: Kernel, stepper: Stepper | None, dim: int, k: int) -> Built:
         push = PushSource(kernel.source + _push_source(stepper), kernel.scratch)
     else:
         push = attrs.evolve(push, source="\n\nSTAGES = 1\n" + push.source)
-    frames = FRAMES_BY_ROWS if push.by_rows else FRAMES_BY_COLUMNS
-    factorise = GRAM_SCHMIDT if dim < LONG_COLUMN or push.by_rows else HOUSEHOLDER
+    frames = FRAMES_BY_COLUMNS if push.rows_at is None else FRAMES_BY_ROWS.format(rows_at=push.rows_at)
+    factorise = GRAM_SCHMIDT if dim < LONG_COLUMN else HOUSEHOLDER
     source = HEADER + frames + push.source + factorise + DRIVER
     forward = _load_with(source, tuple(kernel.functions.items())) if kernel.functions else load(source).forward
     return Built(forward, push.scratch)

@@ -57,7 +57,7 @@ def sign(a):
 
 FRAMES_BY_COLUMNS = '''
 @njit
-def frame(dim, k):
+def frame(dim, k, scratch):
     """Tangent vectors, column by column in memory."""
     return np.empty((k, dim)).T
 
@@ -65,9 +65,10 @@ def frame(dim, k):
 
 FRAMES_BY_ROWS = '''
 @njit
-def frame(dim, k):
-    """Tangent vectors, row by row in memory."""
-    return np.empty((dim, k))
+def frame(dim, k, scratch):
+    """Tangent vectors, row by row in the work array."""
+    pitch = (k + 7) // 8 * 8
+    return scratch[{rows_at} : {rows_at} + dim * pitch].reshape((dim, pitch))[:, :k]
 
 '''
 
@@ -133,7 +134,7 @@ def forward(members, first, intervals, steps, t0, dt, parameters, data, drive, s
             xs_end, Qs_end, status, stopped, growth, Rs, xs, Qs):
     """Intervals of `steps` steps for some members; arrays as in the record `Pass`."""
     dim, k = Qs_end.shape[1], Qs_end.shape[2]
-    x, V, X, W = np.empty(dim), frame(dim, k), np.empty(dim), frame(dim, k)
+    x, V, X, W = np.empty(dim), frame(dim, k, scratch), np.empty(dim), frame(dim, k, scratch)
     f, F = np.empty((STAGES, dim)), np.empty((STAGES, k, dim))
     R = np.zeros((k, k))
     for place in range(members.size):

@@ -111,3 +111,8 @@ def indented(lines: Sequence[str]) -> list[str]:
 def compiled_function(signature: str, lines: Sequence[str]) -> str:
     """Source of a function for the compiler."""
     return f"\n\n@njit\ndef {signature}:\n" + "\n".join(indented(lines)) + "\n"
+
+
+def ceil(length: int, unit: int) -> int:
+    """The next multiple of a unit."""
+    return -(-length // unit) * unit

@@ -33,13 +33,14 @@ class PushSource:
         which moves x, shape (dim,), and V, shape (dim, k), by step n at time t.
     scratch : int
         Length of the float64 work array.
-    by_rows : bool
-        Whether the frame V stands in memory row by row; else column by column.
+    rows_at : int or None
+        Where in the work array the frame stands, row by row, every row padded to a multiple of 8 numbers. None: it
+        stands in an array of its own, column by column.
     """
 
     source: str
     scratch: int = 0
-    by_rows: bool = False
+    rows_at: int | None = None
 
 
 def no_push(stepper: Stepper | None, k: int) -> PushSource | None:

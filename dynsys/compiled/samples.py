@@ -13,6 +13,7 @@ from functools import lru_cache
 import attrs
 import numpy as np
 
+from dynsys.compiled.equations import ceil
 from dynsys.compiled.kernel import Kernel, PushSource
 from dynsys.compiled.lanes import LANE_TANH, LaneSource
 from dynsys.steppers import Euler
@@ -134,17 +135,23 @@ def euler_push(sample: SampleSource, sigma: str, k: int) -> PushSource:
 
     Lane l of the buffer holds another sample at the same state: a few samples for each lane, one for each, or single
     ones are added at a time to the rows of gradient and Hessian, and in the end each row is summed over its lanes, in
-    a fixed order. The frame stands row by row: its columns are the lanes of the last loop.
+    a fixed order. The frame stands in the work array row by row: its columns are the lanes of the last loop.
     """
     if k == 0:  # the state alone moves: it needs no Hessian
         sample = attrs.evolve(sample, hessian=())
     dim = len(sample.state)
+    pitch = ceil(k, 8)
+    behind = _scratch(sample)  # the frame, every row padded to whole vector registers
     lines = [f"    x[{i}] += scale * scratch[{_total(sample) + i}]" for i in range(dim)]
-    lines += [*_matrix(sample), "    flat = V.reshape(V.size)", "    for c in range(V.shape[1]):"]
-    lines += [f"        v{j} = flat[{j * k} + c]" for j in range(dim)]
-    lines += [f"        flat[{i * k} + c] = v{i} + {terms}" for i, terms in enumerate(_product(sample))]
-    source = _accumulate(sample, sigma) + EULER + "\n".join([*lines, "", ""])
-    return PushSource(source, _scratch(sample), by_rows=True)
+    lines += [f"    push_columns(scratch, scale, {pitch})"]
+    columns = ["", "@njit", "def push_columns(scratch, scale, columns):", *_matrix(sample)]
+    columns += ["    for c in range(columns):"]
+    columns += [f"        v{j} = scratch[{behind + j * pitch} + c]" for j in range(dim)]
+    columns += [
+        f"        scratch[{behind + i * pitch} + c] = v{i} + {terms}" for i, terms in enumerate(_product(sample))
+    ]
+    source = _accumulate(sample, sigma) + "\n".join([*columns, ""]) + EULER + "\n".join([*lines, "", ""])
+    return PushSource(source, behind + dim * pitch, rows_at=behind)
 
 
 def _matrix(sample: SampleSource) -> list[str]:
@@ -176,8 +183,8 @@ def _total(sample: SampleSource) -> int:
 
 
 def _scratch(sample: SampleSource) -> int:
-    """Length of the work array."""
-    return _total(sample) + len(sample.state) + len(sample.hessian)
+    """Length of the work array: a whole number of vector registers."""
+    return ceil(_total(sample) + len(sample.state) + len(sample.hessian), 8)
 
 
 ACCUMULATE = '''

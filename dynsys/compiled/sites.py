@@ -14,6 +14,7 @@ from functools import lru_cache
 from dynsys.compiled.equations import (
     EquationSource,
     Run,
+    ceil,
     compiled_function,
     indented,
     stage_time,
@@ -30,9 +31,9 @@ ALIGNED = 8  # rows begin at multiples of a vector register
 def sites_push(equations: EquationSource, stepper: Stepper | None) -> PushSource:
     """The function `push` of `Kernel`, with `rates` (slopes and Jacobian) and `product` (Jacobian times a column)."""
     dim, count = len(equations.state), stages(stepper)
-    row = _ceil(dim)
+    row = ceil(dim, ALIGNED)
     entries = _entries(equations, row)
-    jacobian = _ceil(entries)
+    jacobian = ceil(entries, ALIGNED)
     after = (2 + count) * row
     rows = [f"_B[{r * row} : {(r + 1) * row}]" for r in range(2 + count)]
     source = _rates(equations, row) + _product(equations, row)
@@ -56,10 +57,6 @@ def sites_push(equations: EquationSource, stepper: Stepper | None) -> PushSource
     lines += indented(_copy(equations, "_v[{1}] = _B[{0}]"))
     push = compiled_function("push(_n, _t, _dt, _x, _V, _X, _W, _f, _F, _p, _data, _rows, _B)", lines)
     return PushSource(source + push, scratch=after + count * jacobian)
-
-
-def _ceil(length: int) -> int:
-    return -(-length // ALIGNED) * ALIGNED
 
 
 def _entries(equations: EquationSource, row: int) -> int:
