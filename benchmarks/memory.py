@@ -67,8 +67,7 @@ def memory(rounds: int, quick: bool) -> None:
     table(["part of the run", "steps", "members finished", "time, s", "peak memory, GiB"], rows)
     print(
         f"Ten times the length took {done[1]['peak'] - done[0]['peak']:+.3f} GiB: memory is that of the states, the "
-        "ten records, one call, and a cache of 2048 permutations, which is full after a tenth. The time is projected "
-        "in proportion to the steps.\n",
+        "ten records and one call. The time is projected in proportion to the steps.\n",
         flush=True,
     )
 

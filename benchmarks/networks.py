@@ -51,9 +51,9 @@ class Runs:
         sample = 3 * H + 3 * H + Q * (Q + 1) / 2 + Q + 4 * H + curved
         return SIZE * sample + Q**3 + Q + Q * Q * (Q + 1) / EVERY
 
-    def project(self, members: int | None, steps: int, threads: int = 1) -> Contestant:
+    def project(self, members: int | None, steps: int, threads: int = 1, shared: bool = True) -> Contestant:
         """The project; every call goes on where the last one ended, so that it draws its permutations."""
-        sgd = self.sgd
+        sgd = attrs.evolve(self.sgd, shared=shared)
         tangent = CompiledTangent(sgd, Euler(DT), threads=threads)
         end = Pass.start(sgd.flow.initial(members=members, seed=1), sgd.dimension, None, seed=0)
 
@@ -101,9 +101,10 @@ def networks(rounds: int, quick: bool) -> None:
             steps = max(EVERY, budget // (members or 3) // EVERY * EVERY)
             at_once = min(members or 1, 64)  # one after the other, 64 tell as much as 1024
             alone = max(steps, budget // 3 // at_once // EVERY * EVERY)
-            own, given, drawing = race(
+            own, apart, given, drawing = race(
                 [
                     case.project(members, steps),
+                    case.project(members, steps, shared=False),
                     *case.handwritten(None if members is None else at_once, alone),
                 ],
                 rounds,
@@ -114,13 +115,21 @@ def networks(rounds: int, quick: bool) -> None:
                     name,
                     members or "single",
                     own.median,
+                    apart.median,
                     given.median,
                     drawing.median,
                     given.over(own),
                     drawing.over(own),
                 ]
             )
-    header = ["network", "members", "dynsys, ns", "loop, given batches, ns", "loop, drawing, ns"]
+    header = [
+        "network",
+        "members",
+        "dynsys, ns",
+        "batches of their own, ns",
+        "loop, given batches, ns",
+        "loop, drawing, ns",
+    ]
     table([*header, "given / dynsys", "drawing / dynsys"], rows)
 
 

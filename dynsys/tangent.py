@@ -10,6 +10,7 @@ import importlib.util
 import warnings
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -19,9 +20,10 @@ from dynsys import benettin as _benettin
 from dynsys import ginelli as _ginelli
 from dynsys import sharafi as _sharafi
 from dynsys import trajectory as _trajectory
+from dynsys.compiled.blas import one_blas_thread
 from dynsys.compiled.build import available_cores, build, build_lanes, compiles
 from dynsys.errors import FallbackWarning, InvalidInputError
-from dynsys.orthonormal import is_singular, orthonormalise
+from dynsys.orthonormal import LONG_COLUMN, is_singular, orthonormalise
 from dynsys.passes import DIVERGED, RUNNING, SINGULAR, Pass, Record, System
 
 if TYPE_CHECKING:
@@ -153,11 +155,12 @@ class CompiledTangent(TangentSystem):
             )  # fmt: skip
 
         blocks = [block for block in np.array_split(np.arange(len(start.x)), self.threads) if len(block)]
-        if len(blocks) == 1:
-            run(blocks[0])
-        else:
-            with ThreadPoolExecutor(len(blocks)) as pool:
-                list(pool.map(run, blocks))
+        with one_blas_thread() if self.dimension >= LONG_COLUMN else nullcontext():
+            if len(blocks) == 1:
+                run(blocks[0])
+            else:
+                with ThreadPoolExecutor(len(blocks)) as pool:
+                    list(pool.map(run, blocks))
         return end
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytest.importorskip("numba")
+
 from benchmarks.flows import lorenz96
 from benchmarks.handwritten import lorenz63_slope, lorenz96_slope, relu, rk4_loop, tanh, three_layer_loops
 from benchmarks.measure import Contestant, race

@@ -19,6 +19,8 @@ LORENZ = """
 import json, warnings
 from dynsys import RK4
 from models.classics import Lorenz63
+
+pytestmark = pytest.mark.numba
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     tangent = Lorenz63().tangent(RK4(dt=0.01))

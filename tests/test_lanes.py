@@ -16,6 +16,8 @@ from models.activations import GELU, Linear, ReLU, Sigmoid, Tanh
 from models.classics import Henon, LinearMap, Logistic, Lorenz63
 from models.weight_dynamics import ThreeLayerGradientFlow
 
+pytestmark = pytest.mark.numba
+
 DRIVEN = SymbolicFlow.of({"x": "y", "y": "-sin(x) - a*y + b*cos(2*t) + 0*x", "c": "1"}, {"a": 0.5, "b": 1.5})
 STEPPED = SymbolicMap.of({"x": "1.2*x*cos(t) - y", "y": "0.9*x + 0.1*y**2/(1 + t)"})
 

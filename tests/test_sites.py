@@ -13,6 +13,8 @@ from dynsys import RK4, CompiledTangent, Euler, NumpyTangent, Pass, SymbolicFlow
 from dynsys.compiled.sites import sites_push
 from dynsys.testing import check_system, check_tangent
 
+pytestmark = pytest.mark.numba
+
 
 def lorenz96(n, forcing=8):
     return {f"x{i}": f"(x{(i + 1) % n} - x{(i - 2) % n})*x{(i - 1) % n} - x{i} + {forcing}" for i in range(n)}
