@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import attrs
 import numpy as np
 
-from dynsys.compiled.kernel import Kernel
 from dynsys.errors import (
     DivergenceError,
     InterruptedWarning,
@@ -20,6 +19,9 @@ from dynsys.errors import (
     whole_number,
 )
 from dynsys.orthonormal import random_frames
+
+if TYPE_CHECKING:
+    from dynsys.compiled.kernel import Kernel
 
 Array = np.ndarray
 

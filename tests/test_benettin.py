@@ -255,6 +255,7 @@ def test_a_stride_sums_growth_in_order_however_the_run_is_cut(k, stride, at_once
     assert spectrum.stride == stride
 
 
+@pytest.mark.numba
 def test_neither_threads_nor_members_change_a_bit_of_the_sums():
     x0 = np.array(LORENZ_X0) + np.arange(40)[:, None]
     run = {"intervals": 600, "steps_per_interval": 2, "warmup": 3, "stride": 200}
@@ -280,6 +281,7 @@ def test_diagnostics_do_not_depend_on_the_stride(backend):
     np.testing.assert_allclose(sums.end.x, each.end.x, rtol=0)
 
 
+@pytest.mark.numba
 def test_a_wrong_derivative_is_found_whatever_the_stride():
     class Wrong(LinearMap):
         def kernel(self):
@@ -292,6 +294,7 @@ def test_a_wrong_derivative_is_found_whatever_the_stride():
     )  # of the first interval, not of ten
 
 
+@pytest.mark.numba
 def test_a_stride_bounds_the_memory():
     tangent, x0 = Logistic().tangent(), np.linspace(0.1, 0.4, 64)[:, None]
     tangent.benettin(x0, intervals=1000, warmup=0, stride=1000)

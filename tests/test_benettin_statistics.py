@@ -12,6 +12,8 @@ from dynsys import RK4, DiagnosticWarning, Map, SymbolicMap
 from dynsys.indicators import batch_means_error
 from models.classics import Henon, LinearMap, Logistic, Lorenz63
 
+pytestmark = pytest.mark.numba  # some take minutes without it
+
 HENON = (0.419217, -1.623190)  # Sprott 2003; their sum is ln 0.3
 LORENZ = (0.9056, 0.0, -14.5723)
 BATCHES = 32

@@ -57,12 +57,14 @@ def test_velocity_is_minus_the_complex_step_gradient_of_the_loss(flow):
     np.testing.assert_allclose(flow.vector_field(0.0, theta), -gradient, rtol=0, atol=1e-13 * np.abs(gradient).max())
 
 
+@pytest.mark.numba
 @pytest.mark.parametrize("flow", FLOWS.values(), ids=FLOWS)
 def test_kernel_agrees_with_numpy(flow):
     check_tangent(flow.tangent(Euler(0.01), backend="compiled"), state(flow))
     check_tangent(flow.minibatches(7, seed=1).tangent(Euler(0.01), backend="compiled"), state(flow))
 
 
+@pytest.mark.numba
 def test_stages_of_another_stepper_agree_with_numpy():
     check_tangent(LOGISTIC.tangent(RK4(0.02), backend="compiled"), state(LOGISTIC))
 
@@ -107,6 +109,7 @@ def test_neither_samples_nor_batch_size_appear_in_the_source():
     assert few.kernel().lanes(Euler(0.1), 9) == many.kernel().lanes(Euler(0.1), 9)
 
 
+@pytest.mark.numba
 def test_any_names_will_do():
     """Those of the kernel itself, of its arguments, and of parts of numbers."""
     names = ["B", "l", "L", "a", "e", "nan", "H0_0", "v1", "scale", "range", "data"]

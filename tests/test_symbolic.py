@@ -134,6 +134,7 @@ def test_kernel_of_a_flow_agrees_with_numpy(system):
     check_tangent(system.tangent(RK4(dt=0.05), t0=0.5), np.array([0.4, -0.3, 0.7])[: system.dimension])
 
 
+@pytest.mark.numba
 def test_kernel_of_a_map_that_depends_on_the_step_agrees_with_numpy():
     # steps are whole numbers: integer powers of them must neither be cut off nor wrap around
     drives = ["2**(-t)", "(1 + t)**(-2)", "1/(1 + t)", "t**30*1e-25", "sqrt(t)*cos(t) + t/3"]

@@ -82,6 +82,7 @@ def test_the_tangent_is_the_derivative_of_its_step_and_its_pass_is_its_steps(nam
     check_tangent(tangent_of(name, backend, t0=0.7), np.array(SYSTEMS[name][2]))
 
 
+@pytest.mark.numba
 @every_system
 def test_compiled_and_numpy_passes_agree_to_rounding(name):
     options = {"intervals": 4, "steps_per_interval": 2, "record": "frames"}  # short: chaos amplifies rounding
@@ -144,6 +145,7 @@ def test_each_member_equals_its_single_run_bit_for_bit(name, backend):
         assert_same_bits(together, tangent.forward(only(start, [m]), **options), rows=[m])
 
 
+@pytest.mark.numba
 @every_system
 def test_threads_do_not_change_a_bit(name):
     system, stepper, _ = SYSTEMS[name]

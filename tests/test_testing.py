@@ -246,6 +246,7 @@ def test_good_tangent_passes(tangent):
     check_tangent(tangent, X[: tangent.dimension])
 
 
+@pytest.mark.numba
 @pytest.mark.parametrize(("tangent", "named"), BROKEN_TANGENTS.values(), ids=BROKEN_TANGENTS)
 def test_broken_tangent_is_found_and_the_promise_named(tangent, named):
     tangent = tangent()

@@ -93,6 +93,7 @@ def test_states_are_those_of_a_pass_with_vectors(name, members, backend):
     assert run.end.n == 30
 
 
+@pytest.mark.numba
 @one_and_many
 @every_system
 def test_compiled_and_numpy_agree_to_rounding(name, members):
@@ -224,6 +225,7 @@ def test_a_member_that_diverges_is_marked_and_the_others_do_not_change(backend):
     assert np.isfinite(later.rates[[0, 2]]).all()
 
 
+@pytest.mark.numba
 @every_system
 def test_threads_do_not_change_a_bit(name):
     system, stepper, _ = SYSTEMS[name]

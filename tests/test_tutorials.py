@@ -37,6 +37,7 @@ def check_figure(figure):
         assert len(looks) == len(named)
 
 
+@pytest.mark.numba
 @each_tutorial
 def test_tutorial_runs_without_a_warning_and_leaves_no_file(path, monkeypatch, tmp_path):
     shown = []

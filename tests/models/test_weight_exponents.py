@@ -8,6 +8,8 @@ from dynsys.orthonormal import orthonormalise, random_frames
 from models.activations import GELU, Linear, ReLU, Tanh
 from models.weight_dynamics import ThreeLayerGradientFlow, regression_task
 
+pytestmark = pytest.mark.numba  # some take minutes without it
+
 
 def dead_network(reduction, batch):
     """Both hidden units off on all data: J = -2 on b2 alone, times the batch for the sum."""

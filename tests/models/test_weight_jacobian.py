@@ -133,6 +133,7 @@ def test_blocks_tile_the_jacobian():
     assert np.all(count == 1)
 
 
+@pytest.mark.numba
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize(
     ("sizes", "kind"), [*(((2, 2, 1), kind) for kind in KINDS), ((3, 4, 2), Tanh), ((1, 5, 3), Tanh)]
@@ -143,6 +144,7 @@ def test_compiled_step_and_frame_equal_those_of_numpy(sizes, kind, reduction):
     check_tangent(flow.minibatches(size=3, seed=1).tangent(Euler(1e-3), backend="compiled"), theta)
 
 
+@pytest.mark.numba
 def test_compiled_stages_of_rk4_equal_those_of_numpy():
     flow, theta = problem((2, 2, 1), Tanh)
     check_tangent(flow.minibatches(size=3, seed=1).tangent(RK4(0.02), backend="compiled"), theta, steps=10)
