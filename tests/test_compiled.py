@@ -14,13 +14,13 @@ from dynsys.compiled.build import build
 from dynsys.testing import check_tangent
 from models.classics import Henon, LinearFlow, LinearMap, Logistic, Lorenz63
 
+pytestmark = pytest.mark.numba
+
 # A long run of Lorenz 63 by the NumPy path and one by the kernel would decorrelate: 2 time units do not.
 LORENZ = """
 import json, warnings
 from dynsys import RK4
 from models.classics import Lorenz63
-
-pytestmark = pytest.mark.numba
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     tangent = Lorenz63().tangent(RK4(dt=0.01))

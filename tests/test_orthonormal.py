@@ -44,7 +44,14 @@ def factorise_by_lapack():
     return sys.modules[forward.__module__].factorise
 
 
-@pytest.fixture(scope="module", params=[factorise_as_python, factorise_as_compiled, factorise_by_lapack])
+@pytest.fixture(
+    scope="module",
+    params=[
+        factorise_as_python,
+        pytest.param(factorise_as_compiled, marks=pytest.mark.numba),
+        pytest.param(factorise_by_lapack, marks=pytest.mark.numba),
+    ],
+)
 def factorise(request):
     """The factorisations of the kernels, as a function V -> (Q, R, full rank)."""
     inplace = request.param()

@@ -78,6 +78,7 @@ def compiled(tmp_path_factory):
     return [getattr(module, f"sigma_{i}") for i in range(len(COMPILABLE))]
 
 
+@pytest.mark.numba
 @pytest.mark.parametrize("i", range(len(COMPILABLE)), ids=[repr(a) for a in COMPILABLE])
 def test_compiled_source_equals_numpy_to_four_ulp(compiled, i):
     """Ulp of the largest term in a formula, max(1, |d|): differences of nearly equal terms lose the rest in both."""
