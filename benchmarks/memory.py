@@ -43,10 +43,18 @@ def run(members: int, steps: int) -> dict[str, float]:
     return {
         "steps": end.n,
         "seconds": time.perf_counter() - begin,
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1024) / 1024,
+        "peak": peak_memory(),
         "finished": int(np.isfinite(recorded[0][-1]).all(axis=1).sum()),
         "members": members,
     }
+
+
+def peak_memory() -> float:
+    """Peak of the resident memory of this process, GiB."""
+    if sys.platform == "linux":  # where `getrusage` begins with what the parent had
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30
 
 
 def memory(rounds: int, quick: bool) -> None:
