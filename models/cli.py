@@ -95,7 +95,7 @@ def options(
 
 @app.command("weight-dynamics")
 def weight_dynamics(
-    members: Annotated[int, typer.Option(help="Training runs of each activation.")] = 128,
+    members: Annotated[int, typer.Option(help="Training runs of each activation.")] = 256,
     steps: Annotated[int | None, typer.Option(help="Steps of a run [default: the paper's time, 22 / rate].")] = None,
     learning_rate: Annotated[float, typer.Option(help="Learning rate; the default is the paper's.")] = 3e-5,
     activation: Annotated[list[Activation] | None, typer.Option(help="May be repeated [default: relu, tanh].")] = None,

@@ -49,7 +49,7 @@ class Study:
     """
 
     activations: tuple[str, ...] = ("relu", "tanh")
-    members: int = 128  # whole blocks of lanes on two cores
+    members: int = 256  # whole blocks of lanes on two cores
     steps: int | None = None
     learning_rate: float = PAPER_LEARNING_RATE
     hidden: int = 2
