@@ -33,7 +33,7 @@ NETWORK = """
 from dynsys import Euler
 from models.activations import Tanh
 from models.weight_dynamics import ThreeLayerGradientFlow, regression_task
-flow = ThreeLayerGradientFlow(*regression_task(), activation=Tanh())
+flow = ThreeLayerGradientFlow(*regression_task(), hidden={hidden}, activation=Tanh())
 sgd = flow.minibatches(32).tangent(Euler(3e-5))
 sgd.benettin(flow.initial(members=64), intervals=10, steps_per_interval=20, warmup=0)
 """
@@ -46,7 +46,8 @@ NETWORK_LOOP = """
 import numpy as np
 from benchmarks.handwritten import tanh, three_layer_loops
 X = np.random.default_rng(0).normal(size=(1000, 2))
-three_layer_loops(tanh, 2)[1](X[:9, 0].copy(), np.eye(9), X, X[:, 0].copy(), 32, 200, 3e-5, 20, 0)
+w, V = X[: 4 * {hidden} + 1, 0].copy(), np.eye(4 * {hidden} + 1)
+three_layer_loops(tanh, {hidden})[1](w, V, X, X[:, 0].copy(), 32, 200, 3e-5, 20, 0)
 """
 
 
@@ -67,7 +68,11 @@ def startup(rounds: int, quick: bool) -> None:
         flush=True,
     )
     rows = []
-    jobs = {"Lorenz 1963": (LORENZ, LORENZ_LOOP), "three-layer network, tanh, 64 members": (NETWORK, NETWORK_LOOP)}
+    jobs = {
+        "Lorenz 1963": (LORENZ, LORENZ_LOOP),
+        "2-2-1 tanh network, 64 members": (NETWORK.format(hidden=2), NETWORK_LOOP.format(hidden=2)),
+        "2-16-1 tanh network, 64 members": (NETWORK.format(hidden=16), NETWORK_LOOP.format(hidden=16)),
+    }
     for name, (job, loop) in list(jobs.items())[: 1 if quick else None]:
         cold, warm, loops, numba = [], [], [], []
         for _ in range(rounds):
