@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from dynsys import RK4, CompiledTangent, Euler, InvalidInputError, NumpyTangent, Pass
+from dynsys.compiled.blas import one_blas_thread
 from dynsys.compiled.build import build
 from dynsys.testing import check_tangent
 from models.classics import Henon, LinearFlow, LinearMap, Logistic, Lorenz63
@@ -203,3 +204,15 @@ def test_compiled_backend_of_a_system_without_kernel_is_refused():
     with pytest.raises(InvalidInputError, match="Plain cannot be compiled"):
         Plain([[2.0]]).tangent(backend="compiled")
     assert isinstance(Plain([[2.0]]).tangent(), NumpyTangent)
+
+
+def test_matrix_products_inside_a_pass_run_on_one_thread():
+    from threadpoolctl import threadpool_info
+
+    def threads():
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    before = threads()
+    with one_blas_thread():
+        assert threads() == {1}
+    assert threads() == before

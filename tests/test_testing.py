@@ -294,3 +294,16 @@ def test_kink_is_left_out_only_where_it_is_declared():
     check_activation(type("Declared", (type(ramp),), {"kinks": (1.0,)})(), points=around)
     with pytest.raises(ContractError, match="sigma' of Changed"):
         check_activation(ramp, points=around)
+
+
+@pytest.mark.parametrize("declared", [-1, 3])
+def test_as_many_vanishing_exponents_as_there_are_dimensions_at_most(declared):
+    class Shear(Map):
+        dimension = 2
+        vanishing_exponents = declared
+
+        def step(self, n, x):
+            return np.stack([x[..., 0] + x[..., 1], x[..., 1]], axis=-1)
+
+    with pytest.raises(ContractError, match=f"vanishing_exponents must lie between 0 and 2, got {declared}"):
+        check_system(Shear(), np.array([1.0, 2.0]))
