@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from functools import cache
-
-import threadpoolctl
+from typing import Any
 
 
 def one_blas_thread() -> AbstractContextManager:
@@ -14,8 +13,9 @@ def one_blas_thread() -> AbstractContextManager:
 
 
 @cache
-def _libraries() -> threadpoolctl.ThreadpoolController:
+def _libraries() -> Any:
     import scipy.linalg.cython_blas  # the library that compiled code calls must be there to be found
+    import threadpoolctl
 
     assert scipy.linalg.cython_blas
     return threadpoolctl.ThreadpoolController()

@@ -22,6 +22,7 @@ from typing import Any
 import attrs
 
 from dynsys.compiled.driver import DRIVER, FRAMES_BY_COLUMNS, FRAMES_BY_ROWS, HEADER, MAP_PUSH, RUNGE_KUTTA_PUSH
+from dynsys.compiled.equations import aligned
 from dynsys.compiled.kernel import Kernel, PushSource
 from dynsys.compiled.lanes import lane_source
 from dynsys.errors import FallbackWarning
@@ -56,7 +57,8 @@ def build(kernel: Kernel, stepper: Stepper | None, dim: int, k: int) -> Built:
         push = PushSource(kernel.source + _push_source(stepper), kernel.scratch)
     else:
         push = attrs.evolve(push, source="\n\nSTAGES = 1\n" + push.source)
-    frames = FRAMES_BY_COLUMNS if push.rows_at is None else FRAMES_BY_ROWS.format(rows_at=push.rows_at)
+    by_rows = FRAMES_BY_ROWS.format(rows_at=push.rows_at, pitch=aligned(k))
+    frames = FRAMES_BY_COLUMNS if push.rows_at is None else by_rows
     factorise = GRAM_SCHMIDT if dim < LONG_COLUMN else HOUSEHOLDER
     source = HEADER + frames + push.source + factorise + DRIVER
     forward = _load_with(source, tuple(kernel.functions.items())) if kernel.functions else load(source).forward

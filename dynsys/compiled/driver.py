@@ -67,8 +67,7 @@ FRAMES_BY_ROWS = '''
 @njit
 def frame(dim, k, scratch):
     """Tangent vectors, row by row in the work array."""
-    pitch = (k + 7) // 8 * 8
-    return scratch[{rows_at} : {rows_at} + dim * pitch].reshape((dim, pitch))[:, :k]
+    return scratch[{rows_at} : {rows_at} + dim * {pitch}].reshape((dim, {pitch}))[:, :k]
 
 '''
 

@@ -9,7 +9,7 @@ import attrs
 from dynsys.steppers import ExplicitRungeKutta, Stepper
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Run:
     """Equations that are one text: those of the components first, first + step, ..., `count` of them.
 
@@ -42,7 +42,7 @@ class Run:
         return range(self.first, self.first + self.count * self.step, self.step)
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)  # sources are looked up by it in every call of a pass
 class EquationSource:
     """Equations of motion as source.
 
@@ -113,6 +113,6 @@ def compiled_function(signature: str, lines: Sequence[str]) -> str:
     return f"\n\n@njit\ndef {signature}:\n" + "\n".join(indented(lines)) + "\n"
 
 
-def ceil(length: int, unit: int) -> int:
-    """The next multiple of a unit."""
-    return -(-length // unit) * unit
+def aligned(length: int) -> int:
+    """A length rounded up to whole vector registers of eight numbers."""
+    return -(-length // 8) * 8

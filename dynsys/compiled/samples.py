@@ -13,7 +13,7 @@ from functools import lru_cache
 import attrs
 import numpy as np
 
-from dynsys.compiled.equations import ceil
+from dynsys.compiled.equations import aligned
 from dynsys.compiled.kernel import Kernel, PushSource
 from dynsys.compiled.lanes import LANE_TANH, LaneSource
 from dynsys.steppers import Euler
@@ -65,6 +65,11 @@ class SampleSource:
         return needed(self.statements, [term for terms in self.entries for term in terms])
 
     @property
+    def alone(self) -> SampleSource:
+        """The same without the Hessian: what moves the state alone."""
+        return attrs.evolve(self, hessian=())
+
+    @property
     def at_once(self) -> int:
         """Samples in a body of at most `LARGEST` statements; 0: this is not to be written out."""
         return min(AT_ONCE, LARGEST // max(1, len(self.motion) + sum(map(len, self.entries))))
@@ -109,13 +114,17 @@ def sample_kernel(
     """
     if sample.at_once == 0:
         return None
+
+    def moving(k: int) -> SampleSource:
+        return sample if k else sample.alone
+
     return Kernel(
         linearise_samples(sample, sigma),
         np.array([scale * sample.factor, *parameters]),
         data,
         scratch=_scratch(sample),
-        push=lambda stepper, k: euler_push(sample, sigma, k) if isinstance(stepper, Euler) else None,
-        lanes=lambda stepper, k: euler_lanes(sample, sigma, k) if isinstance(stepper, Euler) else None,
+        push=lambda stepper, k: euler_push(moving(k), sigma, k) if isinstance(stepper, Euler) else None,
+        lanes=lambda stepper, k: euler_lanes(moving(k), sigma, k) if isinstance(stepper, Euler) else None,
     )
 
 
@@ -137,10 +146,8 @@ def euler_push(sample: SampleSource, sigma: str, k: int) -> PushSource:
     ones are added at a time to the rows of gradient and Hessian, and in the end each row is summed over its lanes, in
     a fixed order. The frame stands in the work array row by row: its columns are the lanes of the last loop.
     """
-    if k == 0:  # the state alone moves: it needs no Hessian
-        sample = attrs.evolve(sample, hessian=())
     dim = len(sample.state)
-    pitch = ceil(k, 8)
+    pitch = aligned(k)
     behind = _scratch(sample)  # the frame, every row padded to whole vector registers
     lines = [f"    x[{i}] += scale * scratch[{_total(sample) + i}]" for i in range(dim)]
     lines += [f"    push_columns(scratch, scale, {pitch})"]
@@ -184,7 +191,7 @@ def _total(sample: SampleSource) -> int:
 
 def _scratch(sample: SampleSource) -> int:
     """Length of the work array: a whole number of vector registers."""
-    return ceil(_total(sample) + len(sample.state) + len(sample.hessian), 8)
+    return aligned(_total(sample) + len(sample.state) + len(sample.hessian))
 
 
 ACCUMULATE = '''
@@ -253,8 +260,6 @@ def euler_lanes(sample: SampleSource, sigma: str, k: int) -> LaneSource:
     Gradient and Hessian stand in rows of their own, summed over the batch a few samples at a time (the data of which
     stand in fixed rows), and are applied to one tangent column after the other.
     """
-    if k == 0:  # the state alone moves: it needs no Hessian
-        sample = attrs.evolve(sample, hessian=())
     dim, columns = len(sample.state), len(sample.columns)
     rows = _rows(sample, dim + dim * k)
     source = [

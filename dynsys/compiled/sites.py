@@ -9,12 +9,13 @@ Components are ordered so that those of a run stand side by side.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 from dynsys.compiled.equations import (
     EquationSource,
     Run,
-    ceil,
+    aligned,
     compiled_function,
     indented,
     stage_time,
@@ -24,16 +25,14 @@ from dynsys.compiled.equations import (
 from dynsys.compiled.kernel import PushSource
 from dynsys.steppers import Stepper
 
-ALIGNED = 8  # rows begin at multiples of a vector register
-
 
 @lru_cache(maxsize=64)  # every call of a pass asks for the source
 def sites_push(equations: EquationSource, stepper: Stepper | None) -> PushSource:
     """The function `push` of `Kernel`, with `rates` (slopes and Jacobian) and `product` (Jacobian times a column)."""
     dim, count = len(equations.state), stages(stepper)
-    row = ceil(dim, ALIGNED)
+    row = aligned(dim)
     entries = _entries(equations, row)
-    jacobian = ceil(entries, ALIGNED)
+    jacobian = aligned(entries)
     after = (2 + count) * row
     rows = [f"_B[{r * row} : {(r + 1) * row}]" for r in range(2 + count)]
     source = _rates(equations, row) + _product(equations, row)
@@ -84,9 +83,9 @@ def _copy(equations: EquationSource, statement: str) -> list[str]:
     return [f"for _r in _range({step}):", f"    for _i in _range({block}):", "        " + inner]
 
 
-def _terms(factors: object, row: int) -> str:
+def _terms(factors: Sequence[float], row: int) -> str:
     """The increments of a stage or a step by the slopes before it."""
-    return "".join(f" + (_dt * {w!r}) * _B[{(2 + r) * row} + _i]" for r, w in enumerate(factors) if w)  # type: ignore[arg-type, var-annotated]
+    return "".join(f" + (_dt * {w!r}) * _B[{(2 + r) * row} + _i]" for r, w in enumerate(factors) if w)
 
 
 def _rates(equations: EquationSource, row: int) -> str:
