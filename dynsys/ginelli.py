@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import attrs
 import numpy as np
 
-from dynsys.errors import warn_of, whole_number
-from dynsys.indicators import line_distance, subspace_distance
-from dynsys.orthonormal import random_frames, solve_upper
-from dynsys.passes import Pass, Tangent, begin, forward_in_chunks, raise_if_stopped, warm_up
+from dynsys.compiled.sweep import sweep_back
+from dynsys.convergence import covariance_residual, determined_subspaces, frame_agreement, reliable, smallest_gap
+from dynsys.errors import warn_of
+from dynsys.indicators import line_distance
+from dynsys.passes import RUNNING, Pass, Tangent, raise_if_stopped
 from dynsys.results import CovariantVectors, VectorDiagnostics
+from dynsys.window import MEMORY_LIMIT, Window, pass_window
 
 Array = np.ndarray
 
-CHECKED_MEMBERS, CHECKED_TIMES = 4, 16  # where the covariance residual is measured
 LARGEST_RESIDUAL = 1e-6
 LARGEST_DISAGREEMENT = 1e-4
 
@@ -30,6 +30,8 @@ def ginelli(
     tail: int | None = None,
     k: int | None = None,
     seed: int = 0,
+    stride: int = 1,
+    memory_limit: float = MEMORY_LIMIT,
     progress: Callable[[int, int], None] | None = None,
 ) -> CovariantVectors:
     """Covariant Lyapunov vectors (CLVs) at the ends of `intervals` intervals.
@@ -43,13 +45,19 @@ def ginelli(
 
     Parameters
     ----------
-    tangent, x0, steps_per_interval, k, seed, progress
+    tangent, x0, steps_per_interval, k, seed
         As for `dynsys.benettin.benettin`.
     intervals : int
         Length of the window in which vectors are returned.
     warmup, tail : int, optional
         Intervals before and after it, for the frame and for the backward pass to converge. Default: as many as
         `intervals`, at most 1000. `diagnostics.tail_needed` tells what the gaps of the spectrum ask for.
+    stride : int
+        Vectors are returned at the end of every stride of so many intervals; `intervals` must be a multiple.
+    memory_limit : float
+        Bytes beyond which vectors and factors are kept in temporary files (memory-mapped, with a warning).
+    progress : callable, optional
+        Called as progress(done, intervals + tail) now and then.
 
     Returns
     -------
@@ -58,11 +66,17 @@ def ginelli(
     Raises
     ------
     InvalidInputError, DivergenceError, SingularTangentError
-        As for `dynsys.benettin.benettin`.
+        As for `dynsys.benettin.benettin`. The attribute `partial`, and the vectors of a member of an ensemble that
+        stops, are those which have a whole tail before the stop.
 
     Notes
     -----
-    Memory: 8 members (intervals (dim + dim k + k^2) + tail k^2) bytes.
+    Memory: `dynsys.window.planned_bytes`, 8 members (intervals / stride (dim k + dim + k) + (intervals + tail)
+    k (k + 1) / 2) bytes and one chunk of the pass: the vectors overwrite the frames. `diagnostics.planned_bytes` is
+    the number. Cost of the backward pass: k^3 / 3 flops an interval, and dim k^2 for each vector frame returned.
+
+    Ctrl-C returns the vectors of the part of the window that has a whole tail behind it, if there is one, with an
+    `InterruptedWarning`.
 
     References
     ----------
@@ -76,55 +90,32 @@ def ginelli(
     array([[1.     , 0.5547 ],
            [0.     , 0.83205]])
     """
-    intervals = whole_number("intervals", intervals, 1)
-    steps_per_interval = whole_number("steps_per_interval", steps_per_interval, 1)
-    warmup = whole_number("warmup", min(intervals, 1000) if warmup is None else warmup, 0)
-    tail = whole_number("tail", min(intervals, 1000) if tail is None else tail, 0)
-    first = begin(tangent, x0, k, seed)
-    start = warm_up(tangent, first, warmup, steps_per_interval)
-    raise_if_stopped(tangent, start)
-    window = tangent.forward(start, intervals=intervals, steps_per_interval=steps_per_interval, record="frames")
-    raise_if_stopped(tangent, window, window)
-    end, later = window, []
-    for end in forward_in_chunks(tangent, window.without_records(), tail, steps_per_interval, "R", progress):
-        later.append(end.R)
-    raise_if_stopped(tangent, end, window)
+    window = pass_window(
+        tangent, x0, intervals=intervals, steps_per_interval=steps_per_interval, warmup=warmup, tail=tail, k=k,
+        seed=seed, stride=stride, memory_limit=memory_limit, progress=progress,
+    )  # fmt: skip
+    members, end = np.arange(len(window.R)), window.end
+    triangles = [random_triangles(end, seed, key) for key in (0, 1)]
+    C, other = (sweep_back(window.R, members, window.converged, window.finished, start)[0] for start in triangles)
+    last = window.last
+    ending, another = (np.where(last[:, None, None] < 0, np.nan, window.frames[members, last] @ c) for c in (C, other))
 
-    C, other = (random_triangles(window, seed, key) for key in (0, 1))
-    for chunk in reversed(later):
-        for i in reversed(range(chunk.shape[1])):
-            C, other = backward(chunk[:, i], C)[0], backward(chunk[:, i], other)[0]
-    vectors, growth = window.Qs, np.empty(window.Qs.shape[:2] + C.shape[-1:])
-    start_agreement = line_distance(vectors[:, -1] @ other, vectors[:, -1] @ C)
-    for i in reversed(range(intervals)):
-        vectors[:, i] = vectors[:, i] @ C  # Q is not needed any more
-        C, growth[:, i] = backward(window.R[:, i], C)
+    vectors = window.frames  # overwritten
+    growth = np.zeros((*vectors.shape[:2], vectors.shape[3]))
+    sweep_back(
+        window.R, members, np.zeros_like(members), window.converged, C, stride=window.stride, Q=vectors, growth=growth
+    )
+    for m in members:
+        vectors[m, last[m] + 1 :] = growth[m, last[m] + 1 :] = np.nan
+    vectors, growth = vectors[:, : window.strides], growth[:, : window.strides]
 
-    clvs = collect(tangent, window, end, growth, steps_per_interval, tail, start_agreement)
-    if isinstance(x0, Pass) and x0.k and warmup == 0:  # the frame was aligned by the run that is continued
-        agreement = np.full(window.x.shape[:1] + C.shape[-1:], np.nan)
-    else:
-        agreement = _frame_agreement(tangent, first, start, seed, steps_per_interval)
-    diagnostics = attrs.evolve(clvs.diagnostics, frame_agreement=end.as_given(agreement))
-    needed = np.max(diagnostics.tail_needed, initial=0.0, where=np.isfinite(diagnostics.tail_needed))
-    checks = [
-        (
-            diagnostics.covariance_residual > LARGEST_RESIDUAL,
-            "vectors are not covariant: compare the derivatives with dynsys.testing.check_tangent",
-        ),
-        (
-            (diagnostics.start_agreement > LARGEST_DISAGREEMENT).any(axis=-1),
-            f"two starts of the backward pass disagree: the tail of {tail} intervals is too short (the gaps ask for "
-            f"about {needed:.0f}), or exponents coincide and only their common subspace is determined",
-        ),
-        (
-            (diagnostics.frame_agreement > LARGEST_DISAGREEMENT).any(axis=-1),
-            "two forward frames disagree: lengthen the warm-up, or exponents coincide and only their common subspace "
-            "is determined",
-        ),
-    ]
-    warn_of(checks, stacklevel=2)
-    return attrs.evolve(clvs, diagnostics=diagnostics)
+    continued = isinstance(x0, Pass) and x0.k and window.start.n == window.first.n  # aligned by an earlier run
+    agreement = np.full(ending.shape[::2], np.nan) if continued else frame_agreement(tangent, window, seed)
+    clvs = _record(tangent, window, vectors, growth, line_distance(another, ending), agreement, (ending, another))
+    if end.single and end.status[0] != RUNNING:
+        raise_if_stopped(tangent, end, clvs)
+    _check(window, clvs)
+    return clvs
 
 
 def random_triangles(end: Pass, seed: int, key: int) -> Array:
@@ -138,75 +129,69 @@ def random_triangles(end: Pass, seed: int, key: int) -> Array:
     return C / np.linalg.norm(C, axis=1, keepdims=True)
 
 
-def backward(R: Array, C: Array) -> tuple[Array, Array]:
-    """One backward step: R^{-1} C with unit columns, and log growth of each column in the forward direction."""
-    C = solve_upper(R, C)
-    norms = np.linalg.norm(C, axis=-2)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return C / norms[..., None, :], -np.log(norms)
-
-
-def collect(
+def _record(
     tangent: Tangent,
-    window: Pass,
-    end: Pass,
+    window: Window,
+    vectors: Array,
     growth: Array,
-    steps: int,
-    delay: int,
-    start_agreement: Array,
+    starts: Array,
+    frames: Array,
+    pair: tuple[Array, Array],
 ) -> CovariantVectors:
-    """The record of vectors that stand in window.Qs, available `delay` intervals after they are valid."""
-    vectors, xs = window.Qs, window.xs
-    intervals, k = vectors.shape[1], vectors.shape[3]
-    interval = steps * tangent.dt
-    ends = window.n - steps * np.arange(intervals)[::-1]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        exponents = np.log(np.diagonal(window.R, axis1=2, axis2=3)).mean(axis=1) / interval
-        gap = np.min(-np.diff(exponents, axis=1), axis=1, initial=np.inf)
-        tail_needed = np.where(gap > 0, np.ceil(np.log(1e10) / (gap * interval)), np.inf)
-
+    """The record, with its checks; `pair` are the last vectors from two starts."""
+    end, ends, interval = window.end, window.ends, window.steps * tangent.dt
+    diagonal = np.cumsum(np.arange(1, vectors.shape[3] + 1)) - 1
+    exponents = np.log(window.R[:, : window.strides * window.stride, diagonal]).mean(axis=1) / interval
+    gap, tail_needed = smallest_gap(exponents, interval)
+    rates = growth / (window.stride * interval)
+    states = window.states[:, : window.strides]
+    residual = covariance_residual(tangent, end.members, ends, window.last, states, vectors)
+    given = end.as_given
     return CovariantVectors(
+        method="ginelli",
         times=tangent.time(ends),
-        available=tangent.time(ends + delay * steps),
-        states=end.as_given(xs),
-        vectors=end.as_given(vectors),
-        rates=end.as_given(growth / interval),
-        exponents=end.as_given(exponents),
+        available=tangent.time(ends + window.tail * window.steps),
+        states=given(states),
+        vectors=given(vectors),
+        rates=given(rates),
+        exponents=given(exponents),
         dt=tangent.dt,
-        steps_per_interval=steps,
+        steps_per_interval=window.steps,
+        stride=window.stride,
         end=end.without_records(),
         diagnostics=VectorDiagnostics(
             derivative=tangent.system.derivative,
-            covariance_residual=end.as_given(_covariance_residual(tangent, window, ends, steps)),
-            start_agreement=end.as_given(start_agreement),
-            frame_agreement=end.as_given(np.full((len(window.x), k), np.nan)),
-            smallest_gap=end.as_given(gap),
-            tail_needed=end.as_given(tail_needed),
-            growth_defect=end.as_given(growth.mean(axis=1) / interval - exponents),
+            covariance_residual=given(residual),
+            start_agreement=given(starts),
+            frame_agreement=given(frames),
+            subspaces=given(determined_subspaces(*pair, ~(frames > LARGEST_DISAGREEMENT), LARGEST_DISAGREEMENT)),
+            smallest_gap=given(gap),
+            tail_needed=given(tail_needed),
+            growth_defect=given(rates.mean(axis=1) - exponents),
+            planned_bytes=window.planned,
         ),
     )
 
 
-def _covariance_residual(tangent: Tangent, window: Pass, ends: Array, steps: int) -> Array:
-    """Largest sine of the angle between a vector pushed over an interval and the next, for a sample of times."""
-    residual = np.full(len(window.x), np.nan)
-    if len(ends) < 2:
-        return residual
-    sample = np.unique(np.linspace(0, len(ends) - 2, CHECKED_TIMES).round().astype(int))
-    for m in np.flatnonzero(np.isfinite(window.Qs).all(axis=(1, 2, 3)))[:CHECKED_MEMBERS]:
-        worst = 0.0
-        for i in sample:
-            x, V = window.xs[m, i], window.Qs[m, i]
-            for n in range(ends[i], ends[i + 1]):
-                x, V = tangent.step(n, x, V, member=int(window.members[m]))
-            worst = max(worst, float(line_distance(V, window.Qs[m, i + 1]).max()))
-        residual[m] = worst
-    return residual
-
-
-def _frame_agreement(tangent: Tangent, first: Pass, start: Pass, seed: int, steps: int) -> Array:
-    """Distance between the leading subspaces after the warm-up from two different frames."""
-    _, dim, k = first.Q.shape
-    warmup = (start.n - first.n) // steps
-    another = attrs.evolve(first, Q=random_frames(dim, k, seed + 1, first.members))
-    return subspace_distance(warm_up(tangent, another, warmup, steps).Q, start.Q)
+def _check(window: Window, clvs: CovariantVectors) -> None:
+    """One warning for all checks that fail, with the remedies."""
+    found = clvs.diagnostics
+    needed = np.max(found.tail_needed, initial=0.0, where=np.isfinite(found.tail_needed))
+    verdict = reliable(window.end, np.atleast_2d(found.subspaces))
+    checks = [
+        (
+            found.covariance_residual > LARGEST_RESIDUAL,
+            "vectors are not covariant: compare the derivatives with dynsys.testing.check_tangent",
+        ),
+        (
+            (found.start_agreement > LARGEST_DISAGREEMENT).any(axis=-1),
+            f"two starts of the backward pass disagree: the tail of {window.tail} intervals is too short (the gaps ask "
+            f"for about {needed:.0f}), or exponents coincide and only their common subspace is determined; {verdict}",
+        ),
+        (
+            (found.frame_agreement > LARGEST_DISAGREEMENT).any(axis=-1),
+            "two forward frames disagree: lengthen the warm-up, or exponents coincide and only their common subspace "
+            f"is determined; {verdict}",
+        ),
+    ]
+    warn_of(checks, stacklevel=3)

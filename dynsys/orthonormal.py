@@ -6,6 +6,8 @@ kernels contain the same factorisation as source: `GRAM_SCHMIDT`, plain loops, o
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 Array = np.ndarray
@@ -45,6 +47,29 @@ def random_frames(dim: int, k: int, seed: int, members: Array) -> Array:
     """
     columns = [np.random.default_rng([seed, member]).normal(size=(k, dim)).T for member in members]
     return orthonormalise(np.array(columns))[0]
+
+
+def packed(R: Array) -> Array:
+    """Upper-triangular matrices (..., k, k) as their columns one after the other, (..., k (k + 1) / 2).
+
+    R_ij, i <= j, stands at j (j + 1) / 2 + i: the leading columns come first, whatever k.
+
+    Examples
+    --------
+    >>> packed(np.array([[1.0, 2.0], [0.0, 3.0]]))
+    array([1., 2., 3.])
+    """
+    columns, rows = np.tril_indices(R.shape[-1])
+    return R[..., rows, columns]
+
+
+def unpacked(R: Array) -> Array:
+    """The inverse of `packed`."""
+    k = math.isqrt(2 * R.shape[-1])
+    columns, rows = np.tril_indices(k)
+    full = np.zeros((*R.shape[:-1], k, k))
+    full[..., rows, columns] = R
+    return full
 
 
 GRAM_SCHMIDT = '''

@@ -49,8 +49,9 @@ class Pass:
     growth : ndarray, shape (members, intervals, k)
         log R_ii of every interval, or summed over strides of intervals. What was not asked for is recorded for no
         interval.
-    R : ndarray, shape (members, intervals, k, k)
-        The triangular factors: R[:, i] maps the start of interval i to its end.
+    R : ndarray, shape (members, intervals, k (k + 1) / 2)
+        The triangular factors, packed by columns (`dynsys.orthonormal.packed`): R[:, i] maps the start of interval i
+        to its end.
     xs, Qs : ndarray, shapes (members, intervals, dim) and (members, intervals, dim, k)
         States and frames at the ends of the intervals.
     """
@@ -130,7 +131,7 @@ class Pass:
 def _room(frames: tuple[int, ...], intervals: int, record: Record) -> dict[str, Any]:
     """Arrays for what is recorded in a pass with frames of shape (members, dim, k)."""
     members, dim, k = frames
-    shapes = {"growth": (k,), "R": (k, k), "xs": (dim,), "Qs": (dim, k)}
+    shapes = {"growth": (k,), "R": (k * (k + 1) // 2,), "xs": (dim,), "Qs": (dim, k)}
     wanted = {"nothing": (), "growth": ("growth",), "R": ("R",), "frames": ("R", "xs", "Qs")}[record]
     return {name: np.full((members, intervals * (name in wanted), *shape), np.nan) for name, shape in shapes.items()}
 
@@ -207,7 +208,10 @@ def forward_in_chunks(
     strides, and the sums run interval by interval, in order. How long a call is depends on the clock; no number does.
     """
     members, dim, k = start.Q.shape
-    numbers = members * {"nothing": 1, "growth": max(1, k), "R": max(1, k * k), "frames": dim + dim * k + k * k}[record]
+    triangle = k * (k + 1) // 2
+    numbers = (
+        members * {"nothing": 1, "growth": max(1, k), "R": max(1, triangle), "frames": dim + dim * k + triangle}[record]
+    )
     longest = max(1, min(CHUNK_NUMBERS // numbers, CHUNK_STEPS // (steps_per_interval * members)))
     chunk, done, total = max(1, min(longest, FIRST_STEPS // (steps_per_interval * members))), 0, None
     while done < intervals:
@@ -234,6 +238,32 @@ def forward_in_chunks(
             progress(done, intervals)
 
 
+def run(
+    tangent: Tangent,
+    start: Pass,
+    intervals: int,
+    steps_per_interval: int,
+    record: Record,
+    keep: Callable[[int, Pass], None],
+    progress: Callable[[int, int], None] | None = None,
+    stride: int = 1,
+) -> Pass:
+    """The end of a run of which every part goes to `keep(done, part)`, with the strides done before it.
+
+    On Ctrl-C the end of the finished part, if any is finished: what is finished is what lies before the end. Memory
+    is that of one part.
+    """
+    end, length = start, stride * steps_per_interval
+    try:
+        for part in forward_in_chunks(tangent, start, intervals, steps_per_interval, record, progress, stride):
+            keep((end.n - start.n) // length, part)
+            end = part  # this one binding decides what is finished
+    except KeyboardInterrupt:
+        if end is start:
+            raise
+    return end
+
+
 def record_run(
     tangent: Tangent,
     start: Pass,
@@ -245,29 +275,31 @@ def record_run(
 ) -> tuple[Pass, Array]:
     """The end of a run, and what it recorded of every stride, (members, intervals // stride, ...).
 
-    On Ctrl-C, those of the finished part, with a warning, if any is finished. Memory: the record and one chunk.
+    On Ctrl-C, those of the finished part, with a warning that says how to go on.
     """
     kind: Record
     kind, field = ("growth", "growth") if record == "growth" else ("frames", "xs")
     found = _room(start.Q.shape, intervals // stride, kind)[field]
-    end, length = start, stride * steps_per_interval
-    try:
-        for part in forward_in_chunks(tangent, start, intervals, steps_per_interval, kind, progress, stride):
-            chunk = getattr(part, field)
-            last = (part.n - start.n) // length
-            found[:, last - chunk.shape[1] : last] = chunk
-            end = part  # what is finished is what lies before `end`: this one binding decides
-    except KeyboardInterrupt:
-        if end is start:
-            raise
-        done = (end.n - start.n) // steps_per_interval
+
+    def keep(done: int, part: Pass) -> None:
+        chunk = getattr(part, field)
+        found[:, done : done + chunk.shape[1]] = chunk
+
+    end = run(tangent, start, intervals, steps_per_interval, kind, keep, progress, stride)
+    warn_if_interrupted(start, end, intervals, steps_per_interval)
+    return end, found[:, : (end.n - start.n) // (stride * steps_per_interval)]
+
+
+def warn_if_interrupted(start: Pass, end: Pass, intervals: int, steps_per_interval: int) -> None:
+    """Say how to go on where a run was interrupted; called by what an algorithm calls, or by a function of it."""
+    done = (end.n - start.n) // steps_per_interval
+    if done < intervals:
         warnings.warn(
             f"interrupted after {done} of {intervals} intervals; this is the result of those. To go on, pass its "
             f"`end` as x0, with intervals={intervals - done}",
             InterruptedWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
-    return end, found[:, : (end.n - start.n) // length]
 
 
 def warm_up(tangent: Tangent, start: Pass, intervals: int, steps_per_interval: int) -> Pass:

@@ -7,6 +7,7 @@ together: nothing is ever sorted or squeezed.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args, get_type_hints
 
@@ -24,15 +25,17 @@ Array = np.ndarray
 FORMAT = "dynsys result, format 1"
 
 
-def _read_only(value: Any) -> Array:
-    array = np.array(value, dtype=float)  # a copy: later changes elsewhere cannot reach the record
+def _read_only(value: Any, dtype: type) -> Array:
+    if isinstance(value, np.ndarray) and value.dtype == dtype and not value.flags.writeable:
+        return value  # handed over for good: large vectors are never copied
+    array: Array = np.array(value, dtype=dtype)  # a copy: later changes elsewhere cannot reach the record
     array.flags.writeable = False
     return array
 
 
-def readonly() -> Any:
-    """A field that holds a read-only array of float64."""
-    return attrs.field(converter=_read_only)
+def readonly(dtype: type = float) -> Any:
+    """A field that holds a read-only array, of float64 unless said."""
+    return attrs.field(converter=lambda value: _read_only(value, dtype))
 
 
 @attrs.frozen(eq=False)
@@ -233,21 +236,29 @@ class VectorDiagnostics:
         Sine of the angle at the last time between the vectors from two starts of the backward pass.
     frame_agreement : ndarray, shape (..., k)
         Sine of the largest angle, at the first time, between spans of the first j vectors of two forward frames.
+    subspaces : ndarray of int, shape (..., k)
+        Which vectors can be relied on at the last time. A vector that bears its own index, counted from 0, and shares
+        it with no other is determined; vectors of one label are determined as a common subspace only, as where
+        exponents (nearly) coincide; -1: not even that is known.
     smallest_gap : ndarray, shape (...)
         Smallest difference of successive exponents, 1/time.
     tail_needed : ndarray, shape (...)
         Intervals after which the smallest gap has shrunk a wrong start by 1e-10.
     growth_defect : ndarray, shape (..., k)
         Mean growth rate along each vector minus the exponent, 1/time; vanishes like 1/(length of the record).
+    planned_bytes : int
+        Memory for vectors and triangular factors, as planned before the run.
     """
 
     derivative: str
     covariance_residual: Array = readonly()
     start_agreement: Array = readonly()
     frame_agreement: Array = readonly()
+    subspaces: Array = readonly(int)
     smallest_gap: Array = readonly()
     tail_needed: Array = readonly()
     growth_defect: Array = readonly()
+    planned_bytes: int
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -256,6 +267,8 @@ class CovariantVectors(Result):
 
     Attributes
     ----------
+    method : str
+        The algorithm, and what of it can be chosen.
     times : ndarray, shape (m,)
         Times for which the vectors are valid.
     available : ndarray, shape (m,)
@@ -264,15 +277,16 @@ class CovariantVectors(Result):
     vectors : ndarray, shape (..., m, dim, k)
         Unit columns; the sign of each is arbitrary.
     rates : ndarray, shape (..., m, k)
-        Growth rate along each vector over the interval that ends at its time, 1/time.
+        Growth rate along each vector over the stride that ends at its time, 1/time.
     exponents : ndarray, shape (..., k)
-        Mean of log R_ii over the same intervals, 1/time.
-    dt, steps_per_interval : float, int
+        Mean of log R_ii over the record, 1/time.
+    dt, steps_per_interval, stride : float, int, int
     end : Pass
         Where the forward pass ended, with the status of every member.
     diagnostics : VectorDiagnostics
     """
 
+    method: str
     times: Array = readonly()
     available: Array = readonly()
     states: Array = readonly()
@@ -281,6 +295,7 @@ class CovariantVectors(Result):
     exponents: Array = readonly()
     dt: float
     steps_per_interval: int
+    stride: int
     end: Pass
     diagnostics: VectorDiagnostics
 
@@ -288,6 +303,39 @@ class CovariantVectors(Result):
     def angles(self) -> Array:
         """Angles between all pairs of vectors, as lines, in radians; shape (..., m, k, k)."""
         return indicators.angles(self.vectors)
+
+    @property
+    def cosines(self) -> Array:
+        """|cos theta_ij| of all pairs of vectors; shape (..., m, k, k)."""
+        return indicators.cosines(self.vectors)
+
+    @property
+    def adjoint(self) -> Array:
+        """Adjoint covariant vectors w_i, covariant under the transposed tangent: w_i . v_j = 0 for i != j.
+
+        Unit columns of V^-T, shape (..., m, dim, dim). They need all k = dim vectors.
+
+        References
+        ----------
+        P. V. Kuptsov, U. Parlitz, J. Nonlinear Sci. 22, 727 (2012).
+        """
+        dim, k = self.vectors.shape[-2:]
+        if k < dim:
+            raise InvalidInputError(f"adjoint vectors need all {dim} covariant vectors, this record has k = {k}")
+        lost = ~np.isfinite(self.vectors).all(axis=(-2, -1), keepdims=True)  # LAPACK refuses NaN
+        adjoint = np.linalg.inv(np.swapaxes(np.where(lost, np.eye(dim), self.vectors), -1, -2))
+        return np.where(lost, np.nan, adjoint / np.linalg.norm(adjoint, axis=-2, keepdims=True))
+
+    def principal_angles(self, first: Sequence[int], second: Sequence[int]) -> Array:
+        """Principal angles between the spans of two sets of vectors (indices from 0), such as unstable and stable.
+
+        Radians, in ascending order, shape (..., m, p) with p the number of vectors in the smaller set.
+        """
+        return indicators.principal_angles(self.vectors[..., list(first)], self.vectors[..., list(second)])
+
+    def finite_time_exponents(self, window: int | None = None) -> Array:
+        """Finite-time exponents along the vectors, as `LyapunovSpectrum.finite_time_exponents`; shape (..., m, k)."""
+        return indicators.finite_time_exponents(self.rates, window)
 
     def to_xarray(self) -> xarray.Dataset:
         """A labelled dataset with dimensions member (for ensembles), time, state and vector."""
@@ -306,8 +354,14 @@ class CovariantVectors(Result):
                 "available": ("time", self.available),
                 "vector": np.arange(1, self.vectors.shape[-1] + 1),
             },
-            attrs={"dt": self.dt, "steps_per_interval": self.steps_per_interval},
+            attrs={
+                "method": self.method,
+                "dt": self.dt,
+                "steps_per_interval": self.steps_per_interval,
+                "stride": self.stride,
+            },
         )
 
     def __repr__(self) -> str:
-        return f"CovariantVectors(vectors {self.vectors.shape}, times {self.times.shape})"
+        planned = self.diagnostics.planned_bytes / 2**20
+        return f"CovariantVectors(vectors {self.vectors.shape}, {self.method}, {planned:.3g} MiB planned)"

@@ -23,7 +23,7 @@ from dynsys import trajectory as _trajectory
 from dynsys.compiled.blas import one_blas_thread
 from dynsys.compiled.build import available_cores, build, build_lanes, compiles
 from dynsys.errors import FallbackWarning, InvalidInputError
-from dynsys.orthonormal import LONG_COLUMN, is_singular, orthonormalise
+from dynsys.orthonormal import LONG_COLUMN, is_singular, orthonormalise, packed
 from dynsys.passes import DIVERGED, RUNNING, SINGULAR, Pass, Record, System
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class NumpyTangent(TangentSystem):
             if end.growth.size:
                 end.growth[m, i] = np.log(np.diagonal(R))
             if end.R.size:
-                end.R[m, i] = R
+                end.R[m, i] = packed(R)
             if end.xs.size:
                 end.xs[m, i], end.Qs[m, i] = x, Q
         end.x[m], end.Q[m] = x, Q

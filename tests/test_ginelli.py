@@ -8,7 +8,7 @@ from scipy.linalg import expm
 from dynsys import RK4, DiagnosticWarning, DivergenceError, Euler, InvalidInputError, Pass
 from dynsys.ginelli import random_triangles
 from dynsys.indicators import line_distance
-from dynsys.orthonormal import solve_upper
+from dynsys.orthonormal import solve_upper, unpacked
 from models.classics import Henon, LinearCocycle, LinearFlow, LinearMap, Lorenz63
 
 BACKENDS = ["numpy", "compiled"]
@@ -27,7 +27,7 @@ def frames(tangent, x0, warmup, intervals, steps=1):
     start = Pass.start(np.array(x0), tangent.dimension, None, 0)
     start = tangent.forward(start, intervals=warmup, steps_per_interval=steps, record="nothing")
     end = tangent.forward(start, intervals=intervals, steps_per_interval=steps, record="frames")
-    return end.xs[0], end.Qs[0], end.R[0]
+    return end.xs[0], end.Qs[0], unpacked(end.R[0])
 
 
 def residuals(tangent, xs, vectors, first, steps=1):
@@ -222,14 +222,31 @@ def test_member_that_diverges_is_nan_and_the_others_do_not_change_by_a_bit(backe
         np.testing.assert_array_equal(getattr(spoilt, name)[[0, 2]], getattr(healthy, name)[[0, 2]])
 
 
-@pytest.mark.parametrize(("escape", "finished"), [(20, 0), (90, 9), (150, 30)])
-def test_single_state_that_diverges_raises_with_the_time_and_the_finished_window(escape, finished):
-    tangent = LinearMap([[2.0, 1.0], [0.0, 0.5]]).tangent(backend="numpy", t0=100.0)
+@pytest.mark.parametrize(("escape", "whole"), [(20, 0), (90, 0), (150, 0), (175, 14), (185, 24), (191, 30)])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_has_a_whole_tail_before_a_run_diverges_is_kept(backend, escape, whole):
+    tangent, passes = LinearMap([[2.0, 1.0], [0.0, 0.5]]).tangent(backend=backend, t0=100.0), (80, 30, 80)
+    warmup, intervals, tail = passes
+    options = {"warmup": warmup, "intervals": intervals, "tail": tail}
+    x0 = np.array([2.0 ** (1024 - escape), 0.0])  # doubled in every step: infinite after `escape` steps
+    if escape > sum(passes):  # it diverges after the end
+        assert len(tangent.ginelli(x0, **options).times) == whole
+        return
     with pytest.raises(DivergenceError, match=f"step {escape}") as caught:
-        tangent.ginelli([2.0 ** (1024 - escape), 0.0], warmup=80, intervals=30, tail=80)
+        tangent.ginelli(x0, **options)
     assert caught.value.time == 100.0 + escape
     partial = caught.value.partial
-    assert (0 if partial is None else np.isfinite(partial.xs).all(axis=-1).sum()) == finished
+    assert (0 if partial is None else len(partial.times)) == whole
+    healthy = tangent.ginelli([[1.0, 0.0], [1.0, 2.0]], **options)
+    if whole:
+        np.testing.assert_array_equal(partial.times, healthy.times[:whole])
+        assert line_distance(partial.vectors, healthy.vectors[0, :whole]).max() < 1e-14
+        assert partial.diagnostics.start_agreement.max() < 1e-14
+    member = tangent.ginelli([x0, [1.0, 2.0]], **options)  # the same as a member of an ensemble, which goes on
+    assert line_distance(member.vectors[0, :whole], healthy.vectors[0, :whole]).max(initial=0.0) < 1e-14
+    assert np.isnan(member.vectors[0, whole:]).all()
+    assert np.isnan(member.rates[0, whole:]).all()
+    np.testing.assert_array_equal(member.vectors[1], healthy.vectors[1])
 
 
 def test_run_goes_on_from_the_end_of_another_without_a_second_warm_up():

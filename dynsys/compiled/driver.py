@@ -162,7 +162,9 @@ def forward(members, first, intervals, steps, t0, dt, parameters, data, drive, s
                 for c in range(k):
                     growth[m, i, c] = math.log(R[c, c])
             if Rs.size:
-                copy_matrix(Rs[m, i], R)
+                for c in range(k):
+                    for p in range(c + 1):
+                        Rs[m, i, c * (c + 1) // 2 + p] = R[p, c]
             if xs.size:
                 copy(xs[m, i], x)
                 copy_matrix(Qs[m, i], V)

@@ -181,8 +181,8 @@ def forward(members, first, intervals, steps, t0, dt, parameters, data, drive, s
                     if growth.size:
                         growth[m, i, c] = math.log(B[(RK + c * K + c) * L + l])
                     if Rs.size:
-                        for p in range(K):
-                            Rs[m, i, p, c] = B[(RK + c * K + p) * L + l]
+                        for p in range(c + 1):
+                            Rs[m, i, c * (c + 1) // 2 + p] = B[(RK + c * K + p) * L + l]
                 if xs.size:
                     for j in range(DIM):
                         xs[m, i, j] = B[j * L + l]

@@ -1,0 +1,100 @@
+"""Whether covariant vectors are right: the checks that every result makes on itself.
+
+Two are needed. The covariance residual finds wrong factors and wrong derivatives, and is blind to convergence: any
+start that is pushed correctly passes. Two starts of the backward pass, and two forward frames, find what has not
+converged, and are blind to everything that both share.
+"""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+
+from dynsys.indicators import line_distance, subspace_distance
+from dynsys.orthonormal import random_frames
+from dynsys.passes import Pass, Tangent, warm_up
+from dynsys.window import Window
+
+Array = np.ndarray
+
+CHECKED_MEMBERS, CHECKED_TIMES = 4, 16  # where the covariance residual is measured
+SHRUNK = 1e-10  # to which share of it a wrong start shrinks in the tail that the gaps ask for
+
+
+def covariance_residual(tangent: Tangent, members: Array, ends: Array, last: Array, states: Array, V: Array) -> Array:
+    """Largest sine of the angle between a vector pushed to the next time and the one there, (members,).
+
+    For a sample of members and times up to their `last`, step by step with `TangentSystem.step`. `ends` are the steps
+    of the times; states are (members, m, dim), vectors (members, m, dim, k).
+    """
+    residual = np.full(len(states), np.nan)
+    for m in np.flatnonzero(last > 0)[:CHECKED_MEMBERS]:
+        worst = 0.0
+        for i in np.unique(np.linspace(0, last[m] - 1, CHECKED_TIMES).round().astype(int)):
+            x, pushed = states[m, i], V[m, i]
+            for n in range(ends[i], ends[i + 1]):
+                x, pushed = tangent.step(n, x, pushed, member=int(members[m]))
+            worst = max(worst, float(line_distance(pushed, V[m, i + 1]).max()))
+        residual[m] = worst
+    return residual
+
+
+def frame_agreement(tangent: Tangent, window: Window, seed: int) -> Array:
+    """Distance between the leading subspaces after the warm-up from two different frames, (members, k)."""
+    first, start = window.first, window.start
+    _, dim, k = first.Q.shape
+    another = attrs.evolve(first, Q=random_frames(dim, k, seed + 1, first.members))
+    return subspace_distance(warm_up(tangent, another, (start.n - first.n) // window.steps, window.steps).Q, start.Q)
+
+
+def smallest_gap(exponents: Array, interval: float) -> tuple[Array, Array]:
+    """Smallest difference of successive exponents (members, k), and the tail in intervals that it asks for.
+
+    Vector j is wrong in direction i < j by exp(-(lambda_i - lambda_j) t) a time t from the start of the backward
+    pass. Infinite where exponents coincide or are out of order.
+    """
+    gap = np.min(-np.diff(exponents, axis=1), axis=1, initial=np.inf)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return gap, np.where(gap > 0, np.ceil(-np.log(SHRUNK) / (gap * interval)), np.where(gap <= 0, np.inf, np.nan))
+
+
+def determined_subspaces(one: Array, other: Array, frames_agree: Array, tolerance: float) -> Array:
+    """Which vectors are determined singly, which only together, and which not at all: labels (members, k).
+
+    The finest partition of 1, ..., k into runs a, ..., b such that the forward frames agree on the spans of their
+    first a - 1 and first b vectors, and the vectors a, ..., b of two backward starts, (members, dim, k), span the same
+    space. The members of a run bear the number of its first vector, counted from 0: a vector alone in its run is
+    determined. -1: not determined; that the whole of R^dim is spanned says nothing.
+    """
+    members, dim, k = one.shape
+    labels = np.full((members, k), -1)
+    for m in range(members):
+        if not (np.isfinite(one[m]).all() and np.isfinite(other[m]).all()):
+            continue
+        a = 0
+        for b in range(1, k + 1):
+            agree = bool(frames_agree[m, b - 1]) and (b - a < dim or dim == 1)
+            if agree and _span_distance(one[m, :, a:b], other[m, :, a:b]) <= tolerance:
+                labels[m, a:b] = a
+                a = b
+    return labels
+
+
+def _span_distance(U: Array, V: Array) -> float:
+    if U.shape[1] == 1:
+        return float(line_distance(U, V)[0])
+    return float(subspace_distance(np.linalg.qr(U)[0], np.linalg.qr(V)[0])[-1])
+
+
+def verdict(labels: Array) -> str:
+    """The labels of one member in words."""
+    runs = [np.flatnonzero(labels == label) + 1 for label in np.unique(labels[labels >= 0])]
+    single = [str(run[0]) for run in runs if len(run) == 1]
+    joint = [f"{run[0]}-{run[-1]}" for run in runs if len(run) > 1]
+    told = [f"vector(s) {', '.join(single)}"] * bool(single) + [f"the common span of {', '.join(joint)}"] * bool(joint)
+    return f"reliable: {' and '.join(told) or 'none'}"
+
+
+def reliable(end: Pass, labels: Array) -> str:
+    """Where to read which vectors are reliable; in words for a run of one state."""
+    return verdict(labels[0]) if end.single else "which are reliable is in diagnostics.subspaces"
