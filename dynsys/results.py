@@ -230,16 +230,18 @@ class VectorDiagnostics:
     derivative : str
         Where the tangent comes from: "jvp", "jacobian" or "finite differences".
     covariance_residual : ndarray, shape (...)
-        Largest sine of the angle between a vector pushed over one interval and the next vector, over sampled times.
-        It is blind to convergence: a wrong start that is pushed correctly passes.
+        Largest sine of the angle between a vector pushed to the next time and the vector there, over sampled times.
+        Ginelli's vectors pass whether converged or not: any start that is pushed correctly does. For Sharafi's
+        estimates, each of its own backward pass, it measures how covariant they are.
     start_agreement : ndarray, shape (..., k)
-        Sine of the angle at the last time between the vectors from two starts of the backward pass.
+        Sine of the angle at the last time between the vectors from two starts of the backward pass. NaN for
+        Sharafi's recycled and frozen estimates, which have no start.
     frame_agreement : ndarray, shape (..., k)
         Sine of the largest angle, at the first time, between spans of the first j vectors of two forward frames.
     subspaces : ndarray of int, shape (..., k)
         Which vectors can be relied on at the last time. A vector that bears its own index, counted from 0, and shares
         it with no other is determined; vectors of one label are determined as a common subspace only, as where
-        exponents (nearly) coincide; -1: not even that is known.
+        exponents (nearly) coincide; -1: not even that is known, or there is no other start to tell.
     smallest_gap : ndarray, shape (...)
         Smallest difference of successive exponents, 1/time.
     tail_needed : ndarray, shape (...)
@@ -277,7 +279,8 @@ class CovariantVectors(Result):
     vectors : ndarray, shape (..., m, dim, k)
         Unit columns; the sign of each is arbitrary.
     rates : ndarray, shape (..., m, k)
-        Growth rate along each vector over the stride that ends at its time, 1/time.
+        Growth rate along each vector over the stride that ends at its time, 1/time (`sharafi`: over its last
+        interval).
     exponents : ndarray, shape (..., k)
         Mean of log R_ii over the record, 1/time.
     dt, steps_per_interval, stride : float, int, int

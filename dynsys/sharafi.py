@@ -2,22 +2,25 @@
 
 The published abstract promises CLVs "without knowledge of the future trajectory", and a later paper names "a backward
 iteration interval"; the recipe itself could not be had in full. So the estimator is a choice among readings of it,
-each with a name: see `sharafi`. docs/sharafi.md compares them with Ginelli's vectors.
+each with a name: see `sharafi`. Which of them is worth what is shown in docs/sharafi.md.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Literal, get_args
 
+import attrs
 import numpy as np
 
 from dynsys.compiled.sweep import sweep_back
 from dynsys.convergence import covariance_residual, determined_subspaces, smallest_gap
-from dynsys.errors import InvalidInputError, whole_number
+from dynsys.errors import InterruptedWarning, InvalidInputError, whole_number
 from dynsys.ginelli import LARGEST_DISAGREEMENT, random_triangles
 from dynsys.indicators import line_distance
-from dynsys.passes import Pass, Tangent, begin, raise_if_stopped, run, warm_up, warn_if_interrupted
+from dynsys.passes import RUNNING, Pass, Tangent, begin, forward_in_chunks, raise_if_stopped, warm_up
 from dynsys.results import CovariantVectors, VectorDiagnostics
 from dynsys.window import MEMORY_LIMIT, allocator, whole_stride
 
@@ -66,7 +69,8 @@ def sharafi(
     Lagged: vector j is wrong in direction i < j by about exp(-(lambda_i - lambda_j) w dtau), so a short window in a
     system with small gaps gives little more than the backward vectors (start "identity") or a random mixture of them
     ("random"). Recycled: as if the last w intervals had been repeated for ever; exact where the tangent map is
-    constant, else wrong by what the vectors turn in a window, however long. It needs no start matrix.
+    constant, else wrong by what the vectors turn in a window, however long. It needs no start matrix. Both are
+    compared with Ginelli's vectors in docs/sharafi.md.
 
     Parameters
     ----------
@@ -75,9 +79,9 @@ def sharafi(
     intervals : int
         Length of the record.
     warmup : int, optional
-        Intervals before it. Default: as many as `intervals`, at most 1000; none for a run that is continued. Causal
-        estimates of which the window would begin before the run are left out: with a warm-up of at least `window`
-        there are none.
+        Intervals before it. Default: as many as `intervals`, at most 1000, to align the frame, and for the causal
+        readings a window more; none for a run that is continued. With a warm-up shorter than `window`, causal
+        estimates whose window would begin before the run are left out.
     window : int, optional
         Intervals of the backward pass. Default: 10, as in the paper (1 for "frozen").
     reading, start : str
@@ -88,7 +92,13 @@ def sharafi(
     Returns
     -------
     CovariantVectors
-        `times` are those for which the estimates are valid, `available` those at which they were known.
+        `times` are those for which the estimates are valid, `available` those at which they were known. `rates` are
+        growth rates over the interval that ends at the time, however long the stride; NaN at the start of the run.
+        In `diagnostics`, `start_agreement` and `subspaces` compare the backward pass with that from another start:
+        of "recycled" and "frozen", which have no start, they are NaN and -1. What tells of all readings is
+        `covariance_residual`: it pushes estimates over a stride and compares them with the next ones. It measures how
+        covariant the estimates are, and no warning comes with it. Pushed far, vectors turn to the first: with long
+        strides it tells nothing, and beyond some thousands of steps it is NaN.
 
     Raises
     ------
@@ -97,13 +107,27 @@ def sharafi(
 
     Notes
     -----
-    Memory: the result, 8 members (intervals / stride) dim (k + 1) bytes, and two windows of frames. For an ensemble
-    at a few chosen times continue from `end` with intervals = stride. Ctrl-C: as for `dynsys.benettin.benettin`.
+    Memory: 8 members (m (dim k + dim + k) + (window + 1) k (k + 1)) bytes for m estimates, that is the result and
+    twice a window of packed factors, and one chunk of the pass; `diagnostics.planned_bytes` is the number. Cost of an
+    estimate: window k^3 / 3 flops, and dim k^2.
+
+    Where a member stops, what was known by then is kept; later vectors and rates are NaN. Ctrl-C returns the estimates
+    known by then, with an `InterruptedWarning`; a run that is continued begins with a new window.
 
     References
     ----------
     N. Sharafi, M. Timme, S. Hallerberg, Phys. Rev. E 96, 032220 (2017) (abstract);
     N. Sharafi, C. Martin, S. Hallerberg, arXiv:2405.00743, Sec. V.
+
+    Examples
+    --------
+    >>> from models.classics import LinearMap
+    >>> clvs = LinearMap([[2.0, 1.0], [0.0, 0.5]]).tangent().sharafi([0.0, 0.0], intervals=1, warmup=70, window=20)
+    >>> abs(clvs.vectors[0]).round(6)  # the eigenvectors (1, 0) and (2, -3) / 13^(1/2)
+    array([[1.     , 0.5547 ],
+           [0.     , 0.83205]])
+    >>> clvs.times, clvs.available
+    (array([51.]), array([71.]))
     """
     intervals = whole_number("intervals", intervals, 1)
     steps = whole_number("steps_per_interval", steps_per_interval, 1)
@@ -116,10 +140,11 @@ def sharafi(
     window = whole_number("window", window, 1)
     if reading == "frozen" and window > 1:
         raise InvalidInputError(f'"frozen" is "recycled" with window=1, got window={window}: leave it out')
-    if warmup is None:
-        warmup = 0 if isinstance(x0, Pass) and x0.k else min(intervals, 1000)
-    warmup = whole_number("warmup", warmup, 0)
     ahead = window if reading == "near-future" else 0
+    if warmup is None:
+        continued = isinstance(x0, Pass) and x0.k
+        warmup = 0 if continued else min(intervals, 1000) + window - ahead
+    warmup = whole_number("warmup", warmup, 0)
     lead = 0 if ahead else min(window, warmup)  # intervals of the warm-up that the first windows reach back to
     if not ahead and lead + intervals < window:
         raise InvalidInputError(
@@ -128,171 +153,240 @@ def sharafi(
         )
     begun = warm_up(tangent, begin(tangent, x0, k, seed), warmup - lead, steps)
     raise_if_stopped(tangent, begun)
-    estimator = _Estimator(begun, intervals, lead, window, reading, start, seed, stride, memory_limit)
-    end = run(tangent, begun, lead + intervals + ahead, steps, "frames", estimator.take, progress)
-    if estimator.count(end) == 0:
-        raise_if_stopped(tangent, end)
+
+    # boundaries are counted in intervals from `begun`; factor b leads from boundary b to b + 1
+    ends = lead + stride * np.arange(1, intervals // stride + 1)
+    valid, known = {"lagged": (ends - window, ends), "near-future": (ends, ends + window)}.get(reading, (ends, ends))
+    valid, known = valid[known >= window], known[known >= window]
+    members, dim, k = begun.Q.shape
+    planned = 8 * members * (len(valid) * (dim * k + dim + k) + (window + 1) * k * (k + 1))
+    make = allocator(planned, memory_limit, stacklevel=3)
+    one, another = (random_triangles(begun, seed, key) for key in (0, 1))
+    if reading in ("recycled", "frozen") or start == "identity":
+        one = np.broadcast_to(np.eye(k), one.shape)
+    estimates = _Estimates(
+        reading=reading,
+        window=window,
+        first=lead,
+        last=lead + intervals,
+        starts=(one, another),
+        valid=valid,
+        known=known,
+        states=make((members, len(valid), dim)),
+        vectors=make((members, len(valid), dim, k)),
+        growth=np.empty((members, len(valid), k)),
+    )
+    reached, total = _Reached.start(begun), lead + intervals + ahead
+    if valid[0] == 0:
+        estimates.states[:, 0], estimates.vectors[:, 0] = begun.x, begun.Q
+    with suppress(KeyboardInterrupt):
+        for part in forward_in_chunks(tangent, begun, total, steps, "frames", progress):
+            reached = estimates.after(reached, part)  # this one binding decides what is finished
+    count = int(np.searchsorted(known, reached.done, side="right"))
+    if begun.single:
+        count = int(reached.latest[0]) + 1
+    if count == 0:
+        raise_if_stopped(tangent, reached.end)
         raise KeyboardInterrupt
-    warn_if_interrupted(begun, end, lead + intervals + ahead, steps)
-    clvs = estimator.record(tangent, end, steps)
-    raise_if_stopped(tangent, end, clvs)
+    if reached.done < total:
+        warnings.warn(
+            f"interrupted after {reached.done} of {total} intervals; the result is that of the {count} estimates known "
+            "by then. A run that goes on from its `end` begins with a new window",
+            InterruptedWarning,
+            stacklevel=2,
+        )
+    method = f"sharafi, {reading}, window {window}" + ("" if estimates.recycled else f", start {start}")
+    clvs = _record(tangent, begun, reached, estimates, count, method, steps, stride, planned)
+    raise_if_stopped(tangent, reached.end, clvs)
     return clvs
 
 
-class _Estimator:
-    """Takes the parts of a pass as they come, keeps the last window of them, and estimates at the ends of strides.
+@attrs.frozen(eq=False)
+class _Reached:
+    """How far the pass has come, rebound as a whole after every part: Ctrl-C finds no half of it.
 
-    Boundaries are counted in intervals from the beginning of the recorded pass; the factor R[b] leads from b to b + 1.
+    Attributes
+    ----------
+    end : Pass
+        End of the part.
+    done : int
+        The boundary there.
+    R : ndarray, shape (members, factors, k (k + 1) / 2)
+        The factors that lead to it.
+    growth : ndarray, shape (members, k)
+        Sum of log R_ii over what a member finished of the record.
+    latest, another : ndarray, shapes (members,) and (members, dim, k)
+        A member's last estimate (-1: none), and that from another start.
     """
 
-    def __init__(
-        self,
-        begun: Pass,
-        intervals: int,
-        lead: int,
-        window: int,
-        reading: Reading,
-        start: StartMatrix,
-        seed: int,
-        stride: int,
-        memory_limit: float,
-    ) -> None:
+    end: Pass
+    done: int
+    R: Array
+    growth: Array
+    latest: Array
+    another: Array
+
+    @classmethod
+    def start(cls, begun: Pass) -> _Reached:
+        """Nothing yet."""
         members, dim, k = begun.Q.shape
-        self.begun, self.lead, self.window, self.reading, self.start = begun, lead, window, reading, start
-        self.stride, self.recycled = stride, reading in ("recycled", "frozen")
-        ends = lead + stride * np.arange(1, intervals // stride + 1)
-        # boundaries where estimates are valid, and where they are known
-        self.valid, self.known = {
-            "lagged": (ends - window, ends),
-            "near-future": (ends, ends + window),
-        }.get(reading, (ends, ends))
-        possible = self.known >= window
-        self.valid, self.known = self.valid[possible], self.known[possible]
-        self.planned = 8 * members * len(ends) * dim * (k + 1)
-        make = allocator(self.planned, memory_limit)
-        self.vectors, self.states = make((members, len(self.valid), dim, k)), make((members, len(self.valid), dim))
-        self.growth = np.full((members, len(self.valid), k), np.nan)
-        self.agreement = np.full((members, k), np.nan)
-        self.labels = np.full((members, k), -1)
-        self.total, self.done = np.zeros((members, k)), 0
-        self.random = [random_triangles(begun, seed, key) for key in (0, 1)]
-        # the ring: frames at the boundaries from `origin` on, and the factors between them
-        self.origin = 0
-        self.x, self.Q = begun.x[:, None], begun.Q[:, None]
-        self.R = np.empty((members, 0, k * (k + 1) // 2))
+        R = np.empty((members, 0, k * (k + 1) // 2))
+        another = np.full((members, dim, k), np.nan)
+        return cls(begun, 0, R, np.zeros((members, k)), np.full(members, -1), another)
 
-    def take(self, done: int, part: Pass) -> None:
-        """The next intervals."""
-        self.x = np.concatenate([self.x, part.xs], axis=1)
-        self.Q = np.concatenate([self.Q, part.Qs], axis=1)
-        self.R = np.concatenate([self.R, part.R], axis=1)
-        counted = part.R[:, max(0, self.lead - done) :, _diagonal(self.growth.shape[2])]
-        self.total += np.log(counted).sum(axis=1)
-        last = done + part.R.shape[1]
-        due = np.flatnonzero((self.known > done) & (self.known <= last))
-        if len(due):
-            self._estimate(due)
-        self.done = last
-        spare = max(0, last - self.window - 1 - self.origin)  # one interval more: that which ends at the oldest frame
-        self.origin += spare
-        # copies, or the ring would keep whole parts alive
-        self.x, self.Q, self.R = (a[:, spare:].copy() for a in (self.x, self.Q, self.R))
 
-    def _estimate(self, due: Array) -> None:
-        members, k = len(self.x), self.growth.shape[2]
-        valid, known = self.valid[due] - self.origin, self.known[due] - self.origin
-        member = np.repeat(np.arange(members), len(due))
+@attrs.frozen(eq=False)
+class _Estimates:
+    """The estimates: which, how, and room for them. Frames stand in their place until the window behind is known.
 
-        def backward(starts: Array, places: slice = slice(None)) -> Array:
-            """Coefficients in the frames where estimates are valid, (members, estimates, k, k)."""
-            count = len(known[places])
-            tasks, until = np.repeat(np.arange(members), count), np.tile(known[places], members)
-            C, total = sweep_back(self.R, tasks, until - self.window, until, np.repeat(starts, count, axis=0))
-            return (eigenvectors(C, total) if self.recycled else C).reshape(members, count, k, k)
+    `first` and `last` are the boundaries of the record, `valid` and `known` those of the estimates, (m,); `starts` are
+    those of two backward passes, (members, k, k). States, vectors and growth are (members, m, ...).
+    """
 
-        plain = self.recycled or self.start == "identity"
-        C = backward(np.broadcast_to(np.eye(k), (members, k, k)) if plain else self.random[0])
-        self.vectors[:, due] = self.Q[:, valid] @ C
-        self.states[:, due] = self.x[:, valid]
-        before = np.tile(valid - 1, members)  # the interval that ends there; it may lie before the run
-        there = before >= 0
-        growth = np.full((len(member), k), np.nan)
-        growth[there] = sweep_back(self.R, member[there], before[there], before[there] + 1, C.reshape(-1, k, k)[there])[
-            1
-        ]
-        self.growth[:, due] = growth.reshape(members, len(due), k)
-        if self.recycled:  # there is no start to compare with
-            return
-        one = self.vectors[:, due[-1]]
-        another = self.Q[:, valid[-1]] @ backward(self.random[1], slice(-1, None))[:, 0]
-        self.agreement = line_distance(another, one)
-        self.labels = determined_subspaces(one, another, np.ones((members, k), bool), LARGEST_DISAGREEMENT)
+    reading: Reading
+    window: int
+    first: int
+    last: int
+    starts: tuple[Array, Array]
+    valid: Array
+    known: Array
+    states: Array
+    vectors: Array
+    growth: Array
 
-    def count(self, end: Pass) -> int:
-        """Number of estimates; for one state those before it stopped."""
-        count = int(np.searchsorted(self.known, self.done, side="right"))
-        return int(np.isfinite(self.vectors[0, :count, 0, 0]).sum()) if end.single else count
+    @property
+    def recycled(self) -> bool:
+        """Whether eigenvectors are taken: no start has an influence then."""
+        return self.reading in ("recycled", "frozen")
 
-    def record(self, tangent: Tangent, end: Pass, steps: int) -> CovariantVectors:
-        """What has been estimated."""
-        done = self.count(end)
-        vectors, interval = self.vectors[:, :done], steps * tangent.dt
-        ends = self.begun.n + steps * self.valid[:done]
-        rates = self.growth[:, :done] / interval
-        exponents = self.total / ((self.done - self.lead) * interval)
-        gap, tail_needed = smallest_gap(exponents, interval)
-        last = np.isfinite(vectors[:, :, 0, 0]).sum(axis=1) - 1
-        residual = covariance_residual(tangent, end.members, ends, last, self.states, vectors)
-        given = end.as_given
-        return CovariantVectors(
-            method=f"sharafi, {self.reading}, window {self.window}"
-            + ("" if self.recycled else f", start {self.start}"),
-            times=tangent.time(ends),
-            available=tangent.time(self.begun.n + steps * self.known[:done]),
-            states=given(self.states[:, :done]),
-            vectors=given(vectors),
-            rates=given(rates),
-            exponents=given(exponents),
-            dt=tangent.dt,
-            steps_per_interval=steps,
-            stride=self.stride,
-            end=end.without_records(),
-            diagnostics=VectorDiagnostics(
-                derivative=tangent.system.derivative,
-                covariance_residual=given(residual),
-                start_agreement=given(self.agreement),
-                frame_agreement=given(np.full_like(self.agreement, np.nan)),
-                subspaces=given(self.labels),
-                smallest_gap=given(gap),
-                tail_needed=given(tail_needed),
-                growth_defect=given(rates.mean(axis=1) - exponents),
-                planned_bytes=self.planned,
+    def after(self, before: _Reached, part: Pass) -> _Reached:
+        """Fill in what the next part of the pass makes known."""
+        done = before.done + part.R.shape[1]
+        # one interval more than a window: that which ends at the oldest frame
+        spare = max(0, before.R.shape[1] - self.window - 1)
+        R = np.concatenate([before.R[:, spare:], part.R], axis=1)
+        new, due = (slice(*np.searchsorted(b, [before.done, done], side="right")) for b in (self.valid, self.known))
+        at = self.valid[new] - before.done - 1
+        self.states[:, new], self.vectors[:, new] = part.xs[:, at], part.Qs[:, at]
+        latest, another = before.latest, before.another
+        if due.start < due.stop:
+            latest, another = self._estimate(due, R, done - R.shape[1], latest, another)
+        recorded = part.R[:, max(0, self.first - before.done) : max(0, self.last - before.done), _diagonal(part.k)]
+        growth = np.concatenate([before.growth[:, None], np.where(np.isnan(recorded), 0.0, np.log(recorded))], axis=1)
+        growth = np.add.accumulate(growth, axis=1)[:, -1].copy()  # in order: `sum` would depend on the parts
+        return _Reached(part, done, R, growth, latest, another)
+
+    def _estimate(self, due: slice, R: Array, origin: int, latest: Array, another: Array) -> tuple[Array, Array]:
+        """The estimates that are due, from factors of which the first begins at `origin`."""
+        frames = self.vectors[:, due].copy()
+        members, count, _, k = frames.shape
+        until, member = np.tile(self.known[due] - origin, members), np.repeat(np.arange(members), count)
+        C, total = sweep_back(R, member, until - self.window, until, np.repeat(self.starts[0], count, axis=0))
+        if self.recycled:
+            C = eigenvectors(C, total)
+        self.vectors[:, due] = frames @ C.reshape(members, count, k, k)
+        there = np.tile(self.valid[due], members)
+        growth = sweep_back(R, member, np.maximum(there - 1, 0) - origin, there - origin, C)[1]
+        growth[there == 0] = np.nan  # no interval ends there
+        self.growth[:, due] = growth.reshape(members, count, k)
+
+        finished = np.isfinite(self.vectors[:, due, 0, 0]).sum(axis=1)
+        fresh = np.flatnonzero(finished)
+        latest, another = latest.copy(), another.copy()
+        latest[fresh] = due.start + finished[fresh] - 1
+        if not self.recycled:
+            until = self.known[latest[fresh]] - origin
+            C, _ = sweep_back(R, fresh, until - self.window, until, self.starts[1][fresh])
+            another[fresh] = frames[fresh, finished[fresh] - 1] @ C
+        return latest, another
+
+
+def _record(
+    tangent: Tangent,
+    begun: Pass,
+    reached: _Reached,
+    estimates: _Estimates,
+    count: int,
+    method: str,
+    steps: int,
+    stride: int,
+    planned: int,
+) -> CovariantVectors:
+    """The first `count` estimates, with their checks."""
+    end, latest, interval = reached.end, reached.latest, steps * tangent.dt
+    ends, known = (begun.n + steps * b[:count] for b in (estimates.valid, estimates.known))
+    states, vectors, rates = (a[:, :count] for a in (estimates.states, estimates.vectors, estimates.growth / interval))
+    for array in (states, vectors, rates):
+        array.flags.writeable = False  # handed over, not copied
+    running = end.status == RUNNING
+    finished = np.where(running, reached.done, (end.stopped - begun.n) // steps - 1)
+    recorded = np.clip(finished, estimates.first, estimates.last) - estimates.first
+    recorded = np.where(running | end.single, recorded, 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        exponents = np.where(recorded > 0, reached.growth.T / (recorded * interval), np.nan).T
+    gap, tail_needed = smallest_gap(exponents, interval)
+    there = rates[:, int(estimates.valid[0] == 0) :]
+    mean = there.mean(axis=1) if there.shape[1] else np.full_like(exponents, np.nan)
+    one = vectors[np.arange(len(latest)), latest]
+    none = np.full_like(exponents, np.nan)
+    given = end.as_given
+    return CovariantVectors(
+        method=method,
+        times=tangent.time(ends),
+        available=tangent.time(known),
+        states=given(states),
+        vectors=given(vectors),
+        rates=given(rates),
+        exponents=given(exponents),
+        dt=tangent.dt,
+        steps_per_interval=steps,
+        stride=stride,
+        end=end.without_records(),
+        diagnostics=VectorDiagnostics(
+            derivative=tangent.system.derivative,
+            covariance_residual=given(covariance_residual(tangent, end.members, ends, latest, states, vectors)),
+            start_agreement=given(line_distance(reached.another, one)),
+            frame_agreement=given(none),
+            subspaces=given(
+                determined_subspaces(one, reached.another, np.ones(exponents.shape, bool), LARGEST_DISAGREEMENT)
             ),
-        )
+            smallest_gap=given(gap),
+            tail_needed=given(tail_needed),
+            growth_defect=given(mean - exponents),
+            planned_bytes=planned,
+        ),
+    )
 
 
 def eigenvectors(C: Array, total: Array) -> Array:
     """Eigenvectors of the products P of triangular factors, from one backward pass through them, (tasks, k, k).
 
-    A pass from the identity gives P^{-1} = C diag(exp(-total)), so with e_ij = exp(total_j - total_i) column j solves
+    A pass from the identity gives P^{-1} = C diag(w), w_j = exp(-total_j), so column j solves
 
-        (C_jj - C_ii e_ij) v_i = sum_{i < m <= j} C_im e_mj v_m,     v_j = 1,
+        (C_jj w_j - C_ii w_i) v_i = sum_{i < m <= j} C_im w_m v_m,     i < j,     v_i = 0,     i > j.
 
-    which neither over- nor underflows for long windows. Unit columns, upper triangular, in the order of the frame.
+    The w_m of a row are scaled by their largest, and a column by its own: nothing over- or underflows for long
+    windows. Unit columns, upper triangular, in the order of the frame: column j belongs to the eigenvalue prod R_jj,
+    whether or not these decrease. Of equal eigenvalues it is the limit, one direction for both.
     """
-    k = C.shape[-1]
+    tasks, k = total.shape
     V = np.zeros_like(C)
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for j in range(k):
-            scale = np.exp(total[:, j : j + 1] - total)
-            V[:, j, j] = 1.0
-            for i in reversed(range(j)):
-                known = np.sum(C[:, i, i + 1 : j + 1] * scale[:, i + 1 : j + 1] * V[:, i + 1 : j + 1, j], axis=1)
-                here, there = C[:, j, j], C[:, i, i] * scale[:, i]
-                least = np.finfo(float).eps * (np.abs(here) + np.abs(there))  # equal eigenvalues: the limit
-                gap = here - there
-                V[:, i, j] = known / np.where(np.abs(gap) < least, least, gap)
-    return V / np.linalg.norm(V, axis=1, keepdims=True)
+    for j in range(k):
+        v = np.zeros((tasks, k))
+        v[:, j] = 1.0
+        for i in reversed(range(j)):
+            w = np.exp(np.min(total[:, i : j + 1], axis=1, keepdims=True) - total[:, i : j + 1])
+            terms = C[:, i, i : j + 1] * w
+            here, right = C[:, j, j] * w[:, -1], np.sum(terms[:, 1:] * v[:, i + 1 : j + 1], axis=1)
+            gap = here - terms[:, 0]
+            least = np.finfo(float).eps * (np.abs(here) + np.abs(terms[:, 0]))
+            gap = np.where(np.abs(gap) < least, least, gap)
+            gap = np.where((gap == 0) & (right == 0), 1.0, gap)
+            v[:, i + 1 : j + 1] *= np.abs(gap)[:, None]  # homogeneous: no quotient that overflows
+            v[:, i] = np.where(gap < 0, -right, right)
+            v /= np.max(np.abs(v), axis=1, keepdims=True)
+        V[:, :, j] = v / np.linalg.norm(v, axis=1, keepdims=True)
+    return V
 
 
 def _diagonal(k: int) -> Array:

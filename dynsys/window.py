@@ -161,10 +161,11 @@ def whole_stride(stride: int, intervals: int) -> int:
     return stride
 
 
-def allocator(planned: int, limit: float) -> Callable[[tuple[int, ...]], Array]:
+def allocator(planned: int, limit: float, stacklevel: int = 4) -> Callable[[tuple[int, ...]], Array]:
     """Room for arrays of `planned` bytes together: in memory up to the limit, else in temporary files.
 
-    The files have no name: they go when the arrays do, or the process.
+    The files have no name: they go when the arrays do, or the process. The warning is one for the caller so many
+    levels up.
     """
     if planned <= limit:
         return np.empty
@@ -180,7 +181,7 @@ def allocator(planned: int, limit: float) -> Callable[[tuple[int, ...]], Array]:
         f"the plan asks for {planned / 2**30:.3g} GiB, more than memory_limit = {limit / 2**30:.3g} GiB: vectors and "
         f"factors stand in temporary files in {folder}; to change that, {remedy}",
         FallbackWarning,
-        stacklevel=4,
+        stacklevel=stacklevel,
     )
 
     def on_disk(shape: tuple[int, ...]) -> Array:
