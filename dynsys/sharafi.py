@@ -367,7 +367,8 @@ def eigenvectors(C: Array, total: Array) -> Array:
 
     The w_m of a row are scaled by their largest, and a column by its own: nothing over- or underflows for long
     windows. Unit columns, upper triangular, in the order of the frame: column j belongs to the eigenvalue prod R_jj,
-    whether or not these decrease. Of equal eigenvalues it is the limit, one direction for both.
+    whether or not these decrease (an order that is wrong by more than exp(700) is lost in C). Of equal eigenvalues it
+    is the limit, one direction for both.
     """
     tasks, k = total.shape
     V = np.zeros_like(C)

@@ -1,15 +1,45 @@
-"""Sharafi's lagged estimate: how fast it converges, what it knows when, and what it becomes for long windows."""
+"""Sharafi's estimate in its four readings: how fast each converges or that it does not, and what it knows when."""
+
+import sys
+import warnings
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from dynsys import RK4, Euler, InvalidInputError, Pass
-from dynsys.indicators import line_distance
+from dynsys import (
+    RK4,
+    DivergenceError,
+    Euler,
+    FallbackWarning,
+    InterruptedWarning,
+    InvalidInputError,
+    Pass,
+    SingularTangentError,
+    passes,
+)
+from dynsys.compiled import sweep
+from dynsys.indicators import line_distance, subspace_distance
+from dynsys.orthonormal import packed
+from dynsys.sharafi import eigenvectors
 from models.classics import Henon, LinearCocycle, LinearFlow, LinearMap, Lorenz63
 
-ON_HENON = [[0.1, 0.1], [0.3, 0.2]]
+READINGS = ["lagged", "near-future", "recycled", "frozen"]
+CAUSAL = ["lagged", "recycled", "frozen"]
+BACKENDS = ["numpy", "compiled"]
+HENON, LORENZ = Henon().tangent(), Lorenz63().tangent(RK4(dt=0.01))
+ON_HENON, ON_LORENZ = [[0.1, 0.1], [0.3, 0.2]], [-1.2, -2.4, 13.1]
 RATES = np.array([0.5, 0.2, -0.4])
 MIXING = np.array([[1.0, 0.8, -0.5], [0.3, 1.0, 0.9], [0.0, -0.4, 1.0]])
+CONSTANT = LinearMap(MIXING @ np.diag(np.exp(RATES)) @ np.linalg.inv(MIXING)).tangent()
+EIGENVECTORS = MIXING / np.linalg.norm(MIXING, axis=0)
+COCYCLE, EXACT = LinearCocycle.random(3, 900)
+
+
+def of(reading, window):
+    """The options that name a reading; "frozen" has no window."""
+    return {"reading": reading} | ({} if reading == "frozen" else {"window": window})
 
 
 def slope(windows, errors):
@@ -18,32 +48,54 @@ def slope(windows, errors):
     return -fit[0], np.abs(np.polyval(fit, windows) - np.log(errors)).max()
 
 
-def test_estimate_for_a_constant_map_converges_to_eigenvectors_at_the_rate_of_the_gap():
-    tangent = LinearMap(MIXING @ np.diag(np.exp(RATES)) @ np.linalg.inv(MIXING)).tangent()
-    exact, windows = MIXING / np.linalg.norm(MIXING, axis=0), np.arange(10, 41, 5)
+def same(one, other, fields=("times", "available", "states", "vectors", "rates", "exponents")):
+    for field in fields:
+        np.testing.assert_array_equal(getattr(one, field), getattr(other, field), err_msg=field)
 
-    def estimate(window):
-        return line_distance(tangent.sharafi(np.zeros(3), intervals=2, warmup=150, window=window).vectors[-1], exact)
 
-    errors = np.array([estimate(window) for window in windows])
+# --- what the estimates converge to ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reading", ["lagged", "near-future"])
+def test_estimate_for_a_constant_map_converges_to_eigenvectors_at_the_rate_of_the_gap(reading):
+    windows = np.arange(10, 41, 5)
+
+    def error(window):
+        clvs = CONSTANT.sharafi(np.zeros(3), intervals=2, warmup=200, window=window, reading=reading)
+        return line_distance(clvs.vectors[-1], EIGENVECTORS)
+
+    errors = np.array([error(window) for window in windows])
     assert errors[:, 0].max() < 1e-13
     for j, gap in ((1, RATES[0] - RATES[1]), (2, RATES[1] - RATES[2])):
         rate, deviation = slope(windows, errors[:, j])
         assert rate == pytest.approx(gap, rel=0.02)
         assert deviation < 0.1  # a straight line over ten windows' worth of decay, not an average
-    assert estimate(150).max() < 1e-12
+    clvs = CONSTANT.sharafi(np.zeros(3), intervals=2, warmup=350, window=150, reading=reading)
+    assert line_distance(clvs.vectors, EIGENVECTORS).max() < 1e-12
 
 
+@pytest.mark.parametrize(("reading", "window"), [("recycled", 1), ("recycled", 10), ("recycled", 100), ("frozen", 1)])
+def test_recycled_past_of_a_constant_map_is_exact_once_the_frame_is_aligned(reading, window):
+    clvs = CONSTANT.sharafi(np.zeros(3), intervals=2, warmup=200, **of(reading, window))
+    assert line_distance(clvs.vectors, EIGENVECTORS).max() < 1e-12
+    np.testing.assert_allclose(clvs.rates, np.tile(RATES, (2, 1)), atol=1e-12)
+
+
+@pytest.mark.parametrize("start", ["identity", "random"])
 @pytest.mark.parametrize("steps", [1, 3])
-def test_error_for_a_cocycle_falls_with_the_gap_times_the_length_of_the_window(steps):
-    cocycle, exact = LinearCocycle.random(3, 900)
+def test_error_for_a_cocycle_falls_with_the_gap_times_the_length_of_the_window(steps, start):
     windows = np.arange(12, 43, 6) // steps
 
     def error(window):
-        estimates = cocycle.tangent().sharafi(
-            np.zeros(3), intervals=240 // steps, steps_per_interval=steps, warmup=240 // steps, window=window
+        clvs = COCYCLE.tangent().sharafi(
+            np.zeros(3),
+            intervals=240 // steps,
+            steps_per_interval=steps,
+            warmup=240 // steps,
+            window=window,
+            start=start,
         )
-        return np.exp(np.log(line_distance(estimates.vectors, exact[estimates.times.astype(int)])[:, 1:]).mean(axis=0))
+        return np.exp(np.log(line_distance(clvs.vectors, EXACT[clvs.times.astype(int)])[:, 1:]).mean(axis=0))
 
     errors = np.array([error(int(window)) for window in windows])
     # vector j is wrong in direction i < j by ((lambda_j / lambda_i) of D)^window, D = diag(3, 2, 1)
@@ -51,12 +103,111 @@ def test_error_for_a_cocycle_falls_with_the_gap_times_the_length_of_the_window(s
     assert slope(windows * steps, errors[:, 1])[0] == pytest.approx(np.log(2 / 1), rel=0.02)
 
 
-@pytest.mark.parametrize("change", [180, 200, 219])
-def test_estimates_do_not_change_when_the_system_changes_after_they_are_available(change):
+def turning(epsilon):
+    """A cocycle whose vectors turn by epsilon in a step, and these."""
+    S = np.eye(3) + epsilon * np.random.default_rng(2).uniform(size=(401, 3, 3))
+    matrices = S[1:] @ np.diag([3.0, 2.0, 1.0]) @ np.linalg.inv(S[:-1])
+    return LinearCocycle(matrices).tangent(), S / np.linalg.norm(S, axis=1, keepdims=True)
+
+
+def bias(epsilon, reading, window):
+    tangent, exact = turning(epsilon)
+    clvs = tangent.sharafi(np.zeros(3), intervals=150, warmup=200, **of(reading, window))
+    return np.median(line_distance(clvs.vectors, exact[clvs.times.astype(int)])[:, 1:], axis=0)
+
+
+def test_recycled_past_keeps_a_bias_that_no_window_removes():
+    errors = np.array([bias(0.1, "recycled", window) for window in (5, 20, 80)])
+    assert errors.min() > 0.01
+    assert np.ptp(np.log(errors), axis=0).max() < np.log(1.5)
+    assert bias(0.1, "lagged", 80).max() < 1e-12
+
+
+@pytest.mark.parametrize(("reading", "window"), [("recycled", 20), ("frozen", 1)])
+def test_bias_of_the_recycled_past_is_proportional_to_the_change_of_the_vectors(reading, window):
+    sizes = np.geomspace(1e-4, 1e-1, 7)
+    errors = np.array([bias(size, reading, window) for size in sizes])
+    for error in errors.T:
+        assert np.polyfit(np.log(sizes), np.log(error), 1)[0] == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("tangent", "x0", "steps", "window"),
+    [(HENON, ON_HENON[0], 1, 60), (LORENZ, ON_LORENZ, 5, 600)],
+    ids=["Henon", "Lorenz"],
+)
+def test_long_window_gives_ginelli(tangent, x0, steps, window):
+    common = {"intervals": 40, "steps_per_interval": steps}
+    exact = tangent.ginelli(x0, tail=600, warmup=300, **common)
+    estimates = tangent.sharafi(x0, window=window, warmup=300 + window, **common)
+    same(estimates, exact, ["times", "states"])
+    assert line_distance(estimates.vectors, exact.vectors).max() < 1e-9
+    np.testing.assert_allclose(estimates.rates, exact.rates, rtol=0, atol=1e-7)
+    assert estimates.diagnostics.covariance_residual < 1e-9
+    future = tangent.sharafi(x0, window=window, warmup=300, reading="near-future", **common)
+    np.testing.assert_allclose(future.exponents, exact.exponents, rtol=0, atol=1e-13)  # means over one record
+
+
+@pytest.mark.parametrize("window", [1, 2, 10])
+def test_first_vector_is_the_first_backward_vector_whatever_the_window(window):
+    clvs = HENON.sharafi(ON_HENON[0], intervals=30, warmup=60, window=window)
+    Q = frames(HENON, ON_HENON[0], 61 - window, 30)
+    np.testing.assert_allclose(clvs.vectors[:, :, 0], Q[:, :, 0], rtol=0, atol=1e-14)
+    # the second is neither the second backward vector nor, for so short a future, converged
+    assert np.median(line_distance(clvs.vectors, Q)[:, 1]) > 0.1
+
+
+def frames(tangent, x0, first, intervals):
+    """Backward vectors of a map's run at the times first, first + 1, ..."""
+    start = Pass.start(np.array(x0), tangent.dimension, None, 0)
+    end = tangent.forward(start, intervals=first + intervals - 1, steps_per_interval=1, record="frames")
+    return end.Qs[0, first - 1 :]
+
+
+def test_one_interval_of_future_is_one_back_substitution():
+    # window = 1: the estimate is Q_n R_{n+1}^{-1}, and M_{n+1} Q_n R_{n+1}^{-1} = Q_{n+1}: pushed, it is orthonormal
+    clvs = HENON.sharafi(ON_HENON[0], intervals=20, warmup=60, window=1)
+    for n, x, V in zip(clvs.times.astype(int), clvs.states, clvs.vectors, strict=True):
+        pushed = HENON.step(int(n), x, V)[1]
+        pushed /= np.linalg.norm(pushed, axis=0)
+        np.testing.assert_allclose(pushed.T @ pushed, np.eye(2), rtol=0, atol=1e-12)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    dim=st.integers(1, 5),
+    window=st.integers(1, 15),
+    reading=st.sampled_from(READINGS),
+    start=st.sampled_from(["identity", "random"]),
+)
+def test_first_j_estimates_are_unit_vectors_that_span_what_the_first_j_backward_vectors_span(
+    seed, dim, window, reading, start
+):
+    matrices = np.random.default_rng(seed).normal(size=(60, dim, dim))
+    clvs = (
+        LinearCocycle(matrices)
+        .tangent()
+        .sharafi(np.zeros(dim), intervals=12, warmup=20, start=start, **of(reading, window))
+    )
+    np.testing.assert_allclose(np.linalg.norm(clvs.vectors, axis=1), 1.0, rtol=0, atol=1e-14)
+    Q = frames(LinearCocycle(matrices).tangent(), np.zeros(dim), int(clvs.times[0]), 12)
+    coefficients = np.swapaxes(Q, 1, 2) @ clvs.vectors
+    assert np.abs(np.tril(coefficients, -1)).max() < 1e-13  # upper triangular, also where the columns nearly coincide
+    if np.abs(np.diagonal(coefficients, axis1=1, axis2=2)).min() > 1e-3:
+        assert subspace_distance(np.linalg.qr(clvs.vectors)[0], Q).max() < 1e-10
+
+
+# --- what is known when ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize("change", [135, 180, 219])
+def test_what_is_known_is_not_changed_by_what_comes_later(reading, change):
     cocycle, _ = LinearCocycle.random(4, 300)
     altered = cocycle.matrices.copy()
     altered[change:] = np.random.default_rng(9).normal(size=altered[change:].shape)  # steps from t = change onwards
-    options = {"intervals": 100, "warmup": 120, "window": 10}
+    options = {"intervals": 100, "warmup": 120, **of(reading, 10)}
     before, after = (LinearCocycle(A).tangent().sharafi(np.zeros(4), **options) for A in (cocycle.matrices, altered))
     known = before.available <= change
     assert 0 < known.sum() < 100
@@ -64,62 +215,159 @@ def test_estimates_do_not_change_when_the_system_changes_after_they_are_availabl
     # while every later one does see the change, in all vectors but the first
     moved = line_distance(before.vectors, after.vectors)[~known][:, 1:]
     assert (moved > 1e-14).any(axis=1).all()
+    if reading == "near-future":  # from times a window before the change on, and no earlier
+        np.testing.assert_array_equal(before.times[~known][0], change - 10 + 1)
 
 
-@pytest.mark.parametrize("window", [1, 4])
+def test_near_future_is_the_lagged_estimate_listed_by_another_time():
+    lagged = LORENZ.sharafi(ON_LORENZ, intervals=40, steps_per_interval=5, warmup=67, window=7)
+    future = LORENZ.sharafi(ON_LORENZ, intervals=40, steps_per_interval=5, warmup=60, window=7, reading="near-future")
+    same(lagged, future, ["times", "available", "states", "vectors", "rates"])
+    assert lagged.end.n == future.end.n
+
+
+def test_frozen_is_recycled_with_a_window_of_one():
+    frozen = LORENZ.sharafi(ON_LORENZ, intervals=40, steps_per_interval=5, warmup=60, reading="frozen")
+    recycled = LORENZ.sharafi(ON_LORENZ, intervals=40, steps_per_interval=5, warmup=60, reading="recycled", window=1)
+    same(frozen, recycled)
+    assert frozen.method == "sharafi, frozen, window 1"
+
+
+@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize("warmup", [0, 2, 5, 11])
+@pytest.mark.parametrize(("stride", "window"), [(1, 1), (1, 5), (3, 5), (4, 2), (12, 5)])
 @pytest.mark.parametrize(("t0", "steps"), [(0.0, 1), (-3.7, 5)])
-def test_estimates_become_available_a_window_after_they_are_valid(window, t0, steps):
+def test_times_are_those_of_the_table_and_states_belong_to_them(reading, warmup, stride, window, t0, steps):
     tangent = LinearFlow(np.diag(RATES)).tangent(Euler(dt=0.1), t0=t0)
-    estimates = tangent.sharafi(np.ones(3), intervals=6, steps_per_interval=steps, warmup=3, window=window)
-    ends = (3 + np.arange(1, 7)) * steps
-    np.testing.assert_array_equal(estimates.times, t0 + ends * 0.1)
-    np.testing.assert_array_equal(estimates.available, t0 + (ends + window * steps) * 0.1)
-    np.testing.assert_allclose(estimates.states, (1 + 0.1 * RATES) ** ends[:, None], rtol=1e-13)
-    assert estimates.end.n == ends[-1] + window * steps
+    clvs = tangent.sharafi(
+        np.ones(3), intervals=12, steps_per_interval=steps, warmup=warmup, stride=stride, **of(reading, window)
+    )
+    window = 1 if reading == "frozen" else window
+    n = warmup + stride * np.arange(1, 12 // stride + 1)
+    valid = n - window if reading == "lagged" else n
+    known = n + window if reading == "near-future" else n
+    whole = known >= window  # the window does not begin before the run
+    np.testing.assert_array_equal(clvs.times, t0 + valid[whole] * steps * 0.1)
+    np.testing.assert_array_equal(clvs.available, t0 + known[whole] * steps * 0.1)
+    assert (np.diff(clvs.times) > 0).all()
+    assert len(clvs.states) == len(clvs.vectors) == len(clvs.rates) == whole.sum() > 0
+    np.testing.assert_allclose(clvs.states, (1 + 0.1 * RATES) ** (valid[whole, None] * steps), rtol=1e-13)
+    assert clvs.end.n == known[-1] * steps
+    # no interval ends at the start of the run
+    np.testing.assert_array_equal(np.isnan(clvs.rates).all(axis=1), valid[whole] == 0)
+    assert np.isfinite(clvs.diagnostics.growth_defect).all() == (clvs.times[-1] > t0)
+    # the frame need not be aligned yet, but log|det| is the sum of log R_ii
+    np.testing.assert_allclose(clvs.exponents.sum(), np.log(1 + 0.1 * RATES).sum() / 0.1, rtol=1e-12)
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_strides_thin_the_record(reading):
+    options = {"intervals": 60, "steps_per_interval": 5, "warmup": 40, **of(reading, 7)}
+    every, third = (LORENZ.sharafi(ON_LORENZ, stride=stride, **options) for stride in (1, 3))
+    for field in ("times", "available", "states", "vectors", "rates"):
+        np.testing.assert_array_equal(getattr(every, field)[2::3], getattr(third, field))
+    np.testing.assert_array_equal(every.exponents, third.exponents)
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_default_warm_up_aligns_the_frame_and_leaves_room_for_the_window(reading):
+    clvs = HENON.sharafi(ON_HENON[0], intervals=3, **of(reading, 20))
+    window = 1 if reading == "frozen" else 20
+    np.testing.assert_array_equal(clvs.available - window, clvs.available[0] - window + np.arange(3))
+    assert clvs.available[0] == 3 + window + 1
+    assert len(clvs.times) == 3
+
+
+@pytest.mark.parametrize("reading", CAUSAL)
+def test_run_goes_on_from_the_end_of_another(reading):
+    whole = HENON.sharafi(ON_HENON[0], intervals=40, warmup=60, **of(reading, 8))
+    end = HENON.benettin(ON_HENON[0], intervals=60, warmup=0).end
+    same(
+        HENON.sharafi(end, intervals=32, warmup=8, **of(reading, 8)),
+        HENON.sharafi(ON_HENON[0], intervals=32, warmup=68, **of(reading, 8)),
+    )
+    # without a warm-up the first window begins at the end: one estimate from exactly its own window
+    one = HENON.sharafi(end, intervals=8, stride=8, **of(reading, 8))
+    for field in ("times", "available", "states", "vectors"):
+        np.testing.assert_array_equal(getattr(one, field)[0], getattr(whole, field)[7])
+    # and after the state alone there are new frames
+    assert len(HENON.sharafi(HENON.trajectory(ON_HENON[0], intervals=5).end, intervals=3).times) == 3
+
+
+# --- eigenvectors of a product --------------------------------------------------------------------------------------
+
+
+def window_of(factors):
+    """C and total of a backward pass from the identity through triangular factors (window, k, k)."""
+    w, k, _ = factors.shape
+    one = [np.array([n]) for n in (0, 0, w)]
+    return sweep.sweep_back(packed(factors)[None], *one, np.eye(k)[None])
+
+
+def triangles(seed, w, logarithms):
+    """Random upper-triangular factors whose diagonals are exp(logarithms + noise)."""
+    rng, k = np.random.default_rng(seed), len(logarithms)
+    diagonals = np.exp(logarithms + 0.1 * rng.normal(size=(w, k)))
+    return np.triu(rng.normal(size=(w, k, k)), 1) + diagonals[:, :, None] * np.eye(k)
+
+
+@pytest.mark.parametrize("logarithms", [[1.0, 0.3, -0.5, -1.0], [0.1, -0.6, 0.7, 0.0]], ids=["ordered", "out of order"])
+@pytest.mark.parametrize("w", [1, 2, 6])
+def test_eigenvectors_are_those_of_the_product(w, logarithms):
+    factors = triangles(3, w, np.array(logarithms))
+    product = np.linalg.multi_dot([*factors[::-1], np.eye(4)])
+    values, vectors = np.linalg.eig(product)
+    order = [int(np.argmin(np.abs(values - entry))) for entry in np.diagonal(product)]
+    found = eigenvectors(*window_of(factors))[0]
+    assert line_distance(found, vectors[:, order]).max() < 1e-10
+    np.testing.assert_array_equal(np.tril(found, -1), 0.0)
+    assert (np.diagonal(found) > 0).all()
+
+
+def test_eigenvectors_of_long_windows_are_what_the_repeated_window_converges_to():
+    factors = triangles(4, 200, np.array([0.5, 0.2, 0.1, -0.8]))
+    found = eigenvectors(*window_of(factors))[0]
+    again, _ = window_of(np.concatenate([factors] * 4))
+    assert line_distance(found, again[0]).max() < 1e-13
 
 
 @pytest.mark.parametrize(
-    ("tangent", "x0", "steps", "window"),
-    [(Henon().tangent(), ON_HENON[0], 1, 60), (Lorenz63().tangent(RK4(dt=0.01)), [-1.2, -2.4, 13.1], 5, 600)],
-    ids=["Henon", "Lorenz"],
+    ("spread", "sign"), [(10.0, 1.0), (1000.0, 1.0), (20_000.0, 1.0), (10.0, -1.0), (1000.0, -1.0)]
 )
-def test_long_window_gives_ginelli(tangent, x0, steps, window):
-    common = {"intervals": 40, "steps_per_interval": steps, "warmup": 300}
-    estimates, exact = tangent.sharafi(x0, window=window, **common), tangent.ginelli(x0, tail=600, **common)
-    np.testing.assert_array_equal(estimates.times, exact.times)
-    np.testing.assert_array_equal(estimates.states, exact.states)
-    assert line_distance(estimates.vectors, exact.vectors).max() < 1e-9
-    np.testing.assert_allclose(estimates.rates, exact.rates, rtol=0, atol=1e-7)
-    np.testing.assert_allclose(estimates.exponents, exact.exponents, rtol=0, atol=1e-13)
+def test_eigenvectors_do_not_overflow_for_long_windows(spread, sign):
+    R = np.triu(np.random.default_rng(5).normal(size=(4, 4)), 1) + np.diag(
+        np.exp(sign * np.array([1.0, 0.4, 0.0, -1.0]))
+    )
+    exact = eigenvectors(*window_of(R[None]))  # those of any power
+    found = eigenvectors(*window_of(np.repeat(R[None], int(spread / 2), axis=0)))
+    assert np.isfinite(found).all()
+    assert line_distance(found, exact).max() < 1e-12
 
 
-@pytest.mark.parametrize("window", [1, 2, 10])
-def test_first_vector_is_the_first_backward_vector_whatever_the_window(window):
-    tangent = Henon().tangent()
-    estimates = tangent.sharafi(ON_HENON[0], intervals=30, warmup=60, window=window)
-    start = Pass.start(np.array(ON_HENON[0]), 2, None, 0)
-    start = tangent.forward(start, intervals=60, steps_per_interval=1, record="nothing")
-    Q = tangent.forward(start, intervals=30, steps_per_interval=1, record="frames").Qs[0]
-    np.testing.assert_allclose(estimates.vectors[:, :, 0], Q[:, :, 0], rtol=0, atol=1e-14)
-    # the second is neither the second backward vector nor, for so short a future, converged
-    assert np.median(line_distance(estimates.vectors, Q)[:, 1]) > 0.1
+@pytest.mark.parametrize(
+    "R",
+    [
+        np.eye(3),
+        [[1.0, 1.0, 0.0], [0.0, 1.0, 1.0], [0.0, 0.0, 1.0]],
+        [[2.0, 0.3, 1.0], [0.0, 1.0, 1.0], [0.0, 0.0, 2.0]],
+    ],
+    ids=["identity", "Jordan", "first and last"],
+)
+@pytest.mark.parametrize("w", [1, 50])
+def test_equal_eigenvalues_give_finite_unit_vectors(R, w):
+    found = eigenvectors(*window_of(np.repeat(np.array(R)[None], w, axis=0)))[0]
+    np.testing.assert_allclose(np.linalg.norm(found, axis=0), 1.0, rtol=1e-14)
+    if np.array_equal(R, np.eye(3)):
+        np.testing.assert_array_equal(found, R)
 
 
-def test_one_interval_of_future_is_one_back_substitution():
-    # window = 1: the estimate is Q_n R_{n+1}^{-1}, and M_{n+1} Q_n R_{n+1}^{-1} = Q_{n+1}: pushed, it is orthonormal
-    tangent = Henon().tangent()
-    estimates = tangent.sharafi(ON_HENON[0], intervals=20, warmup=60, window=1)
-    for n, x, V in zip(estimates.times.astype(int), estimates.states, estimates.vectors, strict=True):
-        pushed = tangent.step(int(n), x, V)[1]
-        pushed /= np.linalg.norm(pushed, axis=0)
-        np.testing.assert_allclose(pushed.T @ pushed, np.eye(2), rtol=0, atol=1e-12)
+# --- diagnostics ----------------------------------------------------------------------------------------------------
 
 
 def test_start_agreement_falls_as_the_window_grows():
-    cocycle, _ = LinearCocycle.random(3, 400)
     agreement = np.array(
         [
-            cocycle.tangent().sharafi(np.zeros(3), intervals=5, warmup=200, window=w).diagnostics.start_agreement
+            COCYCLE.tangent().sharafi(np.zeros(3), intervals=5, warmup=200, window=w).diagnostics.start_agreement
             for w in (10, 30)
         ]
     )
@@ -127,38 +375,259 @@ def test_start_agreement_falls_as_the_window_grows():
     np.testing.assert_allclose(np.log(agreement[0, 1:] / agreement[1, 1:]), 20 * np.log([3 / 2, 2]), rtol=0.05)
 
 
-@pytest.mark.parametrize("backend", ["numpy", "compiled"])
-def test_members_are_single_runs_and_a_diverging_one_is_nan(backend):
-    tangent, options = Henon().tangent(backend=backend), {"intervals": 20, "warmup": 40, "window": 8}
+def test_vectors_are_called_determined_when_two_starts_agree():
+    def labels(window, **options):
+        clvs = COCYCLE.tangent().sharafi(np.zeros(3), intervals=5, warmup=200, window=window, **options)
+        return clvs.diagnostics.subspaces.tolist()
+
+    assert labels(60) == labels(60, start="random") == [0, 1, 2]
+    assert labels(17) == [0, -1, 2] or labels(17) == [0, -1, -1]
+    assert labels(1) == [0, -1, -1]
+
+
+@pytest.mark.parametrize(("reading", "window"), [("recycled", 10), ("frozen", 1)])
+def test_without_a_start_only_covariance_tells(reading, window):
+    diagnostics = COCYCLE.tangent().sharafi(np.zeros(3), intervals=20, warmup=200, **of(reading, window)).diagnostics
+    assert np.isnan(diagnostics.start_agreement).all()
+    assert (diagnostics.subspaces == -1).all()
+    assert diagnostics.covariance_residual > 0.01
+
+
+def test_covariance_residual_measures_how_covariant_the_estimates_are():
+    def residual(reading, window):
+        clvs = COCYCLE.tangent().sharafi(np.zeros(3), intervals=200, warmup=300, window=window, reading=reading)
+        return float(clvs.diagnostics.covariance_residual)
+
+    lagged, recycled = ([residual(reading, w) for w in (10, 30, 90)] for reading in ("lagged", "recycled"))
+    assert lagged[0] > 30 * lagged[1] > 30**2 * lagged[2]
+    assert min(recycled) > 0.02
+
+
+def test_covariance_is_not_checked_over_long_strides():
+    # a step by NumPy takes fifty microseconds or so, and vectors pushed far turn to the first anyhow
+    assert np.isnan(
+        LORENZ.sharafi(ON_LORENZ, intervals=10_002, steps_per_interval=5, stride=5001).diagnostics.covariance_residual
+    )
+
+
+# --- how the run is done --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_members_are_runs_of_their_own(backend, reading):
+    tangent, options = Henon().tangent(backend=backend), {"intervals": 20, "warmup": 40, **of(reading, 8)}
     members = tangent.sharafi([*ON_HENON[:2], [5.0, 5.0]], **options)
     assert members.vectors.shape == (3, 20, 2, 2)
     # at x = 1e8 the frame is singular to rounding, long before the state overflows: either reason will do
     assert (members.end.status == 0).tolist() == [True, True, False]
     assert np.isnan(members.vectors[2]).all()
+    assert np.isnan(members.exponents[2]).all()
     for m in range(2):
         alone = tangent.sharafi(ON_HENON[m], **options)
         np.testing.assert_array_equal(members.states[m], alone.states)
         assert line_distance(members.vectors[m], alone.vectors).max() < 1e-12
+    first = tangent.sharafi([ON_HENON[0]], start="random", **options)
+    same(first, tangent.sharafi([ON_HENON[0]], start="random", **options))
 
 
-@pytest.mark.parametrize("backend", ["numpy", "compiled"])
-@pytest.mark.parametrize("escape", [55, 70, 105])
-def test_estimates_that_a_member_gave_before_it_diverged_are_kept(backend, escape):
+@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("escape", [47, 70, 100])
+def test_estimates_that_a_member_gave_before_it_diverged_are_kept(backend, escape, reading):
     # what is known at t_n is unchanged by anything later, divergence included: else no failure is seen coming
     tangent, options = LinearMap([[2.0, 1.0], [0.0, 0.5]]).tangent(backend=backend), {"intervals": 60, "warmup": 40}
+    options |= of(reading, 8)
     x0 = np.array([[1.0, 1.0], [2.0, 0.0]])
-    healthy = tangent.sharafi(x0, window=8, **options)
+    healthy = tangent.sharafi(x0, **options)
     x0[1, 0] = 2.0 ** (1024 - escape)  # doubled in every step: infinite after `escape` steps
-    stopped = tangent.sharafi(x0, window=8, **options)
+    stopped = tangent.sharafi(x0, **options)
     assert stopped.end.stopped.tolist() == [-1, escape]
-    np.testing.assert_array_equal(stopped.vectors[0], healthy.vectors[0])
+    for field in ("vectors", "rates", "states", "exponents"):
+        np.testing.assert_array_equal(getattr(stopped, field)[0], getattr(healthy, field)[0])
     known = stopped.available < escape
-    assert 0 < known.sum() < 60
+    assert (0 if escape == 47 else 1) <= known.sum() < 60
     np.testing.assert_array_equal(stopped.vectors[1, known], healthy.vectors[1, known])
+    np.testing.assert_array_equal(stopped.rates[1, known], healthy.rates[1, known])
     assert np.isnan(stopped.vectors[1, ~known]).all()
+    assert np.isnan(stopped.rates[1, ~known]).all()
+    assert np.isnan(stopped.exponents[1]).all()
+    # alone it raises, with the same estimates attached
+    with pytest.raises(DivergenceError, match=f"step {escape}") as caught:
+        tangent.sharafi(x0[1], **options)
+    partial = caught.value.partial
+    assert (0 if partial is None else len(partial.times)) == known.sum()
+    if partial:
+        np.testing.assert_array_equal(partial.times, stopped.times[known])
+        assert line_distance(partial.vectors, stopped.vectors[1, known]).max() < 1e-14
+        np.testing.assert_allclose(partial.exponents, np.log([2.0, 0.5]), atol=0.1)
+        agreement = partial.diagnostics.start_agreement
+        if reading in ("lagged", "near-future"):  # of the last estimate before the stop
+            assert 0.0 < agreement[1] < 0.1
 
 
-@pytest.mark.parametrize("window", [0, -1, 2.5, None])
-def test_window_out_of_range_is_refused(window):
-    with pytest.raises(InvalidInputError, match=f"window must be a whole number >= 1, got {window}"):
-        Henon().tangent(backend="numpy").sharafi(ON_HENON[0], intervals=5, window=window)
+@pytest.mark.parametrize("reading", READINGS)
+def test_before_the_first_estimate_a_stop_leaves_nothing(reading):
+    with pytest.raises(SingularTangentError) as caught:
+        LinearMap([[1.0, 1.0], [1.0, 1.0]]).tangent().sharafi(np.zeros(2), intervals=5, warmup=5, **of(reading, 3))
+    assert caught.value.partial is None
+
+
+@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize("members", [None, 2])
+def test_no_bit_depends_on_how_the_pass_is_cut(reading, members, monkeypatch):
+    x0 = np.array(ON_LORENZ) + np.zeros((3,) if members is None else (members, 1))
+    options = {"intervals": 120, "steps_per_interval": 2, "warmup": 50, "stride": 3, **of(reading, 30)}
+    whole = LORENZ.sharafi(x0, **options)
+    for calls in (1, 7, 29):  # intervals in a call: fewer than the window has
+        with monkeypatch.context() as patch:
+            patch.setattr(passes, "CHUNK_STEPS", calls * 2 * (members or 1))
+            cut = LORENZ.sharafi(x0, **options)
+        same(whole, cut)
+        for field in ("start_agreement", "subspaces", "growth_defect", "covariance_residual"):
+            np.testing.assert_array_equal(getattr(whole.diagnostics, field), getattr(cut.diagnostics, field))
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_backends_agree(reading, monkeypatch):
+    options = {"intervals": 30, "steps_per_interval": 5, "warmup": 30, **of(reading, 12)}
+    compiled = LORENZ.sharafi(ON_LORENZ, **options)
+    tangent = Lorenz63().tangent(RK4(dt=0.01), backend="numpy")
+    monkeypatch.setattr(sweep, "_sweep", lambda: sweep.sweep_by_numpy)
+    plain = tangent.sharafi(ON_LORENZ, **options)
+    same(compiled, plain, ["times", "available"])
+    np.testing.assert_allclose(plain.states, compiled.states, rtol=1e-9)
+    assert line_distance(plain.vectors, compiled.vectors).max() < 1e-8
+    np.testing.assert_allclose(plain.rates, compiled.rates, atol=1e-6)
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_fewer_vectors_are_the_leading_ones(reading):
+    cocycle, _ = LinearCocycle.random(4, 200)
+    options = {"intervals": 30, "warmup": 60, "start": "random", **of(reading, 9)}
+    full = cocycle.tangent().sharafi(np.zeros(4), **options)
+    for k in (1, 2, 3):
+        leading = cocycle.tangent().sharafi(np.zeros(4), k=k, **options)
+        assert leading.vectors.shape == (30, 4, k)
+        assert line_distance(leading.vectors, full.vectors[..., :k]).max() < 1e-13
+        np.testing.assert_allclose(leading.exponents, full.exponents[:k], atol=1e-14)
+
+
+def test_memory_is_that_of_the_estimates_and_a_window_of_factors():
+    def planned(**options):
+        return HENON.sharafi(ON_HENON, **{"intervals": 100, "warmup": 30} | options).diagnostics.planned_bytes
+
+    assert planned(window=10) == 8 * 2 * (100 * (4 + 2 + 2) + 11 * 6)
+    assert planned(window=20, stride=10) == 8 * 2 * (10 * (4 + 2 + 2) + 21 * 6)
+    whole = HENON.sharafi(ON_HENON, intervals=100, warmup=30)
+    with pytest.warns(FallbackWarning, match="temporary files") as caught:
+        on_disk = HENON.sharafi(ON_HENON, intervals=100, warmup=30, memory_limit=100)
+    assert caught[0].filename == __file__
+    assert isinstance(on_disk.vectors.base, np.memmap) or isinstance(on_disk.vectors, np.memmap)
+    same(whole, on_disk)
+
+
+# --- Ctrl-C ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("reading", "members"), [("lagged", None), ("near-future", 2), ("recycled", None)])
+def test_an_interrupt_between_any_two_lines_leaves_what_was_known(reading, members, monkeypatch):
+    monkeypatch.setattr(passes, "CHUNK_STEPS", 4 * (members or 1))  # four intervals a call: some strides need two
+    tangent = Henon().tangent(backend="numpy")
+    options = {"intervals": 12, "warmup": 5, "stride": 3, **of(reading, 4)}
+    x0 = np.array([0.1, 0.1]) + np.zeros((2,) if members is None else (members, 1))
+    whole = tangent.sharafi(x0, **options)
+    counts, line = set(), 0
+    while True:
+        executed = 0
+
+        def trace(frame, event, argument):
+            nonlocal executed
+            if frame.f_code.co_filename not in (passes.__file__, sys.modules["dynsys.sharafi"].__file__):
+                return None
+            if event == "line":
+                executed += 1
+                if executed == line:  # noqa: B023
+                    raise KeyboardInterrupt
+            return trace
+
+        line += 1
+        before = sys.gettrace()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            sys.settrace(trace)
+            try:
+                found = tangent.sharafi(x0, **options)
+            except KeyboardInterrupt:
+                continue  # before anything was known, or while the result was made
+            finally:
+                sys.settrace(before)
+        if executed < line:
+            break  # all moments are tried
+        count = len(found.times)
+        counts.add(count)
+        for field, axis in (("times", -1), ("available", -1), ("states", -2), ("vectors", -3), ("rates", -2)):
+            expected = np.take(getattr(whole, field), np.arange(count), axis=axis)
+            np.testing.assert_array_equal(getattr(found, field), expected)
+        # all that was known at the end of the run is there, and no more
+        np.testing.assert_array_equal(found.available, whole.available[whole.available <= found.end.n])
+        messages = [str(w.message) for w in caught if w.category is InterruptedWarning]
+        assert (len(messages) == 1) == (found.end.n < whole.end.n)
+        assert all(f"that of the {count} estimates known by then" in message for message in messages)
+        # it can be continued: the trajectory is the same
+        if found.end.n < whole.end.n:
+            rest = tangent.benettin(found.end, intervals=whole.end.n - found.end.n)
+            np.testing.assert_array_equal(rest.end.Q, whole.end.Q)
+    assert len(counts) >= 3
+    assert line < 10_000
+
+
+def raise_interrupt(done, of):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_in_the_lead_and_before_the_first_estimate_the_interrupt_goes_on(reading, monkeypatch):
+    monkeypatch.setattr(passes, "CHUNK_STEPS", 2)
+    with pytest.raises(KeyboardInterrupt):
+        HENON.sharafi(ON_HENON[0], intervals=9, stride=9, warmup=30, progress=raise_interrupt, **of(reading, 6))
+
+
+def test_the_interrupt_warns_at_the_users_line(monkeypatch):
+    monkeypatch.setattr(passes, "CHUNK_STEPS", 25)
+    with pytest.warns(InterruptedWarning, match="interrupted after 25 of 60 intervals; .* the 15 estimates") as caught:
+        clvs = HENON.sharafi(ON_HENON[0], intervals=50, progress=raise_interrupt)
+    assert caught[0].filename == __file__
+    assert len(clvs.times) == 15
+
+
+# --- refusals -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"window": 0}, "window must be a whole number >= 1, got 0"),
+        ({"window": 2.5}, "window must be a whole number >= 1, got 2.5"),
+        ({"intervals": 0}, "intervals must be a whole number >= 1, got 0"),
+        ({"warmup": -1}, "warmup must be a whole number >= 0, got -1"),
+        ({"reading": "causal"}, "reading must be one of lagged, near-future, recycled, frozen, got 'causal'"),
+        ({"start": "zero"}, "start must be one of identity, random, got 'zero'"),
+        ({"reading": "frozen", "window": 5}, '"frozen" is "recycled" with window=1, got window=5: leave it out'),
+        ({"stride": 4}, "intervals must be a multiple of stride = 4, got 5: take 4"),
+        (
+            {"window": 20, "warmup": 10},
+            r"no estimate has a whole window of 20 intervals before it: the run has 10 \+ 5 intervals of warm-up and "
+            "record; lengthen one of them, or shorten the window",
+        ),
+    ],
+)
+def test_arguments_out_of_range_are_refused(options, message):
+    with pytest.raises(InvalidInputError, match=message):
+        Henon().tangent(backend="numpy").sharafi(ON_HENON[0], **{"intervals": 5} | options)
+
+
+def test_a_continued_run_shorter_than_the_window_is_refused():
+    end = HENON.benettin(ON_HENON[0], intervals=60).end
+    with pytest.raises(InvalidInputError, match=r"the run has 0 \+ 5 intervals"):
+        HENON.sharafi(end, intervals=5)
