@@ -67,22 +67,31 @@ def smallest_gap(exponents: Array, interval: float) -> tuple[Array, Array]:
 def determined_subspaces(one: Array, other: Array, frames_agree: Array, tolerance: float) -> Array:
     """Which vectors are determined singly, which only together, and which not at all: labels (members, k).
 
-    The finest partition of 1, ..., k into runs a, ..., b such that the forward frames agree on the spans of their
-    first a - 1 and first b vectors, and the vectors a, ..., b of two backward starts, (members, dim, k), span the same
-    space. The members of a run bear the number of its first vector, counted from 0: a vector alone in its run is
-    determined. -1: not determined; that the whole of R^dim is spanned says nothing.
+    Runs a, ..., b, as short as can be, such that the forward frames agree on the spans of their first a - 1 and first
+    b vectors, and the vectors a, ..., b of two backward starts, (members, dim, k), span the same space. The members of
+    a run bear the number of its first vector, counted from 0: a vector alone in its run is determined. -1: in no such
+    run, like a vector that still leans toward an earlier one; later vectors may well be determined. That the whole of
+    R^dim is spanned says nothing.
     """
     members, dim, k = one.shape
     labels = np.full((members, k), -1)
     for m in range(members):
         if not (np.isfinite(one[m]).all() and np.isfinite(other[m]).all()):
             continue
+        agree = [True, *map(bool, frames_agree[m])]  # on the span of the first none, one, two, ...
         a = 0
-        for b in range(1, k + 1):
-            agree = bool(frames_agree[m, b - 1]) and (b - a < dim or dim == 1)
-            if agree and _span_distance(one[m, :, a:b], other[m, :, a:b]) <= tolerance:
-                labels[m, a:b] = a
-                a = b
+        while a < k:
+            for b in range(a + 1, k + 1):
+                whole = b - a == dim > 1
+                if (
+                    agree[a]
+                    and agree[b]
+                    and not whole
+                    and _span_distance(one[m, :, a:b], other[m, :, a:b]) <= tolerance
+                ):
+                    labels[m, a:b] = a
+                    break
+            a = b if labels[m, a] >= 0 else a + 1
     return labels
 
 
