@@ -1,4 +1,7 @@
-"""Run the benchmarks: `python -m benchmarks [--only lorenz63] [--quick]`, Markdown tables on stdout."""
+"""Run the benchmarks: `python -m benchmarks [--only lorenz63] [--quick]`, Markdown tables on stdout.
+
+`--only sharafi` measures errors rather than times, and runs only when it is asked for.
+"""
 
 import os
 
@@ -8,6 +11,8 @@ os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_paralleli
 
 import argparse  # noqa: E402
 import tempfile  # noqa: E402
+from functools import partial  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 SECTIONS = ("lorenz63", "lorenz96", "networks", "startup", "peak", "threads", "memory")
 
@@ -15,11 +20,12 @@ SECTIONS = ("lorenz63", "lorenz96", "networks", "startup", "peak", "threads", "m
 def main(arguments: list[str] | None = None) -> None:
     """Run the sections that are asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", choices=SECTIONS, action="append", help="a section; may be given again")
+    parser.add_argument("--only", choices=(*SECTIONS, "sharafi"), action="append", help="a section; may be given again")
     parser.add_argument("--quick", action="store_true", help="so little work that the times mean nothing")
     parser.add_argument("--rounds", type=int, default=0, help="interleaved repeats (default: 5, quick: 1)")
+    parser.add_argument("--figure", type=Path, metavar="FOLDER", help="where `sharafi` draws its figure")
     chosen = parser.parse_args(arguments)
-    from benchmarks import flows, memory, networks, startup
+    from benchmarks import flows, memory, networks, sharafi, startup
 
     sections = {
         "lorenz63": flows.lorenz63,
@@ -29,6 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
         "peak": networks.peak,
         "threads": networks.threads,
         "memory": memory.memory,
+        "sharafi": partial(sharafi.sharafi, folder=chosen.figure),
     }
     with tempfile.TemporaryDirectory() as folder:
         if not chosen.quick:
