@@ -188,6 +188,13 @@ def begin_again(tangent: Tangent, end: Pass) -> Pass:
     return end.without_records()
 
 
+def state_alone(tangent: Tangent, x0: Array | Pass) -> Pass:
+    """Where a run without tangent vectors begins: initial states, or the end of an earlier run, which loses its own."""
+    if isinstance(x0, Pass):
+        return begin_again(tangent, x0).with_frames(0, 0)
+    return Pass.start(x0, tangent.dimension, 0, 0)
+
+
 CHUNK_NUMBERS, CHUNK_STEPS = 4_000_000, 200_000  # what one forward call records, and members x steps of its drive
 CHUNK_SECONDS = 0.5  # about what a call takes at most, since Ctrl-C is heard, and progress shown, between calls
 FIRST_STEPS = 1_000  # members x steps of the first call, which tells how long the others may be

@@ -365,3 +365,68 @@ class CovariantVectors(Result):
     def __repr__(self) -> str:
         planned = self.diagnostics.planned_bytes / 2**20
         return f"CovariantVectors(vectors {self.vectors.shape}, {self.method}, {planned:.3g} MiB planned)"
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class LyapunovVectors(Result):
+    """Backward, forward and covariant Lyapunov vectors along a trajectory, all unit columns.
+
+    Attributes
+    ----------
+    times, available : ndarray, shape (m,)
+        Times for which the vectors are valid, and at which the trajectory was known far enough.
+    states : ndarray, shape (..., m, dim)
+    backward : ndarray, shape (..., m, dim, k)
+        Orthonormal; the past determines them. Column j is that of the exponent j.
+    forward : ndarray, shape (..., m, dim, k), or (..., m, dim, 0) if k < dim
+        Orthonormal; the future determines them. They need the transposed tangent on all of R^dim.
+    covariant : ndarray, shape (..., m, dim, k)
+        The same as Ginelli's, up to signs, found another way.
+    dt, steps_per_interval, stride : float, int, int
+    end : Pass
+        Where the forward pass ended, with the status of every member.
+    """
+
+    times: Array = readonly()
+    available: Array = readonly()
+    states: Array = readonly()
+    backward: Array = readonly()
+    forward: Array = readonly()
+    covariant: Array = readonly()
+    dt: float
+    steps_per_interval: int
+    stride: int
+    end: Pass
+
+    def __repr__(self) -> str:
+        return f"LyapunovVectors(covariant {self.covariant.shape}, forward {self.forward.shape})"
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class AlignmentIndices(Result):
+    """Generalised alignment indices along a trajectory; see `dynsys.gali.gali`.
+
+    Attributes
+    ----------
+    times : ndarray, shape (m,)
+    log_gali : ndarray, shape (..., m, k)
+        Column j - 1 is ln GALI_j; GALI_1 = 1.
+    dt, steps_per_interval, stride : float, int, int
+    end : Pass
+        Last step, states, frames and the status of every member.
+    """
+
+    times: Array = readonly()
+    log_gali: Array = readonly()
+    dt: float
+    steps_per_interval: int
+    stride: int
+    end: Pass
+
+    @property
+    def gali(self) -> Array:
+        """GALI_1, ..., GALI_k themselves, shape (..., m, k); below 1e-308 they are 0."""
+        return np.exp(self.log_gali)
+
+    def __repr__(self) -> str:
+        return f"AlignmentIndices(log_gali {self.log_gali.shape})"

@@ -17,9 +17,11 @@ import attrs
 import numpy as np
 
 from dynsys import benettin as _benettin
+from dynsys import gali as _gali
 from dynsys import ginelli as _ginelli
 from dynsys import sharafi as _sharafi
 from dynsys import trajectory as _trajectory
+from dynsys import wolfe_samelson as _wolfe_samelson
 from dynsys.compiled.blas import one_blas_thread
 from dynsys.compiled.build import available_cores, build, build_lanes, compiles
 from dynsys.errors import FallbackWarning, InvalidInputError
@@ -80,6 +82,8 @@ class TangentSystem(ABC):
     benettin = _benettin.benettin
     ginelli = _ginelli.ginelli
     sharafi = _sharafi.sharafi
+    wolfe_samelson = _wolfe_samelson.wolfe_samelson
+    gali = _gali.gali
     trajectory = _trajectory.trajectory
 
 
