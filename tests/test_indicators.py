@@ -1,14 +1,11 @@
-"""Indicators: standard errors of correlated series, angles and distances in closed form."""
+"""Indicators: standard errors of correlated series, finite-time exponents."""
 
 import numpy as np
 import pytest
 from scipy.signal import lfilter
 
 from dynsys.errors import InvalidInputError
-from dynsys.indicators import angles, batch_means_error, finite_time_exponents, line_distance, subspace_distance
-
-E = np.eye(4)
-SMALL_AND_LARGE = [1e-12, 1e-5, 0.3, np.pi / 2 - 1e-5, np.pi / 2]
+from dynsys.indicators import batch_means_error, finite_time_exponents
 
 
 def autoregressive(phi, series, n, seed=0):
@@ -22,15 +19,6 @@ def variance_of_the_mean(phi, n):
     """Exact, from the autocovariance phi^|lag| / (1 - phi^2)."""
     lags = np.arange(1, n)
     return (1 + 2 * np.sum((1 - lags / n) * phi**lags)) / (n * (1 - phi**2))
-
-
-def turned(angle, plane, dim=4):
-    """Rotation by `angle` in the plane of two axes."""
-    i, j = plane
-    rotation = np.eye(dim)
-    rotation[[i, j], [i, j]] = np.cos(angle)
-    rotation[j, i], rotation[i, j] = np.sin(angle), -np.sin(angle)
-    return rotation
 
 
 @pytest.mark.parametrize("phi", [-0.6, 0.0, 0.6])
@@ -88,51 +76,6 @@ def test_finite_time_exponents_are_means_from_the_start_or_over_windows():
         np.testing.assert_allclose(from_start[:, i], rates[:, : i + 1].mean(axis=1), rtol=0, atol=1e-14)
         np.testing.assert_allclose(windows[:, i], rates[:, i : i + 7].mean(axis=1), rtol=0, atol=1e-14)
     np.testing.assert_allclose(finite_time_exponents(rates, window=50)[:, 0], from_start[:, -1], rtol=0, atol=1e-14)
-    with pytest.raises(InvalidInputError, match="window"):
-        finite_time_exponents(rates, window=0)
-
-
-def test_angles_of_vectors_in_a_plane_are_those_between_lines():
-    directions = np.array([0.0, 0.4, 1.5, 2.0, 3.0])
-    vectors = np.stack([np.cos(directions), np.sin(directions)])
-    apart = np.abs(directions[:, None] - directions)
-    found = angles(vectors)
-    np.testing.assert_allclose(found, np.minimum(apart, np.pi - apart), rtol=0, atol=3e-8)  # arccos near 1
-    np.testing.assert_array_equal(angles(vectors * [1, -1, 1, -1, -1]), found)
-    np.testing.assert_array_equal(angles(np.stack([vectors, -vectors])), [found, found])
-
-
-@pytest.mark.parametrize("angle", SMALL_AND_LARGE)
-def test_line_distance_is_the_sine_of_the_angle_to_relative_rounding(angle):
-    V = E[:, :2]
-    U = turned(angle, (0, 2)) @ V
-    np.testing.assert_allclose(line_distance(U, V), [np.sin(angle), 0.0], rtol=1e-14)
-    np.testing.assert_allclose(line_distance(-7.0 * U, V), [np.sin(angle), 0.0], rtol=1e-14)  # length and sign of U
-
-
-@pytest.mark.parametrize("angle", SMALL_AND_LARGE)
-@pytest.mark.parametrize(
-    ("plane", "expected"), [((0, 2), [1, 1]), ((0, 3), [1, 1]), ((1, 2), [0, 1]), ((2, 3), [0, 0]), ((0, 1), [1, 0])]
-)
-def test_subspace_distance_is_the_sine_of_the_largest_angle_between_spans(angle, plane, expected):
-    U = turned(angle, plane) @ E[:, :2]
-    for A, B in ((U, E[:, :2]), (E[:, :2], U)):
-        found = subspace_distance(A, B)
-        np.testing.assert_allclose(found, np.sin(angle) * np.array(expected), rtol=1e-12, atol=4e-16)
-
-
-def test_subspace_distance_takes_the_larger_of_two_angles_and_no_account_of_the_basis():
-    U = turned(0.2, (0, 2)) @ turned(0.7, (1, 3)) @ E[:, :2]
-    basis = turned(1.1, (0, 1), dim=2)
-    np.testing.assert_allclose(subspace_distance(U, E[:, :2])[1], np.sin(0.7), rtol=1e-14)
-    np.testing.assert_allclose(subspace_distance(U @ basis, E[:, :2])[1], np.sin(0.7), rtol=1e-14)
-    stacked = subspace_distance(np.stack([U, U]), np.stack([E[:, :2], U]))
-    np.testing.assert_allclose(stacked, [[np.sin(0.2), np.sin(0.7)], [0.0, 0.0]], rtol=0, atol=1e-15)
-
-
-@pytest.mark.parametrize("distance", [line_distance, subspace_distance])
-def test_the_distance_of_a_frame_that_is_lost_is_unknown_not_zero(distance):
-    frames = np.stack([E[:, :2], np.full((4, 2), np.nan)])
-    found = distance(frames, frames)
-    np.testing.assert_allclose(found[0], 0.0, atol=1e-15)
-    assert np.isnan(found[1]).all()
+    for window in (0, 51):
+        with pytest.raises(InvalidInputError, match=f"window must be .* got {window}"):
+            finite_time_exponents(rates, window=window)
