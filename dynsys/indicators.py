@@ -1,8 +1,8 @@
-"""What is read from growth rates and vectors: finite-time exponents, standard errors, angles."""
+"""What is read from growth rates and vectors: finite-time exponents, standard errors, angles, domination."""
 
 from __future__ import annotations
 
-from itertools import combinations_with_replacement
+from itertools import combinations, combinations_with_replacement
 
 import numpy as np
 
@@ -217,6 +217,98 @@ def _basis(U: Array) -> tuple[Array, Array]:
     rounding = U.shape[-2] * np.finfo(float).eps * np.linalg.norm(U, axis=-2)
     full = (np.abs(np.diagonal(R, axis1=-2, axis2=-1)) > rounding).all(axis=-1)  # not so with NaN, which LAPACK refuses
     return np.where(full[..., None, None], Q, 0.0), full
+
+
+def angle_density(angles: Array, bins: int = 90) -> tuple[Array, Array, Array]:
+    """Probability density of a series of angles over [0, pi/2], bin by bin with its standard error.
+
+    Parameters
+    ----------
+    angles : ndarray, shape (..., m)
+        Radians, in the order of time: `clvs.angles[..., i, j]`.
+    bins : int
+        Number of bins, of equal width; 90 are of one degree each.
+
+    Returns
+    -------
+    centres : ndarray, shape (bins,)
+        Radians.
+    density, standard_error : ndarray, shape (..., bins)
+        1/radian: the share of times in the bin over its width, and its error by `batch_means_error` of the indicator
+        series, which counts that angles stay for a while. An empty bin has the error 0; a series with NaN has NaN.
+
+    Raises
+    ------
+    InvalidInputError
+        For angles out of [0, pi/2] or bins < 1.
+
+    Examples
+    --------
+    >>> centres, density, error = angle_density(np.tile([0.1, 0.2, 1.5], 20), bins=2)
+    >>> density * np.pi / 4
+    array([0.66666667, 0.33333333])
+    """
+    bins = whole_number("bins", bins, 1)
+    series = real_array("angles", angles)
+    if series.ndim < 1 or not series.shape[-1] or (series < 0.0).any() or (series > np.pi / 2).any():
+        least, most = np.fmin.reduce(series, axis=None, initial=np.inf), np.fmax.reduce(series, axis=None, initial=0.0)
+        raise InvalidInputError(
+            "angles must be radians in [0, pi/2], times along the last axis, "
+            f"got shape {series.shape}, from {least:g} to {most:g}"
+        )
+    width = np.pi / 2 / bins
+    where = np.minimum(np.floor(series / width), bins - 1)  # pi/2 belongs to the last bin; NaN to none
+    density, error = np.empty((2, *series.shape[:-1], bins))
+    for b in range(bins):  # one by one, for memory
+        inside = (where == b).astype(float)[..., None]
+        density[..., b], error[..., b] = inside.mean(axis=-2)[..., 0], batch_means_error(inside)[..., 0]
+    unknown = np.isnan(series).any(axis=-1)[..., None]
+    centres = (np.arange(bins) + 0.5) * width
+    return centres, np.where(unknown, np.nan, density / width), np.where(unknown, np.nan, error / width)
+
+
+def domination_violations(rates: Array, window: int) -> Array:
+    """How often the order of finite-time exponents is violated: the domination of the Oseledets splitting.
+
+    For i < j the share of windows of length tau in which lambda_i^tau < lambda_j^tau. The splitting after vector j is
+    dominated if from some tau on all shares across it, `[..., :j, j:]`, vanish: then the angle between the two spans is
+    bounded away from zero. Shares that stay belong to vectors that are entangled, with tangencies between them.
+
+    Parameters
+    ----------
+    rates : ndarray, shape (..., m, k)
+        Growth rates along *covariant* vectors (`clvs.rates`), 1/time.
+    window : int
+        Number of intervals, 1 to m; there are m - window + 1 windows, which overlap.
+
+    Returns
+    -------
+    ndarray, shape (..., k, k)
+        Zero on the diagonal and below; above it NaN for vectors whose rates have NaN.
+
+    Raises
+    ------
+    InvalidInputError
+        For a window that is not a whole number from 1 to m.
+
+    References
+    ----------
+    H.-l. Yang, K. A. Takeuchi, F. Ginelli, H. Chaté, G. Radons, Phys. Rev. Lett. 102, 074102 (2009);
+    K. A. Takeuchi, H.-l. Yang, F. Ginelli, G. Radons, H. Chaté, Phys. Rev. E 84, 046214 (2011).
+
+    Examples
+    --------
+    >>> rates = np.array([[3.0, 1.0], [0.0, 1.0], [3.0, 1.0]])
+    >>> domination_violations(rates, window=1)[0, 1].round(4), domination_violations(rates, window=2)[0, 1]
+    (np.float64(0.3333), np.float64(0.0))
+    """
+    exponents = finite_time_exponents(rates, whole_number("window", window, 1))
+    k = exponents.shape[-1]
+    shares = np.zeros((*exponents.shape[:-2], k, k))
+    for i, j in combinations(range(k), 2):
+        ahead = exponents[..., i] - exponents[..., j]
+        shares[..., i, j] = np.where(np.isnan(ahead).any(axis=-1), np.nan, np.mean(ahead < 0, axis=-1))
+    return shares
 
 
 def line_distance(U: Array, V: Array) -> Array:

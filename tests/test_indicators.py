@@ -1,11 +1,15 @@
-"""Indicators: standard errors of correlated series, finite-time exponents."""
+"""Indicators: standard errors of correlated series, densities and domination in closed form."""
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.signal import lfilter
 
 from dynsys.errors import InvalidInputError
-from dynsys.indicators import batch_means_error, finite_time_exponents
+from dynsys.indicators import angle_density, batch_means_error, domination_violations, finite_time_exponents
+
+SEEDS = st.integers(0, 2**32 - 1)
 
 
 def autoregressive(phi, series, n, seed=0):
@@ -79,3 +83,78 @@ def test_finite_time_exponents_are_means_from_the_start_or_over_windows():
     for window in (0, 51):
         with pytest.raises(InvalidInputError, match=f"window must be .* got {window}"):
             finite_time_exponents(rates, window=window)
+
+
+def test_the_density_counts_angles_in_bins_of_equal_width_ends_included():
+    degrees = np.array([[0.0, 0.5, 29.9, 30.1, 89.9, 90.0], [45.0, 45.0, 45.0, 45.0, 45.0, 45.0]])
+    centres, density, _ = angle_density(np.radians(degrees), bins=3)
+    np.testing.assert_allclose(np.degrees(centres), [15.0, 45.0, 75.0], rtol=1e-14)
+    shares = np.array([[3 / 6, 1 / 6, 2 / 6], [0.0, 1.0, 0.0]])
+    np.testing.assert_allclose(density, shares / np.radians(30.0), rtol=1e-14)
+
+
+@given(seed=SEEDS, bins=st.integers(1, 100), m=st.integers(1, 80))
+def test_the_density_integrates_to_one_and_its_error_needs_32_angles(seed, bins, m):
+    series = np.pi / 2 * np.random.default_rng(seed).beta(0.5, 2.0, size=(2, m))
+    centres, density, error = angle_density(series, bins)
+    np.testing.assert_allclose(density.sum(axis=-1) * np.pi / 2 / bins, 1.0, rtol=1e-13)
+    assert density.shape == error.shape == (2, *centres.shape) == (2, bins)
+    assert (np.isnan(error) == (m < 32)).all()
+    np.testing.assert_array_equal(angle_density(series[1], bins)[1], density[1])
+
+
+@pytest.mark.parametrize("stay", [1, 5])
+def test_the_density_of_uniform_angles_is_flat_within_errors_that_know_for_how_long_angles_stay(stay):
+    series, n, bins = 100, 3200, 10
+    independent = np.random.default_rng(6).uniform(0, np.pi / 2, size=(series, n // stay))
+    _, density, error = angle_density(np.repeat(independent, stay, axis=-1), bins)
+    share = 1 / bins
+    exact = np.sqrt(share * (1 - share) * stay / n) / (np.pi / 2 / bins)
+    assert np.sqrt(np.mean(error**2)) == pytest.approx(exact, rel=0.05)
+    assert np.std(density - 2 / np.pi) == pytest.approx(exact, rel=4 / np.sqrt(2 * series * (bins - 1)))
+
+
+def test_the_density_of_a_series_that_is_cut_off_is_unknown_and_other_angles_are_refused():
+    series = np.full((2, 40), 0.3)
+    series[0, 20:] = np.nan
+    _, density, error = angle_density(series, bins=4)
+    assert np.isnan([density[0], error[0]]).all()
+    np.testing.assert_allclose(density[1], [8 / np.pi, 0, 0, 0], rtol=1e-14)
+    np.testing.assert_array_equal(error[1], 0.0)
+    for wrong, came in (
+        ([-0.5, np.nan], "from -0.5 to 0"),
+        ([np.nan, 0.5, 2], "from 0.5 to 2"),
+        ([], "(0,)"),
+        (0.3, "()"),
+    ):
+        with pytest.raises(InvalidInputError, match=r"angles must be radians in \[0, pi/2\]") as caught:
+            angle_density(wrong)
+        assert came in str(caught.value)
+    with pytest.raises(InvalidInputError, match="bins"):
+        angle_density([0.1], bins=0)
+
+
+@given(exponents=st.lists(st.integers(-3, 3), min_size=1, max_size=5), window=st.integers(1, 9))
+def test_constant_rates_violate_domination_always_or_never(exponents, window):
+    exponents = np.array(exponents, dtype=float)
+    shares = domination_violations(np.tile(exponents, (2, 9, 1)), window)
+    np.testing.assert_array_equal(shares, [np.triu(exponents[:, None] < exponents)] * 2)
+
+
+def test_domination_sets_in_at_the_window_from_which_order_is_kept():
+    """Rates 3/2, -1/2, ... against 1/4: odd windows are 1/2 +- 1/tau, below 1/4 half of the time until tau = 3."""
+    rates = np.stack([np.tile([1.5, -0.5], 50), np.full(100, 0.25), np.full(100, -1.0)], axis=1)
+    for window in range(1, 12):
+        shares = domination_violations(np.stack([rates, rates[:, ::-1]]), window)
+        violated = (100 - window + 1) // 2 / (100 - window + 1) if window in (1, 3) else 0.0
+        np.testing.assert_allclose(shares[0], [[0, violated, 0], [0, 0, 0], [0, 0, 0]], rtol=1e-15)
+        np.testing.assert_allclose(shares[1], [[0, 1, 1], [0, 0, 1 - violated], [0, 0, 0]], rtol=1e-15)
+
+
+def test_domination_is_unknown_for_rates_that_are_lost_and_refuses_windows_that_are_too_long():
+    rates = np.tile([1.0, 2.0, 3.0], (10, 1))
+    rates[7:, 1] = np.nan
+    np.testing.assert_array_equal(domination_violations(rates, 3), [[0, np.nan, 1], [0, 0, np.nan], [0, 0, 0]])
+    for window in (None, 0, 11):
+        with pytest.raises(InvalidInputError, match=f"window must be .* got {window}"):
+            domination_violations(rates, window)
