@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Self, get_args, get_type_hints
 import attrs
 import numpy as np
 
-from dynsys import indicators
-from dynsys.errors import InvalidInputError
+from dynsys import dimensions, indicators
+from dynsys.errors import InvalidInputError, warn_of
 from dynsys.passes import Pass
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 FORMAT = "dynsys result, format 1"
+LARGEST_ERRORS = 6.0  # standard errors within which an exponent may be zero
 
 
 def _read_only(value: Any, dtype: type) -> Array:
@@ -164,6 +165,37 @@ class LyapunovSpectrum(Result):
     def running_mean(self) -> Array:
         """Estimate of the exponents after each rate, shape as that of `rates`."""
         return self.finite_time_exponents()
+
+    def kaplan_yorke_dimension(self) -> tuple[Array, Array]:
+        """The Kaplan-Yorke dimension D and its standard error, shape (...); see `dynsys.dimensions`.
+
+        The error is that of the series sum_i dD/dlambda_i rate_i, by batch means: exponents are correlated. NaN for
+        members that stopped. Refuses a spectrum that is truncated before its sums turn negative.
+
+        Warns where D is 0 but the largest exponent zero within its error: on a limit cycle it vanishes, and D is 1.
+        """
+        dimension = self.end.x.shape[1]
+        D = dimensions.kaplan_yorke_dimension(self.exponents, dimension)
+        near_zero = (D == 0.0) & (self.exponents > -LARGEST_ERRORS * self.standard_error).any(axis=-1)
+        text = (
+            "the largest exponent is zero within its error: on a limit cycle it vanishes, and the dimension is 1, not 0"
+        )
+        warn_of([(near_zero, text)], stacklevel=2)
+        return D, self._error_of(dimensions.kaplan_yorke_gradient(self.exponents, dimension))
+
+    def entropy_bound(self) -> tuple[Array, Array]:
+        """The sum of the positive exponents, 1/time, and its standard error, shape (...); see `dynsys.dimensions`.
+
+        An upper bound of the Kolmogorov-Sinai entropy. NaN for members that stopped. Refuses a truncated spectrum whose
+        smallest exponent is still positive.
+        """
+        bound = dimensions.entropy_bound(self.exponents, self.end.x.shape[1])
+        return bound, self._error_of(self.exponents > 0.0)
+
+    def _error_of(self, gradient: Array) -> Array:
+        """Standard error of a function of the exponents with this gradient, (..., k), to first order."""
+        series = np.sum(self.rates * gradient[..., None, :], axis=-1, keepdims=True)
+        return indicators.batch_means_error(series)[..., 0][()]  # a number for a single run
 
     def to_xarray(self) -> xarray.Dataset:
         """A labelled dataset with dimensions member (for ensembles), time and exponent."""
