@@ -9,7 +9,7 @@ os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_paralleli
 import argparse  # noqa: E402
 import tempfile  # noqa: E402
 
-SECTIONS = ("lorenz63", "lorenz96", "networks", "startup", "peak", "threads", "memory")
+SECTIONS = ("lorenz63", "lorenz96", "vectors", "networks", "startup", "peak", "threads", "memory", "vectors-memory")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -19,16 +19,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="so little work that the times mean nothing")
     parser.add_argument("--rounds", type=int, default=0, help="interleaved repeats (default: 5, quick: 1)")
     chosen = parser.parse_args(arguments)
-    from benchmarks import flows, memory, networks, startup
+    from benchmarks import flows, memory, networks, startup, vectors
 
     sections = {
         "lorenz63": flows.lorenz63,
         "lorenz96": flows.lorenz96_table,
+        "vectors": vectors.vectors,
         "networks": networks.networks,
         "startup": startup.startup,
         "peak": networks.peak,
         "threads": networks.threads,
         "memory": memory.memory,
+        "vectors-memory": memory.vectors_memory,
     }
     with tempfile.TemporaryDirectory() as folder:
         if not chosen.quick:
