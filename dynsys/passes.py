@@ -116,6 +116,13 @@ class Pass:
             **_room(self.Q.shape, intervals, record),
         )
 
+    def blank(self, start: Pass, steps_per_interval: int) -> None:
+        """Make NaN what members that stopped left unrecorded since `start`."""
+        for m in np.flatnonzero(self.status != RUNNING):
+            stopped = max(0, (int(self.stopped[m]) - start.n) // steps_per_interval - 1)
+            for record in (self.growth, self.R, self.xs, self.Qs):
+                record[m, stopped:] = np.nan
+
     def without_records(self) -> Pass:
         """The same end, read-only, without what was recorded on the way."""
         end = attrs.evolve(self, **_room(self.Q.shape, 0, "nothing"))
@@ -133,7 +140,7 @@ def _room(frames: tuple[int, ...], intervals: int, record: Record) -> dict[str, 
     members, dim, k = frames
     shapes = {"growth": (k,), "R": (k * (k + 1) // 2,), "xs": (dim,), "Qs": (dim, k)}
     wanted = {"nothing": (), "growth": ("growth",), "R": ("R",), "frames": ("R", "xs", "Qs")}[record]
-    return {name: np.full((members, intervals * (name in wanted), *shape), np.nan) for name, shape in shapes.items()}
+    return {name: np.empty((members, intervals * (name in wanted), *shape)) for name, shape in shapes.items()}
 
 
 class System(Protocol):

@@ -100,6 +100,7 @@ class NumpyTangent(TangentSystem):
         end = start.recording(start.n + intervals * steps_per_interval, intervals, record)
         for m in np.flatnonzero(end.status == RUNNING):
             self._forward_member(start, end, int(m), intervals, steps_per_interval)
+        end.blank(start, steps_per_interval)
         return end
 
     def _forward_member(self, start: Pass, end: Pass, m: int, intervals: int, steps_per_interval: int) -> None:
@@ -165,6 +166,7 @@ class CompiledTangent(TangentSystem):
             else:
                 with ThreadPoolExecutor(len(blocks)) as pool:
                     list(pool.map(run, blocks))
+        end.blank(start, steps_per_interval)
         return end
 
 

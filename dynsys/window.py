@@ -117,7 +117,7 @@ def pass_window(
     def keep(done: int, part: Pass) -> None:
         R[:, done : done + part.R.shape[1]] = part.R
         due = slice(-(done + 1) % stride, None, stride)
-        strides = slice((done + stride - 1) // stride, (done + part.R.shape[1]) // stride)
+        strides = slice(done // stride, (done + part.R.shape[1]) // stride)
         if part.xs.shape[1]:
             frames[:, strides], states[:, strides] = part.Qs[:, due], part.xs[:, due]
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from dynsys.orthonormal import orthonormalise, random_frames, unpacked
 from dynsys.passes import RUNNING, Pass, Tangent, raise_if_stopped
+from dynsys.record import handed_over
 from dynsys.results import LyapunovVectors
 from dynsys.window import MEMORY_LIMIT, pass_window
 
@@ -93,13 +94,13 @@ def wolfe_samelson(
         P[running] = orthonormalise(np.swapaxes(unpacked(window.R[running, i]), -1, -2) @ P[running])[0]
 
     lost = np.isnan(coordinates[..., :1, :1])
-    frames = np.where(lost, np.nan, backward)
+    frames = np.where(lost, np.nan, backward) if lost.any() else backward
     given = end.as_given
     vectors = LyapunovVectors(
         times=tangent.time(window.ends),
         available=tangent.time(window.ends + window.tail * window.steps),
         states=given(window.states[:, : window.strides]),
-        backward=given(frames),
+        backward=handed_over(given(frames)),
         forward=given(frames @ coordinates if k == dim else np.empty((*frames.shape[:3], 0))),
         covariant=given(frames @ _meetings(np.where(lost, np.eye(k), coordinates))),
         dt=tangent.dt,

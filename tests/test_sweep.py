@@ -77,7 +77,7 @@ def test_compiled_and_numpy_sweeps_agree(k, dim, stride):
     sweep_by_numpy(packed(R), every, first, last, C2, total2, stride, Q2, growth2)
     for one, other in ((found, C2), (total, total2), (vectors, Q2), (growth, growth2)):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-11)
-    assert (Q2 != Q).any()
+    assert k == 1 or (Q2 != Q).any()
 
 
 @pytest.mark.parametrize("size", [1e-200, 1e200])

@@ -23,8 +23,8 @@ def test_plan_is_the_formula_of_the_documentation():
     states_and_rates = window * 8 * (dim + k)
     assert planned_bytes(1, dim, k, window, tail) == stated + states_and_rates
     assert planned_bytes(7, dim, k, window, tail) == 7 * planned_bytes(1, dim, k, window, tail)
-    clvs = LORENZ.ginelli(ON_LORENZ, intervals=40, steps_per_interval=5, warmup=200, tail=400)
-    assert clvs.diagnostics.planned_bytes == planned_bytes(1, 3, 3, 40, 400)
+    clvs = HENON.ginelli(ON_HENON, intervals=40, warmup=50, tail=60)
+    assert clvs.diagnostics.planned_bytes == planned_bytes(1, 2, 2, 40, 60)
     assert "MiB planned" in repr(clvs)
 
 
@@ -42,9 +42,9 @@ def test_large_vectors_stand_in_the_file_and_are_not_copied():
     with pytest.warns(FallbackWarning):
         mapped = HENON.ginelli(ON_HENON, intervals=60, warmup=50, tail=60, memory_limit=1000)
     base = mapped.vectors
-    while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
+    while isinstance(base, np.ndarray):
         base = base.base
-    assert isinstance(base, np.memmap)
+    assert type(base).__name__ == "mmap"
 
 
 def test_a_disk_that_is_too_small_is_refused_before_the_run():
@@ -56,17 +56,16 @@ def test_a_disk_that_is_too_small_is_refused_before_the_run():
 @pytest.mark.parametrize("members", [False, True])
 def test_stride_thins_the_output_and_changes_nothing_else(method, members):
     x0 = [ON_HENON, [0.3, 0.2]] if members else ON_HENON
-    run = {"intervals": 60, "steps_per_interval": 2, "warmup": 50, "tail": 60}
-    every, thin = (getattr(HENON, method)(x0, stride=stride, **run) for stride in (1, 6))
-    np.testing.assert_array_equal(thin.times, every.times[5::6])
-    np.testing.assert_array_equal(thin.available, every.available[5::6])
-    np.testing.assert_array_equal(thin.states, every.states[..., 5::6, :])
-    np.testing.assert_array_equal(vectors(thin), vectors(every)[..., 5::6, :, :])
+    run = {"intervals": 60, "warmup": 50, "tail": 60}
+    every, thin = (getattr(HENON, method)(x0, stride=stride, **run) for stride in (1, 4))
+    np.testing.assert_array_equal(thin.times, every.times[3::4])
+    np.testing.assert_array_equal(thin.available, every.available[3::4])
+    np.testing.assert_array_equal(thin.states, every.states[..., 3::4, :])
+    np.testing.assert_array_equal(vectors(thin), vectors(every)[..., 3::4, :, :])
     if method == "ginelli":
-        means = every.rates.reshape(*every.rates.shape[:-2], 10, 6, 2).mean(axis=-2)
+        means = every.rates.reshape(*every.rates.shape[:-2], 15, 4, 2).mean(axis=-2)
         np.testing.assert_allclose(thin.rates, means, rtol=0, atol=1e-13)
         np.testing.assert_array_equal(thin.exponents, every.exponents)
-        assert np.max(thin.diagnostics.covariance_residual) < 1e-10
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -99,19 +98,19 @@ def interrupt_after(intervals):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("after", "whole"), [(70, 10), (81, 21), (99, 39)])
 def test_ctrl_c_leaves_what_has_a_whole_tail_behind_it(monkeypatch, method, after, whole):
-    monkeypatch.setattr(passes, "CHUNK_NUMBERS", 9)  # one interval a call
+    monkeypatch.setattr(passes, "CHUNK_STEPS", 1)  # one interval a call
     cocycle, exact = LinearCocycle.random(2, 300)
     run = {"intervals": 40, "warmup": 80, "tail": 60}
     complete = getattr(cocycle.tangent(), method)(np.zeros(2), **run)
     with pytest.warns(InterruptedWarning, match=rf"after {after} of 40 \+ 60 intervals .* {whole} intervals"):
-        cut = getattr(cocycle.tangent(), method)(np.zeros(2), progress=interrupt_after(after + 1), **run)
+        cut = getattr(cocycle.tangent(), method)(np.zeros(2), progress=interrupt_after(after), **run)
     np.testing.assert_array_equal(cut.times, complete.times[:whole])
     assert line_distance(vectors(cut), exact[cut.times.astype(int)]).max() < 1e-7
 
 
 @pytest.mark.parametrize("after", [1, 30, 60])
 def test_ctrl_c_before_anything_has_a_tail_is_ctrl_c(monkeypatch, after):
-    monkeypatch.setattr(passes, "CHUNK_NUMBERS", 9)
+    monkeypatch.setattr(passes, "CHUNK_STEPS", 1)
     with pytest.raises(KeyboardInterrupt):
         HENON.ginelli(ON_HENON, intervals=40, warmup=20, tail=60, progress=interrupt_after(after))
 
@@ -122,3 +121,9 @@ def test_progress_counts_window_and_tail():
     assert told[-1] == (100, 100)
     assert [done for done, _ in told] == sorted({done for done, _ in told})
     assert {total for _, total in told} == {100}
+
+
+def test_rounding_that_grows_over_a_long_stride_is_no_failure():
+    clvs = HENON.ginelli(ON_HENON, intervals=60, warmup=50, tail=60, stride=12)  # e^(2.04 * 12) times 1e-16
+    assert clvs.diagnostics.covariance_residual > 1e-8
+    assert HENON.ginelli(ON_HENON, intervals=60, warmup=50, tail=60).diagnostics.covariance_residual < 1e-10
