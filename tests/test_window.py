@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dynsys import RK4, FallbackWarning, InterruptedWarning, InvalidInputError, passes
+from dynsys import RK4, Euler, FallbackWarning, InterruptedWarning, InvalidInputError, passes
 from dynsys.indicators import line_distance
 from dynsys.window import planned_bytes
-from models.classics import Henon, LinearCocycle, Lorenz63
+from models.classics import Henon, LinearCocycle, LinearFlow, Lorenz63
 
 HENON, LORENZ = Henon().tangent(), Lorenz63().tangent(RK4(dt=0.01))
 ON_HENON, ON_LORENZ = [0.1, 0.1], [-1.2, -2.4, 13.1]
@@ -83,6 +85,23 @@ def test_results_do_not_depend_on_the_chunks_of_the_pass(monkeypatch, numbers, s
     pieces = HENON.ginelli([ON_HENON, [0.3, 0.2]], **run)
     for name in ("times", "states", "vectors", "rates", "exponents"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(pieces, name))
+
+
+@pytest.mark.filterwarnings("ignore::dynsys.DiagnosticWarning")  # too short to converge: only times count
+@given(
+    st.integers(0, 20), st.integers(0, 20), st.integers(1, 6), st.integers(1, 4), st.integers(1, 5), st.floats(-9, 9)
+)
+def test_times_are_whole_steps_whatever_the_lengths(warmup, tail, strides, stride, steps, t0):
+    tangent = LinearFlow(np.diag([0.3, -0.2])).tangent(Euler(dt=0.1), t0=t0, backend="numpy")
+    run = {"intervals": strides * stride, "steps_per_interval": steps, "warmup": warmup, "tail": tail, "stride": stride}
+    for method in METHODS:
+        found = getattr(tangent, method)(np.ones(2), **run)
+        ends = (warmup + stride * np.arange(1, strides + 1)) * steps
+        np.testing.assert_array_equal(found.times, t0 + ends * 0.1)
+        np.testing.assert_array_equal(found.available, t0 + (ends + tail * steps) * 0.1)
+        np.testing.assert_allclose(found.states, (1 + 0.1 * np.array([0.3, -0.2])) ** ends[:, None], rtol=1e-12)
+        assert found.end.n == (warmup + strides * stride + tail) * steps
+        assert vectors(found).shape == (strides, 2, 2)
 
 
 def interrupt_after(intervals):
