@@ -1,4 +1,4 @@
-"""The second way to covariant vectors against the first, and backward, forward and adjoint vectors against exact ones."""
+"""The second way to covariant vectors against the first; backward, forward and adjoint ones against exact ones."""
 
 import numpy as np
 import pytest
