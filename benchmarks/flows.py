@@ -30,7 +30,7 @@ def lorenz63(rounds: int, quick: bool) -> None:
     dt, every, intervals = 0.01, 10, 200 if quick else 20_000
     few = max(1, intervals // 20)
     tangent = CompiledTangent(Lorenz63(), RK4(dt), threads=1)
-    peers = list(installed())
+    peers = [peer for peer in installed() if peer.run]
     loop = rk4_loop(lorenz63_slope, 3, 3)
     print("## Lorenz 1963\n\nRK4, dt = 0.01, three vectors, factorised every 10 steps unless said otherwise.\n")
     for members in (1, 64):

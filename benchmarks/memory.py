@@ -1,4 +1,4 @@
-"""Peak memory of an ensemble whose finite-time exponents and losses are recorded now and then."""
+"""Peak memory: of an ensemble whose exponents and losses are recorded now and then, and of covariant vectors."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from benchmarks.measure import table
 ROOT = Path(__file__).parents[1]
 MEMBERS, STEPS, TIMES = 4_000, 733_333, 10  # networks, the paper's 22 units of time at 3e-5, output times
 DT, SIZE, EVERY = 3e-5, 32, 20
+SITES, WINDOW, SETTLE = 40, 100_000, 1_000  # of Lorenz 1996; intervals of five steps, and those before and after them
 
 
 def run(members: int, steps: int) -> dict[str, float]:
@@ -65,8 +67,8 @@ def memory(rounds: int, quick: bool) -> None:
         f"factorised every {EVERY} steps; finite-time exponents and losses over all data at {TIMES} times of the run. "
         "A fresh process each, kernels on disk; peak of the resident memory, interpreter and libraries included.\n"
     )
-    _process(members, TIMES * EVERY)  # compiles
-    done = [_process(members, -(-STEPS // part)) for part in parts]
+    _process(run, members, TIMES * EVERY)  # compiles
+    done = [_process(run, members, -(-STEPS // part)) for part in parts]
     rows = [
         [f"1/{part}", d["steps"], d["finished"], d["seconds"], d["peak"]] for part, d in zip(parts, done, strict=True)
     ]
@@ -80,9 +82,51 @@ def memory(rounds: int, quick: bool) -> None:
     )
 
 
-def _process(members: int, steps: int) -> dict[str, float]:
-    """`run` in a new process."""
-    code = f"import json\nfrom benchmarks.memory import run\nprint(json.dumps(run({members}, {steps})))"
+def run_vectors(intervals: int) -> dict[str, float]:
+    """All covariant vectors of Lorenz 1996."""
+    from benchmarks.flows import lorenz96
+    from dynsys import RK4
+
+    tangent = lorenz96(SITES).tangent(RK4(0.02))
+    x0 = 8.0 + 0.01 * np.sin(1.0 + np.arange(SITES))
+    begin = time.perf_counter()
+    clvs = tangent.ginelli(x0, intervals=intervals, steps_per_interval=5, warmup=SETTLE, tail=SETTLE)
+    assert clvs.vectors.shape == (intervals, SITES, SITES)
+    return {"seconds": time.perf_counter() - begin, "peak": peak_memory()}
+
+
+def vectors_formula(window: int, tail: int, dim: int, k: int) -> int:
+    """Bytes of what covariant vectors cannot do without: a frame for each interval, and triangles packed."""
+    triangle = k * (k + 1) // 2
+    return 8 * (window * (dim * k + triangle) + tail * triangle)
+
+
+def vectors_memory(rounds: int, quick: bool) -> None:
+    """Fresh processes: a tenth of the window, and all of it."""
+    windows = (100, 200) if quick else (WINDOW // 10, WINDOW)
+    print(
+        f"## Memory of covariant vectors\n\nLorenz 1996, n = {SITES}, forcing 8, RK4, dt = 0.02, all {SITES} vectors "
+        f"after every interval of five steps; {SETTLE} intervals of warm-up, and as many of the tail. A fresh process "
+        "each, kernels on disk; peak of the resident memory, interpreter and libraries included. The formula counts "
+        "the frames and triangles of the window, and the triangles of the tail.\n"
+    )
+    _process(run_vectors, 2)  # compiles
+    done = [_process(run_vectors, window) for window in windows]
+    formula = [vectors_formula(window, SETTLE, SITES, SITES) / 2**30 for window in windows]
+    rows = [[window, d["seconds"], d["peak"], f] for window, d, f in zip(windows, done, formula, strict=True)]
+    table(["intervals", "time, s", "peak memory, GiB", "formula, GiB"], rows)
+    taken, needed = done[1]["peak"] - done[0]["peak"], formula[1] - formula[0]
+    print(
+        f"The {windows[1] - windows[0]} intervals more took {taken:+.3f} GiB, {taken / needed:.2f} times what the "
+        "formula says.\n",
+        flush=True,
+    )
+
+
+def _process(work: Callable[..., dict[str, float]], *arguments: int) -> dict[str, float]:
+    """A function of this file in a new process."""
+    name = work.__name__
+    code = f"import json\nfrom benchmarks.memory import {name}\nprint(json.dumps({name}(*{arguments})))"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE)
     return json.loads(done.stdout)

@@ -14,7 +14,7 @@ from dynsys.errors import (
 from dynsys.functions import FunctionFlow, FunctionMap
 from dynsys.gradient_flow import GradientFlow
 from dynsys.passes import Pass
-from dynsys.results import CovariantVectors, LyapunovSpectrum, Trajectory
+from dynsys.results import AlignmentIndices, CovariantVectors, LyapunovSpectrum, LyapunovVectors, Trajectory
 from dynsys.scalar_function import ScalarFunction
 from dynsys.steppers import RK4, Euler, Stepper
 from dynsys.symbolic import SymbolicFlow, SymbolicMap, parameter
@@ -25,6 +25,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "RK4",
+    "AlignmentIndices",
     "CompiledTangent",
     "ContractError",
     "CovariantVectors",
@@ -43,6 +44,7 @@ __all__ = [
     "InterruptedWarning",
     "InvalidInputError",
     "LyapunovSpectrum",
+    "LyapunovVectors",
     "Map",
     "NumpyTangent",
     "Pass",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import attrs
 import numpy as np
 
-from dynsys.errors import InvalidInputError, warn_of, whole_number
+from dynsys.errors import warn_of, whole_number, whole_stride
 from dynsys.indicators import batch_means_error
 from dynsys.passes import RUNNING, Pass, Tangent, begin, raise_if_stopped, record_run, warm_up
 from dynsys.results import LyapunovSpectrum, SpectrumDiagnostics
@@ -91,10 +91,7 @@ def benettin(
     """
     intervals = whole_number("intervals", intervals, 1)
     steps_per_interval = whole_number("steps_per_interval", steps_per_interval, 1)
-    stride = whole_number("stride", stride, 1)
-    if intervals % stride:
-        whole = max(1, intervals // stride) * stride
-        raise InvalidInputError(f"intervals must be a multiple of stride = {stride}, got {intervals}: take {whole}")
+    stride = whole_stride(stride, intervals)
     if warmup is None:
         warmup = 0 if isinstance(x0, Pass) and x0.k else max(1, intervals // 10)
     start = warm_up(tangent, begin(tangent, x0, k, seed), whole_number("warmup", warmup, 0), steps_per_interval)

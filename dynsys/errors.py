@@ -73,6 +73,15 @@ def whole_number(name: str, value: Any, least: int) -> int:
     return int(value)
 
 
+def whole_stride(stride: int, intervals: int) -> int:
+    """The stride, if it divides the number of intervals."""
+    stride = whole_number("stride", stride, 1)
+    if intervals % stride:
+        whole = max(1, intervals // stride) * stride
+        raise InvalidInputError(f"intervals must be a multiple of stride = {stride}, got {intervals}: take {whole}")
+    return stride
+
+
 def warn_of(checks: Sequence[tuple[Any, str]], stacklevel: int) -> None:
     """One warning for all failed checks: each is a mark for every member, and a text with the remedy."""
     failed = []

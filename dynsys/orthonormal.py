@@ -75,20 +75,29 @@ def unpacked(R: Array) -> Array:
 GRAM_SCHMIDT = '''
 @njit
 def factorise(V, R):
-    """V = QR by Gram-Schmidt, each column projected twice; V becomes Q. False if an R_ii vanishes."""
+    """V = QR by Gram-Schmidt; V becomes Q. False if an R_ii vanishes.
+
+    A column that loses more than half of its square in the projections is projected again: twice is enough.
+    """
     dim, k = V.shape
-    R[:] = 0.0
     for c in range(k):
-        largest = 0.0  # scaled by it, a column's norm neither over- nor underflows
+        before, largest = 0.0, 1.0
         for i in range(dim):
-            largest = max(largest, abs(V[i, c]))
-        if largest == 0.0:
-            return False
-        before = 0.0
-        for i in range(dim):
-            V[i, c] /= largest
             before += V[i, c] * V[i, c]
-        for _ in range(2):
+        if not 1e-200 < before < 1e200:  # divided by its largest entry, a column's square neither over- nor underflows
+            before, largest = 0.0, 0.0
+            for i in range(dim):
+                largest = max(largest, abs(V[i, c]))
+            if largest == 0.0:
+                return False
+            for i in range(dim):
+                V[i, c] /= largest
+                before += V[i, c] * V[i, c]
+        for p in range(c):
+            R[p, c] = 0.0
+        square = before
+        for _ in range(2 if c > 0 else 0):
+            least, square = 0.5 * square, 0.0
             for p in range(c):
                 projection = 0.0
                 for i in range(dim):
@@ -99,17 +108,19 @@ def factorise(V, R):
                     V[i, c] -= R[c, p] * V[i, p]
                 R[p, c] += R[c, p]
                 R[c, p] = 0.0
-        norm = 0.0
-        for i in range(dim):
-            norm += V[i, c] * V[i, c]
-        norm = math.sqrt(norm)
+            for i in range(dim):
+                square += V[i, c] * V[i, c]
+            if square > least:
+                break
+        norm = math.sqrt(square)
         if norm <= SINGULAR_RATIO * dim * math.sqrt(before):
             return False
+        inverse = 1.0 / norm
         for i in range(dim):
-            V[i, c] /= norm
-        R[c, c] = norm
-        for p in range(c + 1):
+            V[i, c] *= inverse
+        for p in range(c):
             R[p, c] *= largest
+        R[c, c] = norm * largest
     return True
 '''
 

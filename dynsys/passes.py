@@ -116,6 +116,13 @@ class Pass:
             **_room(self.Q.shape, intervals, record),
         )
 
+    def blank(self, start: Pass, steps_per_interval: int) -> None:
+        """Make NaN what members that stopped left unrecorded since `start`."""
+        for m in np.flatnonzero(self.status != RUNNING):
+            stopped = max(0, (int(self.stopped[m]) - start.n) // steps_per_interval - 1)
+            for record in (self.growth, self.R, self.xs, self.Qs):
+                record[m, stopped:] = np.nan
+
     def without_records(self) -> Pass:
         """The same end, read-only, without what was recorded on the way."""
         end = attrs.evolve(self, **_room(self.Q.shape, 0, "nothing"))
@@ -133,7 +140,7 @@ def _room(frames: tuple[int, ...], intervals: int, record: Record) -> dict[str, 
     members, dim, k = frames
     shapes = {"growth": (k,), "R": (k * (k + 1) // 2,), "xs": (dim,), "Qs": (dim, k)}
     wanted = {"nothing": (), "growth": ("growth",), "R": ("R",), "frames": ("R", "xs", "Qs")}[record]
-    return {name: np.full((members, intervals * (name in wanted), *shape), np.nan) for name, shape in shapes.items()}
+    return {name: np.empty((members, intervals * (name in wanted), *shape)) for name, shape in shapes.items()}
 
 
 class System(Protocol):
@@ -186,6 +193,13 @@ def begin_again(tangent: Tangent, end: Pass) -> Pass:
     if end.x.shape[1] != tangent.dimension:
         raise InvalidInputError(f"the run to be continued has dimension {end.x.shape[1]}, not {tangent.dimension}")
     return end.without_records()
+
+
+def state_alone(tangent: Tangent, x0: Array | Pass) -> Pass:
+    """Where a run without tangent vectors begins: initial states, or the end of an earlier run, which loses its own."""
+    if isinstance(x0, Pass):
+        return begin_again(tangent, x0).with_frames(0, 0)
+    return Pass.start(x0, tangent.dimension, 0, 0)
 
 
 CHUNK_NUMBERS, CHUNK_STEPS = 4_000_000, 200_000  # what one forward call records, and members x steps of its drive

@@ -6,97 +6,22 @@ together: nothing is ever sorted or squeezed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, get_args, get_type_hints
+from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
 
-from dynsys import indicators
-from dynsys.errors import InvalidInputError
+from dynsys import dimensions, indicators
+from dynsys.errors import InvalidInputError, warn_of
 from dynsys.passes import Pass
+from dynsys.record import Result, readonly
 
 if TYPE_CHECKING:
     import xarray
 
 Array = np.ndarray
-FORMAT = "dynsys result, format 1"
-
-
-def _read_only(value: Any, dtype: type) -> Array:
-    if isinstance(value, np.ndarray) and value.dtype == dtype and not value.flags.writeable:
-        return value  # handed over for good: large vectors are never copied
-    array: Array = np.array(value, dtype=dtype)  # a copy: later changes elsewhere cannot reach the record
-    array.flags.writeable = False
-    return array
-
-
-def readonly(dtype: type = float) -> Any:
-    """A field that holds a read-only array, of float64 unless said."""
-    return attrs.field(converter=lambda value: _read_only(value, dtype))
-
-
-@attrs.frozen(eq=False)
-class Result:
-    """A record that can be saved and loaded without loss and without pickle."""
-
-    def save(self, path: str | Path) -> Path:
-        """Write the record to `path` (.npz): arrays as they are, the rest as JSON. Refuses to overwrite."""
-        path = Path(path)
-        if path.exists():
-            raise InvalidInputError(f"{path} exists already; choose another name or remove it first")
-        arrays: dict[str, Array] = {}
-        header = {"format": FORMAT, "class": type(self).__name__, "values": _flatten(self, arrays)}
-        with path.open("wb") as file:
-            np.savez_compressed(file, **{"header": np.array(json.dumps(header)), **arrays})  # type: ignore[arg-type]
-        return path
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read a record that `save` wrote. Nothing in the file is ever executed."""
-        try:
-            with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                header = json.loads(str(file["header"]))
-                arrays = {name: file[name] for name in file.files if name != "header"}
-            if header["format"] != FORMAT or header["class"] != cls.__name__:
-                raise KeyError(header["class"])
-            return _restore(cls, header["values"], arrays)
-        except FileNotFoundError:
-            raise
-        except Exception as problem:
-            raise InvalidInputError(
-                f"{path} does not hold a {cls.__name__} of {FORMAT} ({type(problem).__name__}: {problem})"
-            ) from problem
-
-
-def _flatten(record: Any, arrays: dict[str, Array], prefix: str = "") -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for field in attrs.fields(type(record)):
-        value, key = getattr(record, field.name), prefix + field.name
-        if isinstance(value, np.ndarray):
-            arrays[key] = value
-        elif attrs.has(type(value)):
-            values[field.name] = _flatten(value, arrays, key + ".")
-        else:
-            values[field.name] = value
-    return values
-
-
-def _restore(cls: type, values: dict[str, Any], arrays: dict[str, Array], prefix: str = "") -> Any:
-    types = get_type_hints(cls)
-    found: dict[str, Any] = {}
-    for field in attrs.fields(cls):
-        key = prefix + field.name
-        if key in arrays:
-            found[field.name] = arrays[key]
-        elif isinstance(values[field.name], dict):
-            kind = next(t for t in (types[field.name], *get_args(types[field.name])) if attrs.has(t))
-            found[field.name] = _restore(kind, values[field.name], arrays, key + ".")
-        else:
-            found[field.name] = values[field.name]
-    return cls(**found)
+LARGEST_ERRORS = 6.0  # standard errors within which an exponent may be zero
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -164,6 +89,37 @@ class LyapunovSpectrum(Result):
     def running_mean(self) -> Array:
         """Estimate of the exponents after each rate, shape as that of `rates`."""
         return self.finite_time_exponents()
+
+    def kaplan_yorke_dimension(self) -> tuple[Array, Array]:
+        """The Kaplan-Yorke dimension D and its standard error, shape (...); see `dynsys.dimensions`.
+
+        The error is that of the series sum_i dD/dlambda_i rate_i, by batch means: exponents are correlated. NaN for
+        members that stopped. Refuses a spectrum that is truncated before its sums turn negative.
+
+        Warns where D is 0 but the largest exponent zero within its error: on a limit cycle it vanishes, and D is 1.
+        """
+        dimension = self.end.x.shape[1]
+        D = dimensions.kaplan_yorke_dimension(self.exponents, dimension)
+        near_zero = (D == 0.0) & (self.exponents > -LARGEST_ERRORS * self.standard_error).any(axis=-1)
+        text = (
+            "the largest exponent is zero within its error: on a limit cycle it vanishes, and the dimension is 1, not 0"
+        )
+        warn_of([(near_zero, text)], stacklevel=2)
+        return D, self._error_of(dimensions.kaplan_yorke_gradient(self.exponents, dimension))
+
+    def entropy_bound(self) -> tuple[Array, Array]:
+        """The sum of the positive exponents, 1/time, and its standard error, shape (...); see `dynsys.dimensions`.
+
+        An upper bound of the Kolmogorov-Sinai entropy. NaN for members that stopped. Refuses a truncated spectrum whose
+        smallest exponent is still positive.
+        """
+        bound = dimensions.entropy_bound(self.exponents, self.end.x.shape[1])
+        return bound, self._error_of(self.exponents > 0.0)
+
+    def _error_of(self, gradient: Array) -> Array:
+        """Standard error of a function of the exponents with this gradient, (..., k), to first order."""
+        series = np.sum(self.rates * gradient[..., None, :], axis=-1, keepdims=True)
+        return indicators.batch_means_error(series)[..., 0][()]  # a number for a single run
 
     def to_xarray(self) -> xarray.Dataset:
         """A labelled dataset with dimensions member (for ensembles), time and exponent."""
@@ -368,3 +324,68 @@ class CovariantVectors(Result):
     def __repr__(self) -> str:
         planned = self.diagnostics.planned_bytes / 2**20
         return f"CovariantVectors(vectors {self.vectors.shape}, {self.method}, {planned:.3g} MiB planned)"
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class LyapunovVectors(Result):
+    """Backward, forward and covariant Lyapunov vectors along a trajectory, all unit columns.
+
+    Attributes
+    ----------
+    times, available : ndarray, shape (m,)
+        Times for which the vectors are valid, and at which the trajectory was known far enough.
+    states : ndarray, shape (..., m, dim)
+    backward : ndarray, shape (..., m, dim, k)
+        Orthonormal; the past determines them. Column j is that of the exponent j.
+    forward : ndarray, shape (..., m, dim, k), or (..., m, dim, 0) if k < dim
+        Orthonormal; the future determines them. They need the transposed tangent on all of R^dim.
+    covariant : ndarray, shape (..., m, dim, k)
+        The same as Ginelli's, up to signs, found another way.
+    dt, steps_per_interval, stride : float, int, int
+    end : Pass
+        Where the forward pass ended, with the status of every member.
+    """
+
+    times: Array = readonly()
+    available: Array = readonly()
+    states: Array = readonly()
+    backward: Array = readonly()
+    forward: Array = readonly()
+    covariant: Array = readonly()
+    dt: float
+    steps_per_interval: int
+    stride: int
+    end: Pass
+
+    def __repr__(self) -> str:
+        return f"LyapunovVectors(covariant {self.covariant.shape}, forward {self.forward.shape})"
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class AlignmentIndices(Result):
+    """Generalised alignment indices along a trajectory; see `dynsys.gali.gali`.
+
+    Attributes
+    ----------
+    times : ndarray, shape (m,)
+    log_gali : ndarray, shape (..., m, k)
+        Column j - 1 is ln GALI_j; GALI_1 = 1.
+    dt, steps_per_interval, stride : float, int, int
+    end : Pass
+        Last step, states, frames and the status of every member.
+    """
+
+    times: Array = readonly()
+    log_gali: Array = readonly()
+    dt: float
+    steps_per_interval: int
+    stride: int
+    end: Pass
+
+    @property
+    def gali(self) -> Array:
+        """GALI_1, ..., GALI_k themselves, shape (..., m, k); below 1e-308 they are 0."""
+        return np.exp(self.log_gali)
+
+    def __repr__(self) -> str:
+        return f"AlignmentIndices(log_gali {self.log_gali.shape})"

@@ -17,12 +17,12 @@ import numpy as np
 
 from dynsys.compiled.sweep import sweep_back
 from dynsys.convergence import covariance_residual, determined_subspaces, smallest_gap
-from dynsys.errors import InterruptedWarning, InvalidInputError, whole_number
+from dynsys.errors import InterruptedWarning, InvalidInputError, whole_number, whole_stride
 from dynsys.ginelli import LARGEST_DISAGREEMENT, random_triangles
 from dynsys.indicators import line_distance
 from dynsys.passes import RUNNING, Pass, Tangent, begin, forward_in_chunks, raise_if_stopped, warm_up
 from dynsys.results import CovariantVectors, VectorDiagnostics
-from dynsys.window import MEMORY_LIMIT, allocator, whole_stride
+from dynsys.window import MEMORY_LIMIT, allocator
 
 Array = np.ndarray
 

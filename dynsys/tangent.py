@@ -17,9 +17,11 @@ import attrs
 import numpy as np
 
 from dynsys import benettin as _benettin
+from dynsys import gali as _gali
 from dynsys import ginelli as _ginelli
 from dynsys import sharafi as _sharafi
 from dynsys import trajectory as _trajectory
+from dynsys import wolfe_samelson as _wolfe_samelson
 from dynsys.compiled.blas import one_blas_thread
 from dynsys.compiled.build import available_cores, build, build_lanes, compiles
 from dynsys.errors import FallbackWarning, InvalidInputError
@@ -80,6 +82,8 @@ class TangentSystem(ABC):
     benettin = _benettin.benettin
     ginelli = _ginelli.ginelli
     sharafi = _sharafi.sharafi
+    wolfe_samelson = _wolfe_samelson.wolfe_samelson
+    gali = _gali.gali
     trajectory = _trajectory.trajectory
 
 
@@ -96,6 +100,7 @@ class NumpyTangent(TangentSystem):
         end = start.recording(start.n + intervals * steps_per_interval, intervals, record)
         for m in np.flatnonzero(end.status == RUNNING):
             self._forward_member(start, end, int(m), intervals, steps_per_interval)
+        end.blank(start, steps_per_interval)
         return end
 
     def _forward_member(self, start: Pass, end: Pass, m: int, intervals: int, steps_per_interval: int) -> None:
@@ -161,6 +166,7 @@ class CompiledTangent(TangentSystem):
             else:
                 with ThreadPoolExecutor(len(blocks)) as pool:
                     list(pool.map(run, blocks))
+        end.blank(start, steps_per_interval)
         return end
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dynsys.errors import whole_number
-from dynsys.passes import RUNNING, Pass, Tangent, begin_again, raise_if_stopped, record_run, warm_up
+from dynsys.passes import RUNNING, Pass, Tangent, raise_if_stopped, record_run, state_alone, warm_up
 from dynsys.results import Trajectory
 
 Array = np.ndarray
@@ -59,11 +59,7 @@ def trajectory(
     """
     intervals = whole_number("intervals", intervals, 1)
     steps_per_interval = whole_number("steps_per_interval", steps_per_interval, 1)
-    if isinstance(x0, Pass):
-        begin = begin_again(tangent, x0).with_frames(0, 0)
-    else:
-        begin = Pass.start(x0, tangent.dimension, 0, 0)
-    start = warm_up(tangent, begin, whole_number("warmup", warmup, 0), steps_per_interval)
+    start = warm_up(tangent, state_alone(tangent, x0), whole_number("warmup", warmup, 0), steps_per_interval)
     raise_if_stopped(tangent, start)
     end, states = record_run(tangent, start, intervals, steps_per_interval, "states", progress)
 

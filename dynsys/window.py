@@ -13,7 +13,7 @@ from collections.abc import Callable
 import attrs
 import numpy as np
 
-from dynsys.errors import FallbackWarning, InterruptedWarning, InvalidInputError, whole_number
+from dynsys.errors import FallbackWarning, InterruptedWarning, InvalidInputError, whole_number, whole_stride
 from dynsys.passes import RUNNING, Pass, Tangent, begin, raise_if_stopped, run, warm_up
 
 Array = np.ndarray
@@ -117,7 +117,7 @@ def pass_window(
     def keep(done: int, part: Pass) -> None:
         R[:, done : done + part.R.shape[1]] = part.R
         due = slice(-(done + 1) % stride, None, stride)
-        strides = slice((done + stride - 1) // stride, (done + part.R.shape[1]) // stride)
+        strides = slice(done // stride, (done + part.R.shape[1]) // stride)
         if part.xs.shape[1]:
             frames[:, strides], states[:, strides] = part.Qs[:, due], part.xs[:, due]
 
@@ -150,15 +150,6 @@ def pass_window(
         first, start, end, states, frames, R, steps, stride, tail, finished, converged,
         strides if alone else intervals // stride, planned,
     )  # fmt: skip
-
-
-def whole_stride(stride: int, intervals: int) -> int:
-    """The stride, if it divides the number of intervals."""
-    stride = whole_number("stride", stride, 1)
-    if intervals % stride:
-        whole = max(1, intervals // stride) * stride
-        raise InvalidInputError(f"intervals must be a multiple of stride = {stride}, got {intervals}: take {whole}")
-    return stride
 
 
 def allocator(planned: int, limit: float, stacklevel: int = 4) -> Callable[[tuple[int, ...]], Array]:

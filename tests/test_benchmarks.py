@@ -14,6 +14,8 @@ from benchmarks.flows import lorenz96
 from benchmarks.handwritten import lorenz63_slope, lorenz96_slope, relu, rk4_loop, tanh, three_layer_loops
 from benchmarks.measure import Contestant, race
 from benchmarks.memory import run as recorded_run
+from benchmarks.memory import vectors_formula
+from benchmarks.vectors import neutral_angles, residuals
 from dynsys import RK4, CompiledTangent, Euler, NumpyTangent, Pass
 from models.activations import ReLU, Tanh
 from models.classics import Lorenz63
@@ -77,14 +79,41 @@ def test_recorded_run_finishes():
     assert 0.05 < found["peak"] < 4.0
 
 
-def test_command_runs():
+def test_vectors_formula():
+    # 2 intervals of a frame 3 x 2 and a triangle of 3 numbers, a tail of 5 triangles, 8 bytes each
+    assert vectors_formula(window=2, tail=5, dim=3, k=2) == 8 * (2 * (6 + 3) + 5 * 3)
+
+
+def test_errors_of_vectors_are_seen():
+    tangent = Lorenz63().tangent(RK4(0.01))
+    clvs = tangent.ginelli([1.0, 1.0, 20.0], intervals=300, warmup=2500, tail=2500)
+    states, V = clvs.states, clvs.vectors
+    assert neutral_angles(states, V).max() < 1e-3
+    assert residuals(tangent, states, V).max() < 1e-12
+    across = np.cross(V[:, :, 0], V[:, :, 1])[..., None]
+    across /= np.linalg.norm(across, axis=1, keepdims=True)
+    turned = np.cos(np.radians(2.0)) * V + np.sin(np.radians(2.0)) * across
+    np.testing.assert_allclose(neutral_angles(states, turned), 2.0, atol=1e-3)
+    assert np.median(residuals(tangent, states[1:], V[:-1])) > 1e-3  # vectors that stand a step too late
+    with pytest.raises(AssertionError, match="do not meet"):
+        residuals(tangent, states[::2], V[::2])
+
+
+@pytest.mark.parametrize(
+    ("section", "row", "times"),
+    [("lorenz63", "| dynsys |", 2), ("vectors", "| dynsys |", 2), ("vectors-memory", "| 200 |", 1)],
+)
+def test_command_runs(section, row, times):
     root = Path(__file__).parents[1]
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--quick", "--only", "lorenz63"],
+        [sys.executable, "-m", "benchmarks", "--quick", "--only", section],
         cwd=root,
         env={**os.environ, "PYTHONPATH": str(root)},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("| dynsys |") == 2
+    assert done.stdout.count(row) == times
+    if section == "vectors":
+        for peer in ("pynamicalsys", "clvlib", "lyapynov", "qgs"):
+            assert f"| {peer} " in done.stdout or f"Skipped {peer}: " in done.stdout

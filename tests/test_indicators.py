@@ -1,14 +1,15 @@
-"""Indicators: standard errors of correlated series, angles and distances in closed form."""
+"""Indicators: standard errors of correlated series, densities and domination in closed form."""
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.signal import lfilter
 
 from dynsys.errors import InvalidInputError
-from dynsys.indicators import angles, batch_means_error, finite_time_exponents, line_distance, subspace_distance
+from dynsys.indicators import angle_density, batch_means_error, domination_violations, finite_time_exponents
 
-E = np.eye(4)
-SMALL_AND_LARGE = [1e-12, 1e-5, 0.3, np.pi / 2 - 1e-5, np.pi / 2]
+SEEDS = st.integers(0, 2**32 - 1)
 
 
 def autoregressive(phi, series, n, seed=0):
@@ -22,15 +23,6 @@ def variance_of_the_mean(phi, n):
     """Exact, from the autocovariance phi^|lag| / (1 - phi^2)."""
     lags = np.arange(1, n)
     return (1 + 2 * np.sum((1 - lags / n) * phi**lags)) / (n * (1 - phi**2))
-
-
-def turned(angle, plane, dim=4):
-    """Rotation by `angle` in the plane of two axes."""
-    i, j = plane
-    rotation = np.eye(dim)
-    rotation[[i, j], [i, j]] = np.cos(angle)
-    rotation[j, i], rotation[i, j] = np.sin(angle), -np.sin(angle)
-    return rotation
 
 
 @pytest.mark.parametrize("phi", [-0.6, 0.0, 0.6])
@@ -88,51 +80,81 @@ def test_finite_time_exponents_are_means_from_the_start_or_over_windows():
         np.testing.assert_allclose(from_start[:, i], rates[:, : i + 1].mean(axis=1), rtol=0, atol=1e-14)
         np.testing.assert_allclose(windows[:, i], rates[:, i : i + 7].mean(axis=1), rtol=0, atol=1e-14)
     np.testing.assert_allclose(finite_time_exponents(rates, window=50)[:, 0], from_start[:, -1], rtol=0, atol=1e-14)
-    with pytest.raises(InvalidInputError, match="window"):
-        finite_time_exponents(rates, window=0)
+    for window in (0, 51):
+        with pytest.raises(InvalidInputError, match=f"window must be .* got {window}"):
+            finite_time_exponents(rates, window=window)
 
 
-def test_angles_of_vectors_in_a_plane_are_those_between_lines():
-    directions = np.array([0.0, 0.4, 1.5, 2.0, 3.0])
-    vectors = np.stack([np.cos(directions), np.sin(directions)])
-    apart = np.abs(directions[:, None] - directions)
-    found = angles(vectors)
-    np.testing.assert_allclose(found, np.minimum(apart, np.pi - apart), rtol=0, atol=3e-8)  # arccos near 1
-    np.testing.assert_array_equal(angles(vectors * [1, -1, 1, -1, -1]), found)
-    np.testing.assert_array_equal(angles(np.stack([vectors, -vectors])), [found, found])
+def test_the_density_counts_angles_in_bins_of_equal_width_ends_included():
+    degrees = np.array([[0.0, 0.5, 29.9, 30.1, 89.9, 90.0], [45.0, 45.0, 45.0, 45.0, 45.0, 45.0]])
+    centres, density, _ = angle_density(np.radians(degrees), bins=3)
+    np.testing.assert_allclose(np.degrees(centres), [15.0, 45.0, 75.0], rtol=1e-14)
+    shares = np.array([[3 / 6, 1 / 6, 2 / 6], [0.0, 1.0, 0.0]])
+    np.testing.assert_allclose(density, shares / np.radians(30.0), rtol=1e-14)
 
 
-@pytest.mark.parametrize("angle", SMALL_AND_LARGE)
-def test_line_distance_is_the_sine_of_the_angle_to_relative_rounding(angle):
-    V = E[:, :2]
-    U = turned(angle, (0, 2)) @ V
-    np.testing.assert_allclose(line_distance(U, V), [np.sin(angle), 0.0], rtol=1e-14)
-    np.testing.assert_allclose(line_distance(-7.0 * U, V), [np.sin(angle), 0.0], rtol=1e-14)  # length and sign of U
+@given(seed=SEEDS, bins=st.integers(1, 100), m=st.integers(1, 80))
+def test_the_density_integrates_to_one_and_its_error_needs_32_angles(seed, bins, m):
+    series = np.pi / 2 * np.random.default_rng(seed).beta(0.5, 2.0, size=(2, m))
+    centres, density, error = angle_density(series, bins)
+    np.testing.assert_allclose(density.sum(axis=-1) * np.pi / 2 / bins, 1.0, rtol=1e-13)
+    assert density.shape == error.shape == (2, *centres.shape) == (2, bins)
+    assert (np.isnan(error) == (m < 32)).all()
+    np.testing.assert_array_equal(angle_density(series[1], bins)[1], density[1])
 
 
-@pytest.mark.parametrize("angle", SMALL_AND_LARGE)
-@pytest.mark.parametrize(
-    ("plane", "expected"), [((0, 2), [1, 1]), ((0, 3), [1, 1]), ((1, 2), [0, 1]), ((2, 3), [0, 0]), ((0, 1), [1, 0])]
-)
-def test_subspace_distance_is_the_sine_of_the_largest_angle_between_spans(angle, plane, expected):
-    U = turned(angle, plane) @ E[:, :2]
-    for A, B in ((U, E[:, :2]), (E[:, :2], U)):
-        found = subspace_distance(A, B)
-        np.testing.assert_allclose(found, np.sin(angle) * np.array(expected), rtol=1e-12, atol=4e-16)
+@pytest.mark.parametrize("stay", [1, 5])
+def test_the_density_of_uniform_angles_is_flat_within_errors_that_know_for_how_long_angles_stay(stay):
+    series, n, bins = 100, 3200, 10
+    independent = np.random.default_rng(6).uniform(0, np.pi / 2, size=(series, n // stay))
+    _, density, error = angle_density(np.repeat(independent, stay, axis=-1), bins)
+    share = 1 / bins
+    exact = np.sqrt(share * (1 - share) * stay / n) / (np.pi / 2 / bins)
+    assert np.sqrt(np.mean(error**2)) == pytest.approx(exact, rel=0.05)
+    assert np.std(density - 2 / np.pi) == pytest.approx(exact, rel=4 / np.sqrt(2 * series * (bins - 1)))
 
 
-def test_subspace_distance_takes_the_larger_of_two_angles_and_no_account_of_the_basis():
-    U = turned(0.2, (0, 2)) @ turned(0.7, (1, 3)) @ E[:, :2]
-    basis = turned(1.1, (0, 1), dim=2)
-    np.testing.assert_allclose(subspace_distance(U, E[:, :2])[1], np.sin(0.7), rtol=1e-14)
-    np.testing.assert_allclose(subspace_distance(U @ basis, E[:, :2])[1], np.sin(0.7), rtol=1e-14)
-    stacked = subspace_distance(np.stack([U, U]), np.stack([E[:, :2], U]))
-    np.testing.assert_allclose(stacked, [[np.sin(0.2), np.sin(0.7)], [0.0, 0.0]], rtol=0, atol=1e-15)
+def test_the_density_of_a_series_that_is_cut_off_is_unknown_and_other_angles_are_refused():
+    series = np.full((2, 40), 0.3)
+    series[0, 20:] = np.nan
+    _, density, error = angle_density(series, bins=4)
+    assert np.isnan([density[0], error[0]]).all()
+    np.testing.assert_allclose(density[1], [8 / np.pi, 0, 0, 0], rtol=1e-14)
+    np.testing.assert_array_equal(error[1], 0.0)
+    for wrong, came in (
+        ([-0.5, np.nan], "from -0.5 to 0"),
+        ([np.nan, 0.5, 2], "from 0.5 to 2"),
+        ([], "(0,)"),
+        (0.3, "()"),
+    ):
+        with pytest.raises(InvalidInputError, match=r"angles must be radians in \[0, pi/2\]") as caught:
+            angle_density(wrong)
+        assert came in str(caught.value)
+    with pytest.raises(InvalidInputError, match="bins"):
+        angle_density([0.1], bins=0)
 
 
-@pytest.mark.parametrize("distance", [line_distance, subspace_distance])
-def test_the_distance_of_a_frame_that_is_lost_is_unknown_not_zero(distance):
-    frames = np.stack([E[:, :2], np.full((4, 2), np.nan)])
-    found = distance(frames, frames)
-    np.testing.assert_allclose(found[0], 0.0, atol=1e-15)
-    assert np.isnan(found[1]).all()
+@given(exponents=st.lists(st.integers(-3, 3), min_size=1, max_size=5), window=st.integers(1, 9))
+def test_constant_rates_violate_domination_always_or_never(exponents, window):
+    exponents = np.array(exponents, dtype=float)
+    shares = domination_violations(np.tile(exponents, (2, 9, 1)), window)
+    np.testing.assert_array_equal(shares, [np.triu(exponents[:, None] < exponents)] * 2)
+
+
+def test_domination_sets_in_at_the_window_from_which_order_is_kept():
+    """Rates 3/2, -1/2, ... against 1/4: odd windows are 1/2 +- 1/tau, below 1/4 half of the time until tau = 3."""
+    rates = np.stack([np.tile([1.5, -0.5], 50), np.full(100, 0.25), np.full(100, -1.0)], axis=1)
+    for window in range(1, 12):
+        shares = domination_violations(np.stack([rates, rates[:, ::-1]]), window)
+        violated = (100 - window + 1) // 2 / (100 - window + 1) if window in (1, 3) else 0.0
+        np.testing.assert_allclose(shares[0], [[0, violated, 0], [0, 0, 0], [0, 0, 0]], rtol=1e-15)
+        np.testing.assert_allclose(shares[1], [[0, 1, 1], [0, 0, 1 - violated], [0, 0, 0]], rtol=1e-15)
+
+
+def test_domination_is_unknown_for_rates_that_are_lost_and_refuses_windows_that_are_too_long():
+    rates = np.tile([1.0, 2.0, 3.0], (10, 1))
+    rates[7:, 1] = np.nan
+    np.testing.assert_array_equal(domination_violations(rates, 3), [[0, np.nan, 1], [0, 0, np.nan], [0, 0, 0]])
+    for window in (None, 0, 11):
+        with pytest.raises(InvalidInputError, match=f"window must be .* got {window}"):
+            domination_violations(rates, window)

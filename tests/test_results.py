@@ -251,7 +251,7 @@ def test_labelled_data_have_the_axes_of_the_record(x0):
     assert data.covariant_vector.dims == (*member, "time", "state", "vector")
     np.testing.assert_array_equal(data.covariant_vector.sel(time=41.0, vector=1), vectors.vectors[..., 0, :, 0])
     np.testing.assert_array_equal(data.available - data.time, 40.0)
-    assert data.attrs == {"dt": 1.0, "steps_per_interval": 1}
+    assert data.attrs == {"method": "ginelli", "dt": 1.0, "steps_per_interval": 1, "stride": 1}
 
 
 def test_times_and_dt_are_in_the_units_of_the_model():

@@ -19,32 +19,47 @@ Array = np.ndarray
 SWEEP = '''
 
 @njit
-def back_substitute(R, C, grown):
-    """C = R^{-1} C with unit columns, which stand in the rows of C; `grown` is the logarithm of 1 / their lengths."""
-    for c in range(C.shape[0]):
+def back_substitute(R, C, lengths, inverse):
+    """C = R^{-1} C with unit columns, which stand in the rows of C; `lengths` are what they had."""
+    k = C.shape[0]
+    for i in range(k):
+        inverse[i] = 1.0 / R[i * (i + 3) // 2]
+    for c in range(k):
         x = C[c]
-        largest = 0.0
+        square, largest = 0.0, 1.0
         for i in range(c, -1, -1):
             at = i * (i + 1) // 2
-            x[i] /= R[at + i]
+            x[i] *= inverse[i]
             for p in range(i):
                 x[p] -= x[i] * R[at + p]
-            largest = max(largest, abs(x[i]))
-        norm = 0.0
-        for i in range(c + 1):  # scaled, it neither over- nor underflows
-            x[i] /= largest
-            norm += x[i] * x[i]
-        norm = math.sqrt(norm)
+            square += x[i] * x[i]
+        if not 1e-200 < square < 1e200:  # divided by its largest entry, a column's square neither over- nor underflows
+            square, largest = 0.0, 0.0
+            for i in range(c + 1):
+                largest = max(largest, abs(x[i]))
+            for i in range(c + 1):
+                x[i] /= largest
+                square += x[i] * x[i]
+        norm = math.sqrt(square)
+        scale = 1.0 / norm
         for i in range(c + 1):
-            x[i] /= norm
-        grown[c] = -math.log(largest) - math.log(norm)
+            x[i] *= scale
+        lengths[c] = norm * largest
 
 
 @njit
 def rotate(Q, C, upper, row):
-    """Q = Q C in place; the columns of C stand in its rows, and are turned into `upper` for loops over neighbours."""
+    """Q = Q C in place; the columns of C stand in its rows."""
     dim, k = Q.shape
-    for p in range(k):
+    if k < 16:
+        for i in range(dim):
+            for c in range(k - 1, -1, -1):  # what stands left of c is still needed, c itself is not
+                total = 0.0
+                for p in range(c + 1):
+                    total += Q[i, p] * C[c, p]
+                Q[i, c] = total
+        return
+    for p in range(k):  # long rows: all columns side by side
         for c in range(p, k):
             upper[p, c] = C[c, p]
     for i in range(dim):
@@ -62,7 +77,8 @@ def rotate(Q, C, upper, row):
 def sweep(R, member, first, last, C, total, stride, Q, growth):
     """See `sweep_by_numpy`."""
     k = C.shape[1]
-    columns, upper, grown, row = np.empty((k, k)), np.empty((k, k)), np.empty(k), np.empty(k)
+    columns, upper = np.empty((k, k)), np.empty((k, k))
+    lengths, row = np.empty(k), np.empty(k)
     for t in range(member.size):
         m = member[t]
         for i in range(k):
@@ -71,11 +87,13 @@ def sweep(R, member, first, last, C, total, stride, Q, growth):
         for i in range(last[t] - 1, first[t] - 1, -1):
             if Q.size and (i + 1) % stride == 0:
                 rotate(Q[m, i // stride], columns, upper, row)
-            back_substitute(R[m, i], columns, grown)
-            for c in range(k):
-                total[t, c] += grown[c]
-                if growth.size:
-                    growth[m, i // stride, c] += grown[c]
+            back_substitute(R[m, i], columns, lengths, row)
+            if growth.size:
+                for c in range(k):
+                    growth[m, i // stride, c] -= math.log(lengths[c])
+            if total.size:
+                for c in range(k):
+                    total[t, c] -= math.log(lengths[c])
         for i in range(k):
             for c in range(k):
                 C[t, i, c] = columns[c, i]
@@ -94,6 +112,7 @@ def sweep_back(
     stride: int = 1,
     Q: Array = NOTHING[None],
     growth: Array = NOTHING,
+    totals: bool = True,
 ) -> tuple[Array, Array]:
     """C_{i-1} = R_i^{-1} C_i D_i with unit columns, through the intervals i = last - 1, ..., first of every task.
 
@@ -113,11 +132,11 @@ def sweep_back(
     -------
     C : ndarray, shape (tasks, k, k)
         At the starts of the intervals `first`.
-    total : ndarray, shape (tasks, k)
+    total : ndarray, shape (tasks, k), or (0, k) if no `totals` are asked for
         Log growth along each vector from there to the end.
     """
     arrays = [np.ascontiguousarray(array, dtype=np.int64) for array in (member, first, last)]
-    C, total = np.array(C, dtype=float, order="C"), np.zeros((len(C), C.shape[-1]))
+    C, total = np.array(C, dtype=float, order="C"), np.zeros((len(C) * totals, C.shape[-1]))
     # plain arrays to Numba, also where they are memory-mapped
     _sweep()(np.asarray(R), *arrays, C, total, stride, np.asarray(Q), np.asarray(growth))
     return C, total
@@ -145,6 +164,7 @@ def sweep_by_numpy(
             norms = largest * np.linalg.norm(solved / largest, axis=1, keepdims=True)
             C[running] = solved / norms
             grown = -np.log(norms[:, 0])
-        total[running] += grown
+        if total.size:
+            total[running] += grown
         if growth.size:
             np.add.at(growth, (m, i // stride), grown)

@@ -5,5 +5,6 @@ from models.classics.henon import Henon
 from models.classics.linear import LinearFlow, LinearMap
 from models.classics.logistic import Logistic
 from models.classics.lorenz63 import Lorenz63
+from models.classics.lozi import Lozi
 
-__all__ = ["Henon", "LinearCocycle", "LinearFlow", "LinearMap", "Logistic", "Lorenz63"]
+__all__ = ["Henon", "LinearCocycle", "LinearFlow", "LinearMap", "Logistic", "Lorenz63", "Lozi"]
