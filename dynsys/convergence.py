@@ -18,7 +18,7 @@ from dynsys.window import Window
 Array = np.ndarray
 
 CHECKED_MEMBERS, CHECKED_TIMES = 4, 4  # where the covariance residual is measured
-CHECKED_STEPS = 20_000  # at most so many steps, of all members: they are NumPy's, and take about a second
+CHECKED_STEPS = 4_000  # at most so many steps, of all members: they are NumPy's, and take some tenths of a second
 SHRUNK = 1e-10  # to which share of it a wrong start shrinks in the tail that the gaps ask for
 
 

@@ -98,7 +98,7 @@ def sharafi(
         of "recycled" and "frozen", which have no start, they are NaN and -1. What tells of all readings is
         `covariance_residual`: it pushes estimates over a stride and compares them with the next ones. It measures how
         covariant the estimates are, and no warning comes with it. Pushed far, vectors turn to the first: with long
-        strides it tells nothing, and beyond some thousands of steps it is NaN.
+        strides it tells nothing, and beyond some thousand steps it is NaN.
 
     Raises
     ------

@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("numba")
 
+from benchmarks import sharafi
 from benchmarks.flows import lorenz96
 from benchmarks.handwritten import lorenz63_slope, lorenz96_slope, relu, rk4_loop, tanh, three_layer_loops
 from benchmarks.measure import Contestant, race
@@ -117,3 +118,17 @@ def test_command_runs(section, row, times):
     if section == "vectors":
         for peer in ("pynamicalsys", "clvlib", "lyapynov", "qgs"):
             assert f"| {peer} " in done.stdout or f"Skipped {peer}: " in done.stdout
+
+
+def test_errors_of_sharafis_estimates_are_measured_and_drawn(tmp_path, monkeypatch, capsys):
+    few = [scene for scene in sharafi.scenes(quick=True) if scene.name in ("Lorenz 1963", "random cocycle")]
+    monkeypatch.setattr(sharafi, "scenes", lambda quick: few)
+    sharafi.sharafi(1, quick=True, folder=tmp_path)
+    assert capsys.readouterr().out.count("| 10 |") == 5  # a table for each vector but the first
+    assert (tmp_path / "sharafi.png").stat().st_size > 10_000
+    angles, determined, gap = sharafi.errors(few[1])
+    assert determined.all()
+    np.testing.assert_allclose(gap[0, 1:], np.log([4 / 3, 3 / 2, 2 / 1]), rtol=0.2)
+    lagged, recycled = (np.median(angles[name], axis=(1, 2)) for name in (next(iter(angles)), "recycled"))
+    assert (lagged[1, 1:] < 0.2 * lagged[0, 1:]).all()  # windows of 1 and 10
+    assert (recycled[1, 1:] > 1.0).all()
