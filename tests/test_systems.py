@@ -169,10 +169,10 @@ def test_nothing_that_is_passed_in_changes(members, backend):
     x0 = np.full((*members, 2), 0.1)
     before = x0.copy()
     for run in (tangent.benettin, tangent.ginelli, tangent.sharafi):
-        end = run(x0, intervals=4, warmup=2).end
+        end = run(x0, intervals=10, warmup=2).end
         np.testing.assert_array_equal(x0, before)
         kept = {name: np.copy(value) for name, value in attrs.asdict(end, recurse=False).items() if value is not None}
-        run(end, intervals=4, warmup=2)
+        run(end, intervals=10, warmup=2)
         for name, value in kept.items():
             np.testing.assert_array_equal(getattr(end, name), value)
 
