@@ -238,10 +238,10 @@ def residual(xs, vectors):
 _, Q, R = frames(warmup=800, tail=800, seed=0)
 truth = backward_pass(Q, R, upper(0))[:window]
 mistakes = {  # intervals of warm-up and tail, slip of the index
-    "none": (600, 600, 0),
-    "index slip": (600, 600, 1),
-    "short tail": (600, 10, 0),
-    "short warm-up": (10, 600, 0),
+    "none": (800, 800, 0),
+    "index slip": (800, 800, 1),
+    "short tail": (800, 10, 0),
+    "short warm-up": (10, 800, 0),
 }
 checks = ["covariance", "backward starts", "forward frames", "error"]
 table = {}
