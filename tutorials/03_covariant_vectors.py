@@ -18,6 +18,7 @@ from scipy.linalg import solve_triangular
 
 from dynsys import RK4, Pass, SymbolicMap
 from dynsys.indicators import line_distance, subspace_distance
+from dynsys.orthonormal import unpacked
 from models.classics import Henon, LinearCocycle, LinearMap, Lorenz63
 
 rng = np.random.default_rng(0)
@@ -215,7 +216,7 @@ def frames(warmup, tail, seed):
     early = move(Pass.start(np.array(on_attractor), 3, None, 0), settling - warmup, "nothing")
     start = move(Pass.start(early.x[0], 3, None, seed), warmup, "nothing")
     end = move(start, window + tail, "frames")
-    return end.xs[0], end.Qs[0], end.R[0]
+    return end.xs[0], end.Qs[0], unpacked(end.R[0])  # a pass packs its factors by columns
 
 
 def upper(seed):
