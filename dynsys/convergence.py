@@ -10,7 +10,7 @@ from __future__ import annotations
 import attrs
 import numpy as np
 
-from dynsys.indicators import line_distance, subspace_distance
+from dynsys.indicators import line_distance, principal_angles, subspace_distance
 from dynsys.orthonormal import random_frames
 from dynsys.passes import Pass, Tangent, warm_up
 from dynsys.window import Window
@@ -67,38 +67,34 @@ def smallest_gap(exponents: Array, interval: float) -> tuple[Array, Array]:
 def determined_subspaces(one: Array, other: Array, frames_agree: Array, tolerance: float) -> Array:
     """Which vectors are determined singly, which only together, and which not at all: labels (members, k).
 
-    Runs a, ..., b, as short as can be, such that the forward frames agree on the spans of their first a - 1 and first
-    b vectors, and the vectors a, ..., b of two backward starts, (members, dim, k), span the same space. The members of
-    a run bear the number of its first vector, counted from 0: a vector alone in its run is determined. -1: in no such
-    run, like a vector that still leans toward an earlier one; later vectors may well be determined. That the whole of
-    R^dim is spanned says nothing.
+    1, ..., k are cut into runs a, ..., b such that the forward frames agree on the spans of their first a - 1 and first
+    b vectors, and the vectors a, ..., b of two backward starts, (members, dim, k), span the same space. A run whose
+    last boundary the frames do not know is extended; one which a start still contaminates with directions before it is
+    joined to the run before. The members of a run bear the number of its first vector, counted from 0: a vector alone
+    in its run is determined. -1: not determined; that a run spans the whole of R^dim says nothing.
     """
     members, dim, k = one.shape
-    labels = np.full((members, k), -1)
-    for m in range(members):
-        if not (np.isfinite(one[m]).all() and np.isfinite(other[m]).all()):
-            continue
-        agree = [True, *map(bool, frames_agree[m])]  # on the span of the first none, one, two, ...
-        a = 0
-        while a < k:
-            for b in range(a + 1, k + 1):
-                whole = b - a == dim > 1
-                if (
-                    agree[a]
-                    and agree[b]
-                    and not whole
-                    and _span_distance(one[m, :, a:b], other[m, :, a:b]) <= tolerance
-                ):
-                    labels[m, a:b] = a
-                    break
-            a = b if labels[m, a] >= 0 else a + 1
+    alone = line_distance(one, other) <= tolerance
+    labels = np.tile(np.arange(k), (members, 1))
+    known = np.isfinite(one).all(axis=(1, 2)) & np.isfinite(other).all(axis=(1, 2))
+    labels[~known] = -1
+    for m in np.flatnonzero(known & ~(alone & frames_agree).all(axis=1)):
+        firsts: list[int] = []  # of the runs so far
+        a = 0  # that of the present one
+        for b in range(1, k + 1):
+            if not frames_agree[m, b - 1]:
+                continue
+            while a > 0 and not (
+                alone[m, a]
+                if b - a == 1
+                else principal_angles(one[m, :, a:b], other[m, :, a:b])[-1] <= np.arcsin(tolerance)
+            ):
+                a = firsts.pop()
+            firsts.append(a)
+            labels[m, a:b] = a if b - a < max(dim, 2) else -1
+            a = b
+        labels[m, a:] = -1
     return labels
-
-
-def _span_distance(U: Array, V: Array) -> float:
-    if U.shape[1] == 1:
-        return float(line_distance(U, V)[0])
-    return float(subspace_distance(np.linalg.qr(U)[0], np.linalg.qr(V)[0])[-1])
 
 
 def verdict(labels: Array) -> str:

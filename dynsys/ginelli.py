@@ -192,8 +192,10 @@ def _mean(series: Array) -> Array:
 def _check(window: Window, clvs: CovariantVectors) -> None:
     """One warning for all checks that fail, with the remedies."""
     found = clvs.diagnostics
-    needed = np.max(found.tail_needed, initial=0.0, where=np.isfinite(found.tail_needed))
-    verdict = reliable(window.end, np.atleast_2d(found.subspaces))
+    needed = np.nanmax(np.append(found.tail_needed, 0.0))
+    asked = f"the gaps ask for about {needed:.0f}" if needed < 1e9 else "a gap vanishes, for which none is long enough"
+    starts = (found.start_agreement > LARGEST_DISAGREEMENT).any(axis=-1)
+    frames = (found.frame_agreement > LARGEST_DISAGREEMENT).any(axis=-1)
     spread = np.atleast_2d(clvs.exponents).max(axis=1) - np.atleast_2d(clvs.exponents).min(axis=1)
     with np.errstate(over="ignore"):  # how much rounding grows while a vector is pushed
         rounding = 1e3 * np.finfo(float).eps * np.exp(spread * clvs.stride * clvs.steps_per_interval * clvs.dt)
@@ -203,14 +205,15 @@ def _check(window: Window, clvs: CovariantVectors) -> None:
             "vectors are not covariant: compare the derivatives with dynsys.testing.check_tangent",
         ),
         (
-            (found.start_agreement > LARGEST_DISAGREEMENT).any(axis=-1),
-            f"two starts of the backward pass disagree: the tail of {window.tail} intervals is too short (the gaps ask "
-            f"for about {needed:.0f}), or exponents coincide and only their common subspace is determined; {verdict}",
+            starts,
+            f"two starts of the backward pass disagree: the tail of {window.tail} intervals is too short ({asked}), or "
+            "exponents coincide",
         ),
+        (frames, "two forward frames disagree: lengthen the warm-up, or exponents coincide"),
         (
-            (found.frame_agreement > LARGEST_DISAGREEMENT).any(axis=-1),
-            "two forward frames disagree: lengthen the warm-up, or exponents coincide and only their common subspace "
-            f"is determined; {verdict}",
+            starts | frames,
+            f"where exponents coincide only their common subspace is determined; "
+            f"{reliable(window.end, np.atleast_2d(found.subspaces))}",
         ),
     ]
     warn_of(checks, stacklevel=3)

@@ -381,8 +381,8 @@ def test_vectors_are_called_determined_when_two_starts_agree():
         return clvs.diagnostics.subspaces.tolist()
 
     assert labels(60) == labels(60, start="random") == [0, 1, 2]
-    assert labels(20) == [0, -1, 2]  # the third is no worse for the second, whose gap is the smaller one
-    assert labels(1) == [0, -1, -1]
+    assert labels(20) == [0, 0, 2]  # the third is no worse for the second, whose gap is the smaller one
+    assert labels(1) == [-1, -1, -1]
 
 
 @pytest.mark.parametrize(("reading", "window"), [("recycled", 10), ("frozen", 1)])

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from dynsys import RK4, DiagnosticWarning, Euler, InvalidInputError
-from models.classics import Henon, LinearFlow, LinearMap, Logistic, Lorenz63
+from dynsys.testing import check_system
+from models.classics import Henon, HindmarshRose, LinearFlow, LinearMap, Logistic, Lorenz63
 
 
 def rk4_polynomial(z):
@@ -40,7 +41,9 @@ def test_linear_systems_refuse_what_is_no_finite_square_matrix(kind, matrix):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-@pytest.mark.parametrize(("kind", "parameter"), [(Lorenz63, "rho"), (Henon, "b"), (Logistic, "r")])
+@pytest.mark.parametrize(
+    ("kind", "parameter"), [(Lorenz63, "rho"), (HindmarshRose, "x_rest"), (Henon, "b"), (Logistic, "r")]
+)
 def test_parameters_must_be_finite(kind, parameter, value):
     with pytest.raises(InvalidInputError, match=parameter):
         kind(**{parameter: value})
@@ -99,6 +102,26 @@ def test_exponents_at_a_stable_focus_of_lorenz_are_real_parts():
     assert spectrum.exponents[:2].sum() == pytest.approx(2 * exact[0], rel=1e-11)
     bound = math.log(np.linalg.cond(S)) / 25.0
     np.testing.assert_allclose(spectrum.exponents[:2], exact[0], rtol=0, atol=bound)
+
+
+def test_hindmarsh_rose_keeps_its_contract_and_its_trace():
+    neuron = HindmarshRose(a=1.1, b=2.7, r=0.01)
+    for x in np.random.default_rng(3).normal(scale=2.0, size=(20, 3)):
+        check_system(neuron, x)
+        trace = 2 * neuron.b * x[0] - 3 * neuron.a * x[0] ** 2 - 1 - neuron.r
+        assert np.trace(neuron.jacobian(0.0, x)) == pytest.approx(trace, rel=1e-13, abs=1e-13)
+
+
+@pytest.mark.parametrize("current", [0.0, 3.25])
+def test_hindmarsh_rose_rests_where_its_cubic_vanishes(current):
+    """y = c - d x^2, z = s (x - x_rest), and a x^3 + (d - b) x^2 + s (x - x_rest) = c + current: one real root."""
+    n = HindmarshRose(current=current)
+    roots = np.roots([n.a, n.d - n.b, n.s, -n.s * n.x_rest - n.c - n.current])
+    (x,) = roots[np.abs(roots.imag) < 1e-12].real
+    at_rest = np.array([x, n.c - n.d * x**2, n.s * (x - n.x_rest)])
+    np.testing.assert_allclose(n.vector_field(0.0, at_rest), 0.0, atol=1e-13)
+    unstable = np.linalg.eigvals(n.jacobian(0.0, at_rest)).real.max() > 0
+    assert unstable == (current > 0)  # a neuron without a current is silent
 
 
 def test_henon_jacobian_has_determinant_minus_b_everywhere():
