@@ -10,6 +10,7 @@ from dynsys.compiled.sweep import sweep_back
 from dynsys.convergence import covariance_residual, determined_subspaces, frame_agreement, reliable, smallest_gap
 from dynsys.errors import warn_of
 from dynsys.indicators import line_distance
+from dynsys.orthonormal import packed_diagonal
 from dynsys.passes import RUNNING, Pass, Tangent, raise_if_stopped
 from dynsys.record import handed_over
 from dynsys.results import CovariantVectors, VectorDiagnostics
@@ -106,16 +107,9 @@ def ginelli(
     vectors = window.frames  # overwritten
     growth = np.zeros((*vectors.shape[:2], vectors.shape[3]))
     sweep_back(
-        window.R,
-        members,
-        np.zeros_like(members),
-        window.converged,
-        C,
-        stride=window.stride,
-        Q=vectors,
-        growth=growth,
-        totals=False,
-    )
+        window.R, members, np.zeros_like(members), window.converged, C,
+        stride=window.stride, Q=vectors, growth=growth, totals=False,
+    )  # fmt: skip
     for m in members:
         vectors[m, last[m] + 1 :] = growth[m, last[m] + 1 :] = np.nan
     vectors, growth = vectors[:, : window.strides], growth[:, : window.strides]
@@ -151,8 +145,7 @@ def _record(
 ) -> CovariantVectors:
     """The record, with its checks; `pair` are the last vectors from two starts."""
     end, ends, interval = window.end, window.ends, window.steps * tangent.dt
-    diagonal = np.cumsum(np.arange(1, vectors.shape[3] + 1)) - 1
-    exponents = _mean(np.log(window.R[:, : window.strides * window.stride, diagonal])) / interval
+    exponents = _mean(np.log(packed_diagonal(window.R[:, : window.strides * window.stride]))) / interval
     gap, tail_needed = smallest_gap(exponents, interval)
     rates = growth / (window.stride * interval)
     states = window.states[:, : window.strides]

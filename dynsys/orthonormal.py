@@ -63,6 +63,11 @@ def packed(R: Array) -> Array:
     return R[..., rows, columns]
 
 
+def packed_diagonal(R: Array) -> Array:
+    """The diagonals of packed matrices, (..., k (k + 1) / 2) -> (..., k)."""
+    return R[..., np.cumsum(np.arange(1, math.isqrt(2 * R.shape[-1]) + 1)) - 1]
+
+
 def unpacked(R: Array) -> Array:
     """The inverse of `packed`."""
     k = math.isqrt(2 * R.shape[-1])

@@ -20,7 +20,9 @@ from dynsys.convergence import covariance_residual, determined_subspaces, smalle
 from dynsys.errors import InterruptedWarning, InvalidInputError, whole_number, whole_stride
 from dynsys.ginelli import LARGEST_DISAGREEMENT, random_triangles
 from dynsys.indicators import line_distance
+from dynsys.orthonormal import packed_diagonal
 from dynsys.passes import RUNNING, Pass, Tangent, begin, forward_in_chunks, raise_if_stopped, warm_up
+from dynsys.record import handed_over
 from dynsys.results import CovariantVectors, VectorDiagnostics
 from dynsys.window import MEMORY_LIMIT, allocator
 
@@ -271,7 +273,8 @@ class _Estimates:
         latest, another = before.latest, before.another
         if due.start < due.stop:
             latest, another = self._estimate(due, R, done - R.shape[1], latest, another)
-        recorded = part.R[:, max(0, self.first - before.done) : max(0, self.last - before.done), _diagonal(part.k)]
+        inside = slice(max(0, self.first - before.done), max(0, self.last - before.done))
+        recorded = packed_diagonal(part.R[:, inside])
         growth = np.concatenate([before.growth[:, None], np.where(np.isnan(recorded), 0.0, np.log(recorded))], axis=1)
         growth = np.add.accumulate(growth, axis=1)[:, -1].copy()  # in order: `sum` would depend on the parts
         return _Reached(part, done, R, growth, latest, another)
@@ -316,8 +319,6 @@ def _record(
     end, latest, interval = reached.end, reached.latest, steps * tangent.dt
     ends, known = (begun.n + steps * b[:count] for b in (estimates.valid, estimates.known))
     states, vectors, rates = (a[:, :count] for a in (estimates.states, estimates.vectors, estimates.growth / interval))
-    for array in (states, vectors, rates):
-        array.flags.writeable = False  # handed over, not copied
     running = end.status == RUNNING
     finished = np.where(running, reached.done, (end.stopped - begun.n) // steps - 1)
     recorded = np.clip(finished, estimates.first, estimates.last) - estimates.first
@@ -334,9 +335,9 @@ def _record(
         method=method,
         times=tangent.time(ends),
         available=tangent.time(known),
-        states=given(states),
-        vectors=given(vectors),
-        rates=given(rates),
+        states=handed_over(given(states)),
+        vectors=handed_over(given(vectors)),
+        rates=handed_over(given(rates)),
         exponents=given(exponents),
         dt=tangent.dt,
         steps_per_interval=steps,
@@ -388,8 +389,3 @@ def eigenvectors(C: Array, total: Array) -> Array:
             v /= np.max(np.abs(v), axis=1, keepdims=True)
         V[:, :, j] = v / np.linalg.norm(v, axis=1, keepdims=True)
     return V
-
-
-def _diagonal(k: int) -> Array:
-    """Places of R_ii in a packed factor."""
-    return np.cumsum(np.arange(1, k + 1)) - 1
