@@ -127,3 +127,20 @@ def test_compiled_and_numpy_give_the_same_vectors_alone_and_together():
     for m, x0 in enumerate(starts):
         alone = lorenz.tangent(RK4(dt=0.01)).ginelli(x0, **run)
         assert line_distance(alone.vectors, compiled.vectors[m]).max() < 1e-4
+
+
+def test_what_is_read_from_the_vectors_of_a_constant_map():
+    """Vectors (1, 0, 0), (c, s, 0) and (0, 0, 1) turned: angles, a plane and a line, rates."""
+    c, s = np.cos(0.3), np.sin(0.3)
+    V = np.array([[1.0, c, 0.0], [0.0, s, 0.0], [0.0, 0.0, 1.0]])
+    V = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))[0] @ V
+    D = np.array([2.0, 0.7, 0.2])
+    clvs = LinearMap(V @ np.diag(D) @ np.linalg.inv(V)).tangent().ginelli(np.zeros(3), intervals=4, warmup=80, tail=80)
+    right = np.pi / 2
+    np.testing.assert_allclose(clvs.angles[-1], [[0, 0.3, right], [0.3, 0, right], [right, right, 0]], atol=1e-12)
+    np.testing.assert_allclose(clvs.cosines[-1], [[1, c, 0], [c, 1, 0], [0, 0, 1]], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(clvs.principal_angles([0], [1]), np.full((4, 1), 0.3), rtol=1e-12)
+    np.testing.assert_allclose(clvs.principal_angles([0, 1], [2]), np.full((4, 1), right), rtol=1e-12)
+    np.testing.assert_allclose(clvs.principal_angles([0, 2], [1, 2])[0], [0.0, 0.3], rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(clvs.finite_time_exponents(2), np.broadcast_to(np.log(D), (3, 3)), rtol=1e-11)
+    np.testing.assert_allclose(clvs.finite_time_exponents()[-1], np.log(D), rtol=1e-11)

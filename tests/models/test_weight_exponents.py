@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize, root
 
-from dynsys import RK4, Euler
+from dynsys import RK4, DiagnosticWarning, Euler
 from dynsys.indicators import line_distance
 from dynsys.orthonormal import orthonormalise, random_frames
 from models.activations import GELU, Linear, ReLU, Tanh
@@ -124,6 +124,20 @@ def test_covariant_vectors_at_a_minimum_are_the_orthogonal_eigenvectors_of_the_h
     assert distance.max() < 1e-12
     cosines = np.swapaxes(clvs.vectors, -1, -2) @ clvs.vectors
     np.testing.assert_allclose(np.abs(cosines), np.broadcast_to(np.eye(9), cosines.shape), rtol=0, atol=1e-12)
+
+
+def test_of_a_dead_network_the_common_span_of_eight_vectors_is_reliable_and_not_one_of_them():
+    system, theta = dead_network("mean", None)
+    tangent, passes = system.tangent(Euler(0.01)), {"intervals": 5, "steps_per_interval": 10, "warmup": 200}
+    with pytest.warns(DiagnosticWarning, match=r"a gap vanishes.* vector\(s\) 9 and the common span of 1-8"):
+        one = tangent.ginelli(theta, tail=200, **passes)
+    with pytest.warns(DiagnosticWarning):
+        other = tangent.ginelli(theta, tail=200, seed=1, **passes)
+    assert one.diagnostics.subspaces.tolist() == [0] * 8 + [8]
+    assert line_distance(one.vectors, other.vectors)[:, 8].max() < 1e-12
+    assert line_distance(one.vectors, other.vectors)[:, :8].min() > 0.05
+    # the span of the eight is all that does not move the output: all axes but that of b2
+    assert np.abs(one.vectors[:, 8, :8]).max() < 1e-12
 
 
 def conserved_rates(flow, theta):
