@@ -127,7 +127,8 @@ def test_in_the_warm_up_the_interrupt_goes_on(algorithm, monkeypatch):
 
 
 PROGRAM = """
-import sys, time, warnings
+import signal, sys, time, warnings
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background commands inherit that it is ignored
 import numpy as np
 from dynsys import CompiledTangent, Euler, InterruptedWarning, NumpyTangent, RK4
 from models.classics import Lorenz63
