@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
 
-from dynsys.errors import InvalidInputError, whole_number, whole_stride
+from dynsys.errors import InterruptedWarning, InvalidInputError, whole_number, whole_stride
 from dynsys.orthonormal import unpacked
-from dynsys.passes import Pass, Tangent, raise_if_stopped, run, state_alone, warm_up, warn_if_interrupted
+from dynsys.passes import Pass, Tangent, raise_if_stopped, run, state_alone, warm_up
 from dynsys.results import AlignmentIndices
 
 Array = np.ndarray
@@ -93,8 +94,15 @@ def gali(
                 found[:, i // stride] = np.cumsum(log_diagonal, axis=1)
 
     end = run(tangent, start, intervals, steps, "R", keep, progress)
-    warn_if_interrupted(start, end, intervals, steps)
-    strides = (end.n - start.n) // (steps * stride)
+    done = (end.n - start.n) // steps
+    if done < intervals:
+        warnings.warn(
+            f"interrupted after {done} of {intervals} intervals; this is the result of those. A run that goes on from "
+            "its `end` begins with new deviation vectors",
+            InterruptedWarning,
+            stacklevel=2,
+        )
+    strides = done // stride
     if end.single:
         strides = min(strides, int(np.isfinite(found[0, :, 0]).sum()))
     indices = AlignmentIndices(

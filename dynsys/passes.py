@@ -300,20 +300,15 @@ def record_run(
         found[:, done : done + chunk.shape[1]] = chunk
 
     end = run(tangent, start, intervals, steps_per_interval, kind, keep, progress, stride)
-    warn_if_interrupted(start, end, intervals, steps_per_interval)
-    return end, found[:, : (end.n - start.n) // (stride * steps_per_interval)]
-
-
-def warn_if_interrupted(start: Pass, end: Pass, intervals: int, steps_per_interval: int) -> None:
-    """Say how to go on where a run was interrupted; called by what an algorithm calls, or by a function of it."""
     done = (end.n - start.n) // steps_per_interval
     if done < intervals:
         warnings.warn(
             f"interrupted after {done} of {intervals} intervals; this is the result of those. To go on, pass its "
             f"`end` as x0, with intervals={intervals - done}",
             InterruptedWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
+    return end, found[:, : done // stride]
 
 
 def warm_up(tangent: Tangent, start: Pass, intervals: int, steps_per_interval: int) -> Pass:
