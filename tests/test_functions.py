@@ -405,7 +405,7 @@ def test_what_cannot_be_compiled_runs_by_numpy(given):
     tangent = map.tangent()
     assert type(tangent) is NumpyTangent
     if given["function"] is not in_parallel:
-        agree(run(tangent, X2), run(tangent_of(Henon(), backend="numpy"), X2), 1e-12)
+        agree(run(tangent, X2), run(tangent_of(Henon(), backend="numpy"), X2), 1e-11)  # chaos amplifies how each rounds
 
 
 @pytest.mark.parametrize("mark", MARKS, ids=["plain", "njit"])
