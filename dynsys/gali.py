@@ -95,6 +95,8 @@ def gali(
 
     end = run(tangent, start, intervals, steps, "R", keep, progress)
     done = (end.n - start.n) // steps
+    if done == 0:
+        raise KeyboardInterrupt
     if done < intervals:
         warnings.warn(
             f"interrupted after {done} of {intervals} intervals; this is the result of those. A run that goes on from "

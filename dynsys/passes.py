@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import attrs
@@ -264,17 +265,14 @@ def run(
 ) -> Pass:
     """The end of a run of which every part goes to `keep(done, part)`, with the strides done before it.
 
-    On Ctrl-C the end of the finished part, if any is finished: what is finished is what lies before the end. Memory
-    is that of one part.
+    On Ctrl-C the end of the finished part, which may be `start`: the caller decides whether that is enough. Memory is
+    that of one part.
     """
     end, length = start, stride * steps_per_interval
-    try:
+    with suppress(KeyboardInterrupt):
         for part in forward_in_chunks(tangent, start, intervals, steps_per_interval, record, progress, stride):
             keep((end.n - start.n) // length, part)
             end = part  # this one binding decides what is finished
-    except KeyboardInterrupt:
-        if end is start:
-            raise
     return end
 
 
@@ -289,7 +287,7 @@ def record_run(
 ) -> tuple[Pass, Array]:
     """The end of a run, and what it recorded of every stride, (members, intervals // stride, ...).
 
-    On Ctrl-C, those of the finished part, with a warning that says how to go on.
+    On Ctrl-C, those of the finished part, with a warning that says how to go on; KeyboardInterrupt if that is nothing.
     """
     kind: Record
     kind, field = ("growth", "growth") if record == "growth" else ("frames", "xs")
@@ -301,6 +299,8 @@ def record_run(
 
     end = run(tangent, start, intervals, steps_per_interval, kind, keep, progress, stride)
     done = (end.n - start.n) // steps_per_interval
+    if done == 0:
+        raise KeyboardInterrupt
     if done < intervals:
         warnings.warn(
             f"interrupted after {done} of {intervals} intervals; this is the result of those. To go on, pass its "

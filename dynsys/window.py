@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 
 from dynsys.errors import FallbackWarning, InterruptedWarning, InvalidInputError, whole_number, whole_stride
-from dynsys.passes import RUNNING, Pass, Tangent, begin, raise_if_stopped, run, warm_up
+from dynsys.passes import RUNNING, Pass, Record, Tangent, begin, raise_if_stopped, run, warm_up
 
 Array = np.ndarray
 
@@ -123,14 +123,15 @@ def pass_window(
 
     start = warm_up(tangent, first, warmup, steps)
     raise_if_stopped(tangent, start)
-    tell = None if progress is None else lambda done, _: progress(done, intervals + tail)
-    end = run(tangent, start, intervals, steps, "frames", keep, tell)
+
+    def advance(begin: Pass, count: int, record: Record, before: int) -> Pass:
+        tell = None if progress is None else lambda done, _: progress(before + done, intervals + tail)
+        return run(tangent, begin, count, steps, record, lambda done, part: keep(before + done, part), tell)
+
+    end = advance(start, intervals, "frames", 0)
+    if end.n == start.n + intervals * steps:
+        end = advance(end.without_records(), tail, "R", intervals)
     done = (end.n - start.n) // steps
-    if done == intervals and tail:
-        tell = None if progress is None else lambda done, _: progress(intervals + done, intervals + tail)
-        behind = end.without_records()
-        end = run(tangent, behind, tail, steps, "R", lambda done, part: keep(intervals + done, part), tell)
-        done = (end.n - start.n) // steps
     finished = np.where(end.status == RUNNING, done, np.maximum(0, (end.stopped - start.n) // steps - 1))
     converged = np.clip(finished - tail, 0, intervals) // stride * stride
     strides = int(converged.max()) // stride

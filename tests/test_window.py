@@ -127,6 +127,24 @@ def test_ctrl_c_leaves_what_has_a_whole_tail_behind_it(monkeypatch, method, afte
     assert line_distance(vectors(cut), exact[cut.times.astype(int)]).max() < 1e-7
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_ctrl_c_in_the_first_call_of_the_tail_loses_nothing_of_the_window(monkeypatch, method):
+    cocycle, exact = LinearCocycle.random(2, 300)
+    tangent, run = cocycle.tangent(), {"intervals": 90, "warmup": 80, "tail": 60}
+    forward = type(tangent).forward
+
+    def pressed(self, start, *, record, **options):
+        if record == "R":
+            raise KeyboardInterrupt
+        return forward(self, start, record=record, **options)
+
+    monkeypatch.setattr(type(tangent), "forward", pressed)
+    with pytest.warns(InterruptedWarning, match=r"after 90 of 90 \+ 60 intervals .* 30 intervals"):
+        cut = getattr(tangent, method)(np.zeros(2), **run)
+    assert len(cut.times) == 30
+    assert line_distance(vectors(cut), exact[cut.times.astype(int)]).max() < 1e-7
+
+
 @pytest.mark.parametrize("after", [1, 30, 60])
 def test_ctrl_c_before_anything_has_a_tail_is_ctrl_c(monkeypatch, after):
     monkeypatch.setattr(passes, "CHUNK_STEPS", 1)
