@@ -11,7 +11,7 @@ from dynsys.convergence import covariance_residual, determined_subspaces, frame_
 from dynsys.errors import warn_of
 from dynsys.indicators import line_distance
 from dynsys.orthonormal import packed_diagonal
-from dynsys.passes import RUNNING, Pass, Tangent, raise_if_stopped
+from dynsys.passes import Pass, Tangent, raise_if_stopped
 from dynsys.record import handed_over
 from dynsys.results import CovariantVectors, VectorDiagnostics
 from dynsys.window import MEMORY_LIMIT, Window, pass_window
@@ -117,8 +117,7 @@ def ginelli(
     continued = isinstance(x0, Pass) and x0.k and window.start.n == window.first.n  # aligned by an earlier run
     agreement = np.full(ending.shape[::2], np.nan) if continued else frame_agreement(tangent, window, seed)
     clvs = _record(tangent, window, vectors, growth, line_distance(another, ending), agreement, (ending, another))
-    if end.single and end.status[0] != RUNNING:
-        raise_if_stopped(tangent, end, clvs)
+    raise_if_stopped(tangent, end, clvs)
     _check(window, clvs)
     return clvs
 

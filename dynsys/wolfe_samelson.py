@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dynsys.orthonormal import orthonormalise, random_frames, unpacked
-from dynsys.passes import RUNNING, Pass, Tangent, raise_if_stopped
+from dynsys.passes import Pass, Tangent, raise_if_stopped
 from dynsys.record import handed_over
 from dynsys.results import LyapunovVectors
 from dynsys.window import MEMORY_LIMIT, pass_window
@@ -108,8 +108,7 @@ def wolfe_samelson(
         stride=window.stride,
         end=end.without_records(),
     )
-    if end.single and end.status[0] != RUNNING:
-        raise_if_stopped(tangent, end, vectors)
+    raise_if_stopped(tangent, end, vectors)
     return vectors
 
 

@@ -1,5 +1,7 @@
 import importlib.util
 import os
+import sys
+import warnings
 
 import pytest
 from hypothesis import settings
@@ -8,6 +10,45 @@ os.environ.setdefault("MPLBACKEND", "Agg")  # figures are drawn to files
 
 settings.register_profile("same examples every time", derandomize=True, deadline=None)
 settings.load_profile("same examples every time")
+
+
+@pytest.fixture
+def interrupted_at_every_line():
+    """Results of a call that Ctrl-C hits at any line of some files: (result, warnings) of every call that returns."""
+
+    def results(call, files, most):
+        line = 0
+        while True:
+            executed = 0
+
+            def trace(frame, event, argument):
+                nonlocal executed
+                if frame.f_code.co_filename not in files:
+                    return None
+                if event == "line":
+                    executed += 1
+                    if executed == line:  # noqa: B023
+                        raise KeyboardInterrupt
+                return trace
+
+            line += 1
+            before = sys.gettrace()
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                sys.settrace(trace)
+                try:
+                    found = call()
+                except KeyboardInterrupt:
+                    continue  # before anything was finished, or while the result was made
+                finally:
+                    sys.settrace(before)
+            if executed < line:
+                break  # all moments are tried
+            yield found, caught
+        assert line < most
+
+    return results
+
 
 WITH_NUMBA = importlib.util.find_spec("numba") is not None
 

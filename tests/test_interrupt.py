@@ -5,7 +5,6 @@ import subprocess
 import sys
 import textwrap
 import time
-import warnings
 
 import numpy as np
 import pytest
@@ -43,38 +42,15 @@ def assert_is_the_beginning_and_can_go_on(tangent, algorithm, found, whole, inte
 
 @pytest.mark.parametrize("algorithm", ["benettin", "trajectory"])
 @pytest.mark.parametrize("members", [None, 2])
-def test_an_interrupt_between_any_two_lines_leaves_a_whole_result(algorithm, members, monkeypatch):
+def test_an_interrupt_between_any_two_lines_leaves_a_whole_result(
+    algorithm, members, monkeypatch, interrupted_at_every_line
+):
     monkeypatch.setattr(passes, "CHUNK_STEPS", 8 * (members or 1))  # four intervals a call: some strides need two
     tangent, intervals = Henon().tangent(backend="numpy"), 18
     x0 = np.array([0.1, 0.1]) + np.zeros((2,) if members is None else (members, 1))
     whole = run(tangent, algorithm, x0, intervals)
-    counts, line = set(), 0
-    while True:
-        executed = 0
-
-        def trace(frame, event, argument):
-            nonlocal executed
-            if frame.f_code.co_filename not in (passes.__file__, trajectory.__file__):
-                return None
-            if event == "line":
-                executed += 1
-                if executed == line:  # noqa: B023
-                    raise KeyboardInterrupt
-            return trace
-
-        line += 1
-        before = sys.gettrace()
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            sys.settrace(trace)
-            try:
-                found = run(tangent, algorithm, x0, intervals)
-            except KeyboardInterrupt:
-                continue  # before anything was finished, or while the result was made
-            finally:
-                sys.settrace(before)
-        if executed < line:
-            break  # all moments are tried
+    counts, files = set(), (passes.__file__, trajectory.__file__)
+    for found, caught in interrupted_at_every_line(lambda: run(tangent, algorithm, x0, intervals), files, LINES):
         messages = [str(w.message) for w in caught if w.category is InterruptedWarning]
         done = len(found[0]) * (3 if algorithm == "benettin" else 1)
         if messages:
@@ -84,7 +60,6 @@ def test_an_interrupt_between_any_two_lines_leaves_a_whole_result(algorithm, mem
         assert_is_the_beginning_and_can_go_on(tangent, algorithm, found, whole, intervals)
         counts.add(done)
     assert len(counts) >= 4
-    assert line < LINES
 
 
 def raise_interrupt(done, of):

@@ -1,7 +1,6 @@
 """Sharafi's estimate in its four readings: how fast each converges or that it does not, and what it knows when."""
 
 import sys
-import warnings
 
 import numpy as np
 import pytest
@@ -531,39 +530,16 @@ def test_memory_is_that_of_the_estimates_and_a_window_of_factors():
 
 
 @pytest.mark.parametrize(("reading", "members"), [("lagged", None), ("near-future", 2), ("recycled", None)])
-def test_an_interrupt_between_any_two_lines_leaves_what_was_known(reading, members, monkeypatch):
+def test_an_interrupt_between_any_two_lines_leaves_what_was_known(
+    reading, members, monkeypatch, interrupted_at_every_line
+):
     monkeypatch.setattr(passes, "CHUNK_STEPS", 4 * (members or 1))  # four intervals a call: some strides need two
     tangent = Henon().tangent(backend="numpy")
     options = {"intervals": 12, "warmup": 5, "stride": 3, **of(reading, 4)}
     x0 = np.array([0.1, 0.1]) + np.zeros((2,) if members is None else (members, 1))
     whole = tangent.sharafi(x0, **options)
-    counts, line = set(), 0
-    while True:
-        executed = 0
-
-        def trace(frame, event, argument):
-            nonlocal executed
-            if frame.f_code.co_filename not in (passes.__file__, sys.modules["dynsys.sharafi"].__file__):
-                return None
-            if event == "line":
-                executed += 1
-                if executed == line:  # noqa: B023
-                    raise KeyboardInterrupt
-            return trace
-
-        line += 1
-        before = sys.gettrace()
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            sys.settrace(trace)
-            try:
-                found = tangent.sharafi(x0, **options)
-            except KeyboardInterrupt:
-                continue  # before anything was known, or while the result was made
-            finally:
-                sys.settrace(before)
-        if executed < line:
-            break  # all moments are tried
+    counts, files = set(), (passes.__file__, sys.modules["dynsys.sharafi"].__file__)
+    for found, caught in interrupted_at_every_line(lambda: tangent.sharafi(x0, **options), files, 10_000):
         count = len(found.times)
         counts.add(count)
         for field, axis in (("times", -1), ("available", -1), ("states", -2), ("vectors", -3), ("rates", -2)):
@@ -579,7 +555,6 @@ def test_an_interrupt_between_any_two_lines_leaves_what_was_known(reading, membe
             rest = tangent.benettin(found.end, intervals=whole.end.n - found.end.n)
             np.testing.assert_array_equal(rest.end.Q, whole.end.Q)
     assert len(counts) >= 3
-    assert line < 10_000
 
 
 def raise_interrupt(done, of):
