@@ -1,5 +1,6 @@
 """Lyapunov exponents and covariant Lyapunov vectors of flows, maps and learning networks."""
 
+from dynsys.ensemble import Ensemble
 from dynsys.errors import (
     ContractError,
     DiagnosticWarning,
@@ -10,6 +11,7 @@ from dynsys.errors import (
     InterruptedWarning,
     InvalidInputError,
     SingularTangentError,
+    StoreError,
 )
 from dynsys.functions import FunctionFlow, FunctionMap
 from dynsys.gradient_flow import GradientFlow
@@ -34,6 +36,7 @@ __all__ = [
     "DrivenFlow",
     "DynamicalSystem",
     "DynsysError",
+    "Ensemble",
     "Euler",
     "FallbackWarning",
     "Flow",
@@ -51,6 +54,7 @@ __all__ = [
     "ScalarFunction",
     "SingularTangentError",
     "Stepper",
+    "StoreError",
     "SymbolicFlow",
     "SymbolicMap",
     "TangentSystem",

@@ -14,7 +14,7 @@ from dynsys.results import LyapunovSpectrum, SpectrumDiagnostics
 
 Array = np.ndarray
 
-CHECKED_MEMBERS = 8  # members whose determinant is checked: the check steps through an interval with NumPy
+CHECKED_MEMBERS = 8  # the first ones' determinants are checked: the check steps through an interval with NumPy
 LARGEST_DETERMINANT_DEFECT = 1e-8
 LARGEST_ERRORS = 6.0  # standard errors that a drift, or an exponent declared to vanish, may have
 LARGEST_REMAINDER = 20.0  # and its |lambda| T: the remainder of a finite time is O(1)
@@ -192,7 +192,7 @@ def _determinant_defect(tangent: Tangent, start: Pass, growth: Array, steps: int
     if start.Q.shape[2] < tangent.dimension:
         return defect
     identity = np.eye(tangent.dimension)
-    for m in np.flatnonzero(np.isfinite(growth).all(axis=1))[:CHECKED_MEMBERS]:
+    for m in np.flatnonzero(np.isfinite(growth).all(axis=1) & (start.members < CHECKED_MEMBERS)):
         x, total = start.x[m], 0.0
         for n in range(start.n, start.n + steps):
             x, M = tangent.step(n, x, identity, member=int(start.members[m]))

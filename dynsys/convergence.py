@@ -17,24 +17,21 @@ from dynsys.window import Window
 
 Array = np.ndarray
 
-CHECKED_MEMBERS, CHECKED_TIMES = 4, 4  # where the covariance residual is measured
-CHECKED_STEPS = 4_000  # at most so many steps, of all members: they are NumPy's, and take some tenths of a second
+CHECKED_MEMBERS, CHECKED_TIMES = 4, 4  # where the covariance residual is measured: the first members, some times
+CHECKED_STEPS = 2_000  # at most so many steps of each: they are NumPy's, and take some tenths of a second
 SHRUNK = 1e-10  # to which share of it a wrong start shrinks in the tail that the gaps ask for
 
 
 def covariance_residual(tangent: Tangent, members: Array, ends: Array, last: Array, states: Array, V: Array) -> Array:
     """Largest sine of the angle between a vector pushed to the next time and the one there, (members,).
 
-    For a sample of members and times up to their `last`, step by step with `TangentSystem.step`; of fewer times where
-    these lie far apart, and NaN where even one is too many. `ends` are the steps of the times; states are
-    (members, m, dim), vectors (members, m, dim, k).
+    For the first of all members and a sample of times up to their `last`, step by step with `TangentSystem.step`; of
+    fewer times where these lie far apart, and NaN where even one is too many. `ends` are the steps of the times;
+    states are (members, m, dim), vectors (members, m, dim, k).
     """
     residual = np.full(len(states), np.nan)
-    checked = np.flatnonzero(last > 0)[:CHECKED_MEMBERS]
-    for m in checked:
-        times = min(CHECKED_TIMES, CHECKED_STEPS // int(len(checked) * (ends[1] - ends[0])))
-        if times == 0:
-            continue
+    times = min(CHECKED_TIMES, CHECKED_STEPS // int(ends[1] - ends[0])) if len(ends) > 1 else 0
+    for m in np.flatnonzero((last > 0) & (members < CHECKED_MEMBERS) & (times > 0)):
         worst = 0.0
         for i in np.unique(np.linspace(0, last[m] - 1, times).round().astype(int)):
             x, pushed = states[m, i], V[m, i]

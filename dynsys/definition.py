@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from dynsys import expression as expression_module
-from dynsys.compiled.build import cache_folder, write_whole
+from dynsys.compiled.build import cache_folder
 from dynsys.compiled.equations import EquationSource, Run
 from dynsys.errors import InvalidInputError
 from dynsys.expression import FUNCTIONS, assignments, check_functions, numpy_functions, parse, share, to_source
+from dynsys.files import write_whole
 
 if TYPE_CHECKING:
     import sympy

@@ -46,6 +46,10 @@ class SingularTangentError(IncompleteRunError):
     """A diagonal entry of R vanished: the tangent map of an interval is singular to rounding."""
 
 
+class StoreError(DynsysError):
+    """A store on disk is of another definition, in use, or damaged beyond what can be computed again."""
+
+
 class DiagnosticWarning(UserWarning):
     """A result failed one of the checks that it makes on itself."""
 

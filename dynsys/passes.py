@@ -70,8 +70,11 @@ class Pass:
     Qs: Array
 
     @classmethod
-    def start(cls, x0: Array, dimension: int, k: int | None, seed: int) -> Pass:
-        """The start of a run at x0, (dim,) or (members, dim), with random frames; see `with_frames`."""
+    def start(cls, x0: Array, dimension: int, k: int | None, seed: int, members: Array | None = None) -> Pass:
+        """The start of a run at x0, (dim,) or (members, dim), with random frames; see `with_frames`.
+
+        `members` are their identities where they are some of many, by default 0, 1, ...
+        """
         x = real_array("x0", x0)  # a copy: nothing that the user passes in is ever changed
         if x.ndim not in (1, 2) or x.shape[-1] != dimension or x.size == 0:
             raise InvalidInputError(f"x0 must have shape ({dimension},) or (members, {dimension}), got {x.shape}")
@@ -85,7 +88,7 @@ class Pass:
             Q=np.empty(bare),
             status=np.zeros(len(states), dtype=np.int8),
             stopped=np.full(len(states), -1, dtype=np.int64),
-            members=np.arange(len(states)),
+            members=np.arange(len(states)) if members is None else np.array(members),
             single=x.ndim == 1,
             **_room(bare, 0, "nothing"),
         ).with_frames(k, seed)

@@ -7,7 +7,7 @@ together: nothing is ever sorted or squeezed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import xarray
 
 Array = np.ndarray
+PER_TIME = {"units": "1/time"}
 LARGEST_ERRORS = 6.0  # standard errors within which an exponent may be zero
 
 
@@ -123,17 +124,16 @@ class LyapunovSpectrum(Result):
 
     def to_xarray(self) -> xarray.Dataset:
         """A labelled dataset with dimensions member (for ensembles), time and exponent."""
-        import xarray
-
-        member = () if self.end.single else ("member",)
-        return xarray.Dataset(
+        return _labelled(
+            self,
             {
-                "exponent_mean": ((*member, "exponent"), self.exponents, {"units": "1/time"}),
-                "standard_error": ((*member, "exponent"), self.standard_error, {"units": "1/time"}),
-                "rate": ((*member, "time", "exponent"), self.rates, {"units": "1/time"}),
+                "exponent_mean": (("exponent",), self.exponents, PER_TIME),
+                "standard_error": (("exponent",), self.standard_error, PER_TIME),
+                "rate": (("time", "exponent"), self.rates, PER_TIME),
+                "drift": (("exponent",), self.diagnostics.drift),
+                "determinant_defect": ((), self.diagnostics.determinant_defect),
             },
-            coords={"time": self.times, "exponent": np.arange(1, self.exponents.shape[-1] + 1)},
-            attrs={"dt": self.dt, "steps_per_interval": self.steps_per_interval, "stride": self.stride},
+            {"time": self.times, "exponent": np.arange(1, self.exponents.shape[-1] + 1)},
         )
 
     def __repr__(self) -> str:
@@ -164,14 +164,7 @@ class Trajectory(Result):
 
     def to_xarray(self) -> xarray.Dataset:
         """A labelled dataset with dimensions member (for ensembles), time and state."""
-        import xarray
-
-        member = () if self.end.single else ("member",)
-        return xarray.Dataset(
-            {"x": ((*member, "time", "state"), self.states)},
-            coords={"time": self.times},
-            attrs={"dt": self.dt, "steps_per_interval": self.steps_per_interval},
-        )
+        return _labelled(self, {"x": (("time", "state"), self.states)}, {"time": self.times})
 
     def __repr__(self) -> str:
         return f"Trajectory(states {self.states.shape})"
@@ -298,27 +291,26 @@ class CovariantVectors(Result):
 
     def to_xarray(self) -> xarray.Dataset:
         """A labelled dataset with dimensions member (for ensembles), time, state and vector."""
-        import xarray
-
-        member = () if self.end.single else ("member",)
-        return xarray.Dataset(
+        checks = self.diagnostics
+        return _labelled(
+            self,
             {
-                "x": ((*member, "time", "state"), self.states),
-                "covariant_vector": ((*member, "time", "state", "vector"), self.vectors),
-                "rate": ((*member, "time", "vector"), self.rates, {"units": "1/time"}),
-                "exponent_mean": ((*member, "vector"), self.exponents, {"units": "1/time"}),
+                "x": (("time", "state"), self.states),
+                "covariant_vector": (("time", "state", "vector"), self.vectors),
+                "rate": (("time", "vector"), self.rates, PER_TIME),
+                "exponent_mean": (("vector",), self.exponents, PER_TIME),
+                "covariance_residual": ((), checks.covariance_residual),
+                "start_agreement": (("vector",), checks.start_agreement),
+                "frame_agreement": (("vector",), checks.frame_agreement),
+                "subspace": (("vector",), checks.subspaces),
+                "growth_defect": (("vector",), checks.growth_defect, PER_TIME),
             },
-            coords={
+            {
                 "time": self.times,
                 "available": ("time", self.available),
                 "vector": np.arange(1, self.vectors.shape[-1] + 1),
             },
-            attrs={
-                "method": self.method,
-                "dt": self.dt,
-                "steps_per_interval": self.steps_per_interval,
-                "stride": self.stride,
-            },
+            method=self.method,
         )
 
     def __repr__(self) -> str:
@@ -357,6 +349,18 @@ class LyapunovVectors(Result):
     stride: int
     end: Pass
 
+    def to_xarray(self) -> xarray.Dataset:
+        """A labelled dataset with dimensions member (for ensembles), time, state and vector."""
+        variables = {
+            "x": (("time", "state"), self.states),
+            "backward_vector": (("time", "state", "vector"), self.backward),
+            "covariant_vector": (("time", "state", "vector"), self.covariant),
+        }
+        if self.forward.shape[-1]:
+            variables["forward_vector"] = (("time", "state", "vector"), self.forward)
+        vector = np.arange(1, self.covariant.shape[-1] + 1)
+        return _labelled(self, variables, {"time": self.times, "available": ("time", self.available), "vector": vector})
+
     def __repr__(self) -> str:
         return f"LyapunovVectors(covariant {self.covariant.shape}, forward {self.forward.shape})"
 
@@ -387,5 +391,22 @@ class AlignmentIndices(Result):
         """GALI_1, ..., GALI_k themselves, shape (..., m, k); below 1e-308 they are 0."""
         return np.exp(self.log_gali)
 
+    def to_xarray(self) -> xarray.Dataset:
+        """A labelled dataset with dimensions member (for ensembles), time and order (of the index, from 1)."""
+        order = np.arange(1, self.log_gali.shape[-1] + 1)
+        return _labelled(self, {"log_gali": (("time", "order"), self.log_gali)}, {"time": self.times, "order": order})
+
     def __repr__(self) -> str:
         return f"AlignmentIndices(log_gali {self.log_gali.shape})"
+
+
+def _labelled(result: Any, variables: dict[str, Any], coords: dict[str, Any], **attributes: Any) -> xarray.Dataset:
+    """A dataset of name -> (dims, values), for ensembles with the member dimension first, and the status of each."""
+    import xarray
+
+    end = result.end
+    member = () if end.single else ("member",)
+    status = {} if end.single else {"status": (member, end.status), "stopped": (member, end.stopped)}
+    data = {name: ((*member, *dims), *rest) for name, (dims, *rest) in variables.items()}
+    steps = {name: getattr(result, name) for name in ("dt", "steps_per_interval", "stride") if name in dir(result)}
+    return xarray.Dataset(data | status, coords, attributes | steps)

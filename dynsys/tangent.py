@@ -79,6 +79,10 @@ class TangentSystem(ABC):
         nothing is differentiated.
         """
 
+    def on_one_thread(self) -> TangentSystem:
+        """The same for one of many workers; no bit depends on the number of threads."""
+        return self
+
     benettin = _benettin.benettin
     ginelli = _ginelli.ginelli
     sharafi = _sharafi.sharafi
@@ -135,6 +139,10 @@ class CompiledTangent(TangentSystem):
     """Steps with one compiled kernel, generated from the system's equations; members run on all cores."""
 
     threads: int = attrs.field(factory=available_cores)
+
+    def on_one_thread(self) -> TangentSystem:
+        """The same for one of many workers."""
+        return attrs.evolve(self, threads=1)
 
     def step(self, n: int, x: Array, V: Array, *, member: int = 0) -> tuple[Array, Array]:
         """The same as `forward` by another way, the equations in NumPy: diagnostics hold the kernel against it."""

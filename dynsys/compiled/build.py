@@ -26,6 +26,7 @@ from dynsys.compiled.equations import aligned
 from dynsys.compiled.kernel import Kernel, PushSource
 from dynsys.compiled.lanes import lane_source
 from dynsys.errors import FallbackWarning
+from dynsys.files import write_whole
 from dynsys.orthonormal import GRAM_SCHMIDT, HOUSEHOLDER, LONG_COLUMN
 from dynsys.steppers import ExplicitRungeKutta, Stepper
 
@@ -119,13 +120,6 @@ def _load_with(source: str, functions: tuple[tuple[str, Callable[..., Any]], ...
     vars(module).update(functions)
     _InMemory(source.replace("cache=True", "cache=False")).exec_module(module)
     return module.forward
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that another process sees all of it or nothing."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
-        file.write(text)
-    os.replace(file.name, path)
 
 
 @cache
