@@ -21,12 +21,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import attrs
 import numpy as np
 
-from dynsys.blocks import MEMBER, STATUS
+from dynsys.blocks import FAILED, MEMBER, STATUS
 from dynsys.description import Json, describe
 from dynsys.errors import InvalidInputError, StoreError, whole_number
 from dynsys.files import PARTIAL, write_whole
@@ -38,7 +38,7 @@ Array = np.ndarray
 
 FORMAT = "dynsys ensemble, format 1"
 ROOT, COPY = "zarr.json", "status/header.json"
-UNIMPORTANT = ("storage_transformers",)  # what another version of Zarr may write otherwise
+UNIMPORTANT = {"storage_transformers": []}  # what another version of Zarr may leave out
 MOST_BLOCKS = 1_000_000
 DTYPES = ("float64", "float32", "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool", "str")
 
@@ -131,18 +131,15 @@ class Header:
     def json(self) -> Json:
         """As JSON, with a digest of itself."""
         content = {"format": FORMAT} | attrs.asdict(self)
-        return content | {"sha256": _digest(content)}
+        return _sealed(content)
 
     @classmethod
     def of_json(cls, content: Json) -> Self:
         """The header that `json` gave, or InvalidInputError."""
         try:
-            found = dict(content)
-            digest = found.pop("sha256")
+            found = _unsealed(content)
             if found.pop("format") != FORMAT:
                 raise InvalidInputError(f"it is not of {FORMAT}")
-            if digest != _digest({"format": FORMAT} | found):
-                raise InvalidInputError("its checksum is wrong")
             found["variables"] = {name: Variable(**given) for name, given in found["variables"].items()}
             return cls(**found)
         except InvalidInputError:
@@ -154,6 +151,30 @@ class Header:
 def _digest(content: Json) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
+
+def _sealed(content: dict[str, Json]) -> dict[str, Json]:
+    """With a digest of the rest."""
+    return content | {"sha256": _digest(content)}
+
+
+def _unsealed(content: dict[str, Json]) -> dict[str, Json]:
+    """The rest, if the digest is right."""
+    found = dict(content)
+    if found.pop("sha256") != _digest(found):
+        raise InvalidInputError("its checksum is wrong")
+    return found
+
+
+_locks: set[TextIO] = set()  # those that this process holds; a child that is forked meanwhile must not hold them, too
+
+
+def _let_locks_go() -> None:
+    for file in _locks:
+        file.close()
+    _locks.clear()
+
+
+os.register_at_fork(after_in_child=_let_locks_go)
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
@@ -167,7 +188,8 @@ def locked(path: Path) -> Iterator[None]:
     import fcntl
 
     lock = path / STATUS / "lock"
-    if path.exists() and not lock.exists() and (not path.is_dir() or any(path.iterdir())):
+    known = lock.exists() or (path / COPY).exists() or not path.exists()
+    if not known and (not path.is_dir() or any(inside != lock.parent for inside in path.iterdir())):
         raise StoreError(f"{path} exists and is no store of an ensemble: choose another name")
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("a+") as file:
@@ -181,7 +203,11 @@ def locked(path: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}")
         file.flush()
-        yield
+        _locks.add(file)
+        try:
+            yield
+        finally:
+            _locks.discard(file)
 
 
 @attrs.frozen(eq=False)
@@ -199,13 +225,13 @@ class Store:
         root = {ROOT: documents.pop(ROOT)}
         _write_documents(path, documents)
         store = cls(path, header, _arrays(path, header))
-        store._write_common(data)
+        store.share(data)
         _write_documents(path, root)  # from here on there is a store
         return store
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """The store in a folder, whose descriptions are all as they were written.
+        """The store in a folder, with all its files; whether numbers are as they were written is seen when they are read.
 
         Raises
         ------
@@ -217,9 +243,11 @@ class Store:
             what = f"its header is damaged ({'; '.join(damaged)})" if damaged else f"it lacks {ROOT}"
             raise StoreError(f"{path} is no store of an ensemble: {what}")
         damaged += _wrong_documents(path, header)
-        if damaged:
+        store = None if damaged else cls(path, header, _arrays(path, header))
+        damaged += store.check(read=False)[1] if store else []
+        if store is None or damaged:
             raise StoreError(f"{path} is damaged: {'; '.join(damaged)}. Run the study again to mend it")
-        return cls(path, header, _arrays(path, header))
+        return store
 
     @classmethod
     def mend(cls, path: Path) -> tuple[Self | None, list[str]]:
@@ -237,30 +265,50 @@ class Store:
         wrong = _wrong_documents(path, header)
         documents = _documents(header)
         _write_documents(path, {name: documents[name] for name in wrong})
-        return cls(path, header, _arrays(path, header)), wrong
+        store = cls(path, header, _arrays(path, header))
+        return store, wrong if any(map(store._committed, range(header.blocks))) else []  # else it was being made
 
-    def check(self) -> tuple[list[int], list[str]]:
-        """The blocks that are finished, and the files of committed blocks that are damaged.
+    def check(self, read: bool = True) -> tuple[list[int], list[str]]:
+        """The blocks that are finished, and the files of committed blocks that are missing, cut short or, read, wrong.
 
-        A damaged variable without members is counted with block 0, which brings it anew.
+        If a variable without members is damaged, a block is counted as not finished, which brings it anew.
         """
-        finished, damaged = [], []
         common = [name for name, variable in self.header.variables.items() if not variable.by_member]
         by_member = [name for name, variable in self.header.variables.items() if variable.by_member]
-        for block in range(self.header.blocks):
-            if not (self.path / STATUS / self.header.variables[STATUS].file(block)).exists():
-                continue
-            wrong = [
-                f"{name}/{self.header.variables[name].file(block)} ({problem})"
-                for name in [*by_member, *(common if block == 0 else [])]
-                if (problem := self._problem(name, block))
-            ]
+        finished, damaged = [], []
+        for block in filter(self._committed, range(self.header.blocks)):
+            wrong = self._wrong(by_member, block, read) or self._wrong_failures(block, read)
             damaged += wrong
             if not wrong:
                 finished.append(block)
+        if damaged or finished:
+            shared = self._wrong(common, 0, read)
+            damaged += shared
+            bring = (block for block in finished if read and (self.values(STATUS, block) != FAILED).any())
+            if shared and (found := next(bring, None)) is not None:
+                finished.remove(found)
         return finished, damaged
 
-    def _problem(self, name: str, block: int) -> str:
+    def _committed(self, block: int) -> bool:
+        return (self.path / STATUS / self.header.variables[STATUS].file(block)).exists()
+
+    def _wrong(self, names: Iterable[str], block: int, read: bool) -> list[str]:
+        """The chunks of a block that are damaged, and how."""
+        files = {name: f"{name}/{self.header.variables[name].file(block)}" for name in names}
+        return [f"{file} ({problem})" for name, file in files.items() if (problem := self._problem(name, block, read))]
+
+    def _wrong_failures(self, block: int, read: bool) -> list[str]:
+        """The file of a block that says why members failed, if it is damaged, or missing though some did."""
+        file = self._failures(block)
+        if not read or not (file.exists() or (self.values(STATUS, block) == FAILED).any()):
+            return []
+        try:
+            _unsealed(_read_json(file))
+        except (ValueError, TypeError, KeyError, OSError) as problem:
+            return [f"{STATUS}/{file.name} ({problem})"]
+        return []
+
+    def _problem(self, name: str, block: int, read: bool) -> str:
         """What is wrong with the chunk of a block; empty if nothing is."""
         variable = self.header.variables[name]
         chunk = self.path / name / variable.file(block)
@@ -271,7 +319,7 @@ class Store:
         if not right:
             return f"cut short or too long: {size} bytes"
         try:
-            self.values(name, block)
+            _ = read and self.values(name, block)
         except Exception as problem:  # whatever a codec says of bytes that are not its own
             return "checksum" if "checksum" in str(problem) else f"{type(problem).__name__}: {problem}"
         return ""
@@ -292,20 +340,19 @@ class Store:
     def failures(self) -> dict[int, str]:
         """What members said that raised an error."""
         found: dict[int, str] = {}
-        for file in sorted((self.path / STATUS).glob("failures.*.json")):
+        for file in (self.path / STATUS).glob("failures.*.json"):
             try:
-                found |= {int(member): str(text) for member, text in json.loads(file.read_bytes()).items()}
-            except (ValueError, AttributeError, RecursionError) as problem:
-                raise StoreError(f"{file} is damaged: {problem}") from None
+                found |= {int(member): text for member, text in _unsealed(_read_json(file))["failures"].items()}
+            except (ValueError, TypeError, KeyError) as problem:
+                raise StoreError(f"{file} is damaged: {problem}. Run the study again to mend it") from None
         return dict(sorted(found.items()))
 
     def commit(self, block: int, data: xarray.Dataset, failures: Mapping[int, str]) -> None:
         """Write a block; what it says about its status comes last, and makes it valid."""
         self.withdraw(block)
-        if block == 0:
-            self._write_common(data)
         if failures:
-            write_whole(self._failures(block), json.dumps({str(member): text for member, text in failures.items()}))
+            said = {"failures": {str(member): text for member, text in failures.items()}}
+            write_whole(self._failures(block), json.dumps(_sealed(said)))
         for name in sorted(self.arrays, key=lambda name: name == STATUS):
             variable = self.header.variables[name]
             if variable.by_member:
@@ -315,28 +362,24 @@ class Store:
         """Make a block one that is not finished. Its damaged chunks go: Zarr would read what it half overwrites."""
         for name in sorted(self.arrays, key=lambda name: name != STATUS):
             variable = self.header.variables[name]
-            if variable.by_member or block == 0:
+            if variable.by_member:
                 (self.path / name / variable.file(block)).unlink(missing_ok=True)
         self._failures(block).unlink(missing_ok=True)
 
     def _failures(self, block: int) -> Path:
         return self.path / STATUS / f"failures.{block}.json"
 
-    def _write_common(self, data: xarray.Dataset) -> None:
+    def share(self, data: xarray.Dataset) -> list[str]:
+        """Write the variables without members that are missing or damaged; names of those that have other values."""
+        other = []
         for name, variable in self.header.variables.items():
-            if not variable.by_member:
+            if variable.by_member:
+                continue
+            if self._problem(name, 0, read=True):
                 self.arrays[name][...] = data[name].values
-
-    def holds(self, name: str, values: Array) -> bool:
-        """Whether the values of a variable without members are these, to the bit, or cannot be read."""
-        if self._problem(name, 0):
-            return True
-        mine = self.values(name, 0)
-        return (
-            mine.astype(values.dtype).tobytes() == values.tobytes()
-            if values.dtype.kind != "U"
-            else (mine == values).all()
-        )
+            elif not same(self.values(name, 0), data[name].values):
+                other.append(name)
+        return other
 
     def dataset(self) -> xarray.Dataset:
         """The dataset as it is now: numbers are read from the disk when they are asked for."""
@@ -347,8 +390,15 @@ class Store:
         return data[[name for name in self.header.variables if name in data.data_vars]]
 
 
+def same(first: Array, second: Array) -> bool:
+    """Whether two arrays of one layout have the same values, to the bit."""
+    if second.dtype.kind in "UT":
+        return bool((first == second).all())
+    return first.astype(second.dtype).tobytes() == second.tobytes()
+
+
 def layout(data: xarray.Dataset, members: int) -> dict[str, Variable]:
-    """The variables of a dataset of `members` members of which `data` is a block."""
+    """The variables of a dataset of `members` members of which `data` is a block, sorted: any block gives the same."""
     return {
         str(name): Variable(
             dims=tuple(map(str, values.dims)),
@@ -356,7 +406,7 @@ def layout(data: xarray.Dataset, members: int) -> dict[str, Variable]:
             dtype="str" if values.dtype.kind in "UT" else values.dtype.name,
             attributes=describe(values.attrs),
         )
-        for name, values in data.variables.items()
+        for name, values in sorted(data.variables.items(), key=str)
     }
 
 
@@ -429,11 +479,10 @@ def _wrong_documents(path: Path, header: Header) -> list[str]:
     wrong = []
     for name, document in _documents(header).items():
         try:
-            found = _read_json(path / name)
-            same = all(found[key] == document[key] for key in document if key not in UNIMPORTANT)
-        except (ValueError, TypeError, KeyError, OSError):
-            same = False
-        if not same:
+            right = UNIMPORTANT | _read_json(path / name) == UNIMPORTANT | document
+        except (ValueError, TypeError, OSError):
+            right = False
+        if not right:
             wrong.append(name)
     return wrong
 
