@@ -110,8 +110,9 @@ class Ensemble:
         The members of a block, by their numbers from 0; see `of` for the algorithms. The dataset has the dimension
         `member`, in the order of the block, in every variable that differs between members; the others must be the
         same in every block. A variable `status` holds codes of `STATUSES`, from "finished" to "not finite"; if there is
-        none, a member whose numbers are not all finite is "not finite". If `compute` raises an error, its members are computed one by one, and those
-        that raise it again are "failed". Random numbers must be keyed by the member, never by the block.
+        none, a member whose numbers are not all finite is "not finite". If `compute` raises an error, its members are
+        computed one by one, and those that raise it again are "failed". Random numbers must be keyed by the member,
+        never by the block.
     members : int
     """
 
@@ -211,8 +212,8 @@ class Ensemble:
             try:
                 for number, found in computed(Job(self.compute), blocks, pool, workers, stop):
                     run.take(number, found)
-                found = run.result(stop.is_set(), path is not None)
-                return found.load() if path is None else found
+                data = run.result(stop.is_set(), kept=path is not None)
+                return data.load() if path is None else data
             except Exception as problem:
                 if path is not None:
                     problem.add_note(f"{run.done} of {self.members} members are saved in {path}: the same call goes on")
@@ -338,10 +339,7 @@ class _Run:
             members = self.members_of(number)
             data = self.template if found.data is None else found.data
             if found.failures:
-                fill = {name: fill_value(each.dtype) for name, each in self.store.header.variables.items()}
-                good = [m for m in members if m not in found.failures]
-                data = data.assign_coords({MEMBER: good}).reindex({MEMBER: members}, fill_value=fill | {STATUS: FAILED})
-                data = data.drop_vars(MEMBER)
+                data = _with_gaps(data, np.array([m not in found.failures for m in members]))
             self._compare(number, data)
             self.store.commit(number, data, found.failures)
             self.todo.remove(number)
@@ -355,8 +353,9 @@ class _Run:
         assert self.store is not None
         here = layout(data, self.ensemble.members)
         self._refuse(number, differences(describe(self.store.header.variables), describe(here)))
-        common = [name for name, variable in here.items() if self.template is not None and not variable.by_member]
-        self._refuse(number, [name for name in common if not same(self.template[name].values, data[name].values)])
+        first = data if self.template is None else self.template
+        common = [name for name, variable in here.items() if not variable.by_member]
+        self._refuse(number, [name for name in common if not same(first[name].values, data[name].values)])
 
     def _refuse(self, number: int, found: Iterable[str]) -> None:
         text = "; ".join(found)
@@ -385,6 +384,20 @@ class _Run:
                 seconds_per_member=self.seconds / self.computed if self.computed else np.nan,
             )
         )
+
+
+def _with_gaps(data: xarray.Dataset, there: Array) -> xarray.Dataset:
+    """The members of a block where `there`, in their order, and between them those that failed."""
+    found = {}
+    for name, variable in data.variables.items():
+        if MEMBER in variable.dims:
+            axis = variable.get_axis_num(MEMBER)
+            rows = np.moveaxis(variable.values, axis, 0)
+            fill = FAILED if name == STATUS else fill_value(variable.dtype.name)
+            values = np.full((len(there), *rows.shape[1:]), fill, variable.dtype)
+            values[there] = rows
+            found[name] = (variable.dims, np.moveaxis(values, 0, axis), variable.attrs)
+    return data.drop_dims(MEMBER).assign(found).set_coords(data.coords)
 
 
 def _continue_only_the_same(ensemble: Ensemble, store: Store, block: int | None) -> None:

@@ -38,7 +38,7 @@ Array = np.ndarray
 
 FORMAT = "dynsys ensemble, format 1"
 ROOT, COPY = "zarr.json", "status/header.json"
-UNIMPORTANT = {"storage_transformers": []}  # what another version of Zarr may leave out
+UNIMPORTANT: dict[str, Json] = {"storage_transformers": []}  # what another version of Zarr may leave out
 MOST_BLOCKS = 1_000_000
 DTYPES = ("float64", "float32", "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool", "str")
 
@@ -57,12 +57,11 @@ class Variable:
     shape: tuple[int, ...] = attrs.field(converter=tuple[int, ...])
     dtype: str
     attributes: dict[str, Json]
+    coordinate: bool = False
 
     def __attrs_post_init__(self) -> None:
         if self.dtype not in DTYPES or (self.by_member and self.dtype == "str"):
-            raise InvalidInputError(
-                f"a variable of type {self.dtype} cannot be stored; known ones: {', '.join(DTYPES)}"
-            )
+            raise InvalidInputError(f"a value of type {self.dtype} cannot be stored; known ones: {', '.join(DTYPES)}")
         if len(self.dims) != len(self.shape) or not all(isinstance(name, str) for name in self.dims):
             raise InvalidInputError(f"dimensions {self.dims} do not fit the shape {self.shape}")
         for length in self.shape:
@@ -105,8 +104,8 @@ class Header:
                 f"{self.members} members in blocks of {self.block} are more than {MOST_BLOCKS} blocks: enlarge `block`"
             )
         for name, variable in self.variables.items():
-            if not re.fullmatch(r"\w[\w -]*", name):
-                raise InvalidInputError(f"a variable needs a name of letters, digits and _, got {name!r}")
+            if not re.fullmatch(r"\w[\w-]*", name):
+                raise InvalidInputError(f"a variable needs a name of letters, digits, _ and -, got {name!r}")
             lengths = dict(zip(variable.dims, variable.shape, strict=True))
             if lengths.get(MEMBER, self.members) != self.members:
                 raise InvalidInputError(f"{name} has {lengths[MEMBER]} members, not {self.members}")
@@ -176,6 +175,7 @@ def _let_locks_go() -> None:
 
 os.register_at_fork(after_in_child=_let_locks_go)
 
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock of a store, which one process at a time can do; the folder is made if there is none.
@@ -189,7 +189,7 @@ def locked(path: Path) -> Iterator[None]:
 
     lock = path / STATUS / "lock"
     known = lock.exists() or (path / COPY).exists() or not path.exists()
-    if not known and (not path.is_dir() or any(inside != lock.parent for inside in path.iterdir())):
+    if not known and (not path.is_dir() or any(inside != lock.parent for inside in path.rglob("*"))):
         raise StoreError(f"{path} exists and is no store of an ensemble: choose another name")
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("a+") as file:
@@ -231,7 +231,7 @@ class Store:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """The store in a folder, with all its files; whether numbers are as they were written is seen when they are read.
+        """The store in a folder, if all its files are there; their checksums are seen to when they are read.
 
         Raises
         ------
@@ -387,7 +387,7 @@ class Store:
 
         data = xarray.open_zarr(self.path, chunks=None, consolidated=True, zarr_format=3, decode_times=False)
         data.attrs = self.header.attributes | {"definition": json.dumps(self.header.definition)}
-        return data[[name for name in self.header.variables if name in data.data_vars]]
+        return data[[*self.header.variables]]
 
 
 def same(first: Array, second: Array) -> bool:
@@ -399,15 +399,19 @@ def same(first: Array, second: Array) -> bool:
 
 def layout(data: xarray.Dataset, members: int) -> dict[str, Variable]:
     """The variables of a dataset of `members` members of which `data` is a block, sorted: any block gives the same."""
-    return {
-        str(name): Variable(
-            dims=tuple(map(str, values.dims)),
-            shape=tuple(members if d == MEMBER else n for d, n in zip(values.dims, values.shape, strict=True)),
-            dtype="str" if values.dtype.kind in "UT" else values.dtype.name,
-            attributes=describe(values.attrs),
-        )
-        for name, values in sorted(data.variables.items(), key=str)
-    }
+    found = {}
+    for name, values in sorted(data.variables.items(), key=str):
+        try:
+            found[str(name)] = Variable(
+                dims=tuple(map(str, values.dims)),
+                shape=tuple(members if d == MEMBER else n for d, n in zip(values.dims, values.shape, strict=True)),
+                dtype="str" if values.dtype.kind in "UT" else values.dtype.name,
+                attributes=describe(values.attrs),
+                coordinate=name in data.coords,
+            )
+        except InvalidInputError as problem:
+            raise InvalidInputError(f"{name}: {problem}") from None
+    return found
 
 
 def _documents(header: Header) -> dict[str, Json]:
@@ -431,10 +435,12 @@ def _documents(header: Header) -> dict[str, Json]:
         )
     documents = {name: json.loads(text.to_bytes()) for name, text in memory.items() if name != ROOT}
     described = json.loads(json.dumps(header.json()))  # tuples are lists in a file
+    further = [name for name, variable in header.variables.items() if variable.coordinate and name not in variable.dims]
+    coordinates = {"coordinates": " ".join(further)} if further else {}  # as xarray and CF write it
     root = {
         "zarr_format": 3,
         "node_type": "group",
-        "attributes": header.attributes | {"dynsys": described},
+        "attributes": header.attributes | coordinates | {"dynsys": described},
         "consolidated_metadata": {  # where xarray looks first
             "kind": "inline",
             "must_understand": False,
