@@ -243,11 +243,12 @@ class Store:
             what = f"its header is damaged ({'; '.join(damaged)})" if damaged else f"it lacks {ROOT}"
             raise StoreError(f"{path} is no store of an ensemble: {what}")
         damaged += _wrong_documents(path, header)
-        store = None if damaged else cls(path, header, _arrays(path, header))
-        damaged += store.check(read=False)[1] if store else []
-        if store is None or damaged:
-            raise StoreError(f"{path} is damaged: {'; '.join(damaged)}. Run the study again to mend it")
-        return store
+        if not damaged:
+            store = cls(path, header, _arrays(path, header))
+            _, damaged = store.check(read=False)
+            if not damaged:
+                return store
+        raise StoreError(f"{path} is damaged: {'; '.join(damaged)}. Run the study again to mend it")
 
     @classmethod
     def mend(cls, path: Path) -> tuple[Self | None, list[str]]:
@@ -373,11 +374,9 @@ class Store:
         """Write the variables without members that are missing or damaged; names of those that have other values."""
         other = []
         for name, variable in self.header.variables.items():
-            if variable.by_member:
-                continue
-            if self._problem(name, 0, read=True):
+            if not variable.by_member and self._problem(name, 0, read=True):
                 self.arrays[name][...] = data[name].values
-            elif not same(self.values(name, 0), data[name].values):
+            elif not variable.by_member and not same(self.values(name, 0), data[name].values):
                 other.append(name)
         return other
 
@@ -392,9 +391,8 @@ class Store:
 
 def same(first: Array, second: Array) -> bool:
     """Whether two arrays of one layout have the same values, to the bit."""
-    if second.dtype.kind in "UT":
-        return bool((first == second).all())
-    return first.astype(second.dtype).tobytes() == second.tobytes()
+    text = second.dtype.kind in "UT"
+    return bool((first == second).all()) if text else first.astype(second.dtype).tobytes() == second.tobytes()
 
 
 def layout(data: xarray.Dataset, members: int) -> dict[str, Variable]:

@@ -251,15 +251,15 @@ class Slots:
     __slots__ = ("a",)
 
 
-class Cycle:
-    def __init__(self):
-        self.me = self
+CYCLE = []
+CYCLE.append(CYCLE)
 
 
 @pytest.mark.parametrize(
     "value",
     [np.random.default_rng(0), random.Random(0), np.random.RandomState(0), {1, 2}, object(), iter([]), Slots(),
-     np.array([None]), np.ma.masked_array([1]), np.zeros(2, [("a", float)]), b"bytes", Cycle(), {1: 0, "1": 0}, np.random.default_rng(0).normal],
+     np.array([None]), np.ma.masked_array([1]), np.zeros(2, [("a", float)]), b"bytes", CYCLE, {1: 0, "1": 0},
+     np.random.default_rng(0).normal],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_what_cannot_be_seen_is_refused(value):

