@@ -36,6 +36,7 @@ STATUSES = {
 """Codes of the variable `status`: those of a pass, of members with numbers that are not finite, or with an error."""
 
 POLL = 0.1  # seconds after which it is looked whether Ctrl-C was pressed
+NOT_OF_A_MEMBER = (InvalidInputError, MemoryError, OSError, Warning)
 LONGEST_TEXT = 500  # characters kept of an error
 
 
@@ -65,7 +66,7 @@ class Block:
 class Job:
     """What a worker does: `compute` for the members of a block; if that raises an error, for one after the other.
 
-    Errors that are not those of a member (InvalidInputError, MemoryError, OSError) are raised at once.
+    Errors that are not those of a member (wrong input, memory, files; warnings where these are errors) are raised.
     """
 
     compute: Compute
@@ -79,14 +80,14 @@ class Job:
         data: xarray.Dataset | None
         try:
             data = self._labelled(members)
-        except (InvalidInputError, MemoryError, OSError):
+        except NOT_OF_A_MEMBER:
             raise
         except Exception:
             parts = []
             for member in members:
                 try:
                     parts.append(self._labelled(members[members == member]))
-                except (InvalidInputError, MemoryError, OSError):
+                except NOT_OF_A_MEMBER:
                     raise
                 except Exception as problem:
                     first = first or problem
