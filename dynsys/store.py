@@ -1,6 +1,6 @@
 """A labelled dataset on disk that grows block by block of members: Zarr with checksums, one writer, atomic commits.
 
-    runs.zarr/zarr.json          attributes of the dataset; under "dynsys" the header: definition, versions, layout
+    runs.zarr/zarr.json          attributes of the dataset; among them the header: definition, versions, layout
     runs.zarr/NAME/zarr.json     a variable, in chunks of one block of members each; those without members in one chunk
     runs.zarr/NAME/c/0/3         the chunk of block 3, with its checksum, not compressed: its size is known beforehand
     runs.zarr/status/            the chunk of `status` is written last: with it a block is committed
@@ -38,6 +38,7 @@ Array = np.ndarray
 
 FORMAT = "dynsys ensemble, format 1"
 ROOT, COPY = "zarr.json", "status/header.json"
+HEADER = "dynsys_ensemble"  # the attribute that holds it
 UNIMPORTANT = ("storage_transformers",)  # what another version of Zarr may write otherwise
 MOST_BLOCKS = 1_000_000
 DTYPES = ("float64", "float32", "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool", "str")
@@ -384,7 +385,7 @@ def _documents(header: Header) -> dict[str, Json]:
     root = {
         "zarr_format": 3,
         "node_type": "group",
-        "attributes": header.attributes | {"dynsys": described},
+        "attributes": header.attributes | {HEADER: described},
         "consolidated_metadata": {  # where xarray looks first
             "kind": "inline",
             "must_understand": False,
@@ -411,7 +412,7 @@ def _read_json(path: Path) -> Json:
 def _read_header(path: Path) -> tuple[Header | None, list[str]]:
     """The header, from the first of its two copies that is right, and what is wrong with the copies that are there."""
     damaged, found = [], None
-    for name, where in ((ROOT, ("attributes", "dynsys")), (COPY, ())):
+    for name, where in ((ROOT, ("attributes", HEADER)), (COPY, ())):
         if not (path / name).exists():
             continue
         try:
