@@ -317,9 +317,14 @@ class _Run:
         """Take the first block of a call as the measure of the others, and make the store if there is none."""
         variables = layout(data, self.ensemble.members)
         if self.store is None:
-            attributes = describe(data.attrs)
             header = Header(
-                self.ensemble.definition, _versions(), self.ensemble.members, self.length, variables, attributes
+                definition=self.ensemble.definition,
+                versions=_versions(),
+                members=self.ensemble.members,
+                block=self.length,
+                variables=variables,
+                coordinates=map(str, data.coords),
+                attributes=describe(data.attrs),
             )
             self._ask_for_room(header, len(self.todo))
             self.store = Store.create(self.path, header, data)

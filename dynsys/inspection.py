@@ -66,7 +66,7 @@ def report(path: str | Path) -> str:
         ("damaged: the same call computes it again", damaged),
     ):
         if found:
-            lines += [title, *(f"  {line[:LONGEST_LINE]}" for line in found[:LONGEST_LIST])]
+            lines += [title, *(f"  {_printable(line)}" for line in found[:LONGEST_LIST])]
             lines += [f"  and {len(found) - LONGEST_LIST} more"] * (len(found) > LONGEST_LIST)
     return "\n".join(lines)
 
@@ -75,10 +75,15 @@ def _tree(value: Any, depth: int = 1) -> Iterator[str]:
     """JSON as indented lines."""
     for name, part in value.items():
         if isinstance(part, dict):
-            yield f"{'  ' * depth}{name}"
+            yield f"{'  ' * depth}{_printable(name)}"
             yield from _tree(part, depth + 1)
         else:
-            yield f"{'  ' * depth}{name}: {json.dumps(part)[:LONGEST_LINE]}"
+            yield f"{'  ' * depth}{_printable(name)}: {json.dumps(part)[:LONGEST_LINE]}"
+
+
+def _printable(text: str) -> str:
+    """Text from a store, without what a terminal might obey."""
+    return (text if text.isprintable() else json.dumps(text))[:LONGEST_LINE]
 
 
 def export(path: str | Path, target: str | Path) -> list[Path]:

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import attrs
 import numpy as np
@@ -40,7 +40,7 @@ FORMAT = "dynsys ensemble, format 1"
 ROOT, COPY = "zarr.json", "status/header.json"
 HEADER = "dynsys_ensemble"  # the attribute that holds it
 UNIMPORTANT = ("storage_transformers",)  # what another version of Zarr may write otherwise
-MOST_BLOCKS = 1_000_000
+MOST_BLOCKS, DEEPEST = 1_000_000, 100
 DTYPES = ("float64", "float32", "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool", "str")
 
 
@@ -96,9 +96,11 @@ class Header:
     members: int
     block: int
     variables: dict[str, Variable]
+    coordinates: tuple[str, ...] = attrs.field(converter=tuple[str, ...])
     attributes: dict[str, Json]
 
     def __attrs_post_init__(self) -> None:
+        _shallow([self.definition, self.versions, self.attributes])
         whole_number("members", self.members, 1)
         whole_number("block", self.block, 1)
         if self.blocks > MOST_BLOCKS:
@@ -111,6 +113,8 @@ class Header:
             lengths = dict(zip(variable.dims, variable.shape, strict=True))
             if lengths.get(MEMBER, self.members) != self.members:
                 raise InvalidInputError(f"{name} has {lengths[MEMBER]} members, not {self.members}")
+        if not set(self.coordinates) <= set(self.variables):
+            raise InvalidInputError(f"coordinates {self.coordinates} are not all among the variables")
         if STATUS not in self.variables or not self.variables[STATUS].by_member:
             raise InvalidInputError("the variable `status` is missing, or not given for each member")
 
@@ -148,8 +152,17 @@ class Header:
             return cls(**found)
         except InvalidInputError:
             raise
-        except Exception as problem:
+        except Exception as problem:  # whatever stands there instead of a header
             raise InvalidInputError(f"it holds no header ({type(problem).__name__}: {problem})") from None
+
+
+def _shallow(content: Json, depth: int = 0) -> None:
+    """Refuse JSON that is nested so deep that walking through it might not end well."""
+    if depth > DEEPEST:
+        raise InvalidInputError(f"more than {DEEPEST} nested parts")
+    if isinstance(content, dict | list):
+        for part in content.values() if isinstance(content, dict) else content:
+            _shallow(part, depth + 1)
 
 
 def _digest(content: Json) -> str:
@@ -199,7 +212,7 @@ class Store:
         documents = _documents(header)
         root = {ROOT: documents.pop(ROOT)}
         _write_documents(path, documents)
-        store = cls(path, header, _arrays(path, header))
+        store = cls(path, header, _arrays(path, header, "r+"))
         store._write_common(data)
         _write_documents(path, root)  # from here on there is a store
         return store
@@ -217,10 +230,13 @@ class Store:
         if header is None:
             what = f"its header is damaged ({'; '.join(damaged)})" if damaged else f"it lacks {ROOT}"
             raise StoreError(f"{path} is no store of an ensemble: {what}")
-        damaged += _wrong_documents(path, header)
-        if damaged:
+        store, damaged = None, damaged + _wrong_documents(path, header)
+        if not damaged:
+            store = cls(path, header, _arrays(path, header, "r"))
+            damaged = store._common_problems()  # xarray will read some of them at once
+        if store is None or damaged:
             raise StoreError(f"{path} is damaged: {'; '.join(damaged)}. Run the study again to mend it")
-        return cls(path, header, _arrays(path, header))
+        return store
 
     @classmethod
     def mend(cls, path: Path) -> tuple[Self | None, list[str]]:
@@ -238,7 +254,7 @@ class Store:
         wrong = _wrong_documents(path, header)
         documents = _documents(header)
         _write_documents(path, {name: documents[name] for name in wrong})
-        return cls(path, header, _arrays(path, header)), wrong
+        return cls(path, header, _arrays(path, header, "r+")), wrong
 
     def check(self) -> tuple[list[int], list[str]]:
         """The blocks that are finished, and the files of committed blocks that are damaged.
@@ -246,20 +262,22 @@ class Store:
         A damaged variable without members is counted with block 0, which brings it anew.
         """
         finished, damaged = [], []
-        common = [name for name, variable in self.header.variables.items() if not variable.by_member]
         by_member = [name for name, variable in self.header.variables.items() if variable.by_member]
         for block in range(self.header.blocks):
             if not (self.path / STATUS / self.header.variables[STATUS].file(block)).exists():
                 continue
-            wrong = [
-                f"{name}/{self.header.variables[name].file(block)} ({problem})"
-                for name in [*by_member, *(common if block == 0 else [])]
-                if (problem := self._problem(name, block))
-            ]
+            wrong = self._problems(by_member, block) + (self._common_problems() if block == 0 else [])
             damaged += wrong
             if not wrong:
                 finished.append(block)
         return finished, damaged
+
+    def _common_problems(self) -> list[str]:
+        return self._problems([name for name, each in self.header.variables.items() if not each.by_member], 0)
+
+    def _problems(self, names: Iterable[str], block: int) -> list[str]:
+        files = {name: f"{name}/{self.header.variables[name].file(block)}" for name in names}
+        return [f"{files[name]} ({problem})" for name in files if (problem := self._problem(name, block))]
 
     def _problem(self, name: str, block: int) -> str:
         """What is wrong with the chunk of a block; empty if nothing is."""
@@ -343,8 +361,9 @@ class Store:
         """The dataset as it is now: numbers are read from the disk when they are asked for."""
         import xarray
 
-        data = xarray.open_zarr(self.path, chunks=None, consolidated=True, zarr_format=3, decode_times=False)
+        data = xarray.open_zarr(self.path, chunks=None, consolidated=True, zarr_format=3, decode_cf=False)
         data.attrs = self.header.attributes | {"definition": json.dumps(self.header.definition)}
+        data = data.set_coords(self.header.coordinates)
         return data[[name for name in self.header.variables if name in data.data_vars]]
 
 
@@ -385,7 +404,7 @@ def _documents(header: Header) -> dict[str, Json]:
     root = {
         "zarr_format": 3,
         "node_type": "group",
-        "attributes": header.attributes | {HEADER: described},
+        "attributes": header.attributes | {"coordinates": " ".join(header.coordinates), HEADER: described},
         "consolidated_metadata": {  # where xarray looks first
             "kind": "inline",
             "must_understand": False,
@@ -439,8 +458,8 @@ def _wrong_documents(path: Path, header: Header) -> list[str]:
     return wrong
 
 
-def _arrays(path: Path, header: Header) -> dict[str, Any]:
+def _arrays(path: Path, header: Header, mode: Literal["r", "r+"]) -> dict[str, Any]:
     import zarr
 
     with zarr.config.set({"array.write_empty_chunks": True}):  # a block of NaN is a block
-        return {name: zarr.open_array(path / name, mode="r+", zarr_format=3) for name in header.variables}
+        return {name: zarr.open_array(path / name, mode=mode, zarr_format=3) for name in header.variables}
