@@ -49,8 +49,8 @@ def stored(name: str, ensemble: Ensemble, path: Path, executor: Executor, worker
 def store_cost(rounds: int, quick: bool, path: Path) -> None:
     """The same blocks on the same threads, kept in memory or written."""
     print(
-        f"## Ensembles\n\n{BLOCKS} blocks of {BLOCK} members of the main job (two activations, nine exponents, loss) on "
-        f"{WORKERS} threads, kept in memory or written to a store: checked, committed, opened and read.\n"
+        f"## Ensembles\n\n{BLOCKS} blocks of {BLOCK} members of the main job (two activations, nine exponents, loss) "
+        f"on {WORKERS} threads, kept in memory or written to a store: checked, committed, opened and read.\n"
     )
     rows = []
     for length, steps in STEPS.items():
@@ -78,8 +78,8 @@ def store_cost(rounds: int, quick: bool, path: Path) -> None:
 def scaling(rounds: int, quick: bool, path: Path) -> None:
     """One worker and two of every kind; workers are started, and their kernels compiled, before the clock runs."""
     print(
-        f"The same {BLOCKS} blocks of about a second, written to a store, on one worker and on two; matrix products for "
-        "comparison, since cores may share their multipliers and their clock.\n"
+        f"The same {BLOCKS} blocks of about a second, written to a store, on one worker and on two; matrix products "
+        "for comparison, since cores may share their multipliers and their clock.\n"
     )
     ensemble = training_runs(20 if quick else STEPS["1 s"])
     matrix = np.random.default_rng(0).normal(size=(1000, 1000))
@@ -125,6 +125,6 @@ def local_cluster(workers: int) -> Iterator[Executor]:
     """Dask's scheduler and its worker processes, one thread each."""
     from distributed import Client, LocalCluster
 
-    options = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
+    options = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": ":0"}
     with LocalCluster(**options) as cluster, Client(cluster) as client:
         yield client.get_executor(pure=False)

@@ -133,23 +133,24 @@ def test_version(command):
 
 
 INTERRUPTED = """
-import os, signal, sys
-from dynsys.inspection import open_store
+import os, signal, sys, time
+from pathlib import Path
 from models import cli
 from models.weight_dynamics.study import TrainingRuns
 
 cli.BLOCK, calls, interrupts = 1, [], int(sys.argv.pop())
-train = TrainingRuns._train
+train, first_block = TrainingRuns._train, Path(sys.argv[-1], "runs.zarr", "status", "c", "0", "0")
 
 def interrupting(self, *arguments):  # Ctrl-C while the second block of one member is computed
     calls.append(None)
     if len(calls) == 3:
+        while not first_block.exists():
+            time.sleep(0.05)
         for _ in range(interrupts):
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.5)
     return train(self, *arguments)
 
-import time
 TrainingRuns._train = interrupting
 cli.main()
 """
