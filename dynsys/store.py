@@ -68,6 +68,8 @@ class Variable:
             raise InvalidInputError(f"dimensions {self.dims} do not fit the shape {self.shape}")
         for length in self.shape:
             whole_number("the length of a dimension", length, 1)
+        if not isinstance(self.attributes, dict) or "_FillValue" in self.attributes:
+            raise InvalidInputError("attributes must be a mapping without _FillValue, which the store says itself")
 
     @property
     def by_member(self) -> bool:
@@ -100,7 +102,10 @@ class Header:
     attributes: dict[str, Json]
 
     def __attrs_post_init__(self) -> None:
-        _shallow([self.definition, self.versions, self.attributes])
+        for name in ("definition", "versions", "attributes"):
+            if not isinstance(getattr(self, name), dict):
+                raise InvalidInputError(f"{name} must be a mapping, got {getattr(self, name)!r:.100}")
+            _shallow(getattr(self, name))
         whole_number("members", self.members, 1)
         whole_number("block", self.block, 1)
         if self.blocks > MOST_BLOCKS:
