@@ -221,7 +221,7 @@ def _write_summary(runs: xarray.Dataset, output: Path, paper_task: bool) -> None
         return
     shutil.rmtree(output / "figures", ignore_errors=True)  # of a process that was killed while it drew
     if _counts(runs)["finished"]:
-        draw_all(runs, output / "figures", runs.task)
+        draw_all(runs, output / "figures")
     made = f"Made by `{shlex.join(['dynsys', *sys.argv[1:]])}`, dynsys {dynsys.__version__}."
     write_whole(output / "summary.md", f"{summary(runs, paper_task)}\n{made}\n")
 

@@ -107,7 +107,7 @@ def test_bad_settings_say_what_came():
 
 
 def test_figures_are_saved_with_the_data_that_they_show(runs, tmp_path):
-    files = draw_all(runs, tmp_path / "figures", "a task")
+    files = draw_all(runs, tmp_path / "figures")
     assert [f.stem for f in files] == ["final_losses", "exponents", "exponents_against_loss", "single_runs"]
     for file in files:
         assert file.stat().st_size > 10_000
@@ -119,7 +119,7 @@ def test_figures_are_saved_with_the_data_that_they_show(runs, tmp_path):
 
 def test_figures_of_a_large_network_show_nine_exponents(tmp_path):
     large = Study(activations=("tanh",), members=2, steps=40, hidden=4, learning_rate=1e-3)
-    files = draw_all(run(large), tmp_path / "figures", "a task")
+    files = draw_all(run(large), tmp_path / "figures")
     with files[1].with_suffix(".csv").open() as table:
         header = next(csv.reader(table))
     assert header == ["member", *(f"tanh_exponent_{q}" for q in (1, 2, 3, 8, 9, 10, 15, 16, 17))]
