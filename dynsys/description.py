@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
+import json
 import math
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -20,13 +21,17 @@ from dynsys.errors import InvalidInputError
 Json = Any  # None, bool, int, float, str, and lists and dicts of them
 
 
+CONSTANT = int | float | complex | str | tuple | np.ndarray | np.generic  # what a function takes from its module
+
+
 def describe(value: Any) -> Json:
     """A description of a value: equal for values that compute the same, different for those that may not.
 
     Numbers, text, lists and mappings stand for themselves; an array for its type, shape and a digest of its bytes; an
     object for its class, with a digest of its code, and its fields; a function for its name and a digest of its code,
-    with the arguments that `functools.partial` and closures bind. Comments and docstrings do not count. What a
-    function calls is not looked at, nor the code of dynsys itself: its version is kept beside.
+    with its defaults, what `functools.partial` and closures bind, and the constants of its module that it names
+    (numbers, text, tuples, arrays, attrs objects). Comments and docstrings do not count. What a function calls is not
+    looked at, nor the code of dynsys itself: its version is kept beside.
 
     Raises
     ------
@@ -39,43 +44,53 @@ def describe(value: Any) -> Json:
     >>> describe({"dt": np.float64(0.01), "activation": Tanh})["activation"]["class"]
     'models.activations.Tanh'
     """
+    try:
+        return _described(value)
+    except RecursionError:
+        raise InvalidInputError(f"a definition cannot hold {value!r:.100}: it holds itself") from None
+
+
+def _described(value: Any) -> Json:
+    """Of objects, the keys that are no names of variables are ours: nothing that a user calls so can hide them."""
     match value:
-        case None | bool() | int() | str():
+        case None | bool():
             return value
-        case np.generic():
-            return describe(value.item())
+        case np.generic() if not isinstance(value, str):
+            return _described(value.item())
+        case int():
+            return int(value)
+        case str():
+            return str.__str__(value)  # not an object of a subclass
         case float():
-            return value if math.isfinite(value) else repr(value)
-        case np.ndarray() if value.dtype.kind in "biufcSU":
+            return float(value) if math.isfinite(value) else repr(value)
+        case complex():
+            return repr(value)
+        case np.ndarray() if value.dtype.kind in "biufcSU" and not isinstance(value, np.ma.MaskedArray):
             content = np.ascontiguousarray(value, value.dtype.newbyteorder("<"))
             return {"array": f"{value.dtype.name} {value.shape}", "sha256": _digest(content.tobytes())}
-        case Mapping():
-            return {str(name): describe(part) for name, part in value.items()}
+        case Mapping() if len({str(name) for name in value}) == len(value):
+            return {str(name): _described(part) for name, part in value.items()}
         case list() | tuple():
-            return [describe(part) for part in value]
+            return [_described(part) for part in value]
         case partial(func=function, args=arguments, keywords=keywords):
-            return describe(function) | ({"arguments": describe(arguments)} if arguments else {}) | describe(keywords)
+            return {"partial of": _described(function), "its arguments": _described(arguments), **_described(keywords)}
         case type():
             return {"class": f"{value.__module__}.{value.__qualname__}", **_of_class(value)}
     if inspect.ismethod(value):
-        return {"method": value.__name__, "of": describe(value.__self__)}
+        return {"method": value.__name__, "of": _described(value.__self__)}
     function = getattr(value, "py_func", value)  # what Numba compiled
     if isinstance(function, FunctionType):
-        defaults = {"defaults": describe(function.__defaults__)} if function.__defaults__ else {}
-        closure = describe(inspect.getclosurevars(function).nonlocals)
-        name = f"{function.__module__}.{function.__qualname__}"
-        return {"function": name, "code": _digest(_code(function)), **defaults, **closure}
+        return _of_function(function)
     if attrs.has(type(value)):
         fields = {field.name: getattr(value, field.name) for field in attrs.fields(type(value))}
-        return describe(type(value)) | describe(fields)
+        return _described(type(value)) | _described(fields)
     if type(value).__module__.startswith("sympy."):
         return str(value)
-    try:
-        return describe(type(value)) | describe(vars(value))
-    except TypeError:
-        raise InvalidInputError(
-            f"a definition cannot hold {value!r:.100}: make it of numbers, text, arrays, functions and attrs classes"
-        ) from None
+    if type(value).__reduce__ is object.__reduce__ and "__dict__" in dir(value):  # else there is more than one sees
+        return _described(type(value)) | _described(vars(value))
+    raise InvalidInputError(
+        f"a definition cannot hold {value!r:.100}: make it of numbers, text, arrays, functions and attrs classes"
+    )
 
 
 def differences(before: Json, now: Json, name: str = "") -> Iterator[str]:
@@ -87,8 +102,22 @@ def differences(before: Json, now: Json, name: str = "") -> Iterator[str]:
                 yield f"{inner}: {'only there' if key in before else 'only here'}"
             else:
                 yield from differences(before[key], now[key], inner)
-    elif before != now or type(before) is not type(now):
+    elif json.dumps(before, sort_keys=True) != json.dumps(now, sort_keys=True):  # 1, 1.0 and True differ, 0.0 and -0.0
         yield f"{name}: {before!r:.60} there, {now!r:.60} here"
+
+
+def _of_function(function: FunctionType) -> dict[str, Json]:
+    bound = inspect.getclosurevars(function)
+    constants = {k: v for k, v in bound.globals.items() if isinstance(v, CONSTANT) or attrs.has(type(v))}
+    defaults = {"its defaults": function.__defaults__, "its keyword defaults": function.__kwdefaults__}
+    parts = defaults | {"its constants": constants}
+    closure = {name: part for name, part in bound.nonlocals.items() if part is not function}
+    return {
+        "def": f"{function.__module__}.{function.__qualname__}",
+        "its code": _digest(_code(function)),
+        **{name: _described(part) for name, part in parts.items() if part},
+        **_described(closure),
+    }
 
 
 def _of_class(kind: type) -> dict[str, Json]:
@@ -96,18 +125,20 @@ def _of_class(kind: type) -> dict[str, Json]:
     found: dict[str, Json] = {}
     for base in reversed(kind.__mro__):
         if base.__module__.partition(".")[0] not in ("builtins", "abc", "typing", "dynsys"):
-            found["code"] = _digest(found.get("code", "") + _code(base))
+            found["its code"] = _digest(found.get("its code", "") + _code(base))
         for name, value in vars(base).items():
             if not name.startswith("_") and isinstance(value, str | int | float | tuple | list | dict):
-                found[name] = describe(value)
+                found[name] = _described(value)
     return found
 
 
 def _code(defined: Any) -> str:
     """The code of a function or class, without comments and docstrings; from its bytes where there is no source."""
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(defined)))
-    except (OSError, TypeError, SyntaxError):
+        tree: ast.AST = ast.parse(textwrap.dedent(inspect.getsource(defined)))
+        if defined.__name__ == "<lambda>":
+            (tree,) = (node for node in ast.walk(tree) if isinstance(node, ast.Lambda))  # of several on a line, which?
+    except (OSError, TypeError, ValueError, SyntaxError):
         parts = vars(defined).values() if isinstance(defined, type) else [defined]
         return "".join(_bytes(part.__code__) for part in parts if isinstance(part, FunctionType))
     for node in ast.walk(tree):
@@ -117,8 +148,12 @@ def _code(defined: Any) -> str:
 
 
 def _bytes(code: CodeType) -> str:
-    constants = [_bytes(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
-    return f"{code.co_code.hex()} {code.co_names} {constants}"
+    def text(constant: Any) -> str:
+        if isinstance(constant, CodeType):
+            return _bytes(constant)
+        return str(sorted(map(repr, constant))) if isinstance(constant, frozenset) else repr(constant)
+
+    return f"{code.co_code.hex()} {code.co_names} {[*map(text, code.co_consts)]}"
 
 
 def _digest(content: str | bytes) -> str:

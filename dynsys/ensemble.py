@@ -14,7 +14,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from pathlib import Path
@@ -47,7 +47,7 @@ from dynsys.errors import (
     whole_number,
 )
 from dynsys.passes import Pass
-from dynsys.store import Header, Store, fill_value, layout, locked
+from dynsys.store import Header, Store, fill_value, layout, locked, same
 from dynsys.tangent import TangentSystem
 
 if TYPE_CHECKING:
@@ -109,9 +109,10 @@ class Ensemble:
     compute : callable (members,) int array -> xarray.Dataset
         The members of a block, by their numbers from 0; see `of` for the algorithms. The dataset has the dimension
         `member`, in the order of the block, in every variable that differs between members; the others must be the
-        same in every block. A variable `status` holds codes of `STATUSES`; if there is none, a member whose numbers are
-        not all finite is "not finite". If `compute` raises an error, its members are computed one by one, and those
-        that raise it again are "failed". Random numbers must be keyed by the member, never by the block.
+        same in every block. A variable `status` holds codes of `STATUSES`, from "finished" to "not finite"; if there is
+        none, a member whose numbers are not all finite is "not finite". If `compute` raises an error, its members are
+        computed one by one, and those that raise it again are "failed". Random numbers must be keyed by the member,
+        never by the block.
     members : int
     """
 
@@ -144,6 +145,9 @@ class Ensemble:
         states = real_array("x0", x0)
         if states.ndim != 2 or states.shape[1] != tangent.dimension or not len(states):
             raise InvalidInputError(f"x0 must have shape (members, {tangent.dimension}), got {states.shape}")
+        if not np.isfinite(states).all():
+            members = np.flatnonzero(~np.isfinite(states).all(axis=1)).tolist()
+            raise InvalidInputError(f"x0 must be finite; NaN or infinite for the members {members!s:.100}")
         return cls(AlgorithmRun(tangent.on_one_thread(), algorithm.__name__, states, options), len(states))
 
     @property
@@ -197,22 +201,22 @@ class Ensemble:
         the blocks that are being computed and returns with an `InterruptedWarning`; a second Ctrl-C ends at once, and
         loses those. After SIGKILL nothing is lost but them.
         """
-        if path is None:
-            with tempfile.TemporaryDirectory() as folder:
-                return self.run(folder, block=block, executor=executor, workers=workers, progress=progress).load()
         workers = available_cores() if workers is None else whole_number("workers", workers, 1)
         with ExitStack() as stack:
-            stack.enter_context(locked(Path(path)))
-            run = _Run.begin(self, Path(path), block, progress)
-            blocks = ((number, run.members_of(number)) for number in tuple(run.todo))
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()) if path is None else path)
+            stack.enter_context(locked(folder))
+            run = _Run.begin(self, folder, block, progress)
+            blocks = ((number, run.members_of(number)) for number in sorted(run.todo))
             pool = executor or stack.enter_context(threads(workers))
             stop = stack.enter_context(stop_on_interrupt())
             try:
                 for number, found in computed(Job(self.compute), blocks, pool, workers, stop):
                     run.take(number, found)
-                return run.result(stop.is_set())
+                data = run.result(stop.is_set(), kept=path is not None)
+                return data.load() if path is None else data
             except Exception as problem:
-                problem.add_note(f"{run.done} of {self.members} members are saved in {path}: the same call goes on")
+                if path is not None:
+                    problem.add_note(f"{run.done} of {self.members} members are saved in {path}: the same call goes on")
                 raise
 
 
@@ -240,7 +244,7 @@ class _Run:
     length: int  # of a block
     progress: Callable[[Progress], None]
     store: Store | None
-    todo: list[int]
+    todo: set[int]
     counts: Counter[int]
     computed: int = 0  # members, in this call
     seconds: float = 0.0
@@ -255,15 +259,14 @@ class _Run:
         store, damaged = Store.mend(path)
         if store is None:
             length = block or min(BLOCK, ensemble.members)
-            return cls(ensemble, path, length, progress, None, list(range(-(-ensemble.members // length))), Counter())
+            return cls(ensemble, path, length, progress, None, set(range(-(-ensemble.members // length))), Counter())
         _continue_only_the_same(ensemble, store, block)
         finished, wrong = store.check()
         damaged += wrong
         if damaged:
             text = f"{path} was damaged: {'; '.join(damaged)}. What stood there is computed again"
-            warnings.warn(text, DiagnosticWarning, stacklevel=4)
-        done = set(finished)
-        todo = [number for number in range(store.header.blocks) if number not in done]
+            warnings.warn(text, DiagnosticWarning, stacklevel=3)
+        todo = set(range(store.header.blocks)).difference(finished)
         run = cls(ensemble, path, store.header.block, progress, store, todo, store.statuses(finished))
         run._ask_for_room(store.header, len(todo))
         run._report()
@@ -276,7 +279,9 @@ class _Run:
     @property
     def done(self) -> int:
         """Members that are saved."""
-        return self.ensemble.members - sum(len(self.members_of(number)) for number in self.todo)
+        last = (self.ensemble.members - 1) // self.length
+        missing = last * self.length + self.length - self.ensemble.members  # of the last block
+        return self.ensemble.members - len(self.todo) * self.length + missing * (last in self.todo)
 
     def take(self, number: int, found: Block) -> None:
         """Save a block, as soon as it is known what a block looks like."""
@@ -287,10 +292,10 @@ class _Run:
                 if sum(len(block.failures) for block in self.held.values()) >= ENOUGH_FAILURES:
                     raise self._first_problem()
                 return
-            self._see(found.data)
+            self._see(number, found.data)
         self._save_held()
 
-    def result(self, stopped: bool) -> xarray.Dataset:
+    def result(self, stopped: bool, kept: bool) -> xarray.Dataset:
         """The dataset, when no more blocks come."""
         if self.held:
             if self.store is None:
@@ -304,8 +309,9 @@ class _Run:
             member, text = next(iter(self.store.failures().items()))
             warnings.warn(f"{failed} members failed, the first is {member}: {text}", DiagnosticWarning, stacklevel=3)
         if stopped and self.todo:
-            text = f"stopped with {self.done} of {self.ensemble.members} members in {self.path}: the same call goes on"
-            warnings.warn(text, InterruptedWarning, stacklevel=3)
+            text = f"stopped with {self.done} of {self.ensemble.members} members"
+            go_on = f" in {self.path}: the same call goes on" if kept else ", which were not kept: give a path to go on"
+            warnings.warn(text + go_on, InterruptedWarning, stacklevel=3)
         return self.store.dataset()
 
     def _first_problem(self) -> Exception:
@@ -313,21 +319,22 @@ class _Run:
         assert problem is not None
         return problem
 
-    def _see(self, data: xarray.Dataset) -> None:
+    def _see(self, number: int, data: xarray.Dataset) -> None:
         """Take the first block of a call as the measure of the others, and make the store if there is none."""
-        variables = layout(data, self.ensemble.members)
         if self.store is None:
             header = Header(
                 definition=self.ensemble.definition,
                 versions=_versions(),
                 members=self.ensemble.members,
                 block=self.length,
-                variables=variables,
-                coordinates=map(str, data.coords),
+                variables=layout(data, self.ensemble.members),
                 attributes=describe(data.attrs),
             )
             self._ask_for_room(header, len(self.todo))
             self.store = Store.create(self.path, header, data)
+        else:
+            self._compare(number, data)
+            self._refuse(number, self.store.share(data))
         self.template = data.isel({MEMBER: slice(0)})
 
     def _save_held(self) -> None:
@@ -337,28 +344,30 @@ class _Run:
             members = self.members_of(number)
             data = self.template if found.data is None else found.data
             if found.failures:
-                fill = {name: fill_value(each.dtype) for name, each in self.store.header.variables.items()}
-                good = [m for m in members if m not in found.failures]
-                data = data.assign_coords({MEMBER: good}).reindex({MEMBER: members}, fill_value=fill | {STATUS: FAILED})
-                data = data.drop_vars(MEMBER)
-            self.store.commit(number, self._like_the_others(number, data), found.failures)
+                data = _with_gaps(data, np.array([m not in found.failures for m in members]))
+            self._compare(number, data)
+            self.store.commit(number, data, found.failures)
             self.todo.remove(number)
             self.counts.update(np.ravel(data[STATUS].values).tolist())
             self.computed += len(members)
             self._report()
         self.held.clear()
 
-    def _like_the_others(self, number: int, data: xarray.Dataset) -> xarray.Dataset:
-        """The data of a block, if its layout is that of the store and what all members share is the same."""
+    def _compare(self, number: int, data: xarray.Dataset) -> None:
+        """Refuse a block whose layout is not that of the store, or that differs in what all members share."""
         assert self.store is not None
         here = layout(data, self.ensemble.members)
-        found = list(differences(describe(self.store.header.variables), describe(here)))
-        for name, variable in here.items():
-            if not (variable.by_member or found) and not self.store.holds(name, data[name].values):
-                found.append(f"{name}: other values, and it has no dimension `member`")
-        if found:
-            raise InvalidInputError(f"block {number} is not like the others: {'; '.join(found)}")
-        return data
+        self._refuse(number, differences(describe(self.store.header.variables), describe(here)))
+        first = data if self.template is None else self.template
+        common = [name for name, variable in here.items() if not variable.by_member]
+        self._refuse(number, [name for name in common if not same(first[name].values, data[name].values)])
+
+    def _refuse(self, number: int, found: Iterable[str]) -> None:
+        text = "; ".join(found)
+        if text:
+            raise InvalidInputError(
+                f"block {number} is not like the others, in layout or in what has no dimension `member`: {text}"
+            )
 
     def _ask_for_room(self, header: Header, blocks: int) -> None:
         needed, free = blocks * header.bytes_of_block, shutil.disk_usage(self.path).free
@@ -383,6 +392,20 @@ class _Run:
         )
 
 
+def _with_gaps(data: xarray.Dataset, there: Array) -> xarray.Dataset:
+    """The members of a block where `there`, in their order, and between them those that failed."""
+    found = {}
+    for name, variable in data.variables.items():
+        if MEMBER in variable.dims:
+            axis = variable.get_axis_num(MEMBER)
+            rows = np.moveaxis(variable.values, axis, 0)
+            fill = FAILED if name == STATUS else fill_value(variable.dtype.name)
+            values = np.full((len(there), *rows.shape[1:]), fill, variable.dtype)
+            values[there] = rows
+            found[name] = (variable.dims, np.moveaxis(values, 0, axis), variable.attrs)
+    return data.drop_dims(MEMBER).assign(found).set_coords(data.coords)
+
+
 def _continue_only_the_same(ensemble: Ensemble, store: Store, block: int | None) -> None:
     """Refuse a store of another definition; warn of other versions."""
     differ = list(differences(store.header.definition, ensemble.definition))
@@ -395,7 +418,7 @@ def _continue_only_the_same(ensemble: Ensemble, store: Store, block: int | None)
     changed = list(differences(store.header.versions, _versions()))
     if changed:
         text = f"{store.path} was begun with other versions ({'; '.join(changed)}): the last bits may differ from there"
-        warnings.warn(text, DiagnosticWarning, stacklevel=5)
+        warnings.warn(text, DiagnosticWarning, stacklevel=4)
 
 
 def _versions() -> dict[str, str]:

@@ -42,7 +42,7 @@ def report(path: str | Path) -> str:
     StoreError
         As for `open_store`.
     """
-    store = Store.open(Path(path))
+    store = Store.open(Path(path), whole=False)
     header = store.header
     finished, damaged = store.check()
     counts = store.statuses(finished)
@@ -110,7 +110,7 @@ def export(path: str | Path, target: str | Path) -> list[Path]:
         raise InvalidInputError(f"{target}: a name ending in .nc makes a NetCDF file, one without an ending CSV tables")
     target.mkdir(parents=True)
     files = []
-    for dims in dict.fromkeys(each.dims for each in data.data_vars.values()):
+    for dims in sorted({each.dims for each in data.data_vars.values()}):
         names = [name for name, each in data.data_vars.items() if each.dims == dims]
         files.append(target / f"{'_'.join(map(str, dims)) or 'numbers'}.csv")
         header = True

@@ -21,12 +21,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TextIO
 
 import attrs
 import numpy as np
 
-from dynsys.blocks import MEMBER, STATUS
+from dynsys.blocks import FAILED, MEMBER, STATUS
 from dynsys.description import Json, describe
 from dynsys.errors import InvalidInputError, StoreError, whole_number
 from dynsys.files import PARTIAL, write_whole
@@ -39,7 +39,7 @@ Array = np.ndarray
 FORMAT = "dynsys ensemble, format 1"
 ROOT, COPY = "zarr.json", "status/header.json"
 HEADER = "dynsys_ensemble"  # the attribute that holds it
-UNIMPORTANT = ("storage_transformers",)  # what another version of Zarr may write otherwise
+UNIMPORTANT: dict[str, Json] = {"storage_transformers": []}  # what another version of Zarr may leave out
 MOST_BLOCKS, DEEPEST = 1_000_000, 100
 DTYPES = ("float64", "float32", "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool", "str")
 
@@ -58,12 +58,11 @@ class Variable:
     shape: tuple[int, ...] = attrs.field(converter=tuple[int, ...])
     dtype: str
     attributes: dict[str, Json]
+    coordinate: bool = False
 
     def __attrs_post_init__(self) -> None:
         if self.dtype not in DTYPES or (self.by_member and self.dtype == "str"):
-            raise InvalidInputError(
-                f"a variable of type {self.dtype} cannot be stored; known ones: {', '.join(DTYPES)}"
-            )
+            raise InvalidInputError(f"a value of type {self.dtype} cannot be stored; known ones: {', '.join(DTYPES)}")
         if len(self.dims) != len(self.shape) or not all(isinstance(name, str) for name in self.dims):
             raise InvalidInputError(f"dimensions {self.dims} do not fit the shape {self.shape}")
         for length in self.shape:
@@ -98,7 +97,6 @@ class Header:
     members: int
     block: int
     variables: dict[str, Variable]
-    coordinates: tuple[str, ...] = attrs.field(converter=tuple[str, ...])
     attributes: dict[str, Json]
 
     def __attrs_post_init__(self) -> None:
@@ -113,13 +111,11 @@ class Header:
                 f"{self.members} members in blocks of {self.block} are more than {MOST_BLOCKS} blocks: enlarge `block`"
             )
         for name, variable in self.variables.items():
-            if not re.fullmatch(r"\w[\w -]*", name):
-                raise InvalidInputError(f"a variable needs a name of letters, digits and _, got {name!r}")
+            if not re.fullmatch(r"\w[\w-]*", name):
+                raise InvalidInputError(f"a variable needs a name of letters, digits, _ and -, got {name!r}")
             lengths = dict(zip(variable.dims, variable.shape, strict=True))
             if lengths.get(MEMBER, self.members) != self.members:
                 raise InvalidInputError(f"{name} has {lengths[MEMBER]} members, not {self.members}")
-        if not set(self.coordinates) <= set(self.variables):
-            raise InvalidInputError(f"coordinates {self.coordinates} are not all among the variables")
         if STATUS not in self.variables or not self.variables[STATUS].by_member:
             raise InvalidInputError("the variable `status` is missing, or not given for each member")
 
@@ -141,18 +137,15 @@ class Header:
     def json(self) -> Json:
         """As JSON, with a digest of itself."""
         content = {"format": FORMAT} | attrs.asdict(self)
-        return content | {"sha256": _digest(content)}
+        return _sealed(content)
 
     @classmethod
     def of_json(cls, content: Json) -> Self:
         """The header that `json` gave, or InvalidInputError."""
         try:
-            found = dict(content)
-            digest = found.pop("sha256")
+            found = _unsealed(content)
             if found.pop("format") != FORMAT:
                 raise InvalidInputError(f"it is not of {FORMAT}")
-            if digest != _digest({"format": FORMAT} | found):
-                raise InvalidInputError("its checksum is wrong")
             found["variables"] = {name: Variable(**given) for name, given in found["variables"].items()}
             return cls(**found)
         except InvalidInputError:
@@ -174,6 +167,31 @@ def _digest(content: Json) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def _sealed(content: dict[str, Json]) -> dict[str, Json]:
+    """With a digest of the rest."""
+    return content | {"sha256": _digest(content)}
+
+
+def _unsealed(content: dict[str, Json]) -> dict[str, Json]:
+    """The rest, if the digest is right."""
+    found = dict(content)
+    if found.pop("sha256") != _digest(found):
+        raise InvalidInputError("its checksum is wrong")
+    return found
+
+
+_locks: set[TextIO] = set()  # those that this process holds; a child that is forked meanwhile must not hold them, too
+
+
+def _let_locks_go() -> None:
+    for file in _locks:
+        file.close()
+    _locks.clear()
+
+
+os.register_at_fork(after_in_child=_let_locks_go)
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock of a store, which one process at a time can do; the folder is made if there is none.
@@ -186,7 +204,8 @@ def locked(path: Path) -> Iterator[None]:
     import fcntl
 
     lock = path / STATUS / "lock"
-    if path.exists() and not lock.exists() and (not path.is_dir() or any(path.iterdir())):
+    known = lock.exists() or (path / COPY).exists() or not path.exists()
+    if not known and (not path.is_dir() or any(inside != lock.parent for inside in path.rglob("*"))):
         raise StoreError(f"{path} exists and is no store of an ensemble: choose another name")
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("a+") as file:
@@ -200,7 +219,11 @@ def locked(path: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}")
         file.flush()
-        yield
+        _locks.add(file)
+        try:
+            yield
+        finally:
+            _locks.discard(file)
 
 
 @attrs.frozen(eq=False)
@@ -218,13 +241,15 @@ class Store:
         root = {ROOT: documents.pop(ROOT)}
         _write_documents(path, documents)
         store = cls(path, header, _arrays(path, header, "r+"))
-        store._write_common(data)
+        store.share(data)
         _write_documents(path, root)  # from here on there is a store
         return store
 
     @classmethod
-    def open(cls, path: Path) -> Self:
-        """The store in a folder, whose descriptions are all as they were written.
+    def open(cls, path: Path, *, whole: bool = True) -> Self:
+        """The store in a folder, if all its files are there; their checksums are seen to when they are read.
+
+        Not `whole`: chunks of members may be missing or cut short, if all that describes them is right.
 
         Raises
         ------
@@ -235,10 +260,10 @@ class Store:
         if header is None:
             what = f"its header is damaged ({'; '.join(damaged)})" if damaged else f"it lacks {ROOT}"
             raise StoreError(f"{path} is no store of an ensemble: {what}")
-        store, damaged = None, damaged + _wrong_documents(path, header)
-        if not damaged:
-            store = cls(path, header, _arrays(path, header, "r"))
-            damaged = store._common_problems()  # xarray will read some of them at once
+        damaged += _wrong_documents(path, header)
+        store = None if damaged else cls(path, header, _arrays(path, header, "r"))
+        if store is not None:
+            damaged += store.check(read=False)[1] if whole else store.check_shared(read=False)
         if store is None or damaged:
             raise StoreError(f"{path} is damaged: {'; '.join(damaged)}. Run the study again to mend it")
         return store
@@ -259,32 +284,53 @@ class Store:
         wrong = _wrong_documents(path, header)
         documents = _documents(header)
         _write_documents(path, {name: documents[name] for name in wrong})
-        return cls(path, header, _arrays(path, header, "r+")), wrong
+        store = cls(path, header, _arrays(path, header, "r+"))
+        return store, wrong if any(map(store._committed, range(header.blocks))) else []  # else it was being made
 
-    def check(self) -> tuple[list[int], list[str]]:
-        """The blocks that are finished, and the files of committed blocks that are damaged.
+    def check(self, read: bool = True) -> tuple[list[int], list[str]]:
+        """The blocks that are finished, and the files of committed blocks that are missing, cut short or, read, wrong.
 
-        A damaged variable without members is counted with block 0, which brings it anew.
+        If a variable without members is damaged, a block is counted as not finished, which brings it anew.
         """
-        finished, damaged = [], []
         by_member = [name for name, variable in self.header.variables.items() if variable.by_member]
-        for block in range(self.header.blocks):
-            if not (self.path / STATUS / self.header.variables[STATUS].file(block)).exists():
-                continue
-            wrong = self._problems(by_member, block) + (self._common_problems() if block == 0 else [])
+        finished, damaged = [], []
+        for block in filter(self._committed, range(self.header.blocks)):
+            wrong = self._wrong(by_member, block, read) or self._wrong_failures(block, read)
             damaged += wrong
             if not wrong:
                 finished.append(block)
+        if damaged or finished or not read:
+            shared = self.check_shared(read)
+            damaged += shared
+            bring = (block for block in finished if read and (self.values(STATUS, block) != FAILED).any())
+            if shared and (found := next(bring, None)) is not None:
+                finished.remove(found)
         return finished, damaged
 
-    def _common_problems(self) -> list[str]:
-        return self._problems([name for name, each in self.header.variables.items() if not each.by_member], 0)
+    def check_shared(self, read: bool = True) -> list[str]:
+        """The files of variables without members that are damaged."""
+        return self._wrong([name for name, each in self.header.variables.items() if not each.by_member], 0, read)
 
-    def _problems(self, names: Iterable[str], block: int) -> list[str]:
+    def _committed(self, block: int) -> bool:
+        return (self.path / STATUS / self.header.variables[STATUS].file(block)).exists()
+
+    def _wrong(self, names: Iterable[str], block: int, read: bool) -> list[str]:
+        """The chunks of a block that are damaged, and how."""
         files = {name: f"{name}/{self.header.variables[name].file(block)}" for name in names}
-        return [f"{files[name]} ({problem})" for name in files if (problem := self._problem(name, block))]
+        return [f"{file} ({problem})" for name, file in files.items() if (problem := self._problem(name, block, read))]
 
-    def _problem(self, name: str, block: int) -> str:
+    def _wrong_failures(self, block: int, read: bool) -> list[str]:
+        """The file of a block that says why members failed, if it is damaged, or missing though some did."""
+        file = self._failures(block)
+        if not read or not (file.exists() or (self.values(STATUS, block) == FAILED).any()):
+            return []
+        try:
+            _unsealed(_read_json(file))
+        except (ValueError, TypeError, KeyError, OSError) as problem:
+            return [f"{STATUS}/{file.name} ({problem})"]
+        return []
+
+    def _problem(self, name: str, block: int, read: bool) -> str:
         """What is wrong with the chunk of a block; empty if nothing is."""
         variable = self.header.variables[name]
         chunk = self.path / name / variable.file(block)
@@ -295,7 +341,7 @@ class Store:
         if not right:
             return f"cut short or too long: {size} bytes"
         try:
-            self.values(name, block)
+            _ = read and self.values(name, block)
         except Exception as problem:  # whatever a codec says of bytes that are not its own
             return "checksum" if "checksum" in str(problem) else f"{type(problem).__name__}: {problem}"
         return ""
@@ -316,20 +362,19 @@ class Store:
     def failures(self) -> dict[int, str]:
         """What members said that raised an error."""
         found: dict[int, str] = {}
-        for file in sorted((self.path / STATUS).glob("failures.*.json")):
+        for file in (self.path / STATUS).glob("failures.*.json"):
             try:
-                found |= {int(member): str(text) for member, text in json.loads(file.read_bytes()).items()}
-            except (ValueError, AttributeError, RecursionError) as problem:
-                raise StoreError(f"{file} is damaged: {problem}") from None
+                found |= {int(member): text for member, text in _unsealed(_read_json(file))["failures"].items()}
+            except (ValueError, TypeError, KeyError) as problem:
+                raise StoreError(f"{file} is damaged: {problem}. Run the study again to mend it") from None
         return dict(sorted(found.items()))
 
     def commit(self, block: int, data: xarray.Dataset, failures: Mapping[int, str]) -> None:
         """Write a block; what it says about its status comes last, and makes it valid."""
         self.withdraw(block)
-        if block == 0:
-            self._write_common(data)
         if failures:
-            write_whole(self._failures(block), json.dumps({str(member): text for member, text in failures.items()}))
+            said = {"failures": {str(member): text for member, text in failures.items()}}
+            write_whole(self._failures(block), json.dumps(_sealed(said)))
         for name in sorted(self.arrays, key=lambda name: name == STATUS):
             variable = self.header.variables[name]
             if variable.by_member:
@@ -339,28 +384,24 @@ class Store:
         """Make a block one that is not finished. Its damaged chunks go: Zarr would read what it half overwrites."""
         for name in sorted(self.arrays, key=lambda name: name != STATUS):
             variable = self.header.variables[name]
-            if variable.by_member or block == 0:
+            if variable.by_member:
                 (self.path / name / variable.file(block)).unlink(missing_ok=True)
         self._failures(block).unlink(missing_ok=True)
 
     def _failures(self, block: int) -> Path:
         return self.path / STATUS / f"failures.{block}.json"
 
-    def _write_common(self, data: xarray.Dataset) -> None:
+    def share(self, data: xarray.Dataset) -> list[str]:
+        """Write the variables without members that are missing or damaged; names of those that have other values."""
+        other = []
         for name, variable in self.header.variables.items():
-            if not variable.by_member:
+            if variable.by_member:
+                continue
+            if self._problem(name, 0, read=True):
                 self.arrays[name][...] = data[name].values
-
-    def holds(self, name: str, values: Array) -> bool:
-        """Whether the values of a variable without members are these, to the bit, or cannot be read."""
-        if self._problem(name, 0):
-            return True
-        mine = self.values(name, 0)
-        return (
-            mine.astype(values.dtype).tobytes() == values.tobytes()
-            if values.dtype.kind != "U"
-            else (mine == values).all()
-        )
+            elif not same(self.values(name, 0), data[name].values):
+                other.append(name)
+        return other
 
     def dataset(self) -> xarray.Dataset:
         """The dataset as it is now: numbers are read from the disk when they are asked for."""
@@ -368,21 +409,32 @@ class Store:
 
         data = xarray.open_zarr(self.path, chunks=None, consolidated=True, zarr_format=3, decode_cf=False)
         data.attrs = self.header.attributes | {"definition": json.dumps(self.header.definition)}
-        data = data.set_coords(self.header.coordinates)
-        return data[[name for name in self.header.variables if name in data.data_vars]]
+        data = data.set_coords([name for name, each in self.header.variables.items() if each.coordinate])
+        return data[[*self.header.variables]]
+
+
+def same(first: Array, second: Array) -> bool:
+    """Whether two arrays of one layout have the same values, to the bit."""
+    if second.dtype.kind in "UT":
+        return bool((first == second).all())
+    return first.astype(second.dtype).tobytes() == second.tobytes()
 
 
 def layout(data: xarray.Dataset, members: int) -> dict[str, Variable]:
-    """The variables of a dataset of `members` members of which `data` is a block."""
-    return {
-        str(name): Variable(
-            dims=tuple(map(str, values.dims)),
-            shape=tuple(members if d == MEMBER else n for d, n in zip(values.dims, values.shape, strict=True)),
-            dtype="str" if values.dtype.kind in "UT" else values.dtype.name,
-            attributes=describe(values.attrs),
-        )
-        for name, values in data.variables.items()
-    }
+    """The variables of a dataset of `members` members of which `data` is a block, sorted: any block gives the same."""
+    found = {}
+    for name, values in sorted(data.variables.items(), key=str):
+        try:
+            found[str(name)] = Variable(
+                dims=tuple(map(str, values.dims)),
+                shape=tuple(members if d == MEMBER else n for d, n in zip(values.dims, values.shape, strict=True)),
+                dtype="str" if values.dtype.kind in "UT" else values.dtype.name,
+                attributes=describe(values.attrs),
+                coordinate=name in data.coords,
+            )
+        except InvalidInputError as problem:
+            raise InvalidInputError(f"{name}: {problem}") from None
+    return found
 
 
 def _documents(header: Header) -> dict[str, Json]:
@@ -406,10 +458,12 @@ def _documents(header: Header) -> dict[str, Json]:
         )
     documents = {name: json.loads(text.to_bytes()) for name, text in memory.items() if name != ROOT}
     described = json.loads(json.dumps(header.json()))  # tuples are lists in a file
+    further = [name for name, variable in header.variables.items() if variable.coordinate and name not in variable.dims]
+    coordinates = {"coordinates": " ".join(further)} if further else {}  # as xarray and CF write it
     root = {
         "zarr_format": 3,
         "node_type": "group",
-        "attributes": header.attributes | {"coordinates": " ".join(header.coordinates), HEADER: described},
+        "attributes": header.attributes | coordinates | {HEADER: described},
         "consolidated_metadata": {  # where xarray looks first
             "kind": "inline",
             "must_understand": False,
@@ -454,11 +508,10 @@ def _wrong_documents(path: Path, header: Header) -> list[str]:
     wrong = []
     for name, document in _documents(header).items():
         try:
-            found = _read_json(path / name)
-            same = all(found[key] == document[key] for key in document if key not in UNIMPORTANT)
-        except (ValueError, TypeError, KeyError, OSError):
-            same = False
-        if not same:
+            right = UNIMPORTANT | _read_json(path / name) == UNIMPORTANT | document
+        except (ValueError, TypeError, OSError):
+            right = False
+        if not right:
             wrong.append(name)
     return wrong
 
