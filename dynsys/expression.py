@@ -33,6 +33,7 @@ _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
 _LONGEST, _DEEPEST, _LARGEST_POWER, _CHOICES = 10_000, 100, 1_000, 8
 _LARGEST, _LARGEST_DERIVATIVE = 2_000, 100_000  # nodes of a tree: some ten seconds of SymPy
 _EXACT_BITS = 63  # of numerator and denominator: integers of the compiler, and a bound on powers of powers
+_ASKS_IF_REAL = {"sinh", "cosh", "tanh", "Abs", "abs", "sign", "Max", "Min", "atan2"}
 _NEVER_ZERO = (operator.mul, operator.truediv, operator.pow, math.exp)  # unless a factor or the base is 0
 
 
@@ -181,7 +182,7 @@ class _Reader:
         values = [value for value, _ in arguments]
         if name in ("Max", "Min") and sum(len(v.args) if isinstance(v, function) else 1 for v in values) > _CHOICES:
             raise self.refuse(f"{name} of more than {_CHOICES}: {self.text(node)}")
-        if name in ("sinh", "cosh", "tanh", "Abs", "abs", "sign") and _complex_terms(values[0]) > _LARGEST:
+        if name in _ASKS_IF_REAL and max(map(_complex_terms, values)) > _LARGEST:
             raise self.refuse(f"an argument that is too large, and real only for some values, in {self.text(node)}")
         if name == "exp" and values[0].has(sympy.log):  # exp(n*log(3*x)) is 3**n * x**n
             large = [r for r in values[0].atoms(sympy.Rational) if abs(r) > _LARGEST_POWER]
@@ -247,7 +248,7 @@ def _sizes(expression: sympy.Expr, known: dict[sympy.Expr, tuple[int, int, int]]
 
 
 def _complex_terms(expression: sympy.Expr) -> int:
-    """Nearly the terms of real and imaginary part, which SymPy writes out to see whether sinh of it is real."""
+    """Nearly the terms of real and imaginary part, which SymPy writes out to see whether they are real."""
     if expression.is_extended_real or not expression.args:
         return 1
     parts = [_complex_terms(part) for part in expression.args]
