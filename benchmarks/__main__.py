@@ -14,7 +14,18 @@ import tempfile  # noqa: E402
 from functools import partial  # noqa: E402
 from pathlib import Path  # noqa: E402
 
-SECTIONS = ("lorenz63", "lorenz96", "vectors", "networks", "startup", "peak", "threads", "memory", "vectors-memory")
+SECTIONS = (
+    "lorenz63",
+    "lorenz96",
+    "vectors",
+    "networks",
+    "startup",
+    "peak",
+    "threads",
+    "ensembles",
+    "memory",
+    "vectors-memory",
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -25,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=0, help="interleaved repeats (default: 5, quick: 1)")
     parser.add_argument("--figure", type=Path, metavar="FOLDER", help="where `sharafi` draws its figure")
     chosen = parser.parse_args(arguments)
-    from benchmarks import flows, memory, networks, sharafi, startup, vectors
+    from benchmarks import ensembles, flows, memory, networks, sharafi, startup, vectors
 
     sections = {
         "lorenz63": flows.lorenz63,
@@ -35,6 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
         "startup": startup.startup,
         "peak": networks.peak,
         "threads": networks.threads,
+        "ensembles": ensembles.ensembles,
         "memory": memory.memory,
         "vectors-memory": memory.vectors_memory,
         "sharafi": partial(sharafi.sharafi, folder=chosen.figure),

@@ -7,6 +7,7 @@ import json
 import keyword
 import sys
 import textwrap
+import unicodedata
 from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -18,7 +19,16 @@ from dynsys import expression as expression_module
 from dynsys.compiled.build import cache_folder
 from dynsys.compiled.equations import EquationSource, Run
 from dynsys.errors import InvalidInputError
-from dynsys.expression import FUNCTIONS, assignments, check_functions, numpy_functions, parse, share, to_source
+from dynsys.expression import (
+    FUNCTIONS,
+    assignments,
+    check_functions,
+    nesting_refused,
+    numpy_functions,
+    parse,
+    share,
+    to_source,
+)
 from dynsys.files import write_whole
 
 if TYPE_CHECKING:
@@ -265,11 +275,12 @@ def _representation(expression: Any) -> str:
 
 
 @lru_cache(maxsize=256)
+@nesting_refused()
 def define(state: tuple[str, ...], right_sides: tuple[Any, ...], parameters: tuple[str, ...]) -> Definition:
     """The definition behind equations given as text or as SymPy expressions; derived once."""
     check_names([*state, *parameters])
     definition = Definition(state, parameters, right_sides)
-    _ = definition.derived  # bad equations are refused here
+    _ = definition.functions  # bad equations are refused here
     return definition
 
 
@@ -279,6 +290,8 @@ def check_names(names: Sequence[str], *taken: str) -> None:
         reserved = keyword.iskeyword(name) or name in RESERVED or name in taken
         if not name.isidentifier() or name.startswith("_") or reserved:
             raise InvalidInputError(f"{name!r} cannot name a component or parameter: use another word")
+        if name != (normal := unicodedata.normalize("NFKC", name)):
+            raise InvalidInputError(f"{name!r} is {normal!r} to Python: write {normal!r}, or use another word")
     if len(set(names)) < len(names):
         raise InvalidInputError(f"names must differ, got {', '.join(names)}")
 

@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from contextlib import ExitStack
-from importlib import metadata
 from pathlib import Path
 from platform import machine, python_version
 from typing import TYPE_CHECKING, Any, Self
@@ -47,8 +46,9 @@ from dynsys.errors import (
     real_array,
     whole_number,
 )
+from dynsys.header import Header, fill_value, layout
 from dynsys.passes import Pass
-from dynsys.store import Header, Store, fill_value, layout, locked, same
+from dynsys.store import Store, locked, same
 from dynsys.tangent import TangentSystem
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ class Progress:
 
     Attributes
     ----------
-    members, done : int
-        All members, and those that are saved, in earlier calls or in this one.
+    members, done, computed : int
+        All members, those that are saved, and those of them that this call computed.
     statuses : Counter
         How many members have each status, by its name. A member with several runs counts for each.
     elapsed : float
@@ -81,6 +81,7 @@ class Progress:
 
     members: int
     done: int
+    computed: int
     statuses: Counter[str]
     elapsed: float
     remaining: float
@@ -255,7 +256,7 @@ class _Run:
     @classmethod
     def begin(cls, ensemble: Ensemble, path: Path, block: int | None, progress: Callable[[Progress], None]) -> Self:
         """Look at what earlier calls left."""
-        block = None if block is None else whole_number("block", block, 1)
+        block = None if block is None else min(whole_number("block", block, 1), ensemble.members)
         store, damaged = Store.mend(path)
         if store is None:
             length = block or min(BLOCK, ensemble.members)
@@ -322,9 +323,14 @@ class _Run:
     def _see(self, number: int, data: xarray.Dataset) -> None:
         """Take the first block of a call as the measure of the others, and make the store if there is none."""
         if self.store is None:
-            definition, attributes = self.ensemble.definition, describe(data.attrs)
-            variables = layout(data, self.ensemble.members)
-            header = Header(definition, _versions(), self.ensemble.members, self.length, variables, attributes)
+            header = Header(
+                definition=self.ensemble.definition,
+                versions=_versions(),
+                members=self.ensemble.members,
+                block=self.length,
+                variables=layout(data, self.ensemble.members),
+                attributes=describe(data.attrs),
+            )
             self._ask_for_room(header, len(self.todo))
             self.store = Store.create(self.path, header, data)
         else:
@@ -378,6 +384,7 @@ class _Run:
             Progress(
                 members=self.ensemble.members,
                 done=done,
+                computed=self.computed,
                 statuses=Counter({name: self.counts[code] for code, name in STATUSES.items() if self.counts[code]}),
                 elapsed=elapsed,
                 remaining=elapsed * (self.ensemble.members - done) / self.computed if self.computed else np.nan,
@@ -417,6 +424,8 @@ def _continue_only_the_same(ensemble: Ensemble, store: Store, block: int | None)
 
 def _versions() -> dict[str, str]:
     """What may change the last bits of a number, beside the definition."""
+    from importlib import metadata
+
     found = {"python": python_version(), "machine": machine()}
     for name in BITS:
         try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import math
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -29,7 +30,11 @@ _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Div: operator.truediv,
     ast.Pow: operator.pow,
 }
-_LONGEST, _DEEPEST, _LARGEST_POWER = 10_000, 100, 1_000
+_LONGEST, _DEEPEST, _LARGEST_POWER, _CHOICES = 10_000, 100, 1_000, 8
+_LARGEST, _LARGEST_DERIVATIVE = 2_000, 100_000  # nodes of a tree: some ten seconds of SymPy
+_EXACT_BITS = 63  # of numerator and denominator: integers of the compiler, and a bound on powers of powers
+_ASKS_IF_REAL = {"sinh", "cosh", "tanh", "Abs", "abs", "sign", "Max", "Min", "atan2"}
+_NEVER_ZERO = (operator.mul, operator.truediv, operator.pow, math.exp)  # unless a factor or the base is 0
 
 
 def numpy_functions() -> dict[str, Any]:
@@ -51,7 +56,9 @@ def numpy_functions() -> dict[str, Any]:
     }
 
 
-def parse(text: str, symbols: Mapping[str, sympy.Symbol], functions: Mapping[str, Any] | None = None) -> sympy.Expr:
+def parse(
+    text: str, symbols: Mapping[str, sympy.Symbol], functions: Mapping[str, Any] | None = None, derivatives: int = 1
+) -> sympy.Expr:
     """The SymPy expression that a text denotes; the text is read as mathematics, never evaluated as Python.
 
     Parameters
@@ -61,11 +68,13 @@ def parse(text: str, symbols: Mapping[str, sympy.Symbol], functions: Mapping[str
     symbols : mapping of str to Symbol
     functions : mapping of str to SymPy function, optional
         Functions of one argument that may be called beside those.
+    derivatives : 1 or 2
+        How often the expression will be differentiated.
 
     Raises
     ------
     InvalidInputError
-        Naming what is not understood.
+        Naming what is not understood, or what is too large: reading and differentiating take seconds at most.
 
     Examples
     --------
@@ -80,19 +89,23 @@ def parse(text: str, symbols: Mapping[str, sympy.Symbol], functions: Mapping[str
         tree = ast.parse(source, mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as problem:
         raise InvalidInputError(f"the expression {text[:100]!r} cannot be read: {problem}") from None
-    return _Reader(source, symbols, functions or {}).read(tree.body, 0)[0]
+    expression = _Reader(source, symbols, functions or {}).read(tree.body, 0)[0]
+    check_size(expression, f"the expression {text[:100]!r}", derivatives)
+    return expression
 
 
 @attrs.frozen
 class _Reader:
     """Reads a syntax tree as mathematics.
 
-    Constant parts are computed as floats before SymPy sees them: none is too large, complex or undefined.
+    Constant parts are computed as floats before SymPy sees them: none is too large, too small, complex or undefined.
+    What SymPy keeps of one is a fraction, if it is short, or a multiple of pi, or the float.
     """
 
     source: str
     symbols: Mapping[str, sympy.Symbol]
     functions: Mapping[str, Any]
+    known: dict[sympy.Expr, tuple[int, int, int]] = attrs.field(factory=dict)  # sizes of what was read
 
     def refuse(self, what: str) -> InvalidInputError:
         known = ", ".join(sorted([*self.symbols, *self.functions]))
@@ -110,7 +123,8 @@ class _Reader:
         match node:
             case ast.Constant(value=int() | float() as written) if not isinstance(written, bool):
                 size = self.constant(node, float, written)
-                return (sympy.Integer(written) if isinstance(written, int) else sympy.Float(written)), size
+                exact = sympy.Integer(written) if isinstance(written, int) else sympy.Float(written)
+                return self.settled(node, exact, size)
             case ast.Name(id=name) if name in self.symbols:
                 return self.symbols[name], None
             case ast.Name(id="pi"):
@@ -124,7 +138,7 @@ class _Reader:
             case ast.BinOp(op=op) if type(op) in _OPERATORS:
                 return self.chain(node, depth)
             case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in self.functions:
-                return self.functions[name](self.read(argument, depth + 1)[0]), None
+                return self.settled(node, self.functions[name](self.read(argument, depth + 1)[0]), None)
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
                 if name not in _FLOATS:
                     raise self.refuse(f"unknown function {name!r}")
@@ -134,21 +148,25 @@ class _Reader:
     def chain(self, node: ast.BinOp, depth: int) -> tuple[Any, float | None]:
         """Read a + b - c ...: deep as the tree is on its left side, it is read in a loop."""
         left: ast.expr = node
-        nodes: list[ast.BinOp] = []
+        steps: list[tuple[ast.BinOp, int]] = []
         while isinstance(left, ast.BinOp) and type(left.op) in _OPERATORS:
-            nodes.append(left)
+            # ((x + 1)*x + 1)*x ... nests as deep as with brackets on the right
+            depth += bool(steps) and _rank(left.op) != _rank(steps[-1][0].op)
+            steps.append((left, depth))
             left = left.left
         value, number = self.read(left, depth + 1)
-        for step in reversed(nodes):
+        for step, level in reversed(steps):
             apply = _OPERATORS[type(step.op)]
-            other, constant = self.read(step.right, depth + 1)
-            if isinstance(step.op, ast.Pow) and constant is not None and abs(constant) > _LARGEST_POWER:
-                raise self.refuse(f"a power above {_LARGEST_POWER}")
+            other, constant = self.read(step.right, level + 1)
+            if isinstance(step.op, ast.Pow):
+                if constant is not None and abs(constant) > _LARGEST_POWER:
+                    raise self.refuse(f"a power above {_LARGEST_POWER}")
+                value = _shortened(value, 16 * _EXACT_BITS / max(1.0, abs(constant or 0.0)))
             if isinstance(step.op, ast.Div) and constant == 0:
                 raise self.refuse("a division by zero")
             both = number is not None and constant is not None
             number = self.constant(step, apply, number, constant) if both else None
-            value = apply(value, other)
+            value, number = self.settled(step, apply(value, other), number)
         return value, number
 
     def call(self, node: ast.Call, name: str, arguments: list[tuple[Any, float | None]]) -> tuple[Any, float | None]:
@@ -161,7 +179,30 @@ class _Reader:
         all_constant = len(constants) == len(arguments)
         number = self.constant(node, _FLOATS[name], *constants) if all_constant else None
         function = getattr(sympy, "Abs" if name == "abs" else name)
-        return function(*(value for value, _ in arguments)), number
+        values = [value for value, _ in arguments]
+        if name in ("Max", "Min") and sum(len(v.args) if isinstance(v, function) else 1 for v in values) > _CHOICES:
+            raise self.refuse(f"{name} of more than {_CHOICES}: {self.text(node)}")
+        if name in _ASKS_IF_REAL and max(map(_complex_terms, values)) > _LARGEST:
+            raise self.refuse(f"an argument that is too large, and real only for some values, in {self.text(node)}")
+        if name == "exp" and values[0].has(sympy.log):  # exp(n*log(3*x)) is 3**n * x**n
+            large = [r for r in values[0].atoms(sympy.Rational) if abs(r) > _LARGEST_POWER]
+            values = [values[0].xreplace({r: r.evalf() for r in large})]
+        return self.settled(node, function(*values), number)
+
+    def settled(self, node: ast.expr, value: Any, number: float | None) -> tuple[Any, float | None]:
+        """What SymPy has made of a node, with short numbers, and its value if it is a constant."""
+        import sympy
+
+        if _sizes(value, self.known)[0] > _LARGEST:
+            raise self.refuse(f"more than {_LARGEST} terms, written out, in {self.text(node)}")
+        if number is None and value.is_number and not value.has(*self.functions.values()):
+            number = self.constant(node, float, value)  # x - x, say
+        value = _shortened(value, _EXACT_BITS)
+        if number is None:
+            return value, None
+        if value.is_Number:
+            return value, float(value)
+        return (value if (value / sympy.pi).is_Rational else sympy.Float(number)), number
 
     def constant(self, node: ast.expr, function: Callable[..., Any], *numbers: Any) -> float:
         """A finite real number, or a refusal that names the part of the text."""
@@ -169,11 +210,71 @@ class _Reader:
             return float(function(numbers))
         try:
             number = function(*numbers)
-        except (ArithmeticError, ValueError):
+        except (ArithmeticError, TypeError, ValueError):
             number = math.nan
         if isinstance(number, complex) or not math.isfinite(number):
             raise self.refuse(f"{self.text(node)} is no finite real number")
+        if number == 0.0 and function in _NEVER_ZERO and numbers[0] != 0.0 != numbers[-1]:
+            raise self.refuse(f"{self.text(node)} is too small for a floating-point number")
         return float(number)
+
+
+def _rank(operation: ast.operator) -> int:
+    """Operations of one rank make one sum or one product, however many there are."""
+    return 2 if isinstance(operation, ast.Pow) else int(isinstance(operation, ast.Mult | ast.Div))
+
+
+def _shortened(value: Any, bits: float) -> Any:
+    """An expression whose coefficient is a float if a fraction had more bits."""
+    coefficient, rest = value.as_coeff_Mul()
+    if coefficient.is_Rational and max(abs(coefficient.p), coefficient.q).bit_length() > bits:
+        return coefficient.evalf() * rest
+    return value
+
+
+def _sizes(expression: sympy.Expr, known: dict[sympy.Expr, tuple[int, int, int]]) -> tuple[int, int, int]:
+    """Nodes of an expression and, by sum and chain rule, nearly those of its first and second derivative."""
+    if expression not in known:
+        parts = [_sizes(part, known) for part in expression.args]
+        size, first, second = (sum(column) for column in zip((1, expression.is_Symbol, 0), *parts, strict=True))
+        if parts and not expression.is_Add:
+            moving = sum(part[1] > 0 for part in parts)
+            if expression.func.__name__ in ("Max", "Min"):  # every slope compares all the others, pair by pair
+                moving **= 3
+            second += 2 * moving * first + moving**2 * size
+            first += moving * size
+        known[expression] = size, first, second
+    return known[expression]
+
+
+def _complex_terms(expression: sympy.Expr) -> int:
+    """Nearly the terms of real and imaginary part, which SymPy writes out to see whether they are real."""
+    if expression.is_extended_real or not expression.args:
+        return 1
+    parts = [_complex_terms(part) for part in expression.args]
+    if expression.is_Add:
+        return sum(parts)
+    whole = expression.is_Pow and expression.exp.is_Integer
+    return (abs(int(expression.exp)) + 1 if whole else 4) * math.prod(parts)
+
+
+def check_size(expression: sympy.Expr, origin: str, derivatives: int) -> None:
+    """Refuse an expression whose derivatives would take SymPy minutes."""
+    size = _sizes(expression, {})[derivatives]
+    if size > _LARGEST_DERIVATIVE:
+        raise InvalidInputError(
+            f"{origin} is too large: its derivative has some {size:.1g} terms, written out; at most "
+            f"{_LARGEST_DERIVATIVE}. Use fewer factors, or functions that are nested less deeply"
+        )
+
+
+@contextmanager
+def nesting_refused() -> Iterator[None]:
+    """An error of dynsys where SymPy or Python gives up on what is nested too deeply."""
+    try:
+        yield
+    except (RecursionError, SyntaxError, MemoryError):
+        raise InvalidInputError("the expressions are nested too deeply: write them flatter") from None
 
 
 def to_source(expression: sympy.Expr) -> str:
@@ -216,6 +317,16 @@ def check_functions(expression: sympy.Expr, origin: str, *known: str) -> None:
             sympy.nan,
         ):
             raise InvalidInputError(f"{origin} contains {part}, which cannot be differentiated or computed")
+        if part.is_Number and not _is_float(part):
+            raise InvalidInputError(f"{origin} contains {part.evalf(3)}, which no floating-point number can hold")
+
+
+def _is_float(number: sympy.Number) -> bool:
+    """Whether a number is neither too large nor too small for a float."""
+    try:
+        return number == 0 or 0.0 < abs(float(number)) < math.inf
+    except OverflowError:
+        return False
 
 
 def _printer() -> Any:
@@ -261,7 +372,11 @@ def _printer() -> Any:
         def _print_Or(self, expr: Any) -> str:
             return " | ".join(f"({self._print(argument)})" for argument in expr.args)
 
+        def _print_Integer(self, expr: Any) -> str:
+            return str(expr.p) if expr.p.bit_length() <= _EXACT_BITS else repr(float(expr.p))
+
         def _print_Rational(self, expr: Any) -> str:
-            return f"({expr.p}/{expr.q})"
+            short = max(expr.p.bit_length(), expr.q.bit_length()) <= _EXACT_BITS
+            return f"({expr.p}/{expr.q})" if short else repr(expr.p / expr.q)
 
     return SourcePrinter({"fully_qualified_modules": False})

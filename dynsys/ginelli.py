@@ -12,9 +12,9 @@ from dynsys.errors import warn_of
 from dynsys.indicators import line_distance
 from dynsys.orthonormal import packed_diagonal
 from dynsys.passes import Pass, Tangent, raise_if_stopped
-from dynsys.record import handed_over
+from dynsys.record import MEMORY_LIMIT, handed_over
 from dynsys.results import CovariantVectors, VectorDiagnostics
-from dynsys.window import MEMORY_LIMIT, Window, pass_window
+from dynsys.window import Window, pass_window
 
 Array = np.ndarray
 

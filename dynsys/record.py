@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, Self, get_args, get_type_hints
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 import attrs
 import numpy as np
+from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 
 from dynsys.errors import InvalidInputError
 
 Array = np.ndarray
 FORMAT = "dynsys result, format 1"
+MEMORY_LIMIT = 4 * 2**30
+LONGEST_HEADER = 2**20  # bytes; some numbers and words
 
 
 def _read_only(value: Any, dtype: type) -> Array:
@@ -50,12 +55,28 @@ class Result:
         return path
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read a record that `save` wrote. Nothing in the file is ever executed."""
+    def load(cls, path: str | Path, memory_limit: float = MEMORY_LIMIT) -> Self:
+        """Read a record that `save` wrote. Nothing in the file is ever executed.
+
+        A small file can hold huge arrays, and rightly so where they are zero or NaN. The sizes that it states are those
+        that are read, and are compared with `memory_limit` (bytes) before anything is.
+        """
         try:
-            with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                header = json.loads(str(file["header"]))
-                arrays = {name: file[name] for name in file.files if name != "header"}
+            if Path(path).exists() and not Path(path).is_file():
+                raise ValueError("it is no regular file")  # a pipe may never end
+            with ZipFile(path) as file:
+                members = file.infolist()
+                size = sum(member.file_size for member in members)
+                if size > memory_limit:
+                    raise ValueError(
+                        f"it holds {size / 2**30:.3g} GiB, more than memory_limit = {memory_limit / 2**30:.3g} GiB: "
+                        "raise memory_limit if you trust the file"
+                    )
+                arrays = {member.filename.removesuffix(".npy"): _read(file, member) for member in members}
+            text = arrays.pop("header")
+            if text.nbytes > LONGEST_HEADER:
+                raise ValueError(f"a header of {text.nbytes} bytes")
+            header = json.loads(str(text))
             if header["format"] != FORMAT or header["class"] != cls.__name__:
                 raise KeyError(header["class"])
             return _restore(cls, header["values"], arrays)
@@ -65,6 +86,20 @@ class Result:
             raise InvalidInputError(
                 f"{path} does not hold a {cls.__name__} of {FORMAT} ({type(problem).__name__}: {problem})"
             ) from problem
+
+
+def _read(file: ZipFile, member: ZipInfo) -> Array:
+    """An array of numbers or text, if it is as large as the directory of the file says."""
+    if member.compress_type not in (ZIP_STORED, ZIP_DEFLATED):  # others are unpacked without a bound
+        raise ValueError(f"{member.filename} is compressed by another method")
+    with file.open(member) as stream:
+        header = {(1, 0): read_array_header_1_0, (2, 0): read_array_header_2_0}[read_magic(stream)]
+        shape, fortran, dtype = header(stream)
+        count = math.prod(shape)
+        if dtype.kind not in "biufU" or stream.tell() + count * dtype.itemsize != member.file_size:
+            raise ValueError(f"{member.filename} is said to hold {dtype} of shape {shape}")
+        array: Array = np.frombuffer(stream.read(count * dtype.itemsize), dtype, count)
+    return array.reshape(shape, order="F" if fortran else "C")
 
 
 def _flatten(record: Any, arrays: dict[str, Array], prefix: str = "") -> dict[str, Any]:
@@ -92,4 +127,7 @@ def _restore(cls: type, values: dict[str, Any], arrays: dict[str, Array], prefix
             found[field.name] = _restore(kind, values[field.name], arrays, key + ".")
         else:
             found[field.name] = values[field.name]
+        kind = types[field.name]
+        if not isinstance(found[field.name], int | float if kind is float else kind):
+            raise TypeError(f"{key} is {found[field.name]!r:.50}")
     return cls(**found)

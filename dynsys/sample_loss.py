@@ -27,7 +27,7 @@ import numpy as np
 from dynsys.compiled.samples import SampleSource, identifiers, needed, renamed
 from dynsys.definition import FLOATING, check_names, derived_once, function_source, run_source
 from dynsys.errors import InvalidInputError
-from dynsys.expression import check_functions, parse, share, to_source
+from dynsys.expression import check_functions, check_size, nesting_refused, parse, share, to_source
 from dynsys.scalar_function import opaque_function
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ class SampleLoss:
 
 
 @lru_cache(maxsize=256)
+@nesting_refused()
 def _derived(loss: SampleLoss, piecewise_linear: bool) -> SampleSource:
     given = [*attrs.astuple(loss, recurse=False), piecewise_linear]
     modules = [__name__, "dynsys.compiled.samples", "dynsys.expression", "dynsys.scalar_function"]
@@ -119,6 +120,8 @@ class _Derivation:
         within: dict[sympy.Symbol, sympy.Expr] = {}  # outputs in terms of state, data and nodes
         for name, given in loss.outputs:
             expression = self.read(f"the output {name}", given).xreplace(within)
+            if isinstance(given, str):
+                check_size(expression, f"the output {name}, with the outputs in it,", 2)
             symbol[name] = sympy.Symbol(name, real=True)
             within[symbol[name]] = self.reduce(expression)
         self.loss = self.read("the loss", loss.loss)
@@ -133,7 +136,7 @@ class _Derivation:
         import sympy
 
         if isinstance(given, str):
-            expression = parse(given, self.symbol, {"sigma": self.sigma})
+            expression = parse(given, self.symbol, {"sigma": self.sigma}, derivatives=2)
         else:
             expression = sympy.sympify(given, strict=True)
             expression = expression.subs({s: self.symbol.get(s.name, s) for s in expression.free_symbols})

@@ -22,9 +22,9 @@ from dynsys.ginelli import LARGEST_DISAGREEMENT, random_triangles
 from dynsys.indicators import line_distance
 from dynsys.orthonormal import packed_diagonal
 from dynsys.passes import RUNNING, Pass, Tangent, begin, forward_in_chunks, raise_if_stopped, warm_up
-from dynsys.record import handed_over
+from dynsys.record import MEMORY_LIMIT, handed_over
 from dynsys.results import CovariantVectors, VectorDiagnostics
-from dynsys.window import MEMORY_LIMIT, allocator
+from dynsys.window import allocator
 
 Array = np.ndarray
 

@@ -1,6 +1,6 @@
 """A labelled dataset on disk that grows block by block of members: Zarr with checksums, one writer, atomic commits.
 
-    runs.zarr/zarr.json          attributes of the dataset; under "dynsys" the header: definition, versions, layout
+    runs.zarr/zarr.json          attributes of the dataset; among them the header: definition, versions, layout
     runs.zarr/NAME/zarr.json     a variable, in chunks of one block of members each; those without members in one chunk
     runs.zarr/NAME/c/0/3         the chunk of block 3, with its checksum, not compressed: its size is known beforehand
     runs.zarr/status/            the chunk of `status` is written last: with it a block is committed
@@ -11,157 +11,33 @@ Everything is JSON and numbers: opening a store runs nothing that is in it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
 import platform
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, Literal, Self, TextIO
 
 import attrs
 import numpy as np
 
-from dynsys.blocks import FAILED, MEMBER, STATUS
-from dynsys.description import Json, describe
-from dynsys.errors import InvalidInputError, StoreError, whole_number
+from dynsys.blocks import FAILED, STATUS
+from dynsys.description import Json
+from dynsys.errors import StoreError
 from dynsys.files import PARTIAL, write_whole
+from dynsys.header import Header, fill_value, sealed, unsealed
 
 if TYPE_CHECKING:
     import xarray
 
 Array = np.ndarray
 
-FORMAT = "dynsys ensemble, format 1"
 ROOT, COPY = "zarr.json", "status/header.json"
+HEADER = "dynsys_ensemble"  # the attribute that holds it
 UNIMPORTANT: dict[str, Json] = {"storage_transformers": []}  # what another version of Zarr may leave out
-MOST_BLOCKS = 1_000_000
-DTYPES = ("float64", "float32", "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool", "str")
-
-
-def fill_value(dtype: str) -> Any:
-    """What stands where nothing is known: NaN, -1, or 0 where there is no -1."""
-    kind = np.dtype(dtype).kind
-    return {"f": math.nan, "i": -1, "u": 0, "b": False, "U": ""}[kind]
-
-
-@attrs.frozen
-class Variable:
-    """How a variable of the dataset is laid out."""
-
-    dims: tuple[str, ...] = attrs.field(converter=tuple[str, ...])
-    shape: tuple[int, ...] = attrs.field(converter=tuple[int, ...])
-    dtype: str
-    attributes: dict[str, Json]
-    coordinate: bool = False
-
-    def __attrs_post_init__(self) -> None:
-        if self.dtype not in DTYPES or (self.by_member and self.dtype == "str"):
-            raise InvalidInputError(f"a value of type {self.dtype} cannot be stored; known ones: {', '.join(DTYPES)}")
-        if len(self.dims) != len(self.shape) or not all(isinstance(name, str) for name in self.dims):
-            raise InvalidInputError(f"dimensions {self.dims} do not fit the shape {self.shape}")
-        for length in self.shape:
-            whole_number("the length of a dimension", length, 1)
-
-    @property
-    def by_member(self) -> bool:
-        """Whether it has a value for each member."""
-        return MEMBER in self.dims
-
-    def chunk(self, block: int) -> tuple[int, ...]:
-        """Shape of a chunk."""
-        return tuple(block if name == MEMBER else n for name, n in zip(self.dims, self.shape, strict=True))
-
-    def file(self, block: int) -> str:
-        """Name of the chunk of a block, relative to the folder of the variable."""
-        return "/".join(["c", *(str(block if name == MEMBER else 0) for name in self.dims)])
-
-    def region(self, members: slice) -> tuple[slice, ...]:
-        """The place of some members."""
-        return tuple(members if name == MEMBER else slice(None) for name in self.dims)
-
-
-@attrs.frozen
-class Header:
-    """What a store holds, but for the numbers."""
-
-    definition: Json
-    versions: dict[str, str]
-    members: int
-    block: int
-    variables: dict[str, Variable]
-    attributes: dict[str, Json]
-
-    def __attrs_post_init__(self) -> None:
-        whole_number("members", self.members, 1)
-        whole_number("block", self.block, 1)
-        if self.blocks > MOST_BLOCKS:
-            raise InvalidInputError(
-                f"{self.members} members in blocks of {self.block} are more than {MOST_BLOCKS} blocks: enlarge `block`"
-            )
-        for name, variable in self.variables.items():
-            if not re.fullmatch(r"\w[\w-]*", name):
-                raise InvalidInputError(f"a variable needs a name of letters, digits, _ and -, got {name!r}")
-            lengths = dict(zip(variable.dims, variable.shape, strict=True))
-            if lengths.get(MEMBER, self.members) != self.members:
-                raise InvalidInputError(f"{name} has {lengths[MEMBER]} members, not {self.members}")
-        if STATUS not in self.variables or not self.variables[STATUS].by_member:
-            raise InvalidInputError("the variable `status` is missing, or not given for each member")
-
-    @property
-    def blocks(self) -> int:
-        """Number of blocks."""
-        return -(-self.members // self.block)
-
-    def members_of(self, block: int) -> slice:
-        """The members of a block."""
-        return slice(block * self.block, min((block + 1) * self.block, self.members))
-
-    @property
-    def bytes_of_block(self) -> int:
-        """Bytes that a block takes on the disk."""
-        by_member = [variable for variable in self.variables.values() if variable.by_member]
-        return sum(math.prod(each.chunk(self.block)) * np.dtype(each.dtype).itemsize + 4 for each in by_member)
-
-    def json(self) -> Json:
-        """As JSON, with a digest of itself."""
-        content = {"format": FORMAT} | attrs.asdict(self)
-        return _sealed(content)
-
-    @classmethod
-    def of_json(cls, content: Json) -> Self:
-        """The header that `json` gave, or InvalidInputError."""
-        try:
-            found = _unsealed(content)
-            if found.pop("format") != FORMAT:
-                raise InvalidInputError(f"it is not of {FORMAT}")
-            found["variables"] = {name: Variable(**given) for name, given in found["variables"].items()}
-            return cls(**found)
-        except InvalidInputError:
-            raise
-        except Exception as problem:
-            raise InvalidInputError(f"it holds no header ({type(problem).__name__}: {problem})") from None
-
-
-def _digest(content: Json) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _sealed(content: dict[str, Json]) -> dict[str, Json]:
-    """With a digest of the rest."""
-    return content | {"sha256": _digest(content)}
-
-
-def _unsealed(content: dict[str, Json]) -> dict[str, Json]:
-    """The rest, if the digest is right."""
-    found = dict(content)
-    if found.pop("sha256") != _digest(found):
-        raise InvalidInputError("its checksum is wrong")
-    return found
 
 
 _locks: set[TextIO] = set()  # those that this process holds; a child that is forked meanwhile must not hold them, too
@@ -224,14 +100,16 @@ class Store:
         documents = _documents(header)
         root = {ROOT: documents.pop(ROOT)}
         _write_documents(path, documents)
-        store = cls(path, header, _arrays(path, header))
+        store = cls(path, header, _arrays(path, header, "r+"))
         store.share(data)
         _write_documents(path, root)  # from here on there is a store
         return store
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, *, whole: bool = True) -> Self:
         """The store in a folder, if all its files are there; their checksums are seen to when they are read.
+
+        Not `whole`: chunks of members may be missing or cut short, if all that describes them is right.
 
         Raises
         ------
@@ -243,12 +121,12 @@ class Store:
             what = f"its header is damaged ({'; '.join(damaged)})" if damaged else f"it lacks {ROOT}"
             raise StoreError(f"{path} is no store of an ensemble: {what}")
         damaged += _wrong_documents(path, header)
-        if not damaged:
-            store = cls(path, header, _arrays(path, header))
-            _, damaged = store.check(read=False)
-            if not damaged:
-                return store
-        raise StoreError(f"{path} is damaged: {'; '.join(damaged)}. Run the study again to mend it")
+        store = None if damaged else cls(path, header, _arrays(path, header, "r"))
+        if store is not None:
+            damaged += store.check(read=False)[1] if whole else store.check_shared(read=False)
+        if store is None or damaged:
+            raise StoreError(f"{path} is damaged: {'; '.join(damaged)}. Run the study again to mend it")
+        return store
 
     @classmethod
     def mend(cls, path: Path) -> tuple[Self | None, list[str]]:
@@ -266,7 +144,7 @@ class Store:
         wrong = _wrong_documents(path, header)
         documents = _documents(header)
         _write_documents(path, {name: documents[name] for name in wrong})
-        store = cls(path, header, _arrays(path, header))
+        store = cls(path, header, _arrays(path, header, "r+"))
         return store, wrong if any(map(store._committed, range(header.blocks))) else []  # else it was being made
 
     def check(self, read: bool = True) -> tuple[list[int], list[str]]:
@@ -274,7 +152,6 @@ class Store:
 
         If a variable without members is damaged, a block is counted as not finished, which brings it anew.
         """
-        common = [name for name, variable in self.header.variables.items() if not variable.by_member]
         by_member = [name for name, variable in self.header.variables.items() if variable.by_member]
         finished, damaged = [], []
         for block in filter(self._committed, range(self.header.blocks)):
@@ -282,13 +159,17 @@ class Store:
             damaged += wrong
             if not wrong:
                 finished.append(block)
-        if damaged or finished:
-            shared = self._wrong(common, 0, read)
+        if damaged or finished or not read:
+            shared = self.check_shared(read)
             damaged += shared
             bring = (block for block in finished if read and (self.values(STATUS, block) != FAILED).any())
             if shared and (found := next(bring, None)) is not None:
                 finished.remove(found)
         return finished, damaged
+
+    def check_shared(self, read: bool = True) -> list[str]:
+        """The files of variables without members that are damaged."""
+        return self._wrong([name for name, each in self.header.variables.items() if not each.by_member], 0, read)
 
     def _committed(self, block: int) -> bool:
         return (self.path / STATUS / self.header.variables[STATUS].file(block)).exists()
@@ -304,7 +185,7 @@ class Store:
         if not read or not (file.exists() or (self.values(STATUS, block) == FAILED).any()):
             return []
         try:
-            _unsealed(_read_json(file))
+            unsealed(_read_json(file))
         except (ValueError, TypeError, KeyError, OSError) as problem:
             return [f"{STATUS}/{file.name} ({problem})"]
         return []
@@ -343,7 +224,7 @@ class Store:
         found: dict[int, str] = {}
         for file in (self.path / STATUS).glob("failures.*.json"):
             try:
-                found |= {int(member): text for member, text in _unsealed(_read_json(file))["failures"].items()}
+                found |= {int(member): text for member, text in unsealed(_read_json(file))["failures"].items()}
             except (ValueError, TypeError, KeyError) as problem:
                 raise StoreError(f"{file} is damaged: {problem}. Run the study again to mend it") from None
         return dict(sorted(found.items()))
@@ -353,7 +234,7 @@ class Store:
         self.withdraw(block)
         if failures:
             said = {"failures": {str(member): text for member, text in failures.items()}}
-            write_whole(self._failures(block), json.dumps(_sealed(said)))
+            write_whole(self._failures(block), json.dumps(sealed(said)))
         for name in sorted(self.arrays, key=lambda name: name == STATUS):
             variable = self.header.variables[name]
             if variable.by_member:
@@ -384,8 +265,9 @@ class Store:
         """The dataset as it is now: numbers are read from the disk when they are asked for."""
         import xarray
 
-        data = xarray.open_zarr(self.path, chunks=None, consolidated=True, zarr_format=3, decode_times=False)
+        data = xarray.open_zarr(self.path, chunks=None, consolidated=True, zarr_format=3, decode_cf=False)
         data.attrs = self.header.attributes | {"definition": json.dumps(self.header.definition)}
+        data = data.set_coords([name for name, each in self.header.variables.items() if each.coordinate])
         return data[[*self.header.variables]]
 
 
@@ -393,23 +275,6 @@ def same(first: Array, second: Array) -> bool:
     """Whether two arrays of one layout have the same values, to the bit."""
     text = second.dtype.kind in "UT"
     return bool((first == second).all()) if text else first.astype(second.dtype).tobytes() == second.tobytes()
-
-
-def layout(data: xarray.Dataset, members: int) -> dict[str, Variable]:
-    """The variables of a dataset of `members` members of which `data` is a block, sorted: any block gives the same."""
-    found = {}
-    for name, values in sorted(data.variables.items(), key=str):
-        try:
-            found[str(name)] = Variable(
-                dims=tuple(map(str, values.dims)),
-                shape=tuple(members if d == MEMBER else n for d, n in zip(values.dims, values.shape, strict=True)),
-                dtype="str" if values.dtype.kind in "UT" else values.dtype.name,
-                attributes=describe(values.attrs),
-                coordinate=name in data.coords,
-            )
-        except InvalidInputError as problem:
-            raise InvalidInputError(f"{name}: {problem}") from None
-    return found
 
 
 def _documents(header: Header) -> dict[str, Json]:
@@ -438,7 +303,7 @@ def _documents(header: Header) -> dict[str, Json]:
     root = {
         "zarr_format": 3,
         "node_type": "group",
-        "attributes": header.attributes | coordinates | {"dynsys": described},
+        "attributes": header.attributes | coordinates | {HEADER: described},
         "consolidated_metadata": {  # where xarray looks first
             "kind": "inline",
             "must_understand": False,
@@ -465,7 +330,7 @@ def _read_json(path: Path) -> Json:
 def _read_header(path: Path) -> tuple[Header | None, list[str]]:
     """The header, from the first of its two copies that is right, and what is wrong with the copies that are there."""
     damaged, found = [], None
-    for name, where in ((ROOT, ("attributes", "dynsys")), (COPY, ())):
+    for name, where in ((ROOT, ("attributes", HEADER)), (COPY, ())):
         if not (path / name).exists():
             continue
         try:
@@ -491,8 +356,8 @@ def _wrong_documents(path: Path, header: Header) -> list[str]:
     return wrong
 
 
-def _arrays(path: Path, header: Header) -> dict[str, Any]:
+def _arrays(path: Path, header: Header, mode: Literal["r", "r+"]) -> dict[str, Any]:
     import zarr
 
     with zarr.config.set({"array.write_empty_chunks": True}):  # a block of NaN is a block
-        return {name: zarr.open_array(path / name, mode="r+", zarr_format=3) for name in header.variables}
+        return {name: zarr.open_array(path / name, mode=mode, zarr_format=3) for name in header.variables}

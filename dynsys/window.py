@@ -18,8 +18,6 @@ from dynsys.passes import RUNNING, Pass, Record, Tangent, begin, raise_if_stoppe
 
 Array = np.ndarray
 
-MEMORY_LIMIT = 4 * 2**30
-
 
 @attrs.frozen(eq=False)
 class Window:

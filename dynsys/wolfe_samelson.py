@@ -12,9 +12,9 @@ import numpy as np
 
 from dynsys.orthonormal import orthonormalise, random_frames, unpacked
 from dynsys.passes import Pass, Tangent, raise_if_stopped
-from dynsys.record import handed_over
+from dynsys.record import MEMORY_LIMIT, handed_over
 from dynsys.results import LyapunovVectors
-from dynsys.window import MEMORY_LIMIT, pass_window
+from dynsys.window import pass_window
 
 Array = np.ndarray
 

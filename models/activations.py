@@ -39,22 +39,10 @@ class Activation(ScalarFunction):
         >>> float(softplus.dsigma(0.0)), float(softplus.d2sigma(0.0))
         (0.5, 0.25)
         """
-        import sympy
+        from dynsys.expression import nesting_refused
 
-        from dynsys.expression import assignments, check_functions, parse
-
-        d = sympy.Symbol("d", real=True)
-        value = parse(expression, {"d": d})
-        derivatives = [value, sympy.diff(value, d), sympy.diff(value, d, 2)]
-        derivatives = [e.replace(sympy.DiracDelta, lambda *_: sympy.Integer(0)) for e in derivatives]
-        for derivative in derivatives:
-            check_functions(derivative, f"a derivative of {expression!r}")
-        # a constant derivative must still have the shape of d
-        lines = assignments(["s", "s1", "s2"], derivatives)
-        constant = [
-            f"{name} = {name} + 0.0 * d" for name, e in zip(["s", "s1", "s2"], derivatives, strict=True) if e.is_number
-        ]
-        return type("FromExpression", (Activation,), {"source": "\n".join([*lines, *constant])})()
+        with nesting_refused():
+            return type("FromExpression", (Activation,), {"source": _derived_source(expression)})()
 
     def sigma(self, d: Array) -> Array:
         """sigma(d), element by element."""
@@ -70,6 +58,24 @@ class Activation(ScalarFunction):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
+
+
+def _derived_source(expression: str) -> str:
+    """`source` from one expression in d."""
+    import sympy
+
+    from dynsys.expression import assignments, check_functions, parse
+
+    d = sympy.Symbol("d", real=True)
+    value = parse(expression, {"d": d}, derivatives=2)
+    derivatives = [value, sympy.diff(value, d), sympy.diff(value, d, 2)]
+    derivatives = [e.replace(sympy.DiracDelta, lambda *_: sympy.Integer(0)) for e in derivatives]
+    for derivative in derivatives:
+        check_functions(derivative, f"a derivative of {expression!r:.100}")
+    # a constant derivative must still have the shape of d
+    names = ["s", "s1", "s2"]
+    constant = [f"{name} = {name} + 0.0 * d" for name, e in zip(names, derivatives, strict=True) if e.is_number]
+    return "\n".join([*assignments(names, derivatives), *constant])
 
 
 class Linear(Activation):

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
-import time
+import warnings
+from collections import Counter
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import dynsys
-from dynsys import DynsysError, InvalidInputError
+from dynsys import DynsysError, InterruptedWarning, InvalidInputError
+from dynsys.blocks import STATUSES
+from dynsys.files import write_whole
+from dynsys.inspection import export as export_store
+from dynsys.inspection import report
 from models.activations import BY_NAME
 
 try:
@@ -21,15 +27,15 @@ except ImportError as problem:  # pragma: no cover
     sys.exit(f"the command dynsys needs the extra `study` ({problem}): pip install 'dynsys-clv[study]'")
 
 if TYPE_CHECKING:
-    import numpy as np
     import xarray
 
+    from dynsys.ensemble import Ensemble, Progress
     from models.weight_dynamics.check import BlockCheck
-    from models.weight_dynamics.study import Study
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 console = Console(stderr=True, highlight=False)
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
+BLOCK = 16  # members trained side by side: of the paper's runs, half a minute
 
 
 Activation = StrEnum("Activation", list(BY_NAME))  # type: ignore[misc]
@@ -72,7 +78,8 @@ def main() -> None:
     except (DynsysError, OSError) as problem:
         _leave(problem, FAILURE)
     except KeyboardInterrupt:
-        _leave("interrupted", INTERRUPTED)
+        console.print("dynsys: interrupted", style="bold")
+        os._exit(INTERRUPTED)  # not waiting for the threads, which no one can stop
 
 
 def _leave(problem: object, status: int) -> None:
@@ -110,12 +117,13 @@ def weight_dynamics(
     data: Annotated[Path | None, typer.Option(help="Your own table (CSV) instead of the paper's task.")] = None,
     target: Annotated[str | None, typer.Option(help="Its column to be predicted; the others are inputs.")] = None,
     seed: Annotated[int, typer.Option(help="Spawns all random numbers.")] = 0,
-    output: Annotated[Path, typer.Option(help="New or empty folder.")] = Path("weight-dynamics"),
+    workers: Annotated[int | None, typer.Option(help="Threads [default: all cores].")] = None,
+    output: Annotated[Path, typer.Option(help="New or empty, or of the same command.")] = Path("weight-dynamics"),
 ) -> None:
     """Train an ensemble of networks and follow all Lyapunov exponents of every run.
 
-    Writes the data (runs.nc), summary.md and figures. Ctrl-C ends it with the data of the output times reached so far.
-    Example: dynsys weight-dynamics --members 20 --activation gelu
+    Writes the data (runs.zarr), summary.md and figures. Whatever ends it, the same command goes on: Ctrl-C saves the
+    runs under way, a second one ends at once. Example: dynsys weight-dynamics --members 20 --activation gelu
     """
     from models.weight_dynamics.study import Study
     from models.weight_dynamics.task import read_table, regression_task
@@ -142,25 +150,29 @@ def weight_dynamics(
     else:
         X, y = regression_task(samples, study.seeds["data"])
         task = f"Task: y = 10 x1 - 2 x2^2, {samples} samples with x1, x2 ~ N(0, 1)."
-    _prepare(output)
-    started = time.monotonic()
-    runs = _with_progress(study, X, y)
-    runs = _write_data(runs, output, task)
-    _raise_if_interrupted(runs, output)
-    _write_summary(runs, output, task, data is None)
-    console.print(f"{_count(runs)} in {time.monotonic() - started:.0f} s: see {output / 'summary.md'}", markup=False)
-    stopped = runs.stopped.values[runs.status.values > 0]
-    if len(stopped) == runs.status.size:
+    store = output / "runs.zarr"
+    _prepare(output, store)
+    runs = _compute(study.ensemble(X, y, task), store, workers)
+    _write_summary(runs, output, data is None)
+    counts = _counts(runs)
+    console.print(
+        f"{counts['finished']} of {runs.status.size} runs finished: see {output / 'summary.md'}", markup=False
+    )
+    if not counts["finished"]:
+        stopped = runs.stopped.values[runs.stopped.values >= 0]
         raise Failed(
             f"all {len(stopped)} runs stopped (diverged or singular), the first by step {stopped.min()}: choose a "
-            f"smaller --learning-rate than {learning_rate:g}; what was computed is in {output / 'runs.nc'}"
+            f"smaller --learning-rate than {learning_rate:g}; what was computed is in {store}"
         )
 
 
-def _prepare(output: Path) -> None:
+def _prepare(output: Path, store: Path) -> None:
     """Make the output folder, or say why not; nothing in it is ever overwritten."""
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InvalidInputError(f"the output folder {output} is not empty: nothing is overwritten, choose another one")
+    if output.exists() and not store.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InvalidInputError(
+            f"the output folder {output} is not empty, and holds no study to be continued: nothing is overwritten, "
+            "choose another one"
+        )
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
@@ -169,56 +181,77 @@ def _prepare(output: Path) -> None:
         raise InvalidInputError(f"the output folder {output} cannot be written: choose another one")
 
 
-def _with_progress(study: Study, X: np.ndarray, y: np.ndarray) -> xarray.Dataset:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+def _compute(ensemble: Ensemble, store: Path, workers: int | None) -> xarray.Dataset:
+    """Run an ensemble, or what is left of it, with a progress bar."""
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
 
-    total = study.members * len(study.activations) * study.intervals * study.interval
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
         TextColumn("{task.percentage:3.0f} %"),
+        BarColumn(),
         TimeElapsedColumn(),
-        TextColumn("remaining"),
-        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
     )
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task(f"{total:.3g} network-steps", total=total)
-        return study.run(X, y, lambda done: bar.advance(task, done))
+    last = None
+    with Bar(*columns, console=console) as bar, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        task = bar.add_task(f"0 of {ensemble.members} members", total=ensemble.members)
 
+        def show(progress: Progress) -> None:
+            nonlocal last
+            last = progress
+            bar.update(task, completed=progress.done, description=str(progress))
 
-def _write_data(runs: xarray.Dataset, output: Path, task: str) -> xarray.Dataset:
-    """Data first, so that nothing is lost if a figure fails."""
-    runs = runs.assign_attrs(task=task, command=shlex.join(["dynsys", *sys.argv[1:]]))
-    runs.to_netcdf(output / "runs.nc", engine="scipy")
+        runs = ensemble.run(store, block=None if store.exists() else BLOCK, workers=workers, progress=show)
+    for warning in caught:
+        if issubclass(warning.category, InterruptedWarning):
+            raise Interrupted(str(warning.message))
+        console.print(f"dynsys: {warning.message}", markup=False)
+    if last is not None and last.computed:
+        console.print(f"{last.seconds_per_member:.3g} s of a worker for each member", markup=False)
     return runs
 
 
-def _raise_if_interrupted(runs: xarray.Dataset, output: Path) -> None:
-    from models.weight_dynamics.study import INTERRUPTED as UNFINISHED
-
-    if (runs.status != UNFINISHED).all():
-        return
-    reached = runs.loss.notnull().any("member").sum("time")
-    counts = ", ".join(f"{int(count)} ({name})" for name, count in zip(runs.activation.values, reached, strict=True))
-    raise Interrupted(
-        f"interrupted; {output / 'runs.nc'} holds the output times that were reached, {counts} of "
-        f"{runs.sizes['time']}, and NaN for the others. A new run starts from the beginning."
-    )
-
-
-def _write_summary(runs: xarray.Dataset, output: Path, task: str, paper_task: bool) -> None:
+def _write_summary(runs: xarray.Dataset, output: Path, paper_task: bool) -> None:
+    """Figures, and last the summary; a study that has one is left alone."""
     from models.weight_dynamics.figures import draw_all
     from models.weight_dynamics.summary import summary
 
-    text = summary(runs, task, paper_task) + f"\nMade by `{runs.command}`, dynsys {dynsys.__version__}.\n"
-    (output / "summary.md").write_text(text)
-    if (runs.status == 0).any():
-        draw_all(runs, output / "figures", task)
+    if (output / "summary.md").exists():
+        return
+    shutil.rmtree(output / "figures", ignore_errors=True)  # of a process that was killed while it drew
+    if _counts(runs)["finished"]:
+        draw_all(runs, output / "figures")
+    made = f"Made by `{shlex.join(['dynsys', *sys.argv[1:]])}`, dynsys {dynsys.__version__}."
+    write_whole(output / "summary.md", f"{summary(runs, paper_task)}\n{made}\n")
 
 
-def _count(runs: xarray.Dataset) -> str:
-    finished = int((runs.status == 0).sum())
-    return f"{finished} of {runs.status.size} runs finished"
+def _counts(runs: xarray.Dataset) -> Counter[str]:
+    return Counter(STATUSES[code] for code in runs.status.values.ravel().tolist())
+
+
+@app.command()
+def inspect(
+    store: Annotated[Path, typer.Argument(help="Folder of the store, such as weight-dynamics/runs.zarr.")],
+) -> None:
+    """Print what is in the store of an ensemble, how far it is, and what failed. Nothing in it is executed.
+
+    Example: dynsys inspect weight-dynamics/runs.zarr
+    """
+    typer.echo(report(store))
+
+
+@app.command()
+def export(
+    store: Annotated[Path, typer.Argument(help="Folder of the store.")],
+    target: Annotated[Path, typer.Argument(help="New file NAME.nc (NetCDF), or new folder for CSV tables.")],
+) -> None:
+    """Write the store of an ensemble as a NetCDF file or as CSV tables.
+
+    Example: dynsys export weight-dynamics/runs.zarr runs.nc
+    """
+    for file in export_store(store, target):
+        typer.echo(file)
 
 
 @app.command("check-jacobian")

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 import xarray
 
+from dynsys.inspection import open_store
 from models import cli
-from models.weight_dynamics import jacobian
+from models.weight_dynamics import jacobian, regression_task
+from models.weight_dynamics.study import Study
 
 QUICK = ["weight-dynamics", "--members", "2", "--steps", "40", "--learning-rate", "1e-3", "--samples", "100"]
 
@@ -34,12 +36,12 @@ def test_main_job_writes_data_summary_and_figures(command, tmp_path):
     status, text = command(*QUICK, "--output", output)
     assert status == 0
     assert "4 of 4 runs finished" in text
-    assert sorted(p.name for p in output.iterdir()) == ["figures", "runs.nc", "summary.md"]
+    assert sorted(p.name for p in output.iterdir()) == ["figures", "runs.zarr", "summary.md"]
     assert len(list((output / "figures").glob("*.png"))) == len(list((output / "figures").glob("*.csv"))) == 4
-    with xarray.open_dataset(output / "runs.nc", engine="scipy") as data:
-        assert dict(data.exponent.sizes) == {"activation": 2, "member": 2, "time": 2, "q": 9}
-        assert data.attrs["learning_rate"] == 1e-3
-        assert "weight-dynamics" in data.attrs["command"]
+    data = open_store(output / "runs.zarr")
+    assert dict(data.exponent.sizes) == {"activation": 2, "member": 2, "time": 2, "q": 9}
+    assert data.attrs["learning_rate"] == 1e-3
+    assert "Made by `dynsys weight-dynamics" in (output / "summary.md").read_text()
     assert "learning rate 0.001 (the paper's: 3e-05)".lower() in (output / "summary.md").read_text().lower()
 
 
@@ -51,8 +53,7 @@ def test_main_job_takes_a_table_of_ones_own(command, tmp_path):
     status, _ = command(*arguments, "--activation", "gelu")
     assert status == 0
     assert "target from a, b, c of own.csv" in (tmp_path / "out" / "summary.md").read_text()
-    with xarray.open_dataset(tmp_path / "out" / "runs.nc", engine="scipy") as data:
-        assert data.sizes["q"] == 3 * 2 + 2 + 2 + 1
+    assert open_store(tmp_path / "out" / "runs.zarr").sizes["q"] == 3 * 2 + 2 + 2 + 1
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,7 @@ def test_if_all_runs_diverge_the_data_are_kept_and_the_status_is_1(command, tmp_
     status, text = command(*QUICK, "--learning-rate", "100", "--output", tmp_path / "out")
     assert status == 1
     assert "smaller --learning-rate than 100" in text
-    assert (tmp_path / "out" / "runs.nc").exists()
+    assert (open_store(tmp_path / "out" / "runs.zarr").status > 0).all()
     assert "| relu | 0 | 2 | 0 |" in (tmp_path / "out" / "summary.md").read_text()
 
 
@@ -132,36 +133,76 @@ def test_version(command):
 
 
 INTERRUPTED = """
-import os, signal
-from models.cli import main
-from models.weight_dynamics import ThreeLayerGradientFlow
+import os, signal, sys, time
+from pathlib import Path
+from models import cli
+from models.weight_dynamics.study import TrainingRuns
 
-loss, calls = ThreeLayerGradientFlow.loss, []
+cli.BLOCK, calls, interrupts = 1, [], int(sys.argv.pop())
+train, first_block = TrainingRuns._train, Path(sys.argv[-1], "runs.zarr", "status", "c", "0", "0")
 
-def interrupting(self, theta):  # Ctrl-C at the thirtieth output time
+def interrupting(self, *arguments):  # Ctrl-C while the second block of one member is computed
     calls.append(None)
-    if len(calls) == 30:
-        os.kill(os.getpid(), signal.SIGINT)
-    return loss(self, theta)
+    if len(calls) == 3:
+        while not first_block.exists():
+            time.sleep(0.05)
+        for _ in range(interrupts):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.5)
+    return train(self, *arguments)
 
-ThreeLayerGradientFlow.loss = interrupting
-main()
+TrainingRuns._train = interrupting
+cli.main()
 """
 
 
-def test_ctrl_c_keeps_what_is_finished_and_has_exit_status_130(tmp_path):
-    output = tmp_path / "out"
-    command = [sys.executable, "-c", INTERRUPTED, *QUICK, "--steps", "2000", "--output", str(output)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+@pytest.mark.parametrize("interrupts", [1, 2])
+def test_ctrl_c_saves_the_blocks_and_the_same_command_goes_on(command, tmp_path, monkeypatch, interrupts):
+    monkeypatch.setattr(cli, "BLOCK", 1)
+    arguments = [*QUICK, "--members", "4", "--workers", "1", "--output", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, *arguments, str(interrupts)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     text = " ".join(done.stdout.split())
     assert done.returncode == 130, text
     assert "Traceback" not in text
-    assert "runs.nc holds the output times that were reached, 29 (relu), 0 (tanh) of 79, and NaN" in text
-    assert [p.name for p in output.iterdir()] == ["runs.nc"]
-    with xarray.open_dataset(output / "runs.nc", engine="scipy") as data:
-        assert (data.status == data.attrs["status_codes"].split(", ").index("interrupted")).all()
-        for values in (data.exponent, data.loss):
-            assert np.isfinite(values[0, :, :29]).all()
-            assert np.isnan(values[0, :, 29:]).all()
-            assert np.isnan(values[1]).all()
-        np.testing.assert_array_equal(data.final[1], data.initial[1])  # its training was not begun
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["runs.zarr"]
+    saved = 2 if interrupts == 1 else 1
+    assert interrupts == 2 or f"stopped with {saved} of 4 members" in text
+    begun = open_store(tmp_path / "out" / "runs.zarr").load()
+    assert begun.status.values.tolist() == [[0] * saved + [-1] * (4 - saved)] * 2
+    assert np.isfinite(begun.exponent[:, :saved]).all()
+    assert np.isnan(begun.exponent[:, saved:]).all()
+
+    status, text = command(*arguments, "--steps", "60")
+    assert status == 1
+    assert "compute.study.steps: 40 there, 60 here" in text
+    status, text = command(*arguments)
+    assert (status, "8 of 8 runs finished" in text) == (0, True)
+    study = Study(members=4, steps=40, learning_rate=1e-3)
+    undisturbed = study.ensemble(*regression_task(100, study.seeds["data"])).run()
+    xarray.testing.assert_equal(open_store(tmp_path / "out" / "runs.zarr").load(), undisturbed)
+    status, text = command(*arguments)  # a finished study is left alone
+    assert (status, "8 of 8 runs finished" in text) == (0, True)
+
+
+def test_a_store_can_be_inspected_and_exported(command, tmp_path):
+    command(*QUICK, "--output", tmp_path / "out")
+    store = tmp_path / "out" / "runs.zarr"
+    status, text = command("inspect", store)
+    assert status == 0
+    assert "2 of 2 members, 1 of 1 blocks of 2 4 finished" in text
+    assert "learning_rate: 0.001" in text
+    status, _ = command("export", store, tmp_path / "runs.nc")
+    assert status == 0
+    with xarray.open_dataset(tmp_path / "runs.nc", engine="scipy") as data:
+        xarray.testing.assert_equal(data, open_store(store))
+    assert command("export", store, tmp_path / "runs.nc")[0] == 2
+    assert command("export", store, tmp_path / "tables")[0] == 0
+    table = np.genfromtxt(tmp_path / "tables" / "activation_member_time.csv", delimiter=",", names=True)
+    np.testing.assert_array_equal(np.sort(table["loss"]), np.sort(open_store(store).loss.values.ravel()))
+    status, text = command("inspect", tmp_path)
+    assert (status, "is no store of an ensemble" in text) == (1, True)

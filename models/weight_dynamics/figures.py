@@ -33,12 +33,12 @@ SHOWN_EXPONENTS = 9
 TIME = "time t (learning rate x steps)"
 
 
-def draw_all(data: xarray.Dataset, folder: Path, title: str) -> list[Path]:
+def draw_all(data: xarray.Dataset, folder: Path) -> list[Path]:
     """Draw every figure of a study into a folder, each with its data."""
     rate = data.attrs["learning_rate"]
     paper = "the paper's" if rate == PAPER_LEARNING_RATE else f"the paper's: {PAPER_LEARNING_RATE:g}"
     note = f"learning rate {rate:g} ({paper}), T = {float(data.time[-1]):.4g}"
-    title = f"{title}\n{note}, {data.sizes['member']} runs of each activation"
+    title = f"{data.attrs['task']}\n{note}, {data.sizes['member']} runs of each activation"
     folder.mkdir(exist_ok=True)
     drawings = (final_losses, exponents, exponents_against_loss, single_runs)
     with style():

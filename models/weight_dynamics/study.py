@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal
 
 import attrs
 import numpy as np
 
-import dynsys
-from dynsys import Euler, InvalidInputError, Pass
+from dynsys import Ensemble, Euler, InvalidInputError, Pass
 from dynsys.errors import whole_number
-from dynsys.passes import RUNNING, forward_in_chunks
+from dynsys.passes import forward_in_chunks
 from models.activations import named
 from models.weight_dynamics.network import ThreeLayerGradientFlow
 
@@ -24,8 +22,6 @@ Array = np.ndarray
 PAPER_LEARNING_RATE = 3e-5
 PAPER_TIME = 22.0
 OUTPUT_TIMES = 200  # logarithmically spaced: the early transient matters as much as the end
-STATUS = ("finished", "diverged", "singular", "interrupted")  # names of the codes of a Pass, and one more
-INTERRUPTED = STATUS.index("interrupted")
 
 
 @attrs.frozen(kw_only=True)
@@ -89,40 +85,35 @@ class Study:
         """The full-batch gradient flow of one activation."""
         return ThreeLayerGradientFlow(X, y, self.hidden, activation=named(activation), reduction=self.reduction)
 
-    def run(self, X: Array, y: Array, progress: Callable[[int], None] = lambda _: None) -> xarray.Dataset:
-        """Train all networks; `progress(network_steps)` is called now and then with the steps done since.
+    def ensemble(self, X: Array, y: Array, task: str = "") -> Ensemble:
+        """The training runs on some data, to be computed block by block; `task` says in a sentence what they are."""
+        return Ensemble(TrainingRuns(self, X, y, task), self.members)
+
+
+@attrs.frozen(eq=False)
+class TrainingRuns:
+    """What is computed for the members of a study."""
+
+    study: Study
+    X: Array
+    y: Array
+    task: str = ""
+
+    def __call__(self, members: Array) -> xarray.Dataset:
+        """Train the networks with these numbers, of each activation.
 
         Returns
         -------
         xarray.Dataset
             loss (activation, member, time): cost over all data. exponent (activation, member, time, q): finite-time
             exponents lambda_q(t) from 0 to t, 1/time. initial, final (activation, member, weight). status, stopped
-            (activation, member): `STATUS` and the step. NaN after a member stopped.
-
-        Raises
-        ------
-        KeyboardInterrupt
-            On Ctrl-C before the first output time. Later it ends the study with what was reached: other times are
-            NaN, `final` is the state at the last one reached, and runs that had not finished are "interrupted".
+            (activation, member): code and step, -1 for members that did not stop. NaN after a member stopped.
         """
         import xarray
 
-        ends = np.unique(np.geomspace(1, self.intervals, OUTPUT_TIMES).round().astype(int))
-        outputs: dict[str, list[tuple[Array, Array]]] = {name: [] for name in self.activations}
-        reached: dict[str, tuple[int, Pass]] = {}
-        try:
-            for name in self.activations:
-                for exponent, loss, end in self._outputs(self.network(X, y, name), ends, progress):
-                    outputs[name].append((exponent, loss))
-                    reached[name] = len(outputs[name]), end  # what counts as reached
-        except KeyboardInterrupt:
-            if not reached:
-                raise
-        runs = [
-            self._record(self.network(X, y, name), len(ends), outputs[name], reached.get(name))
-            for name in self.activations
-        ]
-        stacked = {key: np.stack([run[key] for run in runs]) for key in runs[0]}
+        study = self.study
+        ends = np.unique(np.geomspace(1, study.intervals, OUTPUT_TIMES).round().astype(int))
+        runs = [self._train(name, members, ends) for name in study.activations]
         dimensions = {
             "loss": ("activation", "member", "time"),
             "exponent": ("activation", "member", "time", "q"),
@@ -131,57 +122,41 @@ class Study:
             "status": ("activation", "member"),
             "stopped": ("activation", "member"),
         }
-        settings = attrs.asdict(self) | {"steps": self.intervals * self.interval}
+        settings = attrs.asdict(study) | {"steps": study.intervals * study.interval}
         del settings["activations"]  # a coordinate
         return xarray.Dataset(
-            {name: (dims, stacked[name]) for name, dims in dimensions.items()},
+            {name: (dims, np.stack([run[name] for run in runs])) for name, dims in dimensions.items()},
             coords={
-                "activation": list(self.activations),
-                "time": ends * self.interval * self.learning_rate,
-                "q": np.arange(1, stacked["exponent"].shape[-1] + 1),
+                "activation": list(study.activations),
+                "time": ends * study.interval * study.learning_rate,
+                "q": np.arange(1, runs[0]["exponent"].shape[-1] + 1),
             },
             attrs={name: int(v) if isinstance(v, bool) else v for name, v in settings.items()}
-            | {"dynsys": dynsys.__version__, "status_codes": ", ".join(STATUS), "variance_of_y": float(np.var(y))},
+            | {"variance_of_y": float(np.var(self.y)), "task": self.task},
         )
 
-    def _outputs(
-        self, flow: ThreeLayerGradientFlow, ends: Array, progress: Callable[[int], None]
-    ) -> Iterator[tuple[Array, Array, Pass]]:
-        """Exponents (members, q), losses (members,) and where the runs are, at the ends of these intervals."""
-        seeds = self.seeds
-        driven = flow.minibatches(self.batch, seeds["batches"], shared=self.shared_batches) if self.batch else flow
-        tangent = driven.tangent(Euler(self.learning_rate))
-        end = Pass.start(self._initial(flow), flow.dimension, None, seeds["frames"])
-        growth = np.zeros((self.members, flow.dimension))
+    def _train(self, activation: str, members: Array, ends: Array) -> dict[str, Array]:
+        """The variables of one activation; exponents and losses at the ends of these intervals."""
+        study, seeds = self.study, self.study.seeds
+        flow = study.network(self.X, self.y, activation)
+        driven = flow.minibatches(study.batch, seeds["batches"], shared=study.shared_batches) if study.batch else flow
+        tangent = driven.tangent(Euler(study.learning_rate)).on_one_thread()
+        everyone = flow.initial(scheme=study.weights, biases=study.biases, members=study.members, seed=seeds["weights"])
+        initial = everyone[members]
+        end = Pass.start(initial, flow.dimension, None, seeds["frames"], members)
+        growth = np.zeros((len(members), flow.dimension))
+        exponents, losses = [], []
         for done, until in zip([0, *ends[:-1]], ends, strict=True):
             count = int(until - done)
-            (end,) = forward_in_chunks(tangent, end, count, self.interval, "growth", stride=count)
+            (end,) = forward_in_chunks(tangent, end, count, study.interval, "growth", stride=count)
             growth = growth + end.growth[:, 0]
-            yield growth / (until * self.interval * self.learning_rate), flow.loss(end.x), end
-            progress(count * self.interval * self.members)
-
-    def _record(
-        self,
-        flow: ThreeLayerGradientFlow,
-        times: int,
-        outputs: list[tuple[Array, Array]],
-        reached: tuple[int, Pass] | None,
-    ) -> dict[str, Array]:
-        """The variables of one activation, whose run reached so many of the output times (None: was not begun)."""
-        initial = self._initial(flow)
-        count, end = reached or (0, Pass.start(initial, flow.dimension, 0, 0))
-        loss = np.full((self.members, times), np.nan)
-        exponent = np.full((self.members, times, flow.dimension), np.nan)
-        for i, output in enumerate(outputs[:count]):
-            exponent[:, i], loss[:, i] = output
+            exponents.append(growth / (until * study.interval * study.learning_rate))
+            losses.append(flow.loss(end.x))
         return {
-            "loss": loss,
-            "exponent": exponent,
+            "loss": np.stack(losses, axis=1),
+            "exponent": np.stack(exponents, axis=1),
             "initial": initial,
             "final": end.x,
-            "status": np.where((end.status == RUNNING) & (count < times), INTERRUPTED, end.status),
+            "status": end.status,
             "stopped": end.stopped,
         }
-
-    def _initial(self, flow: ThreeLayerGradientFlow) -> Array:
-        return flow.initial(scheme=self.weights, biases=self.biases, members=self.members, seed=self.seeds["weights"])

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.weight_dynamics.study import INTERRUPTED, PAPER_LEARNING_RATE, STATUS
+from dynsys.blocks import STATUSES
+from dynsys.passes import DIVERGED, RUNNING, SINGULAR
+from models.weight_dynamics.study import PAPER_LEARNING_RATE
 
 if TYPE_CHECKING:
     import xarray
 
 Array = np.ndarray
 
+SHOWN = (RUNNING, DIVERGED, SINGULAR)
 HIGH_LOSS = 0.9  # of Var(y), the loss of a network whose output is constant
 
 # What the paper reports for He initial weights (Sec. V): share of runs, by activation.
@@ -35,16 +38,16 @@ SHARES: dict[str, Callable[[Array, Array, float], Array]] = {
 }
 
 
-def summary(data: xarray.Dataset, task: str, paper_task: bool) -> str:
-    """The summary of a study that was not interrupted, as Markdown."""
+def summary(data: xarray.Dataset, paper_task: bool) -> str:
+    """The summary of a finished study, as Markdown."""
     settings = data.attrs
     final = data.isel(time=-1)
     lines = [
         "# Local stability of training runs",
         "",
-        f"{task} Every run is gradient descent on a three-layer network with {settings['hidden']} hidden units, seen "
-        f"as a dynamical system of {data.sizes['q']} weights and biases; all its finite-time Lyapunov exponents "
-        f"lambda_q(T), q = 1, ..., {data.sizes['q']}, were followed from the first step to the last.",
+        f"{settings['task']} Every run is gradient descent on a three-layer network with {settings['hidden']} hidden "
+        f"units, seen as a dynamical system of {data.sizes['q']} weights and biases; all its finite-time Lyapunov "
+        f"exponents lambda_q(T), q = 1, ..., {data.sizes['q']}, were followed from the first step to the last.",
         "",
         f"Learning rate {settings['learning_rate']:g} (the paper's: {PAPER_LEARNING_RATE:g}), time T = "
         f"{float(data.time[-1]):.6g} in units of learning rate times steps, batches of "
@@ -55,7 +58,7 @@ def summary(data: xarray.Dataset, task: str, paper_task: bool) -> str:
         "## Runs",
         "",
         *_table(
-            ["activation", *STATUS[:INTERRUPTED], "final loss: lowest", "median", "highest"],
+            ["activation", *(STATUSES[code] for code in SHOWN), "final loss: lowest", "median", "highest"],
             map(_run_row, _each(final)),
         ),
         "",
@@ -75,7 +78,7 @@ def summary(data: xarray.Dataset, task: str, paper_task: bool) -> str:
         "Training is a transient: these are finite-time exponents, and the sign of one that is close to zero is that "
         "of a remainder of order 1/T, not a sign of chaos. The spread is over initial weights"
         + ("." if settings["shared_batches"] else " and batches.")
-        + " Raw numbers: `runs.nc`; every figure has its numbers beside it as CSV.",
+        + " Raw numbers: `runs.zarr`; every figure has its numbers beside it as CSV.",
         "",
     ]
     return "\n".join(lines)
@@ -92,7 +95,7 @@ def _table(header: list[str], rows: Iterable[list[Any]]) -> list[str]:
 
 def _run_row(run: tuple[str, xarray.Dataset]) -> list[Any]:
     name, final = run
-    counts = [int((final.status == code).sum()) for code in range(INTERRUPTED)]
+    counts = [int((final.status == code).sum()) for code in SHOWN]
     loss = final.loss.values[np.isfinite(final.loss.values)]
     spread = [f"{value:.4g}" for value in np.quantile(loss, [0, 0.5, 1])] if loss.size else ["none finished"] * 3
     return [name, *counts, *spread]

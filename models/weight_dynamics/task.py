@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from array import array
 from pathlib import Path
 
 import numpy as np
@@ -53,30 +54,53 @@ def read_table(path: str | Path, target: str) -> tuple[Array, Array, list[str]]:
         constant columns.
     """
     path = Path(path)
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            lines = [(reader.line_num, row) for row in reader if row]
-    except (OSError, ValueError, csv.Error) as problem:
-        raise InvalidInputError(f"{str(path)!r} cannot be read as a CSV file: {problem}") from None
-    if len(lines) < 2:
-        raise InvalidInputError(f"{path} holds no data: expected a header line and rows of numbers")
-    names = [name.strip() for name in lines[0][1]]
-    if target not in names:
-        raise InvalidInputError(f"{path} has no column {target!r}; its columns are {', '.join(names)}")
-    if len(set(names)) < len(names):
-        raise InvalidInputError(f"{path} has columns with the same name: {', '.join(names)}")
-    if len(names) < 2:
-        raise InvalidInputError(f"{path} has only the target column {target!r}: at least one input column is needed")
-    table = np.array([_numbers(path, line, row, names) for line, row in lines[1:]])
+    names, table = _read(path, target)
     constant = [name for name, column in zip(names, table.T, strict=True) if column.min() == column.max()]
     if constant:
-        raise InvalidInputError(f"{path}: column(s) {', '.join(constant)} are constant and carry nothing: remove them")
+        raise InvalidInputError(f"{path}: column(s) {_listed(constant)} are constant and carry nothing: remove them")
     place = names.index(target)
     X = np.delete(table, place, axis=1)
     X = np.ldexp(X, -np.frexp(np.abs(X).max(axis=0))[1])  # to order 1, so that mean and deviation cannot overflow
     names.remove(target)
     return (X - X.mean(axis=0)) / X.std(axis=0), table[:, place], names
+
+
+def _read(path: Path, target: str) -> tuple[list[str], Array]:
+    """Names and numbers; rows become numbers as they are read, so that memory is a few times the size of the file."""
+    numbers = array("d")
+    try:
+        if path.exists() and not path.is_file():
+            raise OSError("it is no regular file")  # a pipe or a device may never end
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.reader(file)
+            names = _names(path, next(filter(None, rows), []), target)
+            for row in filter(None, rows):
+                numbers.extend(_numbers(path, rows.line_num, row, names))
+    except InvalidInputError:
+        raise
+    except (OSError, ValueError, csv.Error) as problem:
+        raise InvalidInputError(f"{str(path)!r} cannot be read as a CSV file: {problem}") from None
+    if not numbers:
+        raise InvalidInputError(f"{path} holds no data: expected a header line and rows of numbers")
+    return names, np.array(numbers).reshape(-1, len(names))
+
+
+def _names(path: Path, header: list[str], target: str) -> list[str]:
+    names = [name.strip() for name in header]
+    if not names:
+        raise InvalidInputError(f"{path} holds no data: expected a header line and rows of numbers")
+    if target not in names:
+        raise InvalidInputError(f"{path} has no column {target!r}; its columns are {_listed(names)}")
+    if len(set(names)) < len(names):
+        raise InvalidInputError(f"{path} has columns with the same name: {_listed(names)}")
+    if len(names) < 2:
+        raise InvalidInputError(f"{path} has only the target column {target!r}: at least one input column is needed")
+    return names
+
+
+def _listed(names: list[str]) -> str:
+    text = ", ".join(names[:100])
+    return text if len(names) <= 100 and len(text) <= 1000 else f"{text[:1000]}, ..."
 
 
 def _numbers(path: Path, line: int, row: list[str], names: list[str]) -> list[float]:
@@ -87,8 +111,10 @@ def _numbers(path: Path, line: int, row: list[str], names: list[str]) -> list[fl
         try:
             number = float(entry.replace("_", "?"))  # float() takes 1_000, a table should not
         except ValueError:
-            raise InvalidInputError(f"{path}, line {line}, column {name}: {entry[:40]!r} is not a number") from None
+            raise InvalidInputError(
+                f"{path}, line {line}, column {name[:40]}: {entry[:40]!r} is not a number"
+            ) from None
         if not math.isfinite(number):
-            raise InvalidInputError(f"{path}, line {line}, column {name}: {entry[:40]!r} is not a finite number")
+            raise InvalidInputError(f"{path}, line {line}, column {name[:40]}: {entry[:40]!r} is not a finite number")
         numbers.append(number)
     return numbers

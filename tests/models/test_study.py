@@ -1,23 +1,28 @@
 import csv
 
+import attrs
 import numpy as np
 import pytest
 import xarray
 
 from dynsys import Euler, InvalidInputError, passes
 from dynsys.plotting import grid, save_figure, style
-from models.weight_dynamics import ThreeLayerGradientFlow, regression_task
+from models.weight_dynamics import regression_task
 from models.weight_dynamics.figures import draw_all
-from models.weight_dynamics.study import PAPER_TIME, STATUS, Study
+from models.weight_dynamics.study import PAPER_TIME, Study
 from models.weight_dynamics.summary import summary
 
 SMALL = Study(members=3, steps=100, learning_rate=1e-3, seed=5)
 TASK = regression_task(samples=200, seed=SMALL.seeds["data"])
 
 
+def run(study: Study) -> xarray.Dataset:
+    return study.ensemble(*TASK, "A task.").run()
+
+
 @pytest.fixture(scope="module")
 def runs() -> xarray.Dataset:
-    return SMALL.run(*TASK)
+    return run(SMALL)
 
 
 def test_exponents_and_losses_are_those_of_benettin_on_the_same_run(runs):
@@ -32,47 +37,22 @@ def test_exponents_and_losses_are_those_of_benettin_on_the_same_run(runs):
     np.testing.assert_allclose(tanh.loss[:, -1], flow.loss(spectrum.end.x), rtol=1e-12)
 
 
-def test_an_interrupted_study_is_the_beginning_of_the_whole_one(runs):
-    """Ctrl-C after any output: times reached are those of the whole study to the bit, the others NaN."""
-    times, activations = runs.sizes["time"], runs.sizes["activation"]
-    for last in range(1, times * activations + 1):
-        done = []
-
-        def interrupt(steps, done=done, last=last):
-            done.append(steps)
-            if len(done) == last:
-                raise KeyboardInterrupt
-
-        part = SMALL.run(*TASK, interrupt)
-        for a in range(activations):
-            reached = min(max(last - a * times, 0), times)
-            for name in ("loss", "exponent"):
-                np.testing.assert_array_equal(part[name][a, :, :reached], runs[name][a, :, :reached])
-                assert np.isnan(part[name][a, :, reached:]).all()
-            assert (part.status[a] == (STATUS.index("interrupted") if reached < times else 0)).all()
-            flow = SMALL.network(*TASK, SMALL.activations[a])
-            assert reached == 0 or (flow.loss(part.final.values[a]) == part.loss.values[a, :, reached - 1]).all()
-            np.testing.assert_array_equal(part.initial[a], runs.initial[a])
-
-
-def test_a_study_that_is_interrupted_before_its_first_output_says_so(monkeypatch):
-    def loss(self, theta):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(ThreeLayerGradientFlow, "loss", loss)
-    with pytest.raises(KeyboardInterrupt):
-        SMALL.run(*TASK)
+@pytest.mark.parametrize("shared", [True, False])
+def test_no_bit_of_a_study_depends_on_its_blocks(shared):
+    study = attrs.evolve(SMALL, shared_batches=shared)
+    for block in (1, 2):
+        xarray.testing.assert_identical(study.ensemble(*TASK).run(block=block), study.ensemble(*TASK).run())
 
 
 def test_what_a_study_finds_does_not_depend_on_how_its_passes_are_cut(runs, monkeypatch):
     monkeypatch.setattr(passes, "CHUNK_STEPS", 1)  # one interval at a time
-    again = Study(members=3, steps=100, learning_rate=1e-3, seed=5).run(*TASK)
+    again = run(Study(members=3, steps=100, learning_rate=1e-3, seed=5))
     np.testing.assert_array_equal(again.exponent, runs.exponent)
     np.testing.assert_array_equal(again.loss, runs.loss)
 
 
 def test_fewer_members_are_the_first_of_many(runs):
-    two = Study(members=2, steps=100, learning_rate=1e-3, seed=5).run(*TASK)
+    two = run(Study(members=2, steps=100, learning_rate=1e-3, seed=5))
     np.testing.assert_array_equal(two.exponent, runs.exponent[:, :2])
 
 
@@ -89,14 +69,14 @@ def test_default_steps_cover_the_whole_time_of_the_paper(learning_rate):
 
 
 def test_own_batches_differ_from_shared_ones():
-    own = Study(members=3, steps=100, learning_rate=1e-3, seed=5, shared_batches=False).run(*TASK)
-    shared = SMALL.run(*TASK)
+    own = run(attrs.evolve(SMALL, shared_batches=False))
+    shared = run(SMALL)
     assert (own.final != shared.final).all()
     np.testing.assert_array_equal(own.initial, shared.initial)
 
 
 def test_full_batches_use_all_data():
-    full = Study(activations=("tanh",), members=2, steps=20, learning_rate=1e-3, batch=0, seed=5).run(*TASK)
+    full = run(Study(activations=("tanh",), members=2, steps=20, learning_rate=1e-3, batch=0, seed=5))
     flow = SMALL.network(*TASK, "tanh")
     theta = full.initial.values[0]
     for _ in range(20):
@@ -107,7 +87,7 @@ def test_full_batches_use_all_data():
 def test_a_run_that_diverges_is_marked_and_leaves_the_others_alone():
     # a learning rate between the stability limits of different runs; the sum over the batch makes it steep
     study = Study(activations=("relu",), members=8, steps=400, learning_rate=0.02, seed=5, weights="wide")
-    data = study.run(*TASK)
+    data = run(study)
     stopped = data.status.values[0] > 0
     assert stopped.any()
     assert np.isnan(data.exponent.values[0][stopped][:, -1]).all()
@@ -127,7 +107,7 @@ def test_bad_settings_say_what_came():
 
 
 def test_figures_are_saved_with_the_data_that_they_show(runs, tmp_path):
-    files = draw_all(runs, tmp_path / "figures", "a task")
+    files = draw_all(runs, tmp_path / "figures")
     assert [f.stem for f in files] == ["final_losses", "exponents", "exponents_against_loss", "single_runs"]
     for file in files:
         assert file.stat().st_size > 10_000
@@ -139,18 +119,18 @@ def test_figures_are_saved_with_the_data_that_they_show(runs, tmp_path):
 
 def test_figures_of_a_large_network_show_nine_exponents(tmp_path):
     large = Study(activations=("tanh",), members=2, steps=40, hidden=4, learning_rate=1e-3)
-    files = draw_all(large.run(*TASK), tmp_path / "figures", "a task")
+    files = draw_all(run(large), tmp_path / "figures")
     with files[1].with_suffix(".csv").open() as table:
         header = next(csv.reader(table))
     assert header == ["member", *(f"tanh_exponent_{q}" for q in (1, 2, 3, 8, 9, 10, 15, 16, 17))]
 
 
 def test_summary_counts_agree_with_the_data(runs):
-    text = summary(runs, "A task.", paper_task=True)
+    text = summary(runs, paper_task=True)
     positive = int((runs.exponent.values[0, :, -1, 0] > 0).sum())
     assert f"| relu | first exponent > 0 | {positive} of 3:" in text
     assert "learning rate 0.001 (the paper's: 3e-05)".lower() in text.lower()
-    assert "the paper |" not in summary(runs, "Own.", paper_task=False)
+    assert "the paper |" not in summary(runs, paper_task=False)
 
 
 def test_a_figure_is_never_overwritten_and_its_columns_must_fit(tmp_path):

@@ -1,0 +1,55 @@
+"""The code on the pages of the documentation runs as printed."""
+
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from dynsys.inspection import open_store
+
+DOCS = Path(__file__).parents[1] / "docs"
+EXAMPLE, OWN, CLUSTER = re.findall(r"```python\n(.*?)```", (DOCS / "ensembles.md").read_text(), flags=re.DOTALL)
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.numba
+def test_the_first_example_of_ensembles_runs(capsys):
+    exec(compile(EXAMPLE, "ensembles.md", "exec"), {})
+    mean, error = map(float, capsys.readouterr().out.splitlines()[-1].split(" +- "))
+    assert abs(mean - 0.9056) < 5 * error < 0.02
+
+
+def test_the_example_of_ones_own_computation_runs():
+    names = {"__name__": "page"}
+    exec(compile(OWN, "ensembles.md", "exec"), names)
+    x = names["runs"].x
+    np.testing.assert_allclose(x[:, -1], x[:, 0] * np.exp(-2.0))
+    assert (open_store("decay.zarr").status == 0).all()
+
+
+@pytest.mark.numba
+def test_the_script_for_slurm_runs_on_a_cluster_of_this_machine(monkeypatch):
+    from distributed import LocalCluster
+
+    class SLURMCluster(LocalCluster):
+        def __init__(self, *, queue, cores, processes, memory, walltime):
+            super().__init__(n_workers=0, threads_per_worker=1, dashboard_address=":0")
+
+        def scale(self, n=0, *, jobs=0):
+            return super().scale(max(n, jobs and 1))
+
+    jobqueue = ModuleType("dask_jobqueue")
+    jobqueue.SLURMCluster = SLURMCluster
+    monkeypatch.setitem(sys.modules, "dask_jobqueue", jobqueue)
+    monkeypatch.setattr(sys, "argv", ["study.py", "runs.zarr", "200"])
+    exec(compile(CLUSTER, "study.py", "exec"), {"__name__": "__main__"})
+    runs = open_store("runs.zarr")
+    assert (runs.status == 0).all()
+    assert runs.sizes["member"] == 200

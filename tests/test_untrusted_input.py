@@ -1,0 +1,485 @@
+"""Whatever text, table or file comes: a result or a clear error, in seconds, in bounded memory; nothing is executed."""
+
+import builtins
+import contextlib
+import io
+import json
+import keyword
+import math
+import os
+import struct
+import subprocess
+import sys
+import tracemalloc
+import zipfile
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import sympy
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import dynsys.definition
+from dynsys import InvalidInputError, LyapunovSpectrum, SymbolicFlow, SymbolicMap
+from dynsys.definition import check_names
+from dynsys.expression import FUNCTIONS, numpy_functions, parse, to_source
+from dynsys.sample_loss import SampleLoss
+from models.activations import Activation
+from models.classics import LinearMap
+from models.weight_dynamics import read_table
+
+SYMBOLS = {name: sympy.Symbol(name, real=True) for name in "xy"}
+posix = pytest.mark.skipif(sys.platform == "win32", reason="limits of a process and pipes are those of POSIX")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def scratch(tmp_path_factory):
+    """A folder for everything, also for what is derived from equations: their fuzz fills no cache of the user."""
+    folder = tmp_path_factory.mktemp("untrusted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dynsys.definition, "cache_folder", lambda: folder)
+        yield folder
+
+
+# ---- text: what took for ever, or all memory, or ended in an error that was not ours
+
+HOSTILE = {
+    "x*(((1/3)**999)**999)**999": "too small",  # exact fractions of half a billion digits
+    "x*((1/3)**999)**999": "too small",
+    "x*((1+1/1000000)**999)**999": "fine",
+    "x*((1+1/1000)**999)**-999": "too small",
+    "x**((1+1/10**9)**999)**999": "fine",
+    "9**(9**(9 + x - x))": "power above",  # constants that only SymPy can see
+    "exp(exp(exp(exp(9.9 + x - x))))": "no finite real number",
+    "exp(-10**9/(log(x, 3)/log(x)))": "too small",
+    "exp(x - 10**9*log(3))": "no floating-point number can hold",
+    "exp(10**9/7*log(3*x))": "no floating-point number can hold",
+    "(((3*x)**1000)**1000)**1000": "no floating-point number can hold",
+    "(3*x)**1000": "no floating-point number can hold",
+    "x/1e-310": "no floating-point number can hold",
+    "x*1e-300*1e-300": "no floating-point number can hold",
+    "x/(x - x)": "division by zero",
+    "+".join(f"x/{i}**30" for i in range(3, 1200, 2)): "fine",  # a common denominator of 140,000 bits
+    "Max(" + ",".join(f"sin({i}*x)" for i in range(99)) + ")": "Max of more than 8",
+    "+".join("Max(" + ",".join(f"sin({i + 8 * j}*x)" for i in range(8)) + ")" for j in range(30)): "too large",
+    "*".join(f"(x+{i})" for i in range(900)): "more than 2000 terms",
+    "*".join(f"sin(x+{i})" for i in range(300)): "too large",
+    "erf(tan(asin(" * 30 + "x" + ")))" * 30: "more than 2000 terms",  # tan(asin(a)) holds a twice
+    "sin(" * 90 + "x" + ")" * 90: "fine",
+    "sinh((asin(x)/y + x)**1000 + 1)": "real only for some values",  # SymPy multiplies the power out
+    "Min(log(-x*x)**999, 2)": "real only for some values",
+    "sinh(" + "sqrt(1 + " * 40 + "x/y" + ")" * 41: "real only for some values",
+    "log(x, " * 90 + "y" + ")" * 90: "nested too deeply",
+    "abs(x - abs(y - " * 24 + "y" + "))" * 24: "nested too deeply",
+    "(" * 90 + "x" + "+1)*x" * 90: "more than 100 nested",
+}
+TWICE = {  # where there are second derivatives
+    "sin(" * 90 + "x" + ")" * 90: "too large",
+    "*".join(f"sin(x+{i})" for i in range(60)): "too large",
+    "x**x**" * 24 + "x": "too large",
+    "1/(1+x/(1+y/" * 14 + "y" + "))" * 14: "too large",
+    "x/1e-310": "no floating-point number can hold",
+}
+ANSWERS = """
+import json, os, resource, sys
+import numpy as np
+import sympy
+from dynsys import GradientFlow, InvalidInputError, SymbolicFlow
+from models.activations import Activation
+
+ways = {
+    "flow": lambda text: SymbolicFlow.of({"x": text, "y": "x"}).jacobian(0.0, np.array([0.3, 0.4])),
+    "loss": lambda text: GradientFlow.of(text, ["x", "y"], {"c": [1.0, 2.0]}).jacobian(0.0, np.array([0.3, 0.4])),
+    "activation": lambda text: Activation.from_expression(text.replace("x", "d").replace("y", "d")).sigma(np.ones(1)),
+}
+answers = []
+ways["loss"]("x*y*c")
+for way, text in json.load(sys.stdin):
+    read, write = os.pipe()
+    if os.fork() == 0:
+        resource.setrlimit(resource.RLIMIT_AS, (3 * 2**30,) * 2)
+        resource.setrlimit(resource.RLIMIT_CPU, (15, 15))
+        sys.stderr = open(os.devnull, "w")
+        try:
+            ways[way](text)
+            answer = "fine"
+        except InvalidInputError as refusal:
+            answer = f"refused: {refusal}"
+        except BaseException as problem:
+            answer = f"{type(problem).__name__}: {problem}"
+        os.write(write, answer[:500].encode())
+        os._exit(0)
+    os.close(write)
+    os.wait()
+    answers.append(os.read(read, 1000).decode() or "killed after 15 s")
+print(json.dumps(answers))
+"""
+ASKED = [("flow", text, answer) for text, answer in HOSTILE.items()]
+ASKED += [(way, text, answer) for way in ("loss", "activation") for text, answer in TWICE.items()]
+
+
+@pytest.fixture(scope="module")
+def answers(scratch):
+    asked = json.dumps([case[:2] for case in ASKED])
+    environment = os.environ | {"DYNSYS_CACHE": str(scratch), "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", ANSWERS], input=asked, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@posix
+@pytest.mark.parametrize("case", range(len(ASKED)), ids=[f"{way} {text[:24]}" for way, text, _ in ASKED])
+def test_hostile_equation_becomes_a_system_or_a_clear_error_in_seconds(case, answers):
+    expected, answer = ASKED[case][2], answers[case]
+    assert answer == "fine" if expected == "fine" else answer.startswith("refused: ") and expected in answer
+
+
+def test_outputs_that_double_are_refused_before_they_fill_the_memory():
+    outputs = (("a0", "w*x"), *((f"a{i + 1}", f"a{i}*a{i} + a{i}") for i in range(40)))
+    with pytest.raises(InvalidInputError, match=r"the output a\d+, with the outputs in it, is too large"):
+        SampleLoss("a40", ("w",), ("x",), outputs).statements()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("8/3", sympy.Rational(8, 3)),
+        ("1/3 + 1/7", sympy.Rational(10, 21)),
+        ("2**62", sympy.Integer(2**62)),
+        ("sqrt(16/9)", sympy.Rational(4, 3)),
+        ("sin(pi/6) - cos(pi)", sympy.Rational(3, 2)),
+        ("x**(1/3)", SYMBOLS["x"] ** sympy.Rational(1, 3)),
+        ("2**x", 2 ** SYMBOLS["x"]),
+    ],
+)
+def test_ordinary_fractions_stay_exact(text, expected):
+    assert parse(text, SYMBOLS) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("9**99", float(9**99)),
+        ("(1/3)**99", float(Fraction(1, 3**99))),
+        ("1/7**40 + 1/3**60", float(Fraction(1, 7**40) + Fraction(1, 3**60))),
+        ("10**300/3", float(Fraction(10**300, 3))),
+        ("9" * 300, float(int("9" * 300))),
+        ("sqrt(2)", math.sqrt(2.0)),
+        ("exp(1)/pi", math.e / math.pi),
+    ],
+)
+def test_long_constants_become_floats(text, expected):
+    assert eval(to_source(parse(text, SYMBOLS)), numpy_functions()) == pytest.approx(expected, rel=3e-16, abs=0)
+
+
+NUMBERS = ["0", "1", "2", "3", "1/3", "0.5", "7/1000", "999", "10**9", "1e-300", "1e300", "pi"]
+TERMS = st.recursive(
+    st.sampled_from(["x", "y", *NUMBERS]),
+    lambda inner: st.one_of(
+        st.builds("({}{}{})".format, inner, st.sampled_from([*"+-*/", "**"]), inner),
+        st.builds("({}**{})".format, inner, st.sampled_from(["999", "-999", "(1/3)", "1000"])),
+        st.builds("{}({})".format, st.sampled_from([*FUNCTIONS, "abs", "sign"]), inner),
+        st.builds("{}({},{})".format, st.sampled_from(["Max", "Min", "atan2", "log"]), inner, inner),
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=300)
+@given(text=TERMS)
+@example("2**x*2**(10**9-x)")
+@example("(3**(10**9/y))**y")
+@example("((3*exp(x))**(10**9*(1+y**2)))**(1/(1+y**2))")
+def test_any_equation_becomes_a_system_that_can_be_evaluated_or_a_clear_error(text):
+    try:
+        system = SymbolicMap.of({"x": text, "y": "x"})
+    except InvalidInputError:
+        return
+    with np.errstate(all="ignore"):
+        assert system.step(0, np.array([0.3, -0.4])).shape == (2,)
+        assert system.jacobian(0, np.array([0.3, -0.4])).shape == (2, 2)
+
+
+@settings(max_examples=200)
+@given(
+    text=TERMS.map(lambda text: text.replace("x", "d").replace("y", "d").replace("edp", "exp").replace("Mad", "Max"))
+)
+def test_any_activation_can_be_evaluated_or_is_refused(text):
+    try:
+        activation = Activation.from_expression(text)
+    except InvalidInputError:
+        return
+    with np.errstate(all="ignore"):
+        assert activation.d2sigma(np.array([0.3, -0.4])).shape == (2,)
+
+
+# ---- names: they stand in source that is run
+
+
+@settings(max_examples=300)
+@given(name=st.one_of(st.text(max_size=12), st.from_regex(r"\A\w+\Z"), st.from_regex(r"\A[^\W\d]\w*[;=\n(] ?\w+\Z")))
+@example("x; import os")
+@example("x=open('trace','w')")
+@example("x\n    import os\n    y")
+@example("x\\\n")
+@example("None")
+@example("__class__")
+@example("µ")  # the micro sign, which Python takes for a Greek mu
+@example("ｘ")
+def test_name_is_one_word_that_python_does_not_change_or_is_refused(name):
+    try:
+        check_names([name])
+    except InvalidInputError:
+        return
+    assert name.isidentifier()
+    assert not keyword.iskeyword(name)
+    assert list(compile(f"{name} = 1", "", "exec").co_names) == [name]
+
+
+@pytest.mark.parametrize("name", ["x; import os", "x\n import os", "lambda", "a b", "", "µ", "𝐱", "t", "exp", "_x"])
+@pytest.mark.parametrize(
+    "give",
+    [
+        lambda name: SymbolicFlow.of({name: "1"}),
+        lambda name: SymbolicFlow.of({"x": "1"}, {name: 1.0}),
+        lambda name: SampleLoss("w", (name,), ("x",)),
+        lambda name: SampleLoss("w", ("w",), (name,)),
+        lambda name: SampleLoss("w", ("w",), ("x",), ((name, "w"),)),
+        lambda name: SampleLoss("w", ("w",), ("x",), (), (name,)),
+    ],
+    ids=["component", "parameter", "weight", "column", "output", "constant"],
+)
+def test_bad_names_are_refused_wherever_they_can_be_given(give, name):
+    with pytest.raises(InvalidInputError, match=r"cannot name|is 'μ' to Python|is 'x' to Python"):
+        give(name)
+
+
+def test_two_names_that_python_takes_for_one_are_refused():
+    """Full-width x is x to Python: both components would have had the value of one."""
+    with pytest.raises(InvalidInputError, match="'ｘ' is 'x' to Python"):
+        SymbolicFlow.of({"x": "1", "ｘ": "x"})
+
+
+def test_names_of_python_itself_are_names_like_others():
+    names = {n for n in dir(builtins) if n.islower() and not n.startswith("_")} - {"abs", "float"}
+    names |= {"numba", "attr", "attr_dict", "NOTHING", "array", "n", "k", "l", "x", "u", "f", "J", "p"}
+    system = SymbolicFlow.of({name: f"-rate*{name}" for name in names}, {"rate": 2.0})
+    x = np.arange(1.0, len(names) + 1)
+    np.testing.assert_array_equal(system.vector_field(0.0, x), -2.0 * x)
+    for name in names:
+        assert SymbolicFlow.of({"state": f"{name}*state"}, {name: 3.0}).vector_field(0.0, np.array([2.0])) == [6.0]
+
+
+# ---- tables
+
+ENTRY = st.one_of(
+    st.floats().map(repr),
+    st.integers(-(10**400), 10**400).map(str),
+    st.sampled_from(
+        ["", " ", "1_000", "0x10", "1e308", "-1e308", "5e-324", "nan", "inf", '"1"', '"', "\0", "\ufeff", "٣"]
+    ),
+    st.text(max_size=3),
+)
+LINE = st.lists(ENTRY, min_size=1, max_size=4).map(",".join)
+
+
+@settings(max_examples=200)
+@given(
+    header=st.sampled_from(["x,y", "y,x,z", "y", "", "y,y", '"y","x"', "\ufeffy,x", " y , x ", "x\0,y", ",y"]),
+    lines=st.lists(LINE, max_size=4),
+    end=st.sampled_from(["\n", "\r\n", "\r", "\n\n"]),
+    code=st.sampled_from(["utf-8", "utf-16", "latin-1"]),
+    cut=st.integers(0, 3),
+)
+def test_any_table_is_refused_or_gives_finite_standardised_columns(scratch, header, lines, end, code, cut):
+    path = scratch / "table.csv"
+    content = end.join([header, *lines]).encode(code, "replace")
+    path.write_bytes(content[: len(content) - cut])
+    try:
+        X, y, names = read_table(path, "y")
+    except InvalidInputError:
+        return
+    assert X.shape == (len(y), len(names))
+    assert np.isfinite(y).all()
+    np.testing.assert_allclose(X.mean(axis=0), 0.0, atol=1e-7)
+    np.testing.assert_allclose(X.std(axis=0), 1.0, atol=1e-7)
+
+
+def peak(call):
+    """Most memory that a call held, in bytes."""
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "row", ["1,2\n3,4\n", "1.2345678,2.3456789\n3.4567891,4.5678912\n", "\n\n\n"], ids=["short", "long", "none"]
+)
+def test_memory_for_a_table_is_bounded_by_the_size_of_the_file(scratch, row):
+    path = scratch / "large.csv"
+    path.write_text("x,y\n1,2\n3,4\n" + row * (500_000 // len(row)))
+    assert peak(lambda: read_table(path, "y")) < 25 * path.stat().st_size
+
+
+@pytest.mark.parametrize("header", ["a" * 100_000, ",".join(f"c{i}" for i in range(50_000)), "y," * 50_000])
+def test_error_about_a_huge_header_is_readable(scratch, header):
+    path = scratch / "header.csv"
+    path.write_text(f"{header}\n1\n")
+    with pytest.raises(InvalidInputError) as error:
+        read_table(path, "y")
+    assert len(str(error.value)) < 2000
+
+
+@posix
+@pytest.mark.parametrize("read", [lambda path: read_table(path, "y"), LyapunovSpectrum.load], ids=["table", "result"])
+def test_what_has_no_end_is_refused_without_waiting(read, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero", tmp_path):
+        with pytest.raises(InvalidInputError, match="regular file"):
+            read(path)
+
+
+# ---- files of results
+
+
+@pytest.fixture(scope="module")
+def members(scratch):
+    """What stands in a file of a spectrum, by name."""
+    spectrum = LinearMap([[2.0]]).tangent(backend="numpy").benettin([0.0], intervals=2)
+    with zipfile.ZipFile(spectrum.save(scratch / "spectrum.npz")) as file:
+        return {name: file.read(name) for name in file.namelist()}
+
+
+def packed(path, members, method=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "w", method) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    return path
+
+
+def refused(path, **options):
+    with pytest.raises(InvalidInputError, match=r"does not hold a LyapunovSpectrum"):
+        LyapunovSpectrum.load(path, **options)
+
+
+def npy(header, content=b""):
+    text = (header if isinstance(header, str) else repr(header)).encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + content
+
+
+def described(shape, dtype="<f8", **more):
+    return {"descr": dtype, "fortran_order": False, "shape": shape} | more
+
+
+FORGED = {
+    "shape of 10^12": npy(described((10**12,)), bytes(16)),
+    "shape that overflows": npy(described((2**62, 2**62)), bytes(16)),
+    "negative shape": npy(described((-1,)), bytes(16)),
+    "shape of words": npy(described(("a",)), bytes(16)),
+    "too much data": npy(described((1, 2)), bytes(800)),
+    "objects": npy(described((1, 2), "|O"), b"cos\nsystem\n(S'true'\ntR."),
+    "records": npy(described((1, 2), [("a", "<f8")]), bytes(16)),
+    "dates": npy(described((1, 2), "<M8[s]"), bytes(16)),
+    "words": npy(described((1, 2), "<U1"), "abcd".encode("utf-32")[4:12]),
+    "empty words": npy(described((10**15,), "<U0")),
+    "code as header": npy("__import__('os').system('true')"),
+    "brackets as header": npy("(" * 9000),
+    "long header": npy(described((1, 2)) | {"x": " " * 60_000}),
+    "another version": b"\x93NUMPY\x09\x00" + bytes(100),
+    "no array": b"PK",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("content", FORGED.values(), ids=FORGED)
+def test_forged_array_is_refused_in_little_memory(content, members, tmp_path):
+    path = packed(tmp_path / "forged.npz", members | {"rates.npy": content})
+    assert peak(lambda: refused(path)) < 2**22
+
+
+def changed(members, change):
+    stream = io.BytesIO(members["header.npy"])
+    header = json.loads(str(np.load(stream, allow_pickle=False)))
+    header["values"] |= change
+    stream = io.BytesIO()
+    np.save(stream, np.array(json.dumps(header)))
+    return members | {"header.npy": stream.getvalue()}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dt": "1"},
+        {"dt": None},
+        {"dt": [1.0]},
+        {"dt": {"a": 1}},
+        {"stride": 1.5},
+        {"end": 3},
+        {"end": {}},
+        {"diagnostics": []},
+    ],
+    ids=str,
+)
+def test_value_of_another_type_is_refused(change, members, tmp_path):
+    with pytest.raises(InvalidInputError, match="does not hold a LyapunovSpectrum"):
+        LyapunovSpectrum.load(packed(tmp_path / "changed.npz", changed(members, change)))
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "[" * 2_000_000, '{"format"', "1e999", "\x00"], ids=lambda text: text[:5]
+)
+def test_header_that_is_no_header_is_refused(text, members, tmp_path):
+    stream = io.BytesIO()
+    np.save(stream, np.array(text))
+    with pytest.raises(InvalidInputError, match="does not hold a LyapunovSpectrum"):
+        LyapunovSpectrum.load(packed(tmp_path / "header.npz", members | {"header.npy": stream.getvalue()}))
+
+
+def test_archive_that_unpacks_to_more_than_the_limit_is_refused_unread(members, tmp_path):
+    count = 2**23
+    path = packed(tmp_path / "bomb.npz", members | {"rates.npy": npy(described((1, count)), bytes(8 * count))})
+    assert path.stat().st_size < 8 * count / 500
+    assert peak(lambda: refused(path, memory_limit=2**25)) < 2**21
+    with pytest.raises(InvalidInputError, match=r"0.0625 GiB, more than memory_limit = 0.0312 GiB: raise memory_limit"):
+        LyapunovSpectrum.load(path, memory_limit=2**25)
+
+
+def test_archive_that_lies_about_its_sizes_is_refused_in_little_memory(members, tmp_path):
+    """The directory says 144 bytes, the stream holds 64 MiB."""
+    path = tmp_path / "liar.npz"
+    true = npy(described((1, 2**23)), bytes(2**26))
+    content = packed(path, members | {"rates.npy": true}).read_bytes()
+    path.write_bytes(content.replace(struct.pack("<I", len(true)), struct.pack("<I", 144)))
+    assert peak(lambda: refused(path)) < 2**22
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA], ids=["bzip2", "lzma"])
+def test_methods_that_numpy_never_writes_are_refused(method, members, tmp_path):
+    with pytest.raises(InvalidInputError, match="compressed by another method"):
+        LyapunovSpectrum.load(packed(tmp_path / "other.npz", members, method))
+
+
+def test_results_of_nothing_but_nan_are_loaded_however_well_they_compress(tmp_path):
+    """An ensemble that has escaped: deflate makes a thousandth of it, as of a bomb."""
+    spectrum = LinearMap([[1e200]]).tangent(backend="numpy").benettin(np.ones((2000, 1)), intervals=200)
+    assert np.isnan(spectrum.exponents).all()
+    path = spectrum.save(tmp_path / "escaped.npz")
+    assert path.stat().st_size < spectrum.rates.nbytes / 50
+    np.testing.assert_array_equal(LyapunovSpectrum.load(path).rates, spectrum.rates)
+
+
+@settings(max_examples=100)
+@given(data=st.data())
+def test_archive_with_any_damage_inside_is_refused_or_loaded(scratch, members, data):
+    """The checksums of the archive are right: what is damaged reaches the reader."""
+    name = data.draw(st.sampled_from(sorted(members)))
+    content = bytearray(members[name])
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path = packed(scratch / "damaged.npz", members | {name: bytes(content[: data.draw(st.integers(0, len(content)))])})
+    with contextlib.suppress(InvalidInputError):
+        LyapunovSpectrum.load(path)
