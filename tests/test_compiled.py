@@ -216,3 +216,19 @@ def test_matrix_products_inside_a_pass_run_on_one_thread():
     with one_blas_thread():
         assert threads() == {1}
     assert threads() == before
+
+
+def test_the_first_pass_to_end_leaves_blas_on_one_thread_for_the_others():
+    """Matrix products of two passes that run side by side, in blocks of an ensemble, have the same bits as alone."""
+    from threadpoolctl import threadpool_info
+
+    def threads():
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    before, first, second = threads(), one_blas_thread(), one_blas_thread()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert threads() == {1}
+    second.__exit__(None, None, None)
+    assert threads() == before

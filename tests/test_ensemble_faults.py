@@ -1,6 +1,6 @@
 """What happens to long runs: kills, full disks, damaged files, dead workers, Ctrl-C, members that fail."""
 
-import importlib
+import importlib.metadata
 import os
 import random
 import shutil
@@ -104,7 +104,7 @@ def lorenz():
 STUDIES = {
     "quick": (lambda: Ensemble(quick, 160), 4),
     "lorenz": (lorenz, 16),
-    "failing": (lambda: Ensemble(failing, 10), 4),
+    "failing": (lambda: Ensemble(failing, 8), 4),
 }
 
 
@@ -291,7 +291,7 @@ def test_a_kill_at_any_change_of_a_file_loses_nothing(run_child, tmp_path):
         assert run_child("failing", path) == 0, change
         assert before.items() <= committed(path).items()
         assert content(path) == content(whole), change
-    assert change > 30
+    assert change > 20
 
 
 # --- other executors, and workers that die ---------------------------------------------------------------------------
@@ -837,7 +837,7 @@ def test_another_definition_is_refused_and_named(tmp_path):
 def test_other_versions_are_a_warning(tmp_path, monkeypatch):
     path = tmp_path / "runs.zarr"
     Ensemble(wide, 4).run(path)
-    monkeypatch.setattr(ensemble.metadata, "version", lambda name: "99")
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "99")
     with pytest.warns(DiagnosticWarning, match=r"other versions \(.*numpy: '.*' there, '99' here") as caught:
         Ensemble(wide, 4).run(path)
     assert caught[0].filename == __file__
