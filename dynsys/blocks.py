@@ -134,9 +134,11 @@ def _side_by_side(parts: Sequence[xarray.Dataset]) -> xarray.Dataset | None:
 
     if not parts:
         return None
-    return xarray.concat(
-        parts, MEMBER, data_vars="minimal", coords="minimal", compat="override", join="exact", combine_attrs="override"
-    )
+    how: dict[str, Any] = {"data_vars": "minimal", "coords": "minimal", "compat": "identical", "join": "exact"}
+    try:
+        return xarray.concat(parts, MEMBER, combine_attrs="override", **how)
+    except ValueError as problem:
+        raise InvalidInputError(f"members differ in what has no dimension `member`: {problem}") from None
 
 
 def _leave_interrupts_to_the_parent() -> None:

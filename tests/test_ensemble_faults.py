@@ -800,6 +800,20 @@ def test_a_wrong_block_is_an_error_and_is_not_saved(text, tmp_path):
                 study.run(tmp_path / f"{block}.zarr", block=block, workers=1)
 
 
+@pytest.mark.parametrize("shared", ["time", "kind"])
+@pytest.mark.parametrize("block", [1, 4, 12])
+def test_what_is_shared_must_be_the_same_beside_a_member_that_fails(shared, block):
+    def compute(members):
+        if 2 in members:
+            raise ArithmeticError
+        late = members.max() > 6
+        data = {"x": (("member", "time"), np.zeros((len(members), 2))), "kind": ((), float(late and shared == "kind"))}
+        return xarray.Dataset(data, {"time": [0.0, 1.0 + (late and shared == "time")]})
+
+    with pytest.raises(InvalidInputError, match="no dimension `member`"):
+        Ensemble(compute, 12).run(block=block)
+
+
 def test_a_wrong_initial_state_is_refused_at_the_door():
     x0 = np.full((5, 1), 0.3)
     x0[[1, 3], 0] = np.nan, np.inf
