@@ -102,7 +102,7 @@ def lorenz():
 
 
 STUDIES = {
-    "quick": (lambda: Ensemble(quick, 160), 4),
+    "quick": (lambda: Ensemble(quick, 120), 4),
     "lorenz": (lorenz, 16),
     "failing": (lambda: Ensemble(failing, 8), 4),
 }
@@ -494,11 +494,14 @@ def test_any_damaged_file_is_named_and_mended(kind, study, finished, tmp_path):
         damage(path / name, kind)
         store, said = attempt(lambda: Store.open(path), StoreError)
         assert (store is None) == (name in said)
-        for variable in right.variables if store else ():
-            found, said = attempt(lambda: store.dataset()[variable].values, ValueError)  # noqa: B023
+        data, said = attempt(store.dataset, ValueError) if store else (None, "")
+        assert "checksum" in said or data or not store
+        assert not said or name == "time/c/0"  # an index is read at once
+        for variable in data.variables if data else ():
+            found, said = attempt(lambda: data[variable].values, ValueError)  # noqa: B023
             if said:
                 assert "checksum" in said
-                assert name.split("/c/")[0] in (variable, "time")  # an index is read with any variable
+                assert name.split("/c/")[0] == variable
             else:
                 pending = variable == "status" and kind == "removed" and name.startswith("status/c/")
                 np.testing.assert_array_equal(
@@ -538,7 +541,7 @@ harms = st.tuples(
 )
 
 
-@settings(max_examples=20)
+@settings(max_examples=15)
 @given(st.lists(harms, min_size=1, max_size=4))
 def test_any_bytes_end_with_the_right_numbers_or_an_error(study, finished, tmp_path_factory, harms):
     path = tmp_path_factory.mktemp("harmed") / "runs.zarr"
@@ -628,6 +631,8 @@ def test_one_interrupt_saves_the_blocks_that_have_begun(saved, pool, study, tmp_
     done = 4 * len(list(path.glob("status/c/*")))
     assert saved < done <= before + 16  # two blocks to a worker are under way
     assert_readable(path, expected)
+    if not saved:
+        return
     with start(study, "slow", path, pool, "") as process:
         *_, last = process.stdout
     assert last.startswith("returned")
