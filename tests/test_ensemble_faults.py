@@ -28,7 +28,7 @@ from dynsys import (
     InvalidInputError,
     StoreError,
     SymbolicMap,
-    ensemble,
+    progress,
 )
 from dynsys.blocks import FAILED, STATUSES
 from dynsys.store import Store
@@ -423,7 +423,7 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(leave, small_disk):
 
 
 def test_a_disk_that_is_full_while_a_store_is_made(small_disk, monkeypatch):
-    monkeypatch.setattr(ensemble._Run, "_ask_for_room", lambda *_: None)
+    monkeypatch.setattr(progress.Run, "_ask_for_room", lambda *_: None)
     path, whole = small_disk / "runs.zarr", Ensemble(wide, 8).run().load()
     for pages in range(16):
         shutil.rmtree(path, ignore_errors=True)
