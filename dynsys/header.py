@@ -163,7 +163,7 @@ def unsealed(content: dict[str, Json]) -> dict[str, Json]:
 def layout(data: xarray.Dataset, members: int) -> dict[str, Variable]:
     """The variables of a dataset of `members` members of which `data` is a block, sorted: any block gives the same."""
     found = {}
-    for name, values in sorted(data.variables.items(), key=str):
+    for name, values in sorted(data.variables.items(), key=lambda item: str(item[0])):
         try:
             found[str(name)] = Variable(
                 dims=tuple(map(str, values.dims)),
