@@ -18,11 +18,11 @@ from dynsys.blocks import Job
 from models.weight_dynamics import regression_task
 from models.weight_dynamics.study import Study
 
-BLOCK, BLOCKS, WORKERS = 16, 8, 2
-STEPS = {"1 s": 100_000, "0.1 s": 10_000, "0.01 s": 1_000}  # that make a block take so long on one worker, about
+BLOCK, WORKERS = 16, 2  # members of a block, workers
+SECOND, LONG = 50_000, 200_000  # steps of a member for blocks of about a second, and of some seconds
 
 
-def training_runs(steps: int, blocks: int = BLOCKS) -> Ensemble:
+def training_runs(steps: int, blocks: int) -> Ensemble:
     """The main job, shorter: both activations, all nine exponents and the loss at up to 200 times."""
     study = Study(members=BLOCK * blocks, steps=steps)
     return study.ensemble(*regression_task(seed=study.seeds["data"]))
@@ -47,41 +47,42 @@ def stored(name: str, ensemble: Ensemble, path: Path, executor: Executor, worker
 
 
 def store_cost(rounds: int, quick: bool, path: Path) -> None:
-    """The same blocks on the same threads, kept in memory or written."""
+    """The same blocks on the same threads, kept in memory or written; and the writing alone."""
+    count = 4 if quick else 16
+    ensemble = training_runs(20 if quick else SECOND, count)
+    blocks = np.split(np.arange(ensemble.members), count)
     print(
-        f"## Ensembles\n\n{BLOCKS} blocks of {BLOCK} members of the main job (two activations, nine exponents, loss) "
-        f"on {WORKERS} threads, kept in memory or written to a store: checked, committed, opened and read.\n"
+        f"## Ensembles\n\n{count} blocks of {BLOCK} members of the main job (two activations, nine exponents and the "
+        f"loss at 200 times, {SECOND} steps) on {WORKERS} threads, kept in memory, or written to a store and read from "
+        "it. Beside them 100 blocks that cost nothing to compute: what saving one takes.\n"
     )
-    rows = []
-    for length, steps in STEPS.items():
-        ensemble = training_runs(20 if quick else steps)
-        blocks = np.split(np.arange(ensemble.members), BLOCKS)
-        with ThreadPoolExecutor(WORKERS) as pool:
+    ready = ensemble.compute(blocks[0])
+    saving = stored("", Ensemble(lambda _: ready, 100 * BLOCK), path, ThreadPoolExecutor(1), 1)
+    (alone,) = race([saving], rounds)
+    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 100 / 2**10
+    with ThreadPoolExecutor(WORKERS) as pool:
 
-            def in_memory(pool: Executor = pool, ensemble: Ensemble = ensemble, blocks: list = blocks) -> np.ndarray:
-                done = pool.map(Job(ensemble.compute), blocks)
-                return np.concatenate([block.data.exponent.values for block in done if block.data is not None], axis=1)
+        def in_memory() -> np.ndarray:
+            done = [block.data.exponent.values for block in pool.map(Job(ensemble.compute), blocks) if block.data]
+            return np.concatenate(done, axis=1)
 
-            memory = Contestant("in memory", in_memory, ensemble.members)
-            kept, written = race([memory, stored("store", ensemble, path, pool, WORKERS)], rounds)
-        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 2**20
-        share = f"{100 * (written.over(kept) - 1):.1f} %"
-        each = (written.median - kept.median) * ensemble.members / BLOCKS / 1e6
-        rows.append(
-            [length, kept.median * ensemble.members / 1e9, written.median * ensemble.members / 1e9, share, each]
-        )
-        rows[-1] += [size, _same(kept.answer, written.answer)]
-    header = ["a block takes about", "in memory, s", "store, s", "the store costs", "ms a block", "MiB", "results"]
-    table(header, rows)
+        memory = Contestant("in memory", in_memory, ensemble.members)
+        kept, written = race([memory, stored("store", ensemble, path, pool, WORKERS)], rounds)
+    times = [timing.median * ensemble.members / 1e9 for timing in (kept, written)]
+    share = f"{100 * (written.over(kept) - 1):.1f} %"
+    row = [times[0] * WORKERS / count, *times, share, alone.median * BLOCK / 1e6, size]
+    header = ["a block, s", "in memory, s", "store, s", "the store costs", "saving a block, ms", "KiB", "results"]
+    table(header, [[*row, _same(kept.answer, written.answer)]])
 
 
 def scaling(rounds: int, quick: bool, path: Path) -> None:
     """One worker and two of every kind; workers are started, and their kernels compiled, before the clock runs."""
+    count = 4 if quick else 8
     print(
-        f"The same {BLOCKS} blocks of about a second, written to a store, on one worker and on two; matrix products "
-        "for comparison, since cores may share their multipliers and their clock.\n"
+        f"{count} blocks of {LONG} steps, written to a store, on one worker and on two; matrix products for "
+        "comparison, since cores may share their multipliers and their clock.\n"
     )
-    ensemble = training_runs(20 if quick else STEPS["1 s"])
+    ensemble = training_runs(20 if quick else LONG, count)
     matrix = np.random.default_rng(0).normal(size=(1000, 1000))
 
     def products(workers: int) -> None:

@@ -27,11 +27,11 @@ CONSTANT = int | float | complex | str | tuple | np.ndarray | np.generic  # what
 def describe(value: Any) -> Json:
     """A description of a value: equal for values that compute the same, different for those that may not.
 
-    Numbers, text, lists and mappings stand for themselves; an array for its type, shape and a digest of its bytes; an
-    object for its class, with a digest of its code, and its fields; a function for its name and a digest of its code,
-    with its defaults, what `functools.partial` and closures bind, and the constants of its module that it names
-    (numbers, text, tuples, arrays, attrs objects). Comments and docstrings do not count. What a function calls is not
-    looked at, nor the code of dynsys itself: its version is kept beside.
+    Numbers, text, lists and mappings stand for themselves; an array for its type, shape and a digest of its bytes, in
+    a dataset of xarray with its labels; an object for its class, with a digest of its code, and its fields; a function
+    for its name and a digest of its code, with its defaults, what `functools.partial` and closures bind, and the
+    constants of its module that it names (numbers, text, tuples, arrays, attrs objects). Comments and docstrings do not
+    count. What a function calls is not looked at, nor the code of dynsys itself: its version is kept beside.
 
     Raises
     ------
@@ -52,6 +52,8 @@ def describe(value: Any) -> Json:
 
 def _described(value: Any) -> Json:
     """Of objects, the keys that are no names of variables are ours: nothing that a user calls so can hide them."""
+    if type(value).__module__.startswith("xarray."):
+        value = value.to_dict(data="array")
     match value:
         case None | bool():
             return value

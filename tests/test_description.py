@@ -12,6 +12,7 @@ import attrs
 import numpy as np
 import pytest
 import sympy
+import xarray
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -273,3 +274,12 @@ def test_differences_name_the_place():
         "c: only there",
         "d: only here",
     ]
+
+
+def test_labelled_data_stand_for_their_numbers_and_labels():
+    data = xarray.Dataset({"x": ("time", [1.0, 2.0])}, coords={"time": [0, 1]})
+    assert describe(data) == describe(data.copy(deep=True))
+    others = (data + 1.0, data.rename(x="y"), data.assign_coords(time=[0, 2]), data.x, data.assign_attrs(dt=1))
+    for other in others:
+        assert describe(other) != describe(data)
+    json.dumps(describe(data))
