@@ -19,7 +19,7 @@ from models.weight_dynamics import regression_task
 from models.weight_dynamics.study import Study
 
 BLOCK, WORKERS = 16, 2  # members of a block, workers
-SECOND, LONG = 50_000, 200_000  # steps of a member for blocks of about a second, and of some seconds
+SECOND, LONG = 50_000, 150_000  # steps of a member for blocks of about a second, and of some seconds
 
 
 def training_runs(steps: int, blocks: int) -> Ensemble:
@@ -77,7 +77,7 @@ def store_cost(rounds: int, quick: bool, path: Path) -> None:
 
 def scaling(rounds: int, quick: bool, path: Path) -> None:
     """One worker and two of every kind; workers are started, and their kernels compiled, before the clock runs."""
-    count = 4 if quick else 8
+    count = 4 if quick else 6
     print(
         f"{count} blocks of {LONG} steps, written to a store, on one worker and on two; matrix products for "
         "comparison, since cores may share their multipliers and their clock.\n"

@@ -138,6 +138,7 @@ from pathlib import Path
 from models import cli
 from models.weight_dynamics.study import TrainingRuns
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background inherits one that is ignored
 cli.BLOCK, calls, interrupts = 1, [], int(sys.argv.pop())
 train, first_block = TrainingRuns._train, Path(sys.argv[-1], "runs.zarr", "status", "c", "0", "0")
 
