@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure import Contestant, race, table
+from benchmarks.measure import Contestant, products_on_two_threads, race, table
 from dynsys import Ensemble
 from dynsys.blocks import Job
 from models.weight_dynamics import regression_task
@@ -57,10 +57,10 @@ def store_cost(rounds: int, quick: bool, path: Path) -> None:
         "it. Beside them 100 blocks that cost nothing to compute: what saving one takes.\n"
     )
     ready = ensemble.compute(blocks[0])
-    saving = stored("", Ensemble(lambda _: ready, 100 * BLOCK), path, ThreadPoolExecutor(1), 1)
-    (alone,) = race([saving], rounds)
+    with pool_of_threads(1) as pool:
+        (alone,) = race([stored("", Ensemble(lambda _: ready, 100 * BLOCK), path, pool, 1)], rounds)
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 100 / 2**10
-    with ThreadPoolExecutor(WORKERS) as pool:
+    with pool_of_threads(WORKERS) as pool:
 
         def in_memory() -> np.ndarray:
             done = [block.data.exponent.values for block in pool.map(Job(ensemble.compute), blocks) if block.data]
@@ -83,14 +83,7 @@ def scaling(rounds: int, quick: bool, path: Path) -> None:
         "comparison, since cores may share their multipliers and their clock.\n"
     )
     ensemble = training_runs(20 if quick else LONG, count)
-    matrix = np.random.default_rng(0).normal(size=(1000, 1000))
-
-    def products(workers: int) -> None:
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(lambda _: matrix @ matrix, range(2 if quick else 8)))
-
-    alone, both = race([Contestant("", lambda: products(1), 1), Contestant("", lambda: products(2), 1)], rounds)
-    rows = [["matrix products", "", "", alone.over(both), ""]]
+    rows = [["matrix products", "", "", products_on_two_threads(rounds, quick), ""]]
     first = None
     for kind in (pool_of_threads, pool_of_processes, local_cluster):
         with kind(1) as one, kind(2) as two:

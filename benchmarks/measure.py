@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import attrs
@@ -64,6 +65,18 @@ def race(contestants: Sequence[Contestant], rounds: int) -> list[Timing]:
             taken, answers[i] = seconds(one.run)
             times[i, r] = 1e9 * taken / one.work
     return [Timing(one.name, *result) for one, *result in zip(contestants, times, first, answers, strict=True)]
+
+
+def products_on_two_threads(rounds: int, quick: bool) -> float:
+    """How many times as long matrix products take on one thread as on two: what two cores are worth here and now."""
+    matrix = np.random.default_rng(0).normal(size=(1000, 1000))
+
+    def products(workers: int) -> None:
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(lambda _: matrix @ matrix, range(2 if quick else 8)))
+
+    alone, both = race([Contestant("", lambda: products(1), 1), Contestant("", lambda: products(2), 1)], rounds)
+    return alone.over(both)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import attrs
 import numpy as np
 
 from benchmarks.handwritten import relu, tanh, three_layer_loops
-from benchmarks.measure import Contestant, race, table
+from benchmarks.measure import Contestant, products_on_two_threads, race, table
 from dynsys import CompiledTangent, Euler, Pass
 from dynsys.minibatches import Minibatches
 from models.activations import Activation, ReLU, Tanh
@@ -162,14 +161,7 @@ def threads(rounds: int, quick: bool) -> None:
     """Two threads against one; matrix products beside them, since cores may share their multipliers."""
     print("## Two threads\n")
     members, rows = 64 if quick else 1024, []
-    matrix = np.random.default_rng(0).normal(size=(1000, 1000))
-
-    def products(workers: int) -> None:
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(lambda _: matrix @ matrix, range(2 if quick else 8)))
-
-    alone, both = race([Contestant("", lambda: products(1), 1), Contestant("", lambda: products(2), 1)], rounds)
-    rows.append(["matrix products, for comparison", "", alone.over(both), ""])
+    rows.append(["matrix products, for comparison", "", products_on_two_threads(rounds, quick), ""])
     for case in cases(quick):
         steps = EVERY if quick or case.hidden > 2 else 400
         one, two = race([case.project(members, steps, 1), case.project(members, steps, 2)], rounds)

@@ -108,7 +108,7 @@ class Job:
                 f"that length, got {dict(data.sizes)}"
             )
         data = data.drop_vars(MEMBER, errors="ignore")  # members are numbered from 0
-        status = data.get(STATUS, _finite(data))
+        status = data[STATUS] if STATUS in data else _finite(data)
         if MEMBER not in status.dims or not np.isin(status, [RUNNING, DIVERGED, SINGULAR, NOT_FINITE]).all():
             known = {code: name for code, name in STATUSES.items() if code not in (PENDING, FAILED)}
             raise InvalidInputError(f"`status` must hold for each member a code of {known}, got {status.values!r}")

@@ -19,20 +19,10 @@ from typing import TYPE_CHECKING, Any, Self
 import attrs
 import numpy as np
 
-from dynsys.blocks import (
-    Compute,
-    Job,
-    computed,
-    stop_on_interrupt,
-    threads,
-)
+from dynsys.blocks import Compute, Job, computed, stop_on_interrupt, threads
 from dynsys.compiled.build import available_cores
 from dynsys.description import Json, describe
-from dynsys.errors import (
-    InvalidInputError,
-    real_array,
-    whole_number,
-)
+from dynsys.errors import InvalidInputError, real_array, whole_number
 from dynsys.passes import Pass
 from dynsys.progress import Progress, Run
 from dynsys.store import locked

@@ -108,10 +108,21 @@ class Header:
         return slice(block * self.block, min((block + 1) * self.block, self.members))
 
     @property
+    def by_member(self) -> list[str]:
+        """Names of the variables that have a value for each member, in the order in which they are committed."""
+        names = [name for name, variable in self.variables.items() if variable.by_member]
+        return sorted(names, key=lambda name: name == STATUS)  # which makes the others valid
+
+    @property
+    def shared(self) -> list[str]:
+        """Names of the others."""
+        return [name for name, variable in self.variables.items() if not variable.by_member]
+
+    @property
     def bytes_of_block(self) -> int:
         """Bytes that a block takes on the disk."""
-        by_member = [variable for variable in self.variables.values() if variable.by_member]
-        return sum(math.prod(each.chunk(self.block)) * np.dtype(each.dtype).itemsize + 4 for each in by_member)
+        chunks = (self.variables[name] for name in self.by_member)
+        return sum(math.prod(each.chunk(self.block)) * np.dtype(each.dtype).itemsize + 4 for each in chunks)
 
     def json(self) -> Json:
         """As JSON, with a digest of itself."""

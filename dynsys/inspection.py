@@ -99,7 +99,8 @@ def export(path: str | Path, target: str | Path) -> list[Path]:
     StoreError
         As for `open_store`.
     """
-    data, target = open_store(path), Path(target)
+    store, target = Store.open(Path(path)), Path(target)
+    data = store.dataset()
     if target.exists():
         raise InvalidInputError(f"{target} exists already: nothing is overwritten, choose another name")
     if target.suffix == ".nc":
@@ -114,7 +115,7 @@ def export(path: str | Path, target: str | Path) -> list[Path]:
         names = [name for name, each in data.data_vars.items() if each.dims == dims]
         files.append(target / f"{'_'.join(map(str, dims)) or 'numbers'}.csv")
         header = True
-        for part in _parts(data[names], Store.open(Path(path)).header.block):
+        for part in _parts(data[names], store.header.block):
             part.to_dataframe().reset_index().to_csv(files[-1], mode="a", header=header, index=False)
             header = False
     return files

@@ -39,7 +39,6 @@ ROOT, COPY = "zarr.json", "status/header.json"
 HEADER = "dynsys_ensemble"  # the attribute that holds it
 UNIMPORTANT: dict[str, Json] = {"storage_transformers": []}  # what another version of Zarr may leave out
 
-
 _locks: set[TextIO] = set()  # those that this process holds; a child that is forked meanwhile must not hold them, too
 
 
@@ -142,18 +141,16 @@ class Store:
                 raise StoreError(f"{path}: both copies of its header are damaged ({'; '.join(damaged)})")
             return None, []
         wrong = _wrong_documents(path, header)
-        documents = _documents(header)
-        _write_documents(path, {name: documents[name] for name in wrong})
+        _write_documents(path, wrong)
         store = cls(path, header, _arrays(path, header, "r+"))
-        return store, wrong if any(map(store._committed, range(header.blocks))) else []  # else it was being made
+        return store, [*wrong] if any(map(store._committed, range(header.blocks))) else []  # else it was being made
 
     def check(self, read: bool = True) -> tuple[list[int], list[str]]:
         """The blocks that are finished, and the files of committed blocks that are missing, cut short or, read, wrong.
 
         If a variable without members is damaged, a block is counted as not finished, which brings it anew.
         """
-        by_member = [name for name, variable in self.header.variables.items() if variable.by_member]
-        finished, damaged = [], []
+        by_member, finished, damaged = self.header.by_member, [], []
         for block in filter(self._committed, range(self.header.blocks)):
             wrong = self._wrong(by_member, block, read) or self._wrong_failures(block, read)
             damaged += wrong
@@ -169,7 +166,7 @@ class Store:
 
     def check_shared(self, read: bool = True) -> list[str]:
         """The files of variables without members that are damaged."""
-        return self._wrong([name for name, each in self.header.variables.items() if not each.by_member], 0, read)
+        return self._wrong(self.header.shared, 0, read)
 
     def _committed(self, block: int) -> bool:
         return (self.path / STATUS / self.header.variables[STATUS].file(block)).exists()
@@ -235,17 +232,14 @@ class Store:
         if failures:
             said = {"failures": {str(member): text for member, text in failures.items()}}
             write_whole(self._failures(block), json.dumps(sealed(said)))
-        for name in sorted(self.arrays, key=lambda name: name == STATUS):
-            variable = self.header.variables[name]
-            if variable.by_member:
-                self.arrays[name][variable.region(self.header.members_of(block))] = data[name].values
+        for name in self.header.by_member:
+            region = self.header.variables[name].region(self.header.members_of(block))
+            self.arrays[name][region] = data[name].values
 
     def withdraw(self, block: int) -> None:
         """Make a block one that is not finished. Its damaged chunks go: Zarr would read what it half overwrites."""
-        for name in sorted(self.arrays, key=lambda name: name != STATUS):
-            variable = self.header.variables[name]
-            if variable.by_member:
-                (self.path / name / variable.file(block)).unlink(missing_ok=True)
+        for name in reversed(self.header.by_member):
+            (self.path / name / self.header.variables[name].file(block)).unlink(missing_ok=True)
         self._failures(block).unlink(missing_ok=True)
 
     def _failures(self, block: int) -> Path:
@@ -254,10 +248,10 @@ class Store:
     def share(self, data: xarray.Dataset) -> list[str]:
         """Write the variables without members that are missing or damaged; names of those that have other values."""
         other = []
-        for name, variable in self.header.variables.items():
-            if not variable.by_member and self._problem(name, 0, read=True):
+        for name in self.header.shared:
+            if self._problem(name, 0, read=True):
                 self.arrays[name][...] = data[name].values
-            elif not variable.by_member and not same(self.values(name, 0), data[name].values):
+            elif not same(self.values(name, 0), data[name].values):
                 other.append(name)
         return other
 
@@ -343,16 +337,16 @@ def _read_header(path: Path) -> tuple[Header | None, list[str]]:
     return found, damaged
 
 
-def _wrong_documents(path: Path, header: Header) -> list[str]:
-    """Names of the files that describe a store and are not as they should be."""
-    wrong = []
+def _wrong_documents(path: Path, header: Header) -> dict[str, Json]:
+    """Of the files that describe a store those that are not as they should be, by name, as they should be."""
+    wrong = {}
     for name, document in _documents(header).items():
         try:
             right = UNIMPORTANT | _read_json(path / name) == UNIMPORTANT | document
         except (ValueError, TypeError, OSError):
             right = False
         if not right:
-            wrong.append(name)
+            wrong[name] = document
     return wrong
 
 

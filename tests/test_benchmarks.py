@@ -102,7 +102,12 @@ def test_errors_of_vectors_are_seen():
 
 @pytest.mark.parametrize(
     ("section", "row", "times"),
-    [("lorenz63", "| dynsys |", 2), ("vectors", "| dynsys |", 2), ("vectors-memory", "| 200 |", 1)],
+    [
+        ("lorenz63", "| dynsys |", 2),
+        ("vectors", "| dynsys |", 2),
+        ("vectors-memory", "| 200 |", 1),
+        ("ensembles", "| the same bits |", 4),
+    ],
 )
 def test_command_runs(section, row, times):
     root = Path(__file__).parents[1]

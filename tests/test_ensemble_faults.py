@@ -1,6 +1,7 @@
 """What happens to long runs: kills, full disks, damaged files, dead workers, Ctrl-C, members that fail."""
 
 import importlib.metadata
+import json
 import os
 import random
 import shutil
@@ -192,9 +193,16 @@ def content(path):
 
 
 def committed(path):
-    """The chunks of the blocks that are committed, by name."""
+    """The chunks of the blocks that are committed, by name, and those that all members share."""
     blocks = {file.name for file in path.glob("status/c/*") if file.name.isdigit()}
-    return {name: data for name, data in content(path).items() if "/c/" in name and name.split("/")[-1] in blocks}
+    found = {}
+    for name, data in content(path).items() if blocks else ():
+        variable, _, chunk = name.partition("/c/")
+        if chunk and not chunk.endswith(".partial"):
+            dims = json.loads((path / variable / "zarr.json").read_bytes())["dimension_names"]
+            if "member" not in dims or chunk.split("/")[dims.index("member")] in blocks:
+                found[name] = data
+    return found
 
 
 def assert_readable(path, expected):

@@ -73,7 +73,8 @@ def _read(path: Path, target: str) -> tuple[list[str], Array]:
             raise OSError("it is no regular file")  # a pipe or a device may never end
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.reader(file)
-            names = _names(path, next(filter(None, rows), []), target)
+            header = next(filter(None, rows), [])
+            names = _names(path, header, target) if header else []
             for row in filter(None, rows):
                 numbers.extend(_numbers(path, rows.line_num, row, names))
     except InvalidInputError:
@@ -87,8 +88,6 @@ def _read(path: Path, target: str) -> tuple[list[str], Array]:
 
 def _names(path: Path, header: list[str], target: str) -> list[str]:
     names = [name.strip() for name in header]
-    if not names:
-        raise InvalidInputError(f"{path} holds no data: expected a header line and rows of numbers")
     if target not in names:
         raise InvalidInputError(f"{path} has no column {target!r}; its columns are {_listed(names)}")
     if len(set(names)) < len(names):
