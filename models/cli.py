@@ -126,7 +126,7 @@ def weight_dynamics(
     runs under way, a second one ends at once. Example: dynsys weight-dynamics --members 20 --activation gelu
     """
     from models.weight_dynamics.study import Study
-    from models.weight_dynamics.task import read_table, regression_task
+    from models.weight_dynamics.task import paper_task, read_table, regression_task
 
     study = Study(
         activations=tuple(a.value for a in activation) if activation else ("relu", "tanh"),
@@ -149,7 +149,7 @@ def weight_dynamics(
         task = f"Task: {target} from {', '.join(names)} of {data.name} ({len(y)} rows, inputs standardised)."
     else:
         X, y = regression_task(samples, study.seeds["data"])
-        task = f"Task: y = 10 x1 - 2 x2^2, {samples} samples with x1, x2 ~ N(0, 1)."
+        task = paper_task(samples)
     store = output / "runs.zarr"
     _prepare(output, store)
     runs = _compute(study.ensemble(X, y, task), store, workers)

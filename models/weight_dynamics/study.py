@@ -1,27 +1,24 @@
-"""The main job: an ensemble of training runs on one task, with all finite-time exponents of every run."""
+"""Settings of an ensemble of training runs on one task, with all finite-time exponents of every run."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import attrs
 import numpy as np
 
-from dynsys import Ensemble, Euler, InvalidInputError, Pass
+from dynsys import Ensemble, InvalidInputError
 from dynsys.errors import whole_number
-from dynsys.passes import forward_in_chunks
 from models.activations import named
 from models.weight_dynamics.network import ThreeLayerGradientFlow
-
-if TYPE_CHECKING:
-    import xarray
+from models.weight_dynamics.runs import TrainingRuns
 
 Array = np.ndarray
 
 PAPER_LEARNING_RATE = 3e-5
 PAPER_TIME = 22.0
-OUTPUT_TIMES = 200  # logarithmically spaced: the early transient matters as much as the end
+WINDOW = 10  # intervals of the paper's backward pass
 
 
 @attrs.frozen(kw_only=True)
@@ -42,6 +39,18 @@ class Study:
         Whether all runs see the same batches.
     seed : int
         Spawns the seeds of data, initial weights, batches and frames.
+    data_seed, batch_seed, frame_seed : int or None
+        Instead of the spawned ones: what changes if nothing else does.
+    outputs : int
+        Times at which loss and exponents are recorded, logarithmically spaced: the early transient matters as much as
+        the end.
+    predictions : tuple of int
+        Numbers of intervals after which everything is recorded from which the end may be foretold: see `TrainingRuns`.
+    tangent_intervals : int or None
+        Tangent vectors are followed for so many intervals, and the state alone after that. None: to the end.
+    tail : int
+        If not 0, covariant vectors at the end of training: the run goes on for so many intervals, from which the
+        backward pass comes back.
     """
 
     activations: tuple[str, ...] = ("relu", "tanh")
@@ -56,18 +65,37 @@ class Study:
     reduction: Literal["mean", "sum"] = "mean"
     shared_batches: bool = True
     seed: int = 0
+    data_seed: int | None = None
+    batch_seed: int | None = None
+    frame_seed: int | None = None
+    outputs: int = 200
+    predictions: tuple[int, ...] = ()
+    tangent_intervals: int | None = None
+    tail: int = 0
 
     def __attrs_post_init__(self) -> None:
-        for name, least in (("members", 1), ("hidden", 1), ("batch", 0), ("interval", 1), ("seed", 0)):
-            whole_number(name, getattr(self, name), least)
-        if self.steps is not None:
-            whole_number("steps", self.steps, 1)
+        least = {"members": 1, "hidden": 1, "batch": 0, "interval": 1, "seed": 0, "outputs": 1, "tail": 0}
+        optional = {"steps": 1, "data_seed": 0, "batch_seed": 0, "frame_seed": 0, "tangent_intervals": 1}
+        for name, lowest in (least | optional).items():
+            if name in least or getattr(self, name) is not None:
+                whole_number(name, getattr(self, name), lowest)
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise InvalidInputError(f"learning_rate must be a positive finite number, got {self.learning_rate!r}")
         if not self.activations or len(set(self.activations)) < len(self.activations):
             raise InvalidInputError(f"activations must be different names, at least one, got {self.activations}")
         for name in self.activations:
             named(name)
+        if self.followed > self.intervals or (self.tail and self.followed < self.intervals):
+            raise InvalidInputError(
+                f"tangent_intervals must be at most the {self.intervals} of a run, and all of them with a tail, got "
+                f"{self.tangent_intervals}"
+            )
+        gaps = np.diff([0, *self.windows])
+        if (gaps < WINDOW).any() or max(self.windows, default=0) > self.followed:
+            raise InvalidInputError(
+                f"predictions must be whole numbers in ascending order, {WINDOW} intervals apart from each other, from "
+                f"the start and from an end with a tail, up to {self.followed}, got {self.predictions}"
+            )
 
     @property
     def intervals(self) -> int:
@@ -76,10 +104,35 @@ class Study:
         return math.ceil(steps / self.interval - 1e-9)
 
     @property
+    def followed(self) -> int:
+        """Number of intervals for which tangent vectors are followed."""
+        return self.intervals if self.tangent_intervals is None else self.tangent_intervals
+
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """Ends of the windows of a backward pass: the predictions, and the end of training if there is a tail."""
+        return (*self.predictions, self.intervals) if self.tail else self.predictions
+
+    @property
+    def output_intervals(self) -> Array:
+        """Numbers of intervals after which loss and exponents are recorded; none lies within a window."""
+        spaced = np.geomspace(1, self.intervals, self.outputs) if self.outputs > 1 else [self.intervals]
+        every = np.union1d(np.round(spaced).astype(int), self.predictions).astype(int)
+        return every[[not any(end - WINDOW < n < end for end in self.windows) for n in every]]
+
+    @property
+    def cuts(self) -> Array:
+        """Where a run is cut into passes, in intervals: at outputs, ends of windows, and the end of the tangent."""
+        starts = [end - WINDOW for end in self.windows if end > WINDOW]
+        return np.unique(np.concatenate([self.output_intervals, self.windows, starts, [self.followed]]).astype(int))
+
+    @property
     def seeds(self) -> dict[str, int]:
-        """Seeds of data, weights, batches and frames, spawned from `seed`."""
-        words = np.random.SeedSequence(self.seed).generate_state(4)
-        return dict(zip(("data", "weights", "batches", "frames"), map(int, words), strict=True))
+        """Seeds of data, weights, batches and frames, spawned from `seed` or given."""
+        words = map(int, np.random.SeedSequence(self.seed).generate_state(4))
+        given = {"data": self.data_seed, "batches": self.batch_seed, "frames": self.frame_seed}
+        spawned = dict(zip(("data", "weights", "batches", "frames"), words, strict=True))
+        return spawned | {name: seed for name, seed in given.items() if seed is not None}
 
     def network(self, X: Array, y: Array, activation: str) -> ThreeLayerGradientFlow:
         """The full-batch gradient flow of one activation."""
@@ -88,75 +141,3 @@ class Study:
     def ensemble(self, X: Array, y: Array, task: str = "") -> Ensemble:
         """The training runs on some data, to be computed block by block; `task` says in a sentence what they are."""
         return Ensemble(TrainingRuns(self, X, y, task), self.members)
-
-
-@attrs.frozen(eq=False)
-class TrainingRuns:
-    """What is computed for the members of a study."""
-
-    study: Study
-    X: Array
-    y: Array
-    task: str = ""
-
-    def __call__(self, members: Array) -> xarray.Dataset:
-        """Train the networks with these numbers, of each activation.
-
-        Returns
-        -------
-        xarray.Dataset
-            loss (activation, member, time): cost over all data. exponent (activation, member, time, q): finite-time
-            exponents lambda_q(t) from 0 to t, 1/time. initial, final (activation, member, weight). status, stopped
-            (activation, member): code and step, -1 for members that did not stop. NaN after a member stopped.
-        """
-        import xarray
-
-        study = self.study
-        ends = np.unique(np.geomspace(1, study.intervals, OUTPUT_TIMES).round().astype(int))
-        runs = [self._train(name, members, ends) for name in study.activations]
-        dimensions = {
-            "loss": ("activation", "member", "time"),
-            "exponent": ("activation", "member", "time", "q"),
-            "initial": ("activation", "member", "weight"),
-            "final": ("activation", "member", "weight"),
-            "status": ("activation", "member"),
-            "stopped": ("activation", "member"),
-        }
-        settings = attrs.asdict(study) | {"steps": study.intervals * study.interval}
-        del settings["activations"]  # a coordinate
-        return xarray.Dataset(
-            {name: (dims, np.stack([run[name] for run in runs])) for name, dims in dimensions.items()},
-            coords={
-                "activation": list(study.activations),
-                "time": ends * study.interval * study.learning_rate,
-                "q": np.arange(1, runs[0]["exponent"].shape[-1] + 1),
-            },
-            attrs={name: int(v) if isinstance(v, bool) else v for name, v in settings.items()}
-            | {"variance_of_y": float(np.var(self.y)), "task": self.task},
-        )
-
-    def _train(self, activation: str, members: Array, ends: Array) -> dict[str, Array]:
-        """The variables of one activation; exponents and losses at the ends of these intervals."""
-        study, seeds = self.study, self.study.seeds
-        flow = study.network(self.X, self.y, activation)
-        driven = flow.minibatches(study.batch, seeds["batches"], shared=study.shared_batches) if study.batch else flow
-        tangent = driven.tangent(Euler(study.learning_rate)).on_one_thread()
-        everyone = flow.initial(scheme=study.weights, biases=study.biases, members=study.members, seed=seeds["weights"])
-        initial = everyone[members]
-        end = Pass.start(initial, flow.dimension, None, seeds["frames"], members)
-        growth = np.zeros((len(members), flow.dimension))
-        exponents, losses = [], []
-        for done, until in zip([0, *ends[:-1]], ends, strict=True):
-            count = int(until - done)
-            (end,) = forward_in_chunks(tangent, end, count, study.interval, "growth", stride=count)
-            growth = growth + end.growth[:, 0]
-            exponents.append(growth / (until * study.interval * study.learning_rate))
-            losses.append(flow.loss(end.x))
-        return {
-            "loss": np.stack(losses, axis=1),
-            "exponent": np.stack(exponents, axis=1),
-            "initial": initial,
-            "final": end.x,
-            "status": end.status,
-            "stopped": end.stopped,
-        }

@@ -31,6 +31,11 @@ def regression_task(samples: int = 1000, seed: int = 0) -> tuple[Array, Array]:
     return X, 10.0 * X[:, 0] - 2.0 * X[:, 1] ** 2
 
 
+def paper_task(samples: int) -> str:
+    """What `regression_task` is, in a sentence."""
+    return f"Task: y = 10 x1 - 2 x2^2, {samples} samples with x1, x2 ~ N(0, 1)."
+
+
 def read_table(path: str | Path, target: str) -> tuple[Array, Array, list[str]]:
     """Inputs, target and input names from a CSV file with a header; the inputs are standardised.
 

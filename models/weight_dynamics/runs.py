@@ -1,0 +1,201 @@
+"""What is computed for the members of a study: training, exponents, angles, and what the end may be foretold from."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import attrs
+import numpy as np
+
+from dynsys import Euler, Pass, TangentSystem
+from dynsys.compiled.sweep import sweep_back
+from dynsys.convergence import determined_subspaces
+from dynsys.ginelli import random_triangles
+from dynsys.indicators import cosines
+from dynsys.orthonormal import packed_diagonal
+from dynsys.passes import RUNNING, forward_in_chunks, warm_up
+from dynsys.sharafi import eigenvectors
+
+if TYPE_CHECKING:
+    import xarray
+
+    from models.weight_dynamics.network import ThreeLayerGradientFlow
+    from models.weight_dynamics.study import Study
+
+Array = np.ndarray
+
+SPANS = ("start", "window", "interval")  # over which an exponent at a prediction time is taken, up to that time
+READINGS = ("lagged", "lagged, random start", "recycled")  # of Sharafi's estimate, see dynsys.sharafi
+ENDINGS = ("ginelli", "ginelli, another start", *READINGS)  # where covariant vectors at the end of training come from
+SAME_SPAN = 0.01  # sine up to which vectors, or spans, of two backward starts are called the same
+
+DIMENSIONS = {
+    "loss": ("activation", "member", "time"),
+    "exponent": ("activation", "member", "time", "q"),
+    "window_loss": ("activation", "member", "prediction"),
+    "gradient_norm": ("activation", "member", "prediction"),
+    "sharpness": ("activation", "member", "prediction"),
+    "window_exponent": ("activation", "member", "prediction", "span", "q"),
+    "cosine": ("activation", "member", "prediction", "reading", "pair"),
+    "final_cosine": ("activation", "member", "ending", "pair"),
+    "subspace": ("activation", "member", "q"),
+    "initial": ("activation", "member", "weight"),
+    "final": ("activation", "member", "weight"),
+    "status": ("activation", "member"),
+    "stopped": ("activation", "member"),
+}
+
+
+@attrs.frozen(eq=False)
+class TrainingRuns:
+    """The training runs of a study on some data.
+
+    A covariant vector is Q C with the orthonormal frame Q of the forward pass and triangular coefficients C of a
+    backward one: angles are those of the columns of C.
+    """
+
+    study: Study
+    X: Array
+    y: Array
+    task: str = ""
+
+    def __call__(self, members: Array) -> xarray.Dataset:
+        """Train the networks with these numbers, of each activation.
+
+        Returns
+        -------
+        xarray.Dataset
+            loss (activation, member, time): cost over all data. exponent (activation, member, time, q): finite-time
+            exponents lambda_q(t) from 0 to t, 1/time. initial, final (activation, member, weight). status, stopped
+            (activation, member): code and step, -1 for members that did not stop. NaN after a member stopped, and for
+            exponents where the tangent is not followed.
+
+            With predictions, at each of them (prediction, in intervals): window_loss; gradient_norm and sharpness,
+            the norm of the gradient and the largest eigenvalue of the Hessian of the cost over all data;
+            window_exponent (..., span, q) from the start, over the last window, over the last interval;
+            cosine (..., reading, pair): |cos theta_ij|, i < j, by the readings of Sharafi's estimate.
+
+            With a tail: final_cosine (..., ending, pair), by Ginelli's backward pass through the tail from two starts,
+            and by Sharafi's estimate from the last window of training; subspace (..., q), which of Ginelli's vectors
+            are determined singly (see `dynsys.convergence.determined_subspaces`; the forward frame is taken as given).
+        """
+        import xarray
+
+        study = self.study
+        runs = [self._train(name, members) for name in study.activations]
+        q = runs[0]["exponent"].shape[-1]
+        settings = {name: v for name, v in attrs.asdict(study).items() if v is not None and v != ()}
+        del settings["activations"]  # a coordinate
+        coordinates = {
+            "activation": list(study.activations),
+            "time": study.output_intervals * study.interval * study.learning_rate,
+            "q": np.arange(1, q + 1),
+            "prediction": list(study.predictions),
+            "span": list(SPANS),
+            "reading": list(READINGS),
+            "ending": list(ENDINGS),
+            "pair": [f"{i + 1} {j + 1}" for i, j in zip(*np.triu_indices(q, 1), strict=True)],
+        }
+        used = {dimension for name in runs[0] for dimension in DIMENSIONS[name]}
+        return xarray.Dataset(
+            {
+                name: (dims, np.stack([run[name] for run in runs]))
+                for name, dims in DIMENSIONS.items()
+                if name in runs[0]
+            },
+            coords={name: labels for name, labels in coordinates.items() if name in used},
+            attrs={name: int(v) if isinstance(v, bool) else v for name, v in settings.items()}
+            | {"steps": study.intervals * study.interval, "variance_of_y": float(np.var(self.y)), "task": self.task},
+        )
+
+    def _train(self, activation: str, members: Array) -> dict[str, Array]:
+        """The variables of one activation."""
+        study, seeds = self.study, self.study.seeds
+        flow = study.network(self.X, self.y, activation)
+        driven = flow.minibatches(study.batch, seeds["batches"], shared=study.shared_batches) if study.batch else flow
+        tangent = driven.tangent(Euler(study.learning_rate)).on_one_thread()
+        everyone = flow.initial(scheme=study.weights, biases=study.biases, members=study.members, seed=seeds["weights"])
+        initial = everyone[members]
+        end = Pass.start(initial, flow.dimension, None, seeds["frames"], members)
+        growth = np.zeros((len(members), flow.dimension))
+        duration = study.interval * study.learning_rate
+        outputs = set(study.output_intervals.tolist())
+        series: dict[str, list[Array]] = defaultdict(list)
+        for done, until in pairwise([0, *study.cuts.tolist()]):
+            count, window = until - done, until in study.windows
+            if done >= study.followed:
+                end = warm_up(tangent, end, count, study.interval)
+                growth = np.full_like(growth, np.nan)
+            elif window:
+                end = tangent.forward(end, intervals=count, steps_per_interval=study.interval, record="R")
+                steps = np.log(packed_diagonal(end.R))
+                spans = [growth + np.add.accumulate(steps, axis=1)[:, -1]]
+                growth = spans[0]
+                if until in study.predictions:
+                    spans += [np.add.accumulate(steps, axis=1)[:, -1], steps[:, -1]]
+                    lengths = np.array([until, count, 1])[:, None] * duration
+                    series["window_exponent"].append(np.stack(spans, axis=1) / lengths)
+                    series["cosine"].append(estimated_cosines(end))
+                    for name, values in alternatives(flow, end.x).items():
+                        series[name].append(values)
+            else:
+                (end,) = forward_in_chunks(tangent, end, count, study.interval, "growth", stride=count)
+                growth = growth + end.growth[:, 0]
+            if until in outputs:
+                series["exponent"].append(growth / (until * duration))
+                series["loss"].append(flow.loss(end.x))
+            if until == study.followed < study.intervals:
+                end = end.without_records().with_frames(0, 0)
+        return {
+            **{name: np.stack(values, axis=1) for name, values in series.items()},
+            **(final_vectors(tangent, end, study.tail, study.interval) if study.tail else {}),
+            "initial": initial,
+            "final": end.x,
+            "status": end.status,
+            "stopped": end.stopped,
+        }
+
+
+def estimated_cosines(end: Pass) -> Array:
+    """|cos theta_ij|, i < j, by the `READINGS` of Sharafi's estimate, from a pass that recorded R: (members, 3, pairs).
+
+    Lagged estimates are valid at the start of the pass, recycled ones at its end; all are known at its end.
+    """
+    k = end.k
+    identity = np.broadcast_to(np.eye(k), (len(end.x), k, k))
+    lagged, total = _back(end, identity)
+    by_chance, _ = _back(end, random_triangles(end, 0, 0))
+    return np.stack([_pairs(C) for C in (lagged, by_chance, eigenvectors(lagged, total))], axis=1)
+
+
+def alternatives(flow: ThreeLayerGradientFlow, x: Array) -> dict[str, Array]:
+    """What else may foretell the end, over all data: cost, norm of its gradient, largest eigenvalue of its Hessian."""
+    gradient = np.linalg.norm(flow.vector_field(0.0, x), axis=-1)
+    sharpness = np.full(len(x), np.nan)
+    for m in np.flatnonzero(np.isfinite(x).all(axis=1)):  # LAPACK refuses NaN
+        sharpness[m] = np.linalg.eigvalsh(-flow.jacobian(0.0, x[m]))[-1]
+    return {"window_loss": flow.loss(x), "gradient_norm": gradient, "sharpness": sharpness}
+
+
+def final_vectors(tangent: TangentSystem, end: Pass, tail: int, steps_per_interval: int) -> dict[str, Array]:
+    """Angles of covariant vectors at the end of a pass that recorded the last window, and which are determined."""
+    parts = list(forward_in_chunks(tangent, end, tail, steps_per_interval, "R"))
+    after = attrs.evolve(parts[-1], R=np.concatenate([part.R for part in parts], axis=1))
+    one, other = (_back(after, random_triangles(after, 0, key))[0] for key in (0, 1))
+    stopped = after.status != RUNNING  # in the tail
+    one[stopped] = other[stopped] = np.nan
+    labels = determined_subspaces(one, other, np.ones(one.shape[::2], dtype=bool), SAME_SPAN)
+    ginelli = np.stack([_pairs(C) for C in (one, other)], axis=1)
+    return {"final_cosine": np.concatenate([ginelli, estimated_cosines(end)], axis=1), "subspace": labels}
+
+
+def _back(end: Pass, C: Array) -> tuple[Array, Array]:
+    """A backward pass through the factors that `end` recorded."""
+    members = np.arange(len(end.x))
+    return sweep_back(end.R, members, np.zeros_like(members), np.full_like(members, end.R.shape[1]), C)
+
+
+def _pairs(C: Array) -> Array:
+    return cosines(C)[(..., *np.triu_indices(C.shape[-1], 1))]
