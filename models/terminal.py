@@ -1,0 +1,79 @@
+"""What the commands share: messages, errors with an exit status, output folders, a progress bar."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dynsys import DynsysError, InterruptedWarning, InvalidInputError
+
+try:
+    import typer  # noqa: F401  what the commands are made of: one message for all that is missing
+    from rich.console import Console
+except ImportError as problem:  # pragma: no cover
+    sys.exit(f"the command dynsys needs the extra `study` ({problem}): pip install 'dynsys-clv[study]'")
+
+if TYPE_CHECKING:
+    import xarray
+
+    from dynsys.ensemble import Ensemble, Progress
+
+console = Console(stderr=True, highlight=False)
+BLOCK = 16  # members trained side by side: of the paper's runs, half a minute
+
+
+class Failed(DynsysError):
+    """The command did what it was asked, and the answer is bad: exit status 1."""
+
+
+class Interrupted(DynsysError):
+    """Ctrl-C ended a run, and what was finished is kept: exit status 130."""
+
+
+def prepare(output: Path, store: Path) -> None:
+    """Make the output folder, or say why not; nothing in it is ever overwritten."""
+    if output.exists() and not store.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InvalidInputError(
+            f"the output folder {output} is not empty, and holds no study to be continued: nothing is overwritten, "
+            "choose another one"
+        )
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise InvalidInputError(f"the output folder {output} cannot be made: {problem}") from None
+    if not os.access(output, os.W_OK):
+        raise InvalidInputError(f"the output folder {output} cannot be written: choose another one")
+
+
+def compute(ensemble: Ensemble, store: Path, workers: int | None, name: str = "") -> xarray.Dataset:
+    """Run an ensemble, or what is left of it, with a progress bar."""
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.percentage:3.0f} %"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    last = None
+    with Bar(*columns, console=console) as bar, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        task = bar.add_task(f"{name}0 of {ensemble.members} members", total=ensemble.members)
+
+        def show(progress: Progress) -> None:
+            nonlocal last
+            last = progress
+            bar.update(task, completed=progress.done, description=name + str(progress))
+
+        runs = ensemble.run(store, block=None if store.exists() else BLOCK, workers=workers, progress=show)
+    for warning in caught:
+        if issubclass(warning.category, InterruptedWarning):
+            raise Interrupted(str(warning.message))
+        console.print(f"dynsys: {warning.message}", markup=False)
+    if last is not None and last.computed:
+        console.print(f"{last.seconds_per_member:.3g} s of a worker for each member", markup=False)
+    return runs

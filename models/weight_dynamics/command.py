@@ -1,0 +1,230 @@
+"""The commands of this folder: `dynsys weight-dynamics` and `dynsys check-jacobian`."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from collections import Counter
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from click.core import ParameterSource
+
+import dynsys
+from dynsys import InvalidInputError
+from dynsys.blocks import STATUSES
+from dynsys.files import write_whole
+from models.activations import BY_NAME
+from models.terminal import Failed, compute, console, prepare
+
+if TYPE_CHECKING:
+    import xarray
+
+    from models.weight_dynamics.check import BlockCheck
+
+Activation = StrEnum("Activation", list(BY_NAME))  # type: ignore[misc]
+
+
+class Kind(StrEnum):
+    """One ensemble of training runs, or the paper in full."""
+
+    single, paper = "single", "paper"
+
+
+class Weights(StrEnum):
+    """Initial weights: He et al., or the paper's wide range (standard deviation 20)."""
+
+    he, wide = "he", "wide"
+
+
+class Biases(StrEnum):
+    """Initial biases: zero, or drawn like the weights of their layer."""
+
+    zero, drawn = "zero", "drawn"
+
+
+class Reduction(StrEnum):
+    """Cost of a batch: mean or sum over its samples."""
+
+    mean, sum = "mean", "sum"
+
+
+def weight_dynamics(
+    context: typer.Context,
+    study: Annotated[Kind, typer.Option(help="One ensemble, or the paper in full: see below.")] = Kind.single,
+    members: Annotated[int | None, typer.Option(help="Training runs of each activation [default: 256; 4000].")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of a run [default: the paper's time, 22 / rate].")] = None,
+    learning_rate: Annotated[float, typer.Option(help="Learning rate; the default is the paper's.")] = 3e-5,
+    activation: Annotated[list[Activation] | None, typer.Option(help="May be repeated [default: relu, tanh].")] = None,
+    hidden: Annotated[int, typer.Option(help="Hidden units.")] = 2,
+    batch: Annotated[int, typer.Option(help="Samples of a minibatch; 0: all of them.")] = 32,
+    own_batches: Annotated[bool, typer.Option("--own-batches", help="Every run has its own batch order.")] = False,
+    weights: Annotated[Weights, typer.Option(help="Initial weights.")] = Weights.he,
+    biases: Annotated[Biases, typer.Option(help="Initial biases.")] = Biases.zero,
+    reduction: Annotated[Reduction, typer.Option(help="Cost: mean or sum over the batch.")] = Reduction.mean,
+    interval: Annotated[int, typer.Option(help="Steps between orthonormalisations.")] = 20,
+    samples: Annotated[int, typer.Option(help="Samples of the paper's task.")] = 1000,
+    data: Annotated[Path | None, typer.Option(help="Your own table (CSV) instead of the paper's task.")] = None,
+    target: Annotated[str | None, typer.Option(help="Its column to be predicted; the others are inputs.")] = None,
+    seed: Annotated[int, typer.Option(help="Spawns all random numbers.")] = 0,
+    workers: Annotated[int | None, typer.Option(help="Threads [default: all cores].")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="New or empty, or of the same command [default: by study].")
+    ] = None,
+) -> None:
+    """Train an ensemble of networks and follow all Lyapunov exponents of every run.
+
+    Writes the data (runs.zarr), summary.md and figures. Whatever ends it, the same command goes on: Ctrl-C saves the
+    runs under way, a second one ends at once. Example: dynsys weight-dynamics --members 20 --activation gelu
+
+    With --study paper, all that "On the weight dynamics of learning networks" reports, and one study for everything
+    that it leaves open: 64,000 runs, under two hours on two cores. Of the options, members, steps, seed, workers and
+    output apply. Writes the data (runs/) and, whenever it is called, REPORT.md with figures (report/).
+    """
+    from models.weight_dynamics.study import Study
+    from models.weight_dynamics.task import paper_task, read_table, regression_task
+
+    if study is Kind.paper:
+        _only(context, ("study", "members", "steps", "seed", "workers", "output"))
+        _paper(members, steps, seed, workers, output or Path("weight-dynamics-paper"))
+        return
+    output = output or Path("weight-dynamics")
+    settings = Study(
+        activations=tuple(a.value for a in activation) if activation else ("relu", "tanh"),
+        members=256 if members is None else members,  # whole blocks of lanes on two cores
+        steps=steps,
+        learning_rate=learning_rate,
+        hidden=hidden,
+        batch=batch,
+        interval=interval,
+        weights=weights.value,
+        biases=biases.value,
+        reduction=reduction.value,
+        shared_batches=not own_batches,
+        seed=seed,
+    )
+    if (data is None) != (target is None):
+        raise InvalidInputError("--data and --target go together: a CSV file and the name of its target column")
+    if data is not None and target is not None:
+        X, y, names = read_table(data, target)
+        task = f"Task: {target} from {', '.join(names)} of {data.name} ({len(y)} rows, inputs standardised)."
+    else:
+        X, y = regression_task(samples, settings.seeds["data"])
+        task = paper_task(samples)
+    store = output / "runs.zarr"
+    prepare(output, store)
+    runs = compute(settings.ensemble(X, y, task), store, workers)
+    _write_summary(runs, output, data is None)
+    counts = _counts(runs)
+    console.print(
+        f"{counts['finished']} of {runs.status.size} runs finished: see {output / 'summary.md'}", markup=False
+    )
+    if not counts["finished"]:
+        stopped = runs.stopped.values[runs.stopped.values >= 0]
+        raise Failed(
+            f"all {len(stopped)} runs stopped (diverged or singular), the first by step {stopped.min()}: choose a "
+            f"smaller --learning-rate than {learning_rate:g}; what was computed is in {store}"
+        )
+
+
+def _only(context: typer.Context, names: tuple[str, ...]) -> None:
+    """Refuse options that have no meaning here."""
+    given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    wrong = [f"--{name.replace('_', '-')}" for name in given if name not in names]
+    if wrong:
+        raise InvalidInputError(
+            f"--study paper is a fixed protocol, in which {', '.join(wrong)} has no meaning: leave it out, or run a "
+            "single study"
+        )
+
+
+def _paper(members: int | None, steps: int | None, seed: int, workers: int | None, output: Path) -> None:
+    """Run every study of the protocol, or what is left of them, and write the report."""
+    from models.weight_dynamics.paper.protocol import Protocol, store
+    from models.weight_dynamics.paper.report import write
+    from models.weight_dynamics.study import PAPER_LEARNING_RATE, PAPER_TIME
+
+    time = PAPER_TIME if steps is None else steps * PAPER_LEARNING_RATE
+    protocol = Protocol(members=4000 if members is None else members, time=time, seed=seed)
+    prepare(output, output / "runs")
+    (output / "runs").mkdir(exist_ok=True)
+    names = list(protocol.studies)
+    for place, name in enumerate(names, start=1):
+        compute(protocol.ensemble(name), store(output, name), workers, f"{name} ({place} of {len(names)}): ")
+    console.print("writing the report", markup=False)
+    console.print(f"see {write(protocol, output, _made())}", markup=False)
+
+
+def _made() -> str:
+    return f"Made by `{shlex.join(['dynsys', *sys.argv[1:]])}`, dynsys {dynsys.__version__}."
+
+
+def _write_summary(runs: xarray.Dataset, output: Path, paper_task: bool) -> None:
+    """Figures, and last the summary; a study that has one is left alone."""
+    from models.weight_dynamics.figures import draw_all
+    from models.weight_dynamics.summary import summary
+
+    if (output / "summary.md").exists():
+        return
+    shutil.rmtree(output / "figures", ignore_errors=True)  # of a process that was killed while it drew
+    if _counts(runs)["finished"]:
+        draw_all(runs, output / "figures")
+    write_whole(output / "summary.md", f"{summary(runs, paper_task)}\n{_made()}\n")
+
+
+def _counts(runs: xarray.Dataset) -> Counter[str]:
+    return Counter(STATUSES[code] for code in runs.status.values.ravel().tolist())
+
+
+def check_jacobian(
+    sizes: Annotated[str, typer.Option(help="N1,N2,N3: inputs, hidden units, outputs.")] = "2,2,1",
+    activation: Annotated[list[Activation] | None, typer.Option(help="May be repeated [default: all].")] = None,
+    samples: Annotated[int, typer.Option(help="Samples of random data.")] = 32,
+    reduction: Annotated[Reduction, typer.Option(help="Cost: mean or sum over the samples.")] = Reduction.mean,
+    seed: Annotated[int, typer.Option(help="Draws data and weights.")] = 0,
+) -> None:
+    """Check the network's Jacobian, block by block: Eqs. (8)-(23) of the paper against three other ways.
+
+    SymPy's derivatives of the loss of one sample, the matrix-free product, and the complex step. Exit status 1 if
+    they disagree. Example: dynsys check-jacobian --sizes 3,4,2 --activation tanh
+    """
+    import numpy as np
+
+    from models.activations import named
+    from models.weight_dynamics import ThreeLayerGradientFlow
+    from models.weight_dynamics.check import TOLERANCE
+    from models.weight_dynamics.check import check_jacobian as check
+
+    try:
+        n1, n2, n3 = (int(size) for size in sizes.split(","))
+    except ValueError:
+        raise InvalidInputError(f"--sizes must be three whole numbers such as 2,2,1, got {sizes!r}") from None
+    if min(n1, n2, n3, samples) < 1:
+        raise InvalidInputError(f"sizes and samples must be at least 1, got {sizes} and {samples}")
+    rng = np.random.default_rng(seed)
+    X, y = rng.normal(size=(samples, n1)), rng.normal(size=(samples, n3))
+    disagree = []
+    for choice in activation or list(Activation):
+        flow = ThreeLayerGradientFlow(X, y, n2, activation=named(choice.value), reduction=reduction.value)
+        blocks = check(flow, flow.initial(biases="drawn", seed=seed))
+        typer.echo(_block_table(choice.value, (n1, n2, n3), blocks))
+        disagree += [f"({block.equation}) with {choice.value}" for block in blocks if not block.agrees]
+    if disagree:
+        raise Failed(f"the Jacobians differ by more than {TOLERANCE:g} in the blocks {', '.join(disagree)}")
+    typer.echo(f"All agree within {TOLERANCE:g} of the largest entry.")
+
+
+def _block_table(activation: str, sizes: tuple[int, int, int], blocks: list[BlockCheck]) -> str:
+    lines = [
+        f"{activation}, (N1, N2, N3) = {sizes}: largest difference from the formula, relative to the largest entry",
+        f"{'block':>6}  {'derivative':<14}{'SymPy':>12}{'matrix-free':>14}{'complex step':>14}",
+    ]
+    lines += [
+        f"{f'({b.equation})':>6}  {f'd {b.row}. / d {b.column}':<14}{b.symbolic:>12.1e}{b.jvp:>14.1e}"
+        f"{b.complex_step:>14.1e}{'' if b.agrees else '   DISAGREES'}"
+        for b in blocks
+    ]
+    return "\n".join([*lines, ""])

@@ -1,0 +1,418 @@
+"""Claims 1 to 33: the set-up, final losses, exponents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from models.weight_dynamics.paper.claims import FAILS, UNDER, Claim, chosen, judged, listed, number
+from models.weight_dynamics.paper.findings import (
+    BETWEEN,
+    CHOICES,
+    HIGH,
+    LOW,
+    Findings,
+    exponential_tail,
+    logarithmic,
+    mutual_information,
+    peaks,
+)
+from models.weight_dynamics.paper.protocol import SAMPLES
+from models.weight_dynamics.study import WINDOW
+from models.weight_dynamics.task import regression_task
+
+Array = np.ndarray
+
+NEAR_ZERO = 0.5  # 1/time: exponents smaller than that are called close to zero; ten fold in the whole training
+STRONG = -10.0  # 1/time: strongly negative
+STRUCTURE = 10.0  # standard scores of the mutual information from which a relation is called structured
+
+
+def setup(findings: Findings) -> Iterator[Claim]:
+    """Claims 1 to 7, which are settings to be matched."""
+    study = findings.protocol.studies["he"]
+    X, y = regression_task(SAMPLES, study.seeds["data"])
+    cell = findings.cell("he", "relu")
+    q, interval, steps = cell.exponents.shape[1], study.interval * study.learning_rate, study.intervals * study.interval
+    yield Claim(1, "Sec. IV", "dimension Q: 6 weights and 3 biases", "9", str(q), judged(q == 9))
+    error = 1 / np.sqrt(SAMPLES)
+    yield Claim(
+        2,
+        "Fig. 2",
+        "n = 1000 samples, x1, x2 ~ N(0, 1), y = 10 x1 - 2 x2^2",
+        "mean 0, deviation 1",
+        f"means {listed(X.mean(axis=0))}, deviations {listed(X.std(axis=0))} (errors {number(error)}, "
+        f"{number(error / np.sqrt(2))}); Var(y) = {number(y.var())}, expected 108",
+        judged(np.abs(X.mean(axis=0)).max() < 4 * error and np.abs(X.std(axis=0) - 1).max() < 4 * error),
+    )
+    yield Claim(
+        3,
+        "Sec. V",
+        "step dt = learning rate, orthonormalised every dtau",
+        "3e-5, 6e-4",
+        f"{study.learning_rate:g}, {interval:g}",
+        judged(study.learning_rate == 3e-5 and np.isclose(interval, 6e-4)),
+    )
+    window = WINDOW * interval
+    yield Claim(
+        4,
+        "Sec. V",
+        "backward window",
+        "0.006 = 10 dtau",
+        f"{window:g}, one of five ways (Fig. 8)",
+        judged(np.isclose(window, 0.006)),
+    )
+    epochs, short = steps * study.batch / SAMPLES, steps / np.ceil(SAMPLES / study.batch)
+    yield Claim(
+        5,
+        "Sec. V",
+        "length of a run: steps, orthonormalisations, epochs of batches of 32",
+        "733,333, 36,667, 23,467",
+        f"{steps:,}, {study.intervals:,}, {epochs:,.0f}",
+        f"{UNDER}: batches run on across the ends of epochs (a short last batch would make {short:,.0f} epochs)"
+        if abs(steps - 733_333) <= study.interval and abs(epochs - 23_467) < 2
+        else FAILS,
+    )
+    sizes = [len(findings.cell(scheme, name).loss) for scheme in ("he", "wide") for name in ("relu", "tanh")]
+    yield Claim(
+        6,
+        "Sec. IV",
+        "runs: He ReLU, He tanh, wide ReLU, wide tanh",
+        "4000 each",
+        f"{', '.join(map(str, sizes))} finished, and {len(findings.cell('many', 'relu').loss):,} ReLU He for Table I",
+        judged(min(sizes) >= 0.99 * 4000),
+    )
+    pairs = cell.final_cosines("ginelli").shape[1]
+    yield Claim(7, "Sec. VI", "pairs of CLVs, exponents", "36, 9", f"{pairs}, {q}", judged((pairs, q) == (36, 9)))
+
+
+def losses(findings: Findings) -> Iterator[Claim]:
+    """Claims 8 to 16: the final loss c_f."""
+    relu, tanh = (findings.cell("he", name).loss for name in ("relu", "tanh"))
+    low, high = (findings.share("he", "relu", f"c_f {what}") for what in ("< 4", "> 100"))
+    between = findings.share("he", "relu", "c_f between the clusters")
+    yield Claim(
+        8,
+        "Fig. 3a",
+        "He, ReLU: three attractors, low, intermediate, high (> 100)",
+        "three peaks",
+        f"c_f < 4: {low}; c_f > 100: {high}; between {BETWEEN[0]:g} and {BETWEEN[1]:g}: {between}",
+        judged(low.count > 0 and high.count > 0 and between.value < high.value),
+    )
+    none = findings.share("he", "tanh", "c_f > 100")
+    yield Claim(9, "Fig. 3b", "He, tanh: no value above 100", "none", str(none), judged(none.count == 0))
+    below = findings.share("he", "tanh", "c_f < 4")
+    draws = {seed: findings.share(name, "tanh", "c_f < 4") for seed, name in _data_draws().items()}
+    some = [str(seed) for seed, share in draws.items() if share.count]
+    maxima = peaks(np.log(tanh))
+    yield Claim(
+        10,
+        "Fig. 3b",
+        "He, tanh: a distinct peak at low loss",
+        "a peak",
+        f"{maxima} maxima, lowest loss {number(tanh.min())}; c_f < 4: {below}; of data seeds 0 to {len(draws) - 1} "
+        f"some run is below 4 with {', '.join(some) or 'none'}",
+        chosen(False, [f"draw of the data (seeds {', '.join(some)})"] if some and below.count and maxima > 1 else []),
+    )
+    middle = relu[(relu > LOW) & (relu < BETWEEN[0])]
+    yield Claim(
+        11,
+        "Sec. V",
+        "highest c_f of tanh lies in ReLU's intermediate range",
+        "does",
+        f"tanh: up to {number(tanh.max())}; ReLU, intermediate: {number(middle.min())} to {number(middle.max())}",
+        judged(middle.min() <= tanh.max() <= middle.max()),
+    )
+    rare, drawn = (findings.share(name, "relu", "c_f > 100") for name in ("many", "many-drawn-biases"))
+    yield Claim(
+        12,
+        "Sec. V",
+        "He, ReLU: high losses rare, probability not zero",
+        "not stated",
+        f"{rare}; with drawn biases {drawn}",
+        judged(0 < rare.value < 0.05),
+    )
+    spreads, tops = {}, {}
+    for name in ("relu", "tanh"):
+        for scheme in ("he", "wide"):
+            loss = findings.cell(scheme, name).loss
+            spreads[scheme, name], tops[scheme, name] = float(np.std(np.log(loss))), float(np.quantile(loss, 0.99))
+    gaps = [findings.share("wide", name, "c_f between the clusters") for name in ("relu", "tanh")]
+    yield Claim(
+        13,
+        "Fig. 4",
+        "wide: flatter and wider, higher losses also with tanh, values between the peaks frequent",
+        "described",
+        "deviation of log c_f, He and wide: "
+        + "; ".join(f"{n} {number(spreads['he', n])}, {number(spreads['wide', n])}" for n in ("relu", "tanh"))
+        + f"; 99 % quantile of tanh {number(tops['he', 'tanh'])}, {number(tops['wide', 'tanh'])}; wide, between "
+        f"{BETWEEN[0]:g} and {BETWEEN[1]:g}: ReLU {gaps[0]}, tanh {gaps[1]}",
+        judged(
+            all(spreads["wide", n] > spreads["he", n] for n in ("relu", "tanh"))
+            and tops["wide", "tanh"] > tops["he", "tanh"]
+            and max(g.value for g in gaps) > 0.05
+        ),
+    )
+    counts = {(s, n): peaks(np.log(findings.cell(s, n).loss)) for s in ("he", "wide") for n in ("relu", "tanh")}
+    yield Claim(
+        14,
+        "Fig. 4",
+        "wide: new peaks",
+        "described",
+        "maxima of the distribution of log c_f, He and wide: "
+        + "; ".join(f"{n} {counts['he', n]}, {counts['wide', n]}" for n in ("relu", "tanh")),
+        judged(any(counts["wide", n] > counts["he", n] for n in ("relu", "tanh"))),
+    )
+    lowest = {f"{s} {n}": float(findings.cell(s, n).loss.min()) for s in ("he", "wide") for n in ("relu", "tanh")}
+    yield Claim(
+        15,
+        "Sec. IV",
+        "zero loss is never reached",
+        "never",
+        "lowest: " + "; ".join(f"{name} {number(value)}" for name, value in lowest.items()),
+        judged(min(lowest.values()) > 0.1),
+    )
+    gelu = findings.cell("gelu", "gelu")
+    medians = np.median(gelu.exponents, axis=0), np.median(findings.cell("he", "relu").exponents, axis=0)
+    shares = [findings.share("gelu", "gelu", f"c_f {what}") for what in ("< 4", "> 100")]
+    yield Claim(
+        16,
+        "Sec. IV",
+        "GELU qualitatively like ReLU (not shown there)",
+        "no difference",
+        f"c_f < 4: {shares[0]} (ReLU {low}); c_f > 100: {shares[1]}; l1 > 0: "
+        f"{findings.share('gelu', 'gelu', 'l1 > 0')}; "
+        f"median l9 {number(medians[0][-1])} against {number(medians[1][-1])}",
+        judged(shares[0].covers(low.value) and 0.5 < medians[0][-1] / medians[1][-1] < 2),
+    )
+
+
+def exponents(findings: Findings) -> Iterator[Claim]:
+    """Claims 17 to 29: exponents over the whole training, He initial weights."""
+    relu, tanh = (findings.cell("he", name) for name in ("relu", "tanh"))
+    for place, name, paper in ((17, "relu", 0.33), (18, "tanh", 0.62)):
+        share, others = findings.share("he", name, "l1 > 0"), _choices(findings, name, "l1 > 0", paper)
+        yield Claim(
+            place,
+            f"Sec. V, Fig. 5{'ab'[name == 'tanh']}",
+            f"{name}: l1 > 0, called chaotic",
+            f"{100 * paper:.0f} %",
+            f"{share}; noise-free {findings.share('full-batch', name, 'l1 > 0')}",
+            chosen(share.covers(paper), others),
+        )
+    some = (relu.exponents > 0).mean(axis=0)
+    yield Claim(
+        19,
+        "Sec. V",
+        "ReLU: l1 to l8 can be positive, l9 never",
+        "l9 never",
+        f"shares above zero, l1 to l9: {', '.join(f'{100 * s:.2g} %' for s in some)}; largest l9 "
+        f"{number(relu.exponents[:, -1].max())}",
+        judged(bool((some[:8] > 0).all()) and some[8] == 0),
+    )
+    three = findings.share("he", "relu", "l1, l2, l3 > 0")
+    yield Claim(
+        20,
+        "Sec. V",
+        "ReLU: three leading exponents positive",
+        "3 %",
+        str(three),
+        chosen(three.covers(0.03), _choices(findings, "relu", "l1, l2, l3 > 0", 0.03)),
+    )
+    none, positive = findings.share("he", "tanh", "l1, l2, l3 > 0"), (tanh.exponents > 0).sum(axis=0)
+    yield Claim(
+        21,
+        "Sec. V",
+        "tanh: only l1, l2 sometimes positive, never three",
+        "none",
+        f"three: {none}; runs above zero, l1 to l9: {', '.join(map(str, positive))}",
+        chosen(none.count == 0, _choices(findings, "tanh", "l1, l2, l3 > 0", 0.0)),
+    )
+    medians = np.median(relu.exponents, axis=0), np.median(tanh.exponents, axis=0)
+    yield Claim(
+        22,
+        "Fig. 5",
+        "tanh contracts more strongly than ReLU",
+        "does",
+        f"medians, ReLU: {listed(medians[0])}; tanh: {listed(medians[1])}",
+        judged((medians[1][3:] < medians[0][3:]).all()),
+    )
+    several = {
+        name: [peaks(logarithmic(v)) for v in cell.exponents.T] for name, cell in (("relu", relu), ("tanh", tanh))
+    }
+    yield Claim(
+        23,
+        "Fig. 5",
+        "non-leading exponents: more than one maximum",
+        "tend to",
+        "; ".join(f"maxima of l1 to l9, {name}: {', '.join(map(str, found))}" for name, found in several.items()),
+        judged(np.mean([found > 1 for counts in several.values() for found in counts[1:]]) > 0.5),
+    )
+    tails = {
+        f"{scheme} {name} l{q + 1}": exponential_tail(v, side)
+        for scheme in ("he", "wide")
+        for name in ("relu", "tanh")
+        for q, v in enumerate(findings.cell(scheme, name).exponents.T)
+        for side in (-1, 1)
+    }
+    straight = sorted({name for name, r in tails.items() if r > 0.99})
+    yield Claim(
+        24,
+        "Fig. 5",
+        "several distributions decay almost exponentially",
+        "several",
+        f"log P falls straight over a factor of 50 (R^2 > 0.99) in {len(straight)} of 36: {', '.join(straight)}",
+        judged(len(straight) >= 3),
+    )
+    dead = relu.loss > HIGH
+    three_of_dead = (relu.exponents[dead, :3] > 0).all(axis=1)
+    yield Claim(
+        25,
+        "Fig. 7a",
+        "ReLU: c_f very high only if l1, l2, l3 > 0",
+        "only if",
+        f"{int(three_of_dead.sum())} of {int(dead.sum())} have all three positive; a dead network has eight zero "
+        "exponents from then on, so the sign is that of what went before",
+        judged(bool(dead.any() and three_of_dead.all())),
+    )
+    rest = relu.exponents[dead, 3:]
+    low, top = (rest.min(axis=0), rest.max(axis=0)) if dead.any() else (np.full(6, np.nan),) * 2
+    yield Claim(
+        26,
+        "Fig. 7a",
+        "... and the other exponents are close to or above zero",
+        "close to zero",
+        f"lowest and highest, l4 to l8: {number(low[:5].min())} to {number(top[:5].max())}; l9: {number(low[5])} to "
+        f"{number(top[5])}, where -2 is forced by the output bias",
+        judged(bool(dead.any()) and low[:5].min() > -2 * NEAR_ZERO and low[5] > STRONG),
+    )
+    alive = relu.loss < BETWEEN[0]
+    scores = [_separation(relu.exponents[alive, q], relu.loss[alive] < LOW) for q in range(9)]
+    yield Claim(
+        27,
+        "Fig. 7a",
+        "ReLU: l1 to l3 carry no relation to low or intermediate loss",
+        "no clear association",
+        f"rank AUC of low against intermediate, l1 to l9: {listed(scores)} (0.5: none, either side tells)",
+        judged(max(abs(s - 0.5) for s in scores[:3]) < 0.1),
+    )
+    found = {
+        name: [mutual_information(v, cell.loss) for v in cell.exponents.T]
+        for name, cell in (("relu", relu), ("tanh", tanh))
+    }
+    yield Claim(
+        28,
+        "Fig. 7",
+        "l4 to l9: structured relation to c_f, both activations",
+        "not random",
+        "; ".join(
+            f"mutual information, bits, l1 to l9, {name}: {listed([v for v, _ in bits])}"
+            for name, bits in found.items()
+        ),
+        judged(min(z for bits in found.values() for _, z in bits[3:]) > STRUCTURE),
+    )
+    near = [float((tanh.exponents[:, q] > -NEAR_ZERO).mean()) for q in range(3, 6)]
+    yield Claim(
+        29,
+        "Sec. V",
+        "tanh: l4 to l6 hardly ever close to zero, l7 to l9 always strongly negative",
+        "highly unlikely; always",
+        f"l4, l5, l6 above {-NEAR_ZERO:g}: {', '.join(f'{100 * v:.2g} %' for v in near)}; largest l7, l8, l9: "
+        f"{listed(tanh.exponents[:, 6:].max(axis=0))}",
+        judged(max(near) < 0.01 and tanh.exponents[:, 6].max() < STRONG),
+    )
+
+
+def wide_exponents(findings: Findings) -> Iterator[Claim]:
+    """Claims 30 to 33: exponents with wide-range initial weights."""
+    relu, tanh = (findings.cell("wide", name) for name in ("relu", "tanh"))
+    strong = [float((cell.exponents < STRONG).mean()) for cell in (relu, tanh)]
+    around = float((np.abs(relu.exponents) < 1).mean())
+    yield Claim(
+        30,
+        "Fig. 6",
+        "strongly negative exponents rare; ReLU: most of the mass around zero",
+        "rare; around zero",
+        f"below {STRONG:g}, of all: ReLU {100 * strong[0]:.2g} %, tanh {100 * strong[1]:.2g} %; ReLU within 1 of zero: "
+        f"{100 * around:.2g} %; median l8, l9 of ReLU: {listed(np.median(relu.exponents[:, 7:], axis=0))}",
+        judged(max(strong) < 0.1 and around > 0.5),
+    )
+    bits = {
+        name: [mutual_information(v, cell.loss)[0] for v in cell.exponents.T]
+        for name, cell in (("relu", relu), ("tanh", tanh))
+    }
+    he = [mutual_information(v, findings.cell("he", "relu").loss)[0] for v in findings.cell("he", "relu").exponents.T]
+    middle = [float(np.median(cell.exponents[:, q])) for cell in (relu, tanh) for q in (3, 4, 5)]
+    falls = {
+        name: [_spread(cell.exponents[:, q], cell.loss) for q in (3, 4, 5)]
+        for name, cell in (("relu", relu), ("tanh", tanh))
+    }
+    yield Claim(
+        31,
+        "Fig. 14",
+        "l1 to l3 against c_f almost random; l4 to l6 slightly negative, lower at lower losses",
+        "described",
+        "; ".join(f"bits with c_f, l1 to l9, {name}: {listed(v)}" for name, v in bits.items())
+        + f" (He, ReLU: {listed(he)}); medians of l4 to l6, ReLU then tanh: {listed(middle)}; 5 % quantile in the "
+        f"lowest and the highest third of c_f: {_pairs(falls)}",
+        judged(
+            max(v for values in bits.values() for v in values[:3]) < 0.2
+            and min(middle) > -2
+            and all(low < high for values in falls.values() for low, high in values)
+        ),
+    )
+    lows = [_spread(tanh.exponents[:, q], tanh.loss) for q in (6, 7, 8)]
+    yield Claim(
+        32,
+        "Fig. 14b",
+        "tanh, l7 to l9: more pronounced lows at low loss",
+        "described",
+        f"5 % quantile in the lowest and the highest third of c_f: {_pairs({'tanh': lows})}",
+        judged(all(low < high for low, high in lows)),
+    )
+    ranges = [_spread(relu.exponents[:, q], relu.loss) for q in (6, 7, 8)]
+    yield Claim(
+        33,
+        "Fig. 14a",
+        "ReLU: the range of negative l7 to l9 grows as c_f falls",
+        "grows",
+        f"5 % quantile in the lowest and the highest third of c_f: {_pairs({'relu': ranges})}",
+        judged(all(low < high for low, high in ranges)),
+    )
+
+
+def _data_draws() -> dict[int, str]:
+    return {int(name.removeprefix("data-")): name for name in CHOICES if name.startswith("data-")}
+
+
+def _choices(findings: Findings, activation: str, condition: str, paper: float) -> list[str]:
+    """The choices of which the 95 % interval covers the paper's share."""
+    return [
+        label
+        for name, label in CHOICES.items()
+        if name != "he" and findings.share(name, activation, condition).covers(paper)
+    ]
+
+
+def _separation(values: Array, outcome: Array) -> float:
+    """Rank AUC: the probability that a run with the outcome has the larger value."""
+    from scipy.stats import mannwhitneyu
+
+    positives = int(outcome.sum())
+    if not 0 < positives < len(outcome):
+        return float("nan")
+    return float(mannwhitneyu(values[outcome], values[~outcome]).statistic / (positives * (len(outcome) - positives)))
+
+
+def _spread(values: Array, loss: Array) -> tuple[float, float]:
+    """5 % quantile of an exponent in the lowest and in the highest third of the losses."""
+    low, high = np.quantile(loss, [1 / 3, 2 / 3])
+    return float(np.quantile(values[loss <= low], 0.05)), float(np.quantile(values[loss >= high], 0.05))
+
+
+def _pairs(found: dict[str, list[tuple[float, float]]]) -> str:
+    return "; ".join(
+        f"{name} " + ", ".join(f"{number(low)} and {number(high)}" for low, high in values)
+        for name, values in found.items()
+    )
