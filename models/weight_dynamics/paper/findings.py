@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
@@ -45,7 +45,7 @@ class Share:
     total: int
 
     @classmethod
-    def of(cls, condition: Array) -> Share:
+    def of(cls, condition: Any) -> Share:
         """The share of runs that meet a condition."""
         return cls(int(np.count_nonzero(condition)), len(condition))
 
@@ -70,8 +70,8 @@ class Share:
         return low <= value <= high
 
     def __str__(self) -> str:
-        low, high = (f"{100 * end:.2g}" for end in self.interval)
-        return f"{100 * self.value:.2g} % ({low} to {high} %; {self.count} of {self.total})"
+        low, high = (percent(end) for end in self.interval)
+        return f"{percent(self.value)} % ({low} to {high} %; {self.count} of {self.total})"
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -138,6 +138,11 @@ CONDITIONS = {
     "c_f > 100": lambda cell: cell.loss > HIGH,
     "c_f between the clusters": lambda cell: (cell.loss > BETWEEN[0]) & (cell.loss < BETWEEN[1]),
 }
+
+
+def percent(fraction: float) -> str:
+    """Two digits, or what is left of 100."""
+    return f"{100 * fraction:.2g}" if fraction < 0.995 else f"{100 * fraction:.4g}"
 
 
 def peaks(values: Array, bins: int = 60) -> int:

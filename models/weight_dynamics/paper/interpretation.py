@@ -8,7 +8,7 @@ import numpy as np
 
 from models.weight_dynamics.paper.claims import listed, number
 from models.weight_dynamics.paper.claims_runs import NEAR_ZERO
-from models.weight_dynamics.paper.findings import CHOICES, Findings, Share
+from models.weight_dynamics.paper.findings import CHOICES, Findings, Share, percent
 from models.weight_dynamics.paper.protocol import BATCH_SEEDS
 
 Array = np.ndarray
@@ -62,7 +62,7 @@ def chaos(findings: Findings) -> Table:
     pairs = [_signs(findings, ["he", "full-batch"], net) for net in NETS]
     add(
         "same initial weights: sign of l1 the same with and without noise",
-        [str(Share.of(pair.all(axis=0) | ~pair.any(axis=0))) for pair in pairs],
+        [str(Share.of(pair[0] == pair[1])) for pair in pairs],
     )
     seeds = ["he", *(f"batches-{seed}" for seed in range(1, BATCH_SEEDS + 1))]
     shares, changing = [], []
@@ -119,4 +119,4 @@ def _signs(findings: Findings, studies: list[str], net: str) -> Array:
 
 def _short(share: Share) -> str:
     low, high = share.interval
-    return f"{100 * share.value:.2g} % ({100 * low:.2g} to {100 * high:.2g})"
+    return f"{percent(share.value)} % ({percent(low)} to {percent(high)})"
