@@ -152,8 +152,8 @@ def columns(**table: Array | list[Any]) -> dict[str, list[Any]]:
 
 
 def _sizes(findings: Findings, study: str) -> str:
-    counts = ", ".join(f"{len(findings.cell(study, activation).loss)} {activation} runs" for activation in NAMES)
-    return f"{SCHEMES[study]}, {counts}"
+    counts = [f"{len(cell.loss)} {NAMES[activation][4:]} runs" for activation, cell in _cells(findings, study)]
+    return f"{SCHEMES[study]}, {', '.join(counts)}"
 
 
 def _cells(findings: Findings, study: str) -> Sequence[tuple[str, Cell]]:

@@ -1,0 +1,233 @@
+"""Claims 43 to 60: foretelling the final loss, and the Jacobian from data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from models.weight_dynamics.paper.claims import Claim, chosen, judged, listed, number
+from models.weight_dynamics.paper.figures_prediction import TABLE_I, Forecasts
+from models.weight_dynamics.paper.foretelling import ANGLES, COMBINED, EXPONENTS, LABELS, SUMS
+from models.weight_dynamics.paper.inference import Inference
+from models.weight_dynamics.paper.prediction import Score
+from models.weight_dynamics.paper.protocol import EARLY, LATE
+
+READINGS_OF_TIME = {"times as labelled (t = 0.015 to 0.09)": EARLY, "times as counted (t = 0.3 to 1.8)": LATE}
+WELL = 0.7  # AUC from which an indicator is said to perform well
+EFFECTIVE = 0.8  # and to be quite effective, for high losses
+
+
+def low_losses(forecasts: Forecasts) -> Iterator[Claim]:
+    """Claims 43 to 47: c_f < 4."""
+    nets = {"ReLU": forecasts["low"], "tanh": forecasts["low tanh"]}
+    exponents = {
+        reading: {net: _areas(f.scores(times[-1], EXPONENTS["start"])) for net, f in nets.items()}
+        for reading, times in READINGS_OF_TIME.items()
+    }
+    said = _said(exponents)
+    above = {
+        reading: {
+            net: sum(s.auc.low > 0.5 for s in f.scores(times[-1], EXPONENTS["start"]).values())
+            for net, f in nets.items()
+        }
+        for reading, times in READINGS_OF_TIME.items()
+    }
+    yield _by_reading(
+        43,
+        "Fig. 10",
+        "low loss: most exponents have AUC > 0.5, both activations",
+        "most",
+        said + f". Interval above 0.5: {_listed(above)}",
+        {reading: min(found.values()) >= 5 for reading, found in above.items()},
+    )
+    yield _by_reading(
+        44,
+        "Fig. 10",
+        "low loss: exponents 1, 6, 7 perform well, both activations",
+        f"well (here: AUC > {WELL:g})",
+        said,
+        {reading: all(v[[0, 5, 6]].min() > WELL for v in found.values()) for reading, found in exponents.items()},
+    )
+    early = {net: f.best(EARLY[1], EXPONENTS["start"]) for net, f in nets.items()}
+    yield Claim(
+        45,
+        "Fig. 10",
+        "low loss predictable by exponents from t = 0.03 on",
+        "is",
+        "; ".join(f"best at t = {LABELS[EARLY[1]]}, {net}: {name}, {s.auc}" for net, (name, s) in early.items()),
+        judged(all(s.auc.low > 0.5 for _, s in early.values())),
+    )
+    angles = {
+        reading: {net: list(f.scores(times[-1], ANGLES["lagged"]).values()) for net, f in nets.items()}
+        for reading, times in READINGS_OF_TIME.items()
+    }
+    counts = {
+        reading: {
+            net: (sum(s.auc.low > 0.6 for s in scores), sum(s.auc.low <= 0.5 for s in scores))
+            for net, scores in found.items()
+        }
+        for reading, found in angles.items()
+    }
+    yield _by_reading(
+        46,
+        "Fig. 11",
+        "low loss: some angles effective, others not",
+        "some",
+        "; ".join(
+            f"{reading}, {net}: {some} of 36 above 0.6, {none} not above 0.5"
+            for reading, found in counts.items()
+            for net, (some, none) in found.items()
+        ),
+        {reading: all(some > 0 and none > 0 for some, none in found.values()) for reading, found in counts.items()},
+    )
+    leading = {
+        reading: {net: set(np.argsort(-v)[:4] + 1) for net, v in found.items()} for reading, found in exponents.items()
+    }
+    yield _by_reading(
+        47,
+        "Sec. VI",
+        "directions 5 to 8 most relevant for low loss",
+        "5, 6, 7, 8",
+        "; ".join(
+            f"{reading}, {net}: the best four exponents are {', '.join(map(str, sorted(found)))}"
+            for reading, nets_ in leading.items()
+            for net, found in nets_.items()
+        ),
+        {reading: all(len(v & {5, 6, 7, 8}) >= 3 for v in found.values()) for reading, found in leading.items()},
+    )
+
+
+def high_losses(forecasts: Forecasts) -> Iterator[Claim]:
+    """Claims 48 to 57 and 60: c_f > 100, ReLU."""
+    high = forecasts["high"]
+    exponents = {
+        reading: [_areas(high.scores(n, EXPONENTS["start"])) for n in times]
+        for reading, times in READINGS_OF_TIME.items()
+    }
+    said = "; ".join(
+        f"AUC of l1 to l9 at the first and the last time, {r}: {listed(v[0])}; {listed(v[-1])}"
+        for r, v in exponents.items()
+    )
+    yield _by_reading(
+        48,
+        "Fig. 12",
+        "high loss: all exponents are effective",
+        f"quite effective (here: AUC > {EFFECTIVE:g} at the last time)",
+        said,
+        {reading: v[-1].min() > EFFECTIVE for reading, v in exponents.items()},
+    )
+    yield _by_reading(
+        49,
+        "Fig. 12",
+        "high loss: the three most stable exponents already at t = 0.015",
+        "high accuracy (here: AUC > 0.9)",
+        "; ".join(f"{reading}, l7, l8, l9: {listed(v[0][6:])}" for reading, v in exponents.items()),
+        {reading: v[0][6:].min() > 0.9 for reading, v in exponents.items()},
+    )
+    angles = {reading: _areas(high.scores(times[-1], ANGLES["lagged"])) for reading, times in READINGS_OF_TIME.items()}
+    yield _by_reading(
+        50,
+        "Fig. 13",
+        "high loss: all indicators, angles included",
+        "all",
+        "; ".join(
+            f"36 angles at the last time, {r}: {number(v.min())} to {number(v.max())}" for r, v in angles.items()
+        ),
+        {reading: v.min() > EFFECTIVE for reading, v in angles.items()},
+    )
+    sums = {r: [high.best(n, SUMS["lagged"])[1].auc.test for n in times] for r, times in READINGS_OF_TIME.items()}
+    tops = {r: [high.best(n, ANGLES["lagged"])[1].auc.test for n in times] for r, times in READINGS_OF_TIME.items()}
+    yield _by_reading(
+        51,
+        "Fig. 13",
+        "high loss: the sum of |cos| is the best of the angles",
+        "best",
+        "; ".join(f"{r}: sum {listed(sums[r])}, best pair {listed(tops[r])}" for r in sums),
+        {r: all(a >= b for a, b in zip(sums[r], tops[r], strict=True)) for r in sums},
+    )
+    first = {
+        (name, r): [
+            _first(f.best(n, kind)[1].auc.test for n in times) for kind in (EXPONENTS["start"], ANGLES["lagged"])
+        ]
+        for name, f in forecasts.items()
+        for r, times in READINGS_OF_TIME.items()
+    }
+    yield _by_reading(
+        52,
+        "Sec. VI",
+        "exponents foretell earlier than angles, both cases",
+        "earlier (here: larger AUC at the first time)",
+        "; ".join(f"{name}, {r}: exponent {number(e)}, angle {number(a)}" for (name, r), (e, a) in first.items()),
+        {r: all(e > a for (_, reading), (e, a) in first.items() if reading == r) for r in READINGS_OF_TIME},
+    )
+    kinds = {
+        "best angle": ANGLES["lagged"],
+        "best exponent": EXPONENTS["start"],
+        COMBINED[1]: COMBINED[1],
+        "C(t)": "C(t)",
+    }
+    for place, (label, kind) in enumerate(kinds.items(), start=53):
+        found = {r: [high.best(n, kind)[1] for n in times] for r, times in READINGS_OF_TIME.items()}
+        inside = {
+            r: sum(s.auc.low <= v <= s.auc.high for s, v in zip(scores, TABLE_I[label], strict=True))
+            for r, scores in found.items()
+        }
+        yield _by_reading(
+            place,
+            "Table I",
+            f"AUC of {label}",
+            ", ".join(map(str, TABLE_I[label])),
+            "; ".join(
+                f"{r}: {', '.join(str(s.auc) for s in scores)}; {inside[r]} of 4 in our intervals"
+                for r, scores in found.items()
+            ),
+            {r: count == 4 for r, count in inside.items()},
+        )
+    pairs = {
+        r: [[high.best(n, kind)[1].auc.test for n in times] for kind in (COMBINED[1], "C(t)")]
+        for r, times in READINGS_OF_TIME.items()
+    }
+    yield _by_reading(
+        57,
+        "Sec. VI",
+        "SVM of nine exponents slightly better than C(t)",
+        "better (not at t = 0.015 in its own table)",
+        "; ".join(f"{r}: SVM {listed(svm)}, C(t) {listed(plain)}" for r, (svm, plain) in pairs.items()),
+        {r: all(a > b for a, b in zip(svm, plain, strict=True)) for r, (svm, plain) in pairs.items()},
+    )
+
+
+def jacobian(inference: Inference, forecasts: Forecasts) -> Iterator[Claim]:
+    """Claims 58 to 60."""
+    yield from inference.claims()
+    curves = [forecasts["high"].best(n, EXPONENTS["start"])[1].auc.test for n in EARLY[1:]]
+    yield Claim(
+        60,
+        "Fig. 15",
+        "ROC curves at t = 0.03, 0.06, 0.09 enclose an area that grows",
+        "example",
+        f"AUC of the best exponent: {listed(curves)}",
+        judged(all(np.diff(curves) > -0.005) and min(curves) > 0.5),
+    )
+
+
+def _by_reading(place: int, where: str, text: str, paper: str, ours: str, holds: dict[str, bool | np.bool]) -> Claim:
+    """A claim that may hold by one reading of the time axis and not by the other."""
+    return Claim(place, where, text, paper, ours, chosen(all(holds.values()), [r for r, yes in holds.items() if yes]))
+
+
+def _areas(scores: dict[str, Score]) -> np.ndarray:
+    return np.array([s.auc.test for s in scores.values()])
+
+
+def _listed(found: dict[str, dict[str, int]]) -> str:
+    return "; ".join(f"{r}, {net}: {count} of 9" for r, nets in found.items() for net, count in nets.items())
+
+
+def _said(found: dict[str, dict[str, np.ndarray]]) -> str:
+    return "; ".join(f"{r}, {net}, last time: {listed(v)}" for r, nets in found.items() for net, v in nets.items())
+
+
+def _first(values: Iterator[float]) -> float:
+    return next(iter(values))

@@ -1,0 +1,92 @@
+"""What may foretell the end of a training run, at every prediction time, and how well it does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import attrs
+import numpy as np
+
+from models.weight_dynamics.paper.findings import HIGH, LOW, Cell, Findings
+from models.weight_dynamics.paper.prediction import Score, halves, naive_bayes, support_vectors
+from models.weight_dynamics.paper.protocol import EARLY, LATE, SAMPLES
+from models.weight_dynamics.runs import READINGS, SPANS
+from models.weight_dynamics.study import Study
+from models.weight_dynamics.task import regression_task
+
+Array = np.ndarray
+
+OUTCOMES = {"high": "ReLU, c_f > 100", "low": "ReLU, c_f < 4", "low tanh": "tanh, c_f < 4"}
+PLAIN = ("C(t)", "C(0)", "gradient norm", "largest Hessian eigenvalue")  # what indicators must beat
+COMBINED = ("naive Bayes, 9 exponents", "SVM, 9 exponents")
+LABELS = {n: f"{n * 20 * 3e-5:g}" for n in EARLY + LATE}  # intervals -> time
+
+ANGLES = {reading: f"angles, {reading}" for reading in READINGS}
+SUMS = {reading: f"sum of |cos|, {reading}" for reading in READINGS}
+EXPONENTS = {span: f"exponents, {span}" for span in SPANS}
+
+
+@attrs.frozen(eq=False, slots=False)
+class Foretelling:
+    """An outcome of the runs of a cell, and what was measured before: scores of all indicators, made once.
+
+    Attributes
+    ----------
+    study : Study
+        With one activation.
+    cell : Cell
+    outcome : ndarray, shape (n,)
+        Which runs end so.
+    """
+
+    study: Study
+    cell: Cell
+    outcome: Array
+    scored: dict[tuple[int, str], dict[str, Score]] = attrs.field(factory=dict, init=False)
+
+    @classmethod
+    def of(cls, findings: Findings, name: str) -> Foretelling:
+        """One of `OUTCOMES`; of ReLU networks from the study of many runs."""
+        study, activation = ("he", "tanh") if name == "low tanh" else ("many", "relu")
+        cell = findings.cell(study, activation)
+        settings = attrs.evolve(findings.protocol.studies[study], activations=(activation,))
+        return cls(settings, cell, cell.loss > HIGH if name == "high" else cell.loss < LOW)
+
+    def scores(self, interval: int, kind: str) -> dict[str, Score]:
+        """Scores of the indicators of one kind at a prediction time, by name."""
+        if (interval, kind) not in self.scored:
+            training = halves(self.outcome)
+            method = support_vectors if kind == COMBINED[1] else naive_bayes
+            found = {name: method(v, self.outcome, training) for name, v in self._indicators(interval, kind).items()}
+            self.scored[interval, kind] = found
+        return self.scored[interval, kind]
+
+    def best(self, interval: int, kind: str) -> tuple[str, Score]:
+        """The indicator of a kind that is best on the training half, with its score on the other one."""
+        return max(self.scores(interval, kind).items(), key=lambda item: np.nan_to_num(item[1].auc.training))
+
+    def _indicators(self, interval: int, kind: str) -> Mapping[str, Array]:
+        if kind in COMBINED:
+            return {kind: self._exponents(interval, "start")}
+        at = self.cell.data.sel(prediction=interval)
+        for span, name in EXPONENTS.items():
+            if kind == name:
+                return {f"l{q + 1}": v for q, v in enumerate(self._exponents(interval, span).T)}
+        for reading in READINGS:
+            if kind == ANGLES[reading]:
+                cosines = at.cosine.sel(reading=reading)
+                return {str(pair).replace(" ", ","): cosines.sel(pair=pair).values for pair in cosines.pair.values}
+            if kind == SUMS[reading]:
+                return {"sum": at.cosine.sel(reading=reading).values.sum(axis=-1)}
+        plain = {"C(t)": at.window_loss, "gradient norm": at.gradient_norm, "largest Hessian eigenvalue": at.sharpness}
+        return {kind: self._first_loss if kind == "C(0)" else plain[kind].values}
+
+    def _exponents(self, interval: int, span: str) -> Array:
+        return self.cell.data.window_exponent.sel(prediction=interval, span=span).values
+
+    @cached_property
+    def _first_loss(self) -> Array:
+        """C(0), which is known before training."""
+        flow = self.study.network(*regression_task(SAMPLES, self.study.seeds["data"]), self.study.activations[0])
+        return flow.loss(self.cell.data.initial.values)
