@@ -1,4 +1,4 @@
-"""The report on stores that are made up: every claim has its row, every rule gives a verdict, nothing needs the data."""
+"""The report on stores that are made up: every claim has its row, every rule gives a verdict."""
 
 import re
 
@@ -32,7 +32,9 @@ class MadeUp:
         end = np.where(members % 16 == 0, 103.0, np.where(members % 3 == 0, 2.0, 8.0))
         scale = 1000.0 if self.study.reduction == "sum" else 1.0
         values["loss"] = scale * (end[None, :, None] + values["loss"])
-        values["exponent"] = values["exponent"] - np.array([0.5, 0.8, 1, 2, 4, 9, 20, 40, 90]) - end[None, :, None, None] / 100
+        values["exponent"] = (
+            values["exponent"] - np.array([0.5, 0.8, 1, 2, 4, 9, 20, 40, 90]) - end[None, :, None, None] / 100
+        )
         values["window_exponent"] = values["window_exponent"] - end[None, :, None, None, None] / 100
         values["status"] = np.zeros((sizes["activation"], len(members)), dtype=int)
         values["status"][0, members == 5] = 1  # one that diverged

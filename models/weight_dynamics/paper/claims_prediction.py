@@ -1,4 +1,4 @@
-"""Claims 43 to 60: foretelling the final loss, and the Jacobian from data."""
+"""Claims 43 to 57 and 60: foretelling the final loss."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 from models.weight_dynamics.paper.claims import Claim, chosen, judged, listed, number
 from models.weight_dynamics.paper.figures_prediction import TABLE_I, Forecasts
 from models.weight_dynamics.paper.foretelling import ANGLES, COMBINED, EXPONENTS, LABELS, SUMS
-from models.weight_dynamics.paper.inference import Inference
 from models.weight_dynamics.paper.prediction import Score
 from models.weight_dynamics.paper.protocol import EARLY, LATE
 
@@ -99,7 +98,7 @@ def low_losses(forecasts: Forecasts) -> Iterator[Claim]:
 
 
 def high_losses(forecasts: Forecasts) -> Iterator[Claim]:
-    """Claims 48 to 57 and 60: c_f > 100, ReLU."""
+    """Claims 48 to 57: c_f > 100, ReLU."""
     high = forecasts["high"]
     exponents = {
         reading: [_areas(high.scores(n, EXPONENTS["start"])) for n in times]
@@ -198,17 +197,20 @@ def high_losses(forecasts: Forecasts) -> Iterator[Claim]:
     )
 
 
-def jacobian(inference: Inference, forecasts: Forecasts) -> Iterator[Claim]:
-    """Claims 58 to 60."""
-    yield from inference.claims()
+def roc(forecasts: Forecasts) -> Iterator[Claim]:
+    """Claim 60."""
     curves = [forecasts["high"].best(n, EXPONENTS["start"])[1].auc.test for n in EARLY[1:]]
-    yield Claim(
+    late = [forecasts["high"].best(n, EXPONENTS["start"])[1].auc.test for n in LATE[1:]]
+    yield _by_reading(
         60,
         "Fig. 15",
-        "ROC curves at t = 0.03, 0.06, 0.09 enclose an area that grows",
+        "ROC curves of an exponent at t = 0.03, 0.06, 0.09: above the diagonal, area growing",
         "example",
-        f"AUC of the best exponent: {listed(curves)}",
-        judged(all(np.diff(curves) > -0.005) and min(curves) > 0.5),
+        f"AUC of the best exponent: {listed(curves)}; times as counted: {listed(late)}",
+        {
+            reading: min(areas) > WELL and all(np.diff(areas) > -0.005)
+            for reading, areas in zip(READINGS_OF_TIME, (curves, late), strict=True)
+        },
     )
 
 

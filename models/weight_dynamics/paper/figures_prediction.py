@@ -100,7 +100,8 @@ def table_1(forecasts: Forecasts) -> list[list[str]]:
     for label, kind in kinds.items():
         rows.append([label, "the paper", *map(str, TABLE_I[label]), *[""] * 4])
         rows.append(["", "here, binned", *(_area(high, n, kind, "binned") for n in EARLY + LATE)])
-        rows.append(["", "here, ranks", *(_area(high, n, kind, "ranks") for n in EARLY + LATE)])
+        if kind not in COMBINED:
+            rows.append(["", "here, ranks", *(_area(high, n, kind, "ranks") for n in EARLY + LATE)])
     others = [
         *SUMS.values(),
         ANGLES["lagged, random start"],

@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from models.weight_dynamics.paper.findings import HIGH, LOW, Cell, Findings
-from models.weight_dynamics.paper.prediction import Score, halves, naive_bayes, support_vectors
+from models.weight_dynamics.paper.prediction import Score, Selection, halves, naive_bayes, selection, support_vectors
 from models.weight_dynamics.paper.protocol import EARLY, LATE, SAMPLES
 from models.weight_dynamics.runs import READINGS, SPANS
 from models.weight_dynamics.study import Study
@@ -20,6 +20,7 @@ Array = np.ndarray
 OUTCOMES = {"high": "ReLU, c_f > 100", "low": "ReLU, c_f < 4", "low tanh": "tanh, c_f < 4"}
 PLAIN = ("C(t)", "C(0)", "gradient norm", "largest Hessian eigenvalue")  # what indicators must beat
 COMBINED = ("naive Bayes, 9 exponents", "SVM, 9 exponents")
+FEW_BINS = 5  # of nine exponents together: more are learned by heart
 LABELS = {n: f"{n * 20 * 3e-5:g}" for n in EARLY + LATE}  # intervals -> time
 
 ANGLES = {reading: f"angles, {reading}" for reading in READINGS}
@@ -43,32 +44,47 @@ class Foretelling:
     study: Study
     cell: Cell
     outcome: Array
-    scored: dict[tuple[int, str], dict[str, Score]] = attrs.field(factory=dict, init=False)
+    told: dict[tuple[int, str], tuple[list[str], Selection]] = attrs.field(factory=dict, init=False)
 
     @classmethod
     def of(cls, findings: Findings, name: str) -> Foretelling:
         """One of `OUTCOMES`; of ReLU networks from the study of many runs."""
         study, activation = ("he", "tanh") if name == "low tanh" else ("many", "relu")
+        return cls.among(findings, study, activation, high=name == "high")
+
+    @classmethod
+    def among(cls, findings: Findings, study: str, activation: str, *, high: bool) -> Foretelling:
+        """High or low final losses of the runs of a cell."""
         cell = findings.cell(study, activation)
         settings = attrs.evolve(findings.protocol.studies[study], activations=(activation,))
-        return cls(settings, cell, cell.loss > HIGH if name == "high" else cell.loss < LOW)
+        return cls(settings, cell, cell.loss > HIGH if high else cell.loss < LOW)
 
     def scores(self, interval: int, kind: str) -> dict[str, Score]:
         """Scores of the indicators of one kind at a prediction time, by name."""
-        if (interval, kind) not in self.scored:
-            training = halves(self.outcome)
-            method = support_vectors if kind == COMBINED[1] else naive_bayes
-            found = {name: method(v, self.outcome, training) for name, v in self._indicators(interval, kind).items()}
-            self.scored[interval, kind] = found
-        return self.scored[interval, kind]
+        names, found = self._told(interval, kind)
+        return dict(zip(names, found.scores, strict=True))
 
     def best(self, interval: int, kind: str) -> tuple[str, Score]:
         """The indicator of a kind that is best on the training half, with its score on the other one."""
-        return max(self.scores(interval, kind).items(), key=lambda item: np.nan_to_num(item[1].auc.training))
+        names, found = self._told(interval, kind)
+        return names[found.best], found.score
+
+    def _told(self, interval: int, kind: str) -> tuple[list[str], Selection]:
+        if (interval, kind) not in self.told:
+            training = halves(self.outcome)
+            if kind == COMBINED[0]:
+                score = naive_bayes(self._exponents(interval, "start"), self.outcome, training, bins=FEW_BINS)
+                found = [kind], Selection((score,), 0)
+            elif kind == COMBINED[1]:
+                score = support_vectors(self._exponents(interval, "start"), self.outcome, training)
+                found = [kind], Selection((score,), 0)
+            else:
+                indicators = self._indicators(interval, kind)
+                found = list(indicators), selection(np.stack(list(indicators.values()), axis=1), self.outcome, training)
+            self.told[interval, kind] = found
+        return self.told[interval, kind]
 
     def _indicators(self, interval: int, kind: str) -> Mapping[str, Array]:
-        if kind in COMBINED:
-            return {kind: self._exponents(interval, "start")}
         at = self.cell.data.sel(prediction=interval)
         for span, name in EXPONENTS.items():
             if kind == name:

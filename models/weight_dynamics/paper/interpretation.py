@@ -7,7 +7,7 @@ from functools import reduce
 import numpy as np
 
 from models.weight_dynamics.paper.claims import listed, number
-from models.weight_dynamics.paper.claims_runs import NEAR_ZERO
+from models.weight_dynamics.paper.claims_exponents import NEAR_ZERO
 from models.weight_dynamics.paper.findings import CHOICES, Findings, Share, percent
 from models.weight_dynamics.paper.protocol import BATCH_SEEDS
 

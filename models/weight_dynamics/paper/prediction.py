@@ -44,6 +44,9 @@ class Area:
     low: float = np.nan
     high: float = np.nan
 
+    def __str__(self) -> str:
+        return f"{self.test:.4f} ({self.low:.4f} to {self.high:.4f})"
+
 
 @attrs.frozen
 class Contingency:

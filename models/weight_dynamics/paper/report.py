@@ -5,21 +5,45 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import attrs
+import numpy as np
 
 from dynsys.files import write_whole
 from dynsys.plotting import style
 from models.weight_dynamics.paper import figures, interpretation
+from models.weight_dynamics.paper import figures_prediction as foretold
 from models.weight_dynamics.paper.claims import UNDER, Claim
 from models.weight_dynamics.paper.claims_angles import angles, table
-from models.weight_dynamics.paper.claims_runs import exponents, losses, setup, wide_exponents
+from models.weight_dynamics.paper.claims_exponents import exponents, wide_exponents
+from models.weight_dynamics.paper.claims_losses import losses, setup
+from models.weight_dynamics.paper.claims_prediction import high_losses, low_losses, roc
 from models.weight_dynamics.paper.findings import Findings
+from models.weight_dynamics.paper.foretelling import EXPONENTS, LABELS, OUTCOMES, Foretelling
+from models.weight_dynamics.paper.measures import Measures
+from models.weight_dynamics.paper.prediction import halves
 from models.weight_dynamics.paper.protocol import BATCH_SEEDS, DATA_SEED, DATA_SEEDS, TAIL, Protocol
 
-Draw = Callable[[Findings, Path], Path]
+Figures = dict[str, tuple[Callable[[Path], Path], str]]  # by name: how it is drawn, and its caption
+
+
+CAPTIONS = {
+    "figure_3": "The paper: three attractors for ReLU; nothing above 100 for tanh.",
+    "figure_4": "The paper: flatter, wider, higher; new peaks.",
+    "figure_5": "Values beyond the 0.5 and 99.5 % quantiles stand in the outer bins.",
+    "figure_6": "As Fig. 5.",
+    "figure_7": "The paper: l1 to l3 arbitrary, the others structured.",
+    "figure_8": "The run goes on past the end of training. Of vectors 1 to 3 the common span alone is determined.",
+    "figure_8_medians": "The paper's backward window is that of ten intervals.",
+    "figure_9": "Dead networks are the dots at the top of (a): their vectors are those of the start.",
+    "figure_10": "Bars: 95 % (bootstrap). Left the times as the paper labels them, right as it counts them.",
+    "figure_14": "The paper: less distinct patterns than with He weights.",
+    "figure_15": "Naive Bayes, test half.",
+}
 
 
 @attrs.frozen
@@ -28,84 +52,106 @@ class Section:
 
     title: str
     claims: tuple[Claim, ...]
-    figures: dict[str, tuple[Draw, str]] = attrs.Factory(dict)
+    figures: Figures = attrs.Factory(dict)
     tables: tuple[tuple[str, list[list[str]]], ...] = ()  # a sentence, and the rows that it introduces
 
 
 def write(protocol: Protocol, folder: Path, made: str) -> Path:
     """Draw all figures of the stores in a folder into `report/`, and write `REPORT.md` beside it; both anew."""
-    sections = _sections(Findings(protocol, folder))
-    partial, drawn = folder / "report.partial", folder / "report"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    findings = Findings(protocol, folder)
+    parts = sections(Findings(protocol, folder), Measures.of(protocol))
+    fresh, drawn = folder / "report.partial", folder / "report"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
     with style():
-        for section in sections:
+        for section in parts:
             for name, (draw, _) in section.figures.items():
-                draw(findings, partial / name)
+                draw(fresh / name)
     shutil.rmtree(drawn, ignore_errors=True)
-    partial.rename(drawn)
+    fresh.rename(drawn)
     report = folder / "REPORT.md"
-    write_whole(
-        report, "\n".join([*_head(protocol, sections), *chain.from_iterable(map(_section, sections)), made, ""])
-    )
+    write_whole(report, "\n".join([*_head(protocol, parts), *chain.from_iterable(map(_section, parts)), made, ""]))
     return report
 
 
-def _sections(findings: Findings) -> list[Section]:
+def sections(findings: Findings, measures: Measures) -> list[Section]:
+    """The parts of the report, in its order."""
+    forecasts = {name: Foretelling.of(findings, name) for name in OUTCOMES}
+    table_1 = (
+        "Table I. In brackets 95 % (bootstrap). What is best is chosen on the training half. "
+        f"{_positives(forecasts['high'])} Below it, the other readings and the rivals that indicators must beat:"
+    )
+    left_open = (
+        ("Every choice, 95 % intervals; in brackets what the paper reports:", interpretation.choices(findings)),
+        ("Is a positive first exponent chaos?", interpretation.chaos(findings)),
+        ("No transient is discarded, so exponents keep a memory of the first frame:", interpretation.frames(findings)),
+        ("The two invariants of ReLU networks, in training:", interpretation.invariants(findings)),
+    )
     return [
-        Section("Set-up", tuple(setup(findings)), {"figure_2": (figures.figure_2, "The task.")}),
-        Section(
-            "Final losses",
-            tuple(losses(findings)),
-            {
-                "figure_3": (figures.figure_3, "The paper: three attractors for ReLU; nothing above 100 for tanh."),
-                "figure_4": (figures.figure_4, "The paper: flatter, wider, higher; new peaks."),
-            },
-        ),
+        Section("Set-up", tuple(setup(findings)), _figures(findings, figures.figure_2)),
+        Section("Final losses", tuple(losses(findings)), _figures(findings, figures.figure_3, figures.figure_4)),
         Section(
             "Exponents, He initial weights",
             tuple(exponents(findings)),
-            {
-                "figure_5": (figures.figure_5, "Values beyond the 0.5 and 99.5 % quantiles stand in the outer bins."),
-                "figure_7": (figures.figure_7, "The paper: l1 to l3 arbitrary, the others structured."),
-            },
+            _figures(findings, figures.figure_5, figures.figure_7),
         ),
         Section(
             "Exponents, wide-range initial weights",
             tuple(wide_exponents(findings)),
-            {
-                "figure_6": (figures.figure_6, "As Fig. 5."),
-                "figure_14": (figures.figure_14, "The paper: less distinct patterns than with He weights."),
-            },
+            _figures(findings, figures.figure_6, figures.figure_14),
         ),
         Section(
             "Angles at the end of training",
             tuple(angles(findings)),
-            {
-                "figure_8": (figures.figure_8, "Ginelli's vectors, the run continued past the end of training."),
-                "figure_8_medians": (figures.figure_8_medians, "Five ways to get vectors at the end of training."),
-                "figure_9": (figures.figure_9, "Mean over all pairs; dead networks are the dots at the top of (a)."),
-            },
+            _figures(findings, figures.figure_8, figures.figure_8_medians, figures.figure_9),
             (("Which vectors reproduce which claim (numbers of the list):", table(findings)),),
         ),
         Section(
-            "What the paper leaves open, and what the exponents mean",
-            (),
-            tables=(
-                (
-                    "Every choice, with 95 % intervals; in brackets what the paper reports:",
-                    interpretation.choices(findings),
-                ),
-                ("Is a positive first exponent chaos?", interpretation.chaos(findings)),
-                (
-                    "No transient is discarded, so exponents keep a memory of the first frame:",
-                    interpretation.frames(findings),
-                ),
-                ("The two invariants of ReLU networks:", interpretation.invariants(findings)),
+            "Low final losses foretold",
+            tuple(low_losses(forecasts)),
+            _figures(forecasts, foretold.figure_10, foretold.figure_11),
+        ),
+        Section(
+            "High final losses foretold",
+            (*high_losses(forecasts), *roc(forecasts)),
+            _figures(forecasts, foretold.figure_12, foretold.figure_13, foretold.figure_15),
+            (
+                (table_1, foretold.table_1(forecasts)),
+                ("Table I under other choices, by ranks:", _other_choices(findings)),
             ),
         ),
+        Section("What the paper leaves open, and what the exponents mean", (), {}, left_open),
+        Section(
+            "Kinks: the exponents of ReLU networks are those of the step",
+            (),
+            _figures(measures, Measures.figure_k),
+            measures.tables(),
+        ),
+        Section("The Jacobian from data", tuple(measures.claims()), {}, measures.jacobians()),
     ]
+
+
+def _figures(data: Any, *drawings: Callable[[Any, Path], Path]) -> Figures:
+    return {
+        draw.__name__: (partial(draw, data), f"{draw.__doc__} {CAPTIONS.get(draw.__name__, '')}".strip())
+        for draw in drawings
+    }
+
+
+def _positives(forecast: Foretelling) -> str:
+    training = halves(forecast.outcome)
+    counts = [int(np.count_nonzero(forecast.outcome & half)) for half in (training, ~training)]
+    return f"{counts[0]} runs with the outcome train, {counts[1]} test, of {len(training):,}."
+
+
+def _other_choices(findings: Findings) -> list[list[str]]:
+    """Table I for drawn biases and for the sum over the batch."""
+    rows = [["choice", "runs with c_f > 100", "indicator", *(f"t = {label}" for label in LABELS.values())]]
+    for study, label in (("many-drawn-biases", "biases drawn"), ("many-sum", "sum over the batch")):
+        forecast = Foretelling.among(findings, study, "relu", high=True)
+        for kind in (EXPONENTS["start"], "C(t)"):
+            areas = [str(forecast.best(interval, kind)[1].rank) for interval in LABELS]
+            rows.append([label, f"{int(forecast.outcome.sum())} of {len(forecast.outcome):,}", kind, *areas])
+    return rows
 
 
 def _head(protocol: Protocol, sections: Iterable[Section]) -> list[str]:
@@ -138,9 +184,8 @@ def _section(section: Section) -> Iterable[str]:
         yield from _table([["", "where", "claim", "the paper", "here", "verdict"], *rows])
     for sentence, rows in section.tables:
         yield from (sentence, "", *_table(rows))
-    for name, (draw, caption) in section.figures.items():
-        about = (draw.__doc__ or "").strip()
-        yield from (f"![{about}](report/{name}.png)", "", f"*{about} {caption} Data: [CSV](report/{name}.csv).*", "")
+    for name, (_, caption) in section.figures.items():
+        yield from (f"![{caption}](report/{name}.png)", "", f"*{caption} Data: [CSV](report/{name}.csv).*", "")
 
 
 def _table(rows: list[list[str]]) -> list[str]:
