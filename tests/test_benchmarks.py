@@ -104,9 +104,9 @@ def test_errors_of_vectors_are_seen():
     ("section", "row", "times"),
     [
         ("lorenz63", "| dynsys |", 2),
-        ("vectors", "| dynsys |", 2),
-        ("vectors-memory", "| 200 |", 1),
-        ("ensembles", "| the same bits |", 4),
+        pytest.param("vectors", "| dynsys |", 2, marks=pytest.mark.slow),
+        pytest.param("vectors-memory", "| 200 |", 1, marks=pytest.mark.slow),
+        pytest.param("ensembles", "| the same bits |", 4, marks=pytest.mark.slow),
     ],
 )
 def test_command_runs(section, row, times):

@@ -6,7 +6,7 @@ import pytest
 import xarray
 
 from dynsys.inspection import open_store
-from models import cli
+from models import cli, terminal
 from models.weight_dynamics import jacobian, regression_task
 from models.weight_dynamics.study import Study
 
@@ -135,11 +135,11 @@ def test_version(command):
 INTERRUPTED = """
 import os, signal, sys, time
 from pathlib import Path
-from models import cli
-from models.weight_dynamics.study import TrainingRuns
+from models import cli, terminal
+from models.weight_dynamics.runs import TrainingRuns
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background inherits one that is ignored
-cli.BLOCK, calls, interrupts = 1, [], int(sys.argv.pop())
+terminal.BLOCK, calls, interrupts = 1, [], int(sys.argv.pop())
 train, first_block = TrainingRuns._train, Path(sys.argv[-1], "runs.zarr", "status", "c", "0", "0")
 
 def interrupting(self, *arguments):  # Ctrl-C while the second block of one member is computed
@@ -159,7 +159,7 @@ cli.main()
 
 @pytest.mark.parametrize("interrupts", [1, 2])
 def test_ctrl_c_saves_the_blocks_and_the_same_command_goes_on(command, tmp_path, monkeypatch, interrupts):
-    monkeypatch.setattr(cli, "BLOCK", 1)
+    monkeypatch.setattr(terminal, "BLOCK", 1)
     arguments = [*QUICK, "--members", "4", "--workers", "1", "--output", str(tmp_path / "out")]
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPTED, *arguments, str(interrupts)],

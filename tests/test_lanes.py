@@ -69,6 +69,7 @@ CASES = {
 
 
 BITS = ["Lorenz", "own batches", "softmax"]
+SLOW = ["two outputs", "linear"]  # a kernel of their own each, which takes ten seconds
 
 
 def states(system, members):
@@ -76,7 +77,10 @@ def states(system, members):
 
 
 @pytest.mark.parametrize("record", ["growth", "frames"])
-@pytest.mark.parametrize(("system", "stepper"), CASES.values(), ids=CASES)
+@pytest.mark.parametrize(
+    ("system", "stepper"),
+    [pytest.param(*case, id=name, marks=[pytest.mark.slow] * (name in SLOW)) for name, case in CASES.items()],
+)
 def test_side_by_side_one_by_one_and_numpy_agree(system, stepper, record):
     tangent = CompiledTangent(system, stepper)
     x0 = states(system, 3)

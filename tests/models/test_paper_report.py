@@ -8,9 +8,15 @@ import pytest
 import xarray
 
 from dynsys import Ensemble
-from models.weight_dynamics.paper import report
+from models.weight_dynamics import regression_task
+from models.weight_dynamics.paper import inference, kinks, report, sparse_regression
 from models.weight_dynamics.paper.claims import FAILS, HOLDS, OPEN, UNDER
-from models.weight_dynamics.paper.findings import Findings
+from models.weight_dynamics.paper.claims_angles import angles
+from models.weight_dynamics.paper.claims_exponents import exponents, wide_exponents
+from models.weight_dynamics.paper.claims_losses import losses, setup
+from models.weight_dynamics.paper.findings import Findings, Share
+from models.weight_dynamics.paper.foretelling import ANGLES, EXPONENTS, Foretelling
+from models.weight_dynamics.paper.measures import Measures
 from models.weight_dynamics.paper.protocol import Protocol, store
 from models.weight_dynamics.runs import DIMENSIONS, ENDINGS, READINGS, SPANS
 from models.weight_dynamics.study import Study
@@ -72,19 +78,60 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def sections(folder):
-    return report.sections(Findings(PROTOCOL, folder))
+def measures():
+    X, y = regression_task(40, seed=0)
+    few = {"members": 2, "seed": 0}
+    return Measures(
+        kinks.replicas(X, y, time=0.1, rates=(1e-3,), distances=(1e-8, 1e-3), **few),
+        kinks.exponents(X, y, time=0.2, **few),
+        kinks.invariant_drift(X, y, time=0.1, **few),
+        inference.direct_derivatives(X, y, times=(0.1,), steps=(1e-6, 1e-4), **few),
+        inference.fits_along_runs(X, y, times=(0.1,), batch=8, **few),
+        sparse_regression.regressions(X, y, members=8, held_out=2, time=0.08, seed=0, thresholds=(0.0, 0.1)),
+    )
 
 
-def test_every_claim_has_its_row_and_a_verdict(sections):
-    claims = sorted((claim for section in sections for claim in section.claims), key=lambda claim: claim.number)
-    assert [claim.number for claim in claims] == list(range(1, 61))
+@pytest.fixture(scope="module")
+def sections(folder, measures):
+    return report.sections(Findings(PROTOCOL, folder), measures)
+
+
+def check(claims):
     for claim in claims:
         assert claim.verdict in (HOLDS, FAILS, OPEN) or claim.verdict.startswith((f"{UNDER}: ", f"{OPEN}: "))
         assert claim.ours
         assert "nan" not in claim.ours, claim
 
 
+def test_claims_on_runs_have_their_rows_and_verdicts(folder):
+    findings = Findings(PROTOCOL, folder)
+    runs = [*setup(findings), *losses(findings), *exponents(findings, Share(3, 10))]
+    runs += [*wide_exponents(findings), *angles(findings)]
+    assert [claim.number for claim in runs] == list(range(1, 43))
+    check(runs)
+
+
+def test_what_foretells_is_chosen_on_the_training_half(folder):
+    forecast = Foretelling.of(Findings(PROTOCOL, folder), "high")
+    assert forecast.outcome.sum() == 40
+    scores = forecast.scores(25, EXPONENTS["start"])
+    assert list(scores) == [f"l{q}" for q in range(1, 10)]
+    _, best = forecast.best(25, EXPONENTS["start"])
+    assert best.auc.training == max(score.auc.training for score in scores.values())
+    assert best.rank.test == 1.0  # made up so
+    assert forecast.best(25, "C(t)")[1].auc.test < 0.8  # and this is noise
+    assert forecast.best(25, "C(0)")[0] == "C(0)"
+    assert len(forecast.scores(3000, ANGLES["recycled"])) == 36
+
+
+@pytest.mark.slow
+def test_every_claim_has_its_row_and_a_verdict(sections):
+    claims = sorted((claim for section in sections for claim in section.claims), key=lambda claim: claim.number)
+    assert [claim.number for claim in claims] == list(range(1, 61))
+    check(claims)
+
+
+@pytest.mark.slow
 def test_tables_are_rectangular_and_table_1_has_both_readings_of_time(sections):
     tables = [rows for section in sections for _, rows in section.tables]
     for rows in tables:
@@ -101,7 +148,8 @@ def test_members_that_stopped_are_left_out(folder):
 
 
 @pytest.mark.slow
-def test_the_report_is_written_with_every_figure_that_it_names(folder):
+def test_the_report_is_written_with_every_figure_that_it_names(folder, measures, monkeypatch):
+    monkeypatch.setattr(Measures, "of", lambda _: measures)
     written = report.write(PROTOCOL, folder, "Made by hand.").read_text()
     for name in ("2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15"):
         assert f"report/figure_{name}.png" in written

@@ -13,6 +13,7 @@ from models.weight_dynamics.paper.findings import (
     HIGH,
     LOW,
     Findings,
+    Share,
     exponential_tail,
     logarithmic,
     mutual_information,
@@ -26,17 +27,24 @@ STRONG = -10.0  # 1/time: strongly negative
 STRUCTURE = 10.0  # standard scores of the mutual information from which a relation is called structured
 
 
-def exponents(findings: Findings) -> Iterator[Claim]:
-    """Claims 17 to 29: exponents over the whole training, He initial weights."""
+def exponents(findings: Findings, with_kinks: Share) -> Iterator[Claim]:
+    """Claims 17 to 29: exponents over the whole training, He initial weights.
+
+    `with_kinks` is the share of positive first exponents of the flow of ReLU networks: see `kinks`.
+    """
     relu, tanh = (findings.cell("he", name) for name in ("relu", "tanh"))
     for place, name, paper in ((17, "relu", 0.33), (18, "tanh", 0.62)):
         share, others = findings.share("he", name, "l1 > 0"), _choices(findings, name, "l1 > 0", paper)
+        said = f"{share}; noise-free {findings.share('full-batch', name, 'l1 > 0')}"
+        if name == "relu":
+            said += f"; noise-free, of the flow and not of the step (kinks) {with_kinks}"
+            others += ["tangent of the flow, with kinks (full batch)"] * with_kinks.covers(paper)
         yield Claim(
             place,
             f"Sec. V, Fig. 5{'ab'[name == 'tanh']}",
             f"{name}: l1 > 0, called chaotic",
             f"{100 * paper:.0f} %",
-            f"{share}; noise-free {findings.share('full-batch', name, 'l1 > 0')}",
+            said,
             chosen(share.covers(paper), others),
         )
     some = (relu.exponents > 0).mean(axis=0)

@@ -91,7 +91,7 @@ def sections(findings: Findings, measures: Measures) -> list[Section]:
         Section("Final losses", tuple(losses(findings)), _figures(findings, figures.figure_3, figures.figure_4)),
         Section(
             "Exponents, He initial weights",
-            tuple(exponents(findings)),
+            tuple(exponents(findings, measures.positive_with_kinks)),
             _figures(findings, figures.figure_5, figures.figure_7),
         ),
         Section(
