@@ -207,3 +207,38 @@ def test_a_store_can_be_inspected_and_exported(command, tmp_path):
     np.testing.assert_array_equal(np.sort(table["loss"]), np.sort(open_store(store).loss.values.ravel()))
     status, text = command("inspect", tmp_path)
     assert (status, "is no store of an ensemble" in text) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--weights", "wide"], "--weights has no meaning"),
+        (["--members", "8", "--batch", "0", "--learning-rate", "1e-3"], "--learning-rate, --batch has no meaning"),
+        (["--steps", "100"], "time must be at least"),
+        (["--members", "0"], "members"),
+    ],
+)
+def test_the_study_of_the_paper_refuses_what_it_does_not_vary(command, tmp_path, arguments, message):
+    status, text = command("weight-dynamics", "--study", "paper", *arguments, "--output", tmp_path / "paper")
+    assert status == 2
+    assert message in text
+    assert not (tmp_path / "paper").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_study_of_the_paper_runs_and_is_gone_on_with(command, tmp_path):
+    arguments = ["weight-dynamics", "--study", "paper", "--members", "48", "--steps", "60300", "--output", tmp_path]
+    status, _ = command(*arguments)
+    assert status == 0
+    report = (tmp_path / "REPORT.md").read_text()
+    assert report.startswith("# 'On the weight dynamics of learning networks', claim by claim")
+    assert "**48 runs of each of the four cells**" in report
+    assert all(f"\n| {number} |" in report for number in range(1, 61))
+    for target in (tmp_path / "report").iterdir():
+        assert target.stat().st_size > 100
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/status/c/*/*")}
+    status, _ = command(*arguments)  # nothing is computed again, the report is written anew
+    assert status == 0
+    assert stamps == {path: path.stat().st_mtime_ns for path in stamps}
+    assert (tmp_path / "REPORT.md").read_text() == report

@@ -30,6 +30,12 @@ TABLE_I = {
     COMBINED[1]: (0.951719, 0.997852, 0.998736, 0.998989),
     "C(t)": (0.960493, 0.97232, 0.97232, 0.98918),
 }
+SHOWN = {
+    EXPONENTS["start"]: "best exponent",
+    ANGLES["lagged"]: "best angle",
+    SUMS["lagged"]: "sum of |cos|",
+    "C(t)": "C(t)",
+}
 LOOKS: tuple[dict[str, Any], ...] = (
     {"color": "black", "marker": "o"},
     {"color": "0.25", "marker": "s", "linestyle": "--"},
@@ -59,30 +65,23 @@ def figure_13(forecasts: Forecasts, path: Path) -> Path:
 
 
 def figure_15(forecasts: Forecasts, path: Path) -> Path:
-    """ROC curves of high final loss at t = 0.03, 0.06, 0.09, by the indicators that are best on the training half."""
-    figure, axes = grid(
-        1, 3, title=f"Fig. 15: {OUTCOMES['high']}, {_counts(forecasts['high'])}", size=(10, 4), sharey=True
-    )
+    """ROC curves of high final loss, by the indicators that are best on the training half, second to last time."""
+    title = f"Fig. 15: {OUTCOMES['high']}, {_counts(forecasts['high'])}"
+    figure, axes = grid(2, 3, title=title, size=(10, 7), sharex=True, sharey=True)
     rows: dict[str, list[Any]] = {"interval": [], "indicator": [], "false_positive_rate": [], "true_positive_rate": []}
-    for panel, interval in zip(axes[0], EARLY[1:], strict=True):
-        for look, (kind, label) in zip(
-            LOOKS,
-            (
-                (EXPONENTS["start"], "best exponent"),
-                (ANGLES["lagged"], "best angle"),
-                (SUMS["lagged"], "sum of |cos|"),
-                ("C(t)", "C(t)"),
-            ),
-            strict=True,
-        ):
+    for panel, interval in zip(axes.ravel(), EARLY[1:] + LATE[1:], strict=True):
+        for look, (kind, label) in zip(LOOKS, SHOWN.items(), strict=True):
             name, found = forecasts["high"].best(interval, kind)
             x, y = found.roc.T
-            panel.plot(x, y, label=f"{label}", markersize=3, **look)
+            panel.plot(x, y, label=label, markersize=3, **look)
             for key, values in zip(rows, ([interval] * len(x), [f"{label}: {name}"] * len(x), x, y), strict=True):
                 rows[key].extend(values)
         panel.plot([0, 1], [0, 1], color="0.8", linewidth=0.8)
-        panel.set(xlabel="false positive rate", title=f"t = {LABELS[interval]}")
-    axes[0, 0].set(ylabel="true positive rate")
+        panel.set(title=f"t = {LABELS[interval]}")
+    for panel in axes[1]:
+        panel.set(xlabel="false positive rate (share of runs)")
+    for panel in axes[:, 0]:
+        panel.set(ylabel="true positive rate (share of runs)")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), ncols=4, loc="outside lower center")
     return save_figure(figure, path, columns(**rows))
 
@@ -154,7 +153,7 @@ def _areas(forecasts: Forecasts, path: Path, number: str, outcomes: Sequence[str
                 title=f"{OUTCOMES[outcome]}, {reading}",
                 xlabel="exponent" if len(scores) < 10 else "pair of vectors i,j",
             )
-            panel.legend(fontsize=7, ncols=2, loc="lower right")
+            panel.legend(fontsize=7, ncols=2, loc="best")
         row[0].set(ylabel="area under the ROC curve")
     return save_figure(figure, path, columns(**rows))
 

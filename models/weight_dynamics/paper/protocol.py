@@ -75,7 +75,7 @@ class Protocol:
             "gelu": gelu,
             "gelu-wide": attrs.evolve(gelu, weights="wide"),
             "many-drawn-biases": attrs.evolve(relu, biases="drawn"),
-            "many-sum": attrs.evolve(relu, members=2 * self.members, reduction="sum"),
+            "many-sum": attrs.evolve(relu, reduction="sum"),
         }
 
     def ensemble(self, name: str) -> Ensemble:
