@@ -7,7 +7,11 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
+try:
+    import rich  # noqa: F401  what the commands need: one message for all that is missing
+    import typer
+except ImportError as problem:  # pragma: no cover
+    sys.exit(f"the command dynsys needs the extra `study` ({problem}): pip install 'dynsys-clv[study]'")
 
 import dynsys
 from dynsys import DynsysError, InvalidInputError

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dynsys import DynsysError, InterruptedWarning, InvalidInputError
+from rich.console import Console
 
-try:
-    import typer  # noqa: F401  what the commands are made of: one message for all that is missing
-    from rich.console import Console
-except ImportError as problem:  # pragma: no cover
-    sys.exit(f"the command dynsys needs the extra `study` ({problem}): pip install 'dynsys-clv[study]'")
+from dynsys import DynsysError, InterruptedWarning, InvalidInputError
 
 if TYPE_CHECKING:
     import xarray

@@ -81,7 +81,7 @@ def weight_dynamics(
     runs under way, a second one ends at once. Example: dynsys weight-dynamics --members 20 --activation gelu
 
     With --study paper, all that "On the weight dynamics of learning networks" reports, and one study for everything
-    that it leaves open: 64,000 runs, under two hours on two cores. Of the options, members, steps, seed, workers and
+    that it leaves open: 72,000 runs, under two hours on two cores. Of the options, members, steps, seed, workers and
     output apply. Writes the data (runs/) and, whenever it is called, REPORT.md with figures (report/).
     """
     from models.weight_dynamics.study import Study
