@@ -132,13 +132,16 @@ def no_rise(_: Runs, tanh: Runs) -> tuple[str, bool]:
 
 def lowest_losses(relu: Runs, tanh: Runs) -> tuple[str, bool]:
     """42: more orthogonal at the lowest losses, both activations."""
-    found = []
+    from scipy.stats import mannwhitneyu
+
+    medians, shares = [], []
     for cosines, loss in (relu, tanh):
-        mean, low = np.nanmean(cosines, axis=1), loss <= np.quantile(loss, 0.1)
-        found.append([float(np.median(mean[low])), float(np.median(mean[~low]))])
+        mean, lowest = np.nanmean(cosines, axis=1), loss <= np.quantile(loss, 0.1)
+        medians.append([float(np.median(mean[lowest])), float(np.median(mean[~lowest]))])
+        shares.append(mannwhitneyu(mean[~lowest], mean[lowest]).statistic / lowest.sum() / (~lowest).sum())
     said = "median of the mean, lowest tenth of c_f and the others, "
-    said += "; ".join(f"{n}: {listed(medians)}" for n, medians in _named(found))
-    return said, all(low < rest for low, rest in found)
+    said += "; ".join(f"{n}: {listed(both)}" for n, both in _named(medians))
+    return said, min(shares) > 0.55  # of pairs of runs in which the one with the lowest loss is more orthogonal
 
 
 RULES: dict[int, tuple[str, str, Rule]] = {
