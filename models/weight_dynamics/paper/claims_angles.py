@@ -171,7 +171,9 @@ def _determined(findings: Findings, place: int) -> list[str]:
         return []
     shares = [100 * _single(cell.data.subspace.values).mean(axis=0) for cell in (relu, tanh)]
     said = "; ".join(f"{n}: {', '.join(f'{s:.0f}' for s in values)} %" for n, values in _named(shares))
-    return [f"Runs in which vectors 1 to 9 are determined singly, {said}"]
+    spans = [_span_of_three(cell.data.subspace.values) for cell in (relu, tanh)]
+    together = "; ".join(f"{n}: {100 * float(v.mean()):.0f} %" for n, v in _named(spans))
+    return [f"Runs in which vectors 1 to 9 are determined singly, {said}; the span of 1 to 3, {together}"]
 
 
 def _rests_on(findings: Findings, place: int) -> bool:
@@ -189,6 +191,11 @@ def _single(labels: Array) -> Array:
     """Which vectors are alone in their run of `dynsys.convergence.determined_subspaces`, (n, 9)."""
     alone = (labels[:, :, None] == labels[:, None, :]).sum(axis=2) == 1
     return alone & (labels >= 0)
+
+
+def _span_of_three(labels: Array) -> Array:
+    """Whether the span of the vectors 1 to 3 is determined, with whatever is inside it, (n,)."""
+    return np.logical_and((labels[:, :3] >= 0).all(axis=1), (labels[:, 3:] >= 3).all(axis=1))
 
 
 def _split(runs: Runs) -> tuple[Array, Array]:

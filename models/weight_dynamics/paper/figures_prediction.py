@@ -115,6 +115,25 @@ def table_1(forecasts: Forecasts) -> list[list[str]]:
     return rows
 
 
+def rivals(forecasts: Forecasts) -> list[list[str]]:
+    """Low losses: the best exponent, the best angle and what they must beat; rows of a table, the header first."""
+    rows = [["AUC, ranks", "", *(f"t = {label}" for label in LABELS.values())]]
+    for outcome in ("low", "low tanh"):
+        for kind in (EXPONENTS["start"], ANGLES["lagged"], SUMS["lagged"], *PLAIN):
+            rows.append([OUTCOMES[outcome], kind, *(_area(forecasts[outcome], n, kind, "ranks") for n in LABELS)])
+    return rows
+
+
+def contingencies(forecasts: Forecasts) -> list[list[str]]:
+    """True and false positives, false and true negatives of the test half; rows of a table, the header first."""
+    rows = [["tp, fp, fn, tn", "", *(f"t = {label}" for label in LABELS.values())]]
+    for outcome, forecast in forecasts.items():
+        for kind in (EXPONENTS["start"], ANGLES["lagged"], "C(t)"):
+            tables = [forecast.best(n, kind)[1].table for n in LABELS]
+            rows.append([OUTCOMES[outcome], kind, *(f"{t.tp}, {t.fp}, {t.fn}, {t.tn}" for t in tables)])
+    return rows
+
+
 def _area(forecast: Foretelling, interval: int, kind: str, which: str) -> str:
     name, found = forecast.best(interval, kind)
     chosen = "" if kind in (*PLAIN, *COMBINED, *SUMS.values()) else f"{name}: "

@@ -39,7 +39,10 @@ CAPTIONS = {
     "figure_8": "The run goes on past the end of training. Of vectors 1 to 3 the common span alone is determined.",
     "figure_8_medians": "The paper's backward window is that of ten intervals.",
     "figure_9": "Dead networks are the dots at the top of (a): their vectors are those of the start.",
-    "figure_10": "Bars: 95 % (bootstrap). Left the times as the paper labels them, right as it counts them.",
+    "figure_10": "Bars: 95 % (bootstrap). Times as the paper labels and as it counts them. Exponents of the step.",
+    "figure_11": "Ten intervals, from the identity. As Fig. 10.",
+    "figure_12": "As Fig. 10.",
+    "figure_13": "As Fig. 11.",
     "figure_14": "The paper: less distinct patterns than with He weights.",
     "figure_15": "Naive Bayes, test half.",
 }
@@ -108,6 +111,7 @@ def sections(findings: Findings, measures: Measures) -> list[Section]:
             "Low final losses foretold",
             tuple(low_losses(forecasts)),
             _figures(forecasts, foretold.figure_10, foretold.figure_11),
+            (("Indicators and their rivals, 95 % in brackets:", foretold.rivals(forecasts)),),
         ),
         Section(
             "High final losses foretold",
@@ -116,6 +120,11 @@ def sections(findings: Findings, measures: Measures) -> list[Section]:
             (
                 (table_1, foretold.table_1(forecasts)),
                 ("Table I under other choices, by ranks:", _other_choices(findings)),
+                (
+                    "Contingency tables of the test half, at the threshold with the largest difference of true and "
+                    "false positive rate in the training half:",
+                    foretold.contingencies(forecasts),
+                ),
             ),
         ),
         Section("What the paper leaves open, and what the exponents mean", (), {}, left_open),
