@@ -282,3 +282,10 @@ def test_bad_input_of_halves_and_selections():
         halves(np.zeros(4, dtype=bool), -1)
     with pytest.raises(InvalidInputError, match=r"\(n, m\).*\(10,\)"):
         selection(np.zeros(10), np.zeros(10, dtype=bool), np.zeros(10, dtype=bool))
+
+
+def test_areas_are_compared_with_their_errors():
+    wide, narrow, high = (Area(1.0, *numbers) for numbers in ((0.8, 0.7, 0.9), (0.82, 0.81, 0.83), (0.95, 0.94, 0.96)))
+    assert narrow.error == pytest.approx(0.02 / 3.92)
+    assert (high.exceeds(narrow), narrow.exceeds(high)) == (True, False)
+    assert wide.exceeds(narrow) is narrow.exceeds(wide) is Area().exceeds(high) is None

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from models.weight_dynamics.paper.claims import Claim, chosen, listed, number
+from models.weight_dynamics.paper.claims import OPEN, Claim, chosen, listed, number
 from models.weight_dynamics.paper.figures_prediction import TABLE_I, Forecasts
-from models.weight_dynamics.paper.foretelling import ANGLES, COMBINED, EXPONENTS, LABELS, SUMS, Foretelling
-from models.weight_dynamics.paper.prediction import Score
+from models.weight_dynamics.paper.foretelling import ANGLES, COMBINED, EXPONENTS, LABELS, SUMS
+from models.weight_dynamics.paper.prediction import Area, Score
 from models.weight_dynamics.paper.protocol import EARLY, LATE
 
 READINGS_OF_TIME = {"times as labelled (t = 0.015 to 0.09)": EARLY, "times as counted (t = 0.3 to 1.8)": LATE}
 WELL = 0.7  # AUC from which an indicator is said to perform well
+PAPER_POSITIVES = 14  # in a test half of 4,000 ReLU runs, of which 0.35 % die; the paper gives no number
 FIRST = 0.6  # of the lower end of the interval, from which an indicator is of use
 EFFECTIVE = 0.8  # and to be quite effective, for high losses
 
@@ -28,7 +29,7 @@ def low_losses(forecasts: Forecasts) -> Iterator[Claim]:
     said = _said(exponents)
     above = {
         reading: {
-            net: sum(s.auc.low > 0.5 for s in f.scores(times[-1], EXPONENTS["start"]).values())
+            net: sum(s.auc.low > 0.5 for n in times for s in f.scores(n, EXPONENTS["start"]).values())
             for net, f in nets.items()
         }
         for reading, times in READINGS_OF_TIME.items()
@@ -36,10 +37,10 @@ def low_losses(forecasts: Forecasts) -> Iterator[Claim]:
     yield _by_reading(
         43,
         "Fig. 10",
-        "low loss: most exponents have AUC > 0.5, both activations",
+        "low loss: most AUCs of exponents are above 0.5, both activations",
         "most",
         said + f". Interval above 0.5: {_listed(above)}",
-        {reading: min(found.values()) >= 5 for reading, found in above.items()},
+        {reading: min(found.values()) > 18 for reading, found in above.items()},
     )
     yield _by_reading(
         44,
@@ -63,7 +64,7 @@ def low_losses(forecasts: Forecasts) -> Iterator[Claim]:
             for reading, found in second.items()
             for net, (name, s) in found.items()
         ),
-        {reading: all(s.auc.low > 0.5 for _, s in found.values()) for reading, found in second.items()},
+        {reading: all(s.auc.low > FIRST for _, s in found.values()) for reading, found in second.items()},
     )
     angles = {
         reading: {net: list(f.scores(times[-1], ANGLES["lagged"]).values()) for net, f in nets.items()}
@@ -89,7 +90,8 @@ def low_losses(forecasts: Forecasts) -> Iterator[Claim]:
         {reading: all(some > 0 and none > 0 for some, none in found.values()) for reading, found in counts.items()},
     )
     leading = {
-        reading: {net: set(np.argsort(-v)[:4] + 1) for net, v in found.items()} for reading, found in exponents.items()
+        reading: {net: _leading(f.scores(times[-1], EXPONENTS["start"])) for net, f in nets.items()}
+        for reading, times in READINGS_OF_TIME.items()
     }
     yield _by_reading(
         47,
@@ -143,18 +145,18 @@ def high_losses(forecasts: Forecasts) -> Iterator[Claim]:
         ),
         {reading: v.min() > EFFECTIVE for reading, v in angles.items()},
     )
-    sums = {r: [high.best(n, SUMS["lagged"])[1].auc.test for n in times] for r, times in READINGS_OF_TIME.items()}
-    tops = {r: [high.best(n, ANGLES["lagged"])[1].auc.test for n in times] for r, times in READINGS_OF_TIME.items()}
+    sums = {r: [high.best(n, SUMS["lagged"])[1].auc for n in times] for r, times in READINGS_OF_TIME.items()}
+    tops = {r: [high.best(n, ANGLES["lagged"])[1].auc for n in times] for r, times in READINGS_OF_TIME.items()}
     yield _by_reading(
         51,
         "Fig. 13",
         "high loss: the sum of |cos| is the best of the angles",
         "best",
-        "; ".join(f"{r}: sum {listed(sums[r])}, best pair {listed(tops[r])}" for r in sums),
-        {r: all(a >= b for a, b in zip(sums[r], tops[r], strict=True)) for r in sums},
+        "; ".join(f"{r}: sum {_tests(sums[r])}, best pair {_tests(tops[r])}" for r in sums),
+        {r: _decided([a.exceeds(b) for a, b in zip(sums[r], tops[r], strict=True)]) for r in sums},
     )
-    first = {
-        (name, r): [_first(f, times, kind) for kind in (EXPONENTS["start"], ANGLES["lagged"])]
+    pairs = {
+        (name, r): [[f.best(n, kind)[1].auc for n in times] for kind in (EXPONENTS["start"], ANGLES["lagged"])]
         for name, f in forecasts.items()
         for r, times in READINGS_OF_TIME.items()
     }
@@ -162,12 +164,12 @@ def high_losses(forecasts: Forecasts) -> Iterator[Claim]:
         52,
         "Sec. VI",
         "exponents foretell earlier than angles, both cases",
-        f"earlier (here: the first of the four times with an interval above {FIRST:g})",
-        "; ".join(
-            f"{name}, {r}: exponents {LABELS.get(e, 'at none')}, angles {LABELS.get(a, 'at none')}"
-            for (name, r), (e, a) in first.items()
-        ),
-        {r: all(e < a for (_, reading), (e, a) in first.items() if reading == r) for r in READINGS_OF_TIME},
+        f"earlier (here: the larger AUC at the first time at which one of them has an interval above {FIRST:g})",
+        "; ".join(f"{name}, {r}: exponents {_tests(e)}, angles {_tests(a)}" for (name, r), (e, a) in pairs.items()),
+        {
+            r: _decided([_earlier(*areas) for (_, reading), areas in pairs.items() if reading == r])
+            for r in READINGS_OF_TIME
+        },
     )
     kinds = {
         "best angle": ANGLES["lagged"],
@@ -177,55 +179,88 @@ def high_losses(forecasts: Forecasts) -> Iterator[Claim]:
     }
     for place, (label, kind) in enumerate(kinds.items(), start=53):
         found = {r: [high.best(n, kind)[1] for n in times] for r, times in READINGS_OF_TIME.items()}
-        inside = {
-            r: sum(s.auc.low <= v <= s.auc.high for s, v in zip(scores, TABLE_I[label], strict=True))
+        agree = {
+            r: [
+                abs(s.auc.test - v) <= 1.96 * float(np.hypot(s.auc.error, _hanley_mcneil(v)))
+                for s, v in zip(scores, TABLE_I[label], strict=True)
+            ]
             for r, scores in found.items()
         }
         yield _by_reading(
             place,
             "Table I",
             f"AUC of {label}",
-            ", ".join(map(str, TABLE_I[label])),
+            f"{', '.join(map(str, TABLE_I[label]))} (if {PAPER_POSITIVES} positives are behind them: errors "
+            f"{listed([_hanley_mcneil(v) for v in TABLE_I[label]])})",
             "; ".join(
-                f"{r}: {', '.join(str(s.auc) for s in scores)}; {inside[r]} of 4 in our intervals"
+                f"{r}: {', '.join(str(s.auc) for s in scores)}; {sum(agree[r])} of 4 agree"
                 for r, scores in found.items()
             ),
-            {r: count == 4 for r, count in inside.items()},
+            {r: all(each) for r, each in agree.items()},
         )
-    pairs = {
-        r: [[high.best(n, kind)[1].auc.test for n in times] for kind in (COMBINED[1], "C(t)")]
+    both = {
+        r: [(high.best(n, COMBINED[1])[1].auc, high.best(n, "C(t)")[1].rank) for n in times[1:]]
         for r, times in READINGS_OF_TIME.items()
     }
     yield _by_reading(
         57,
         "Sec. VI",
-        "SVM of nine exponents slightly better than C(t)",
-        "better (not at t = 0.015 in its own table)",
-        "; ".join(f"{r}: SVM {listed(svm)}, C(t) {listed(plain)}" for r, (svm, plain) in pairs.items()),
-        {r: all(a > b for a, b in zip(svm, plain, strict=True)) for r, (svm, plain) in pairs.items()},
+        "SVM of nine exponents slightly better than C(t), last three times",
+        "better (not at the first time, in its own table)",
+        "; ".join(
+            f"{r}: SVM {_tests([a for a, _ in v])}, C(t) by ranks {_tests([b for _, b in v])}" for r, v in both.items()
+        ),
+        {r: _decided([svm.exceeds(plain) for svm, plain in areas]) for r, areas in both.items()},
     )
 
 
 def roc(forecasts: Forecasts) -> Iterator[Claim]:
     """Claim 60."""
-    curves = [forecasts["high"].best(n, EXPONENTS["start"])[1].auc.test for n in EARLY[1:]]
-    late = [forecasts["high"].best(n, EXPONENTS["start"])[1].auc.test for n in LATE[1:]]
+    early, late = ([forecasts["low"].best(n, EXPONENTS["start"])[1].auc for n in times[1:]] for times in (EARLY, LATE))
     yield _by_reading(
         60,
         "Fig. 15",
-        "ROC curves of an exponent at t = 0.03, 0.06, 0.09: above the diagonal, area growing",
+        "low loss, ReLU: ROC curves at t = 0.03, 0.06, 0.09, an example, above the diagonal",
         "example",
-        f"AUC of the best exponent: {listed(curves)}; times as counted: {listed(late)}",
+        f"AUC of the best exponent: {_tests(early)}; times as counted: {_tests(late)}",
         {
-            reading: min(areas) > WELL and all(np.diff(areas) > -0.005)
-            for reading, areas in zip(READINGS_OF_TIME, (curves, late), strict=True)
+            reading: all(area.low > 0.5 for area in areas)
+            for reading, areas in zip(READINGS_OF_TIME, (early, late), strict=True)
         },
     )
 
 
-def _by_reading(place: int, where: str, text: str, paper: str, ours: str, holds: dict[str, bool | np.bool]) -> Claim:
-    """A claim that may hold by one reading of the time axis and not by the other."""
+def _by_reading(
+    place: int, where: str, text: str, paper: str, ours: str, holds: Mapping[str, bool | np.bool | None]
+) -> Claim:
+    """A claim that may hold by one reading of the time axis and not by the other; None: not decided by it."""
+    if "nan" in ours or (not any(holds.values()) and None in holds.values()):
+        return Claim(place, where, text, paper, ours, OPEN)
     return Claim(place, where, text, paper, ours, chosen(all(holds.values()), [r for r, yes in holds.items() if yes]))
+
+
+def _decided(answers: Sequence[bool | None]) -> bool | None:
+    """Whether all are true: no if one is false, unknown if one is unknown."""
+    return False if False in answers else None if None in answers else True
+
+
+def _earlier(ours: Sequence[Area], others: Sequence[Area]) -> bool | None:
+    """Whether ours are larger at the first time at which one of both is of use."""
+    return next((a.exceeds(b) for a, b in zip(ours, others, strict=True) if max(a.low, b.low) > FIRST), None)
+
+
+def _hanley_mcneil(area: float) -> float:
+    """Standard error of an area under a ROC curve with few positives (Radiology 143, 29 (1982))."""
+    return float(np.sqrt((area * (1 - area) + (PAPER_POSITIVES - 1) * (area / (2 - area) - area**2)) / PAPER_POSITIVES))
+
+
+def _leading(scores: dict[str, Score]) -> set[int]:
+    """The four exponents that are best on the training half."""
+    return {int(q) for q in np.argsort([-s.auc.training for s in scores.values()])[:4] + 1}
+
+
+def _tests(areas: Sequence[Area]) -> str:
+    return "(" + listed([area.test for area in areas]) + ")"
 
 
 def _areas(scores: dict[str, Score]) -> np.ndarray:
@@ -233,13 +268,8 @@ def _areas(scores: dict[str, Score]) -> np.ndarray:
 
 
 def _listed(found: dict[str, dict[str, int]]) -> str:
-    return "; ".join(f"{r}, {net}: {count} of 9" for r, nets in found.items() for net, count in nets.items())
+    return "; ".join(f"{r}, {net}: {count} of 36" for r, nets in found.items() for net, count in nets.items())
 
 
 def _said(found: dict[str, dict[str, np.ndarray]]) -> str:
     return "; ".join(f"{r}, {net}, last time: {listed(v)}" for r, nets in found.items() for net, v in nets.items())
-
-
-def _first(forecast: Foretelling, times: tuple[int, ...], kind: str) -> int:
-    """The first prediction time, in intervals, from which an indicator of a kind is of use; beyond all if none."""
-    return next((n for n in times if forecast.best(n, kind)[1].auc.low > FIRST), LATE[-1] + 1)

@@ -65,13 +65,13 @@ def figure_13(forecasts: Forecasts, path: Path) -> Path:
 
 
 def figure_15(forecasts: Forecasts, path: Path) -> Path:
-    """ROC curves of high final loss, by the indicators that are best on the training half, second to last time."""
-    title = f"Fig. 15: {OUTCOMES['high']}, {_counts(forecasts['high'])}"
+    """ROC curves of low final loss, by the indicators that are best on the training half, second to last time."""
+    title = f"Fig. 15: {OUTCOMES['low']}, {_counts(forecasts['low'])}"
     figure, axes = grid(2, 3, title=title, size=(10, 7), sharex=True, sharey=True)
     rows: dict[str, list[Any]] = {"interval": [], "indicator": [], "false_positive_rate": [], "true_positive_rate": []}
     for panel, interval in zip(axes.ravel(), EARLY[1:] + LATE[1:], strict=True):
         for look, (kind, label) in zip(LOOKS, SHOWN.items(), strict=True):
-            name, found = forecasts["high"].best(interval, kind)
+            name, found = forecasts["low"].best(interval, kind)
             x, y = found.roc.T
             panel.plot(x, y, label=label, markersize=3, **look)
             for key, values in zip(rows, ([interval] * len(x), [f"{label}: {name}"] * len(x), x, y), strict=True):
@@ -121,6 +121,21 @@ def rivals(forecasts: Forecasts) -> list[list[str]]:
     for outcome in ("low", "low tanh"):
         for kind in (EXPONENTS["start"], ANGLES["lagged"], SUMS["lagged"], *PLAIN):
             rows.append([OUTCOMES[outcome], kind, *(_area(forecasts[outcome], n, kind, "ranks") for n in LABELS)])
+    return rows
+
+
+def beaten(forecasts: Forecasts) -> list[list[str]]:
+    """Whether the best exponent beats what is known anyway, by ranks; rows of a table, the header first."""
+    rows = [["best exponent against the best of " + ", ".join(PLAIN), *(f"t = {label}" for label in LABELS.values())]]
+    for outcome, forecast in forecasts.items():
+        row = [OUTCOMES[outcome]]
+        for interval in LABELS:
+            ours = forecast.best(interval, EXPONENTS["start"])[1].rank
+            rival = max((forecast.best(interval, kind)[1].rank for kind in PLAIN), key=lambda area: area.training)
+            better = ours.exceeds(rival)
+            verdict = {True: "better", False: "worse", None: "equal"}[better]
+            row.append(f"{verdict}: {ours.test:.3f} against {rival.test:.3f}")
+        rows.append(row)
     return rows
 
 

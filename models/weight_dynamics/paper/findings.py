@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 
+PAPER_RUNS, ROUNDING = 4000, 0.005  # of a share in the paper
 LOW, HIGH = 4.0, 100.0  # final losses that the paper foretells
 BETWEEN = (20.0, 90.0)  # losses between the intermediate and the high ones of He-initialised ReLU networks
 
@@ -64,10 +65,25 @@ class Share:
         found = binomtest(self.count, self.total).proportion_ci(method="wilson")
         return float(found.low), float(found.high)
 
-    def covers(self, value: float) -> bool:
-        """Whether a fraction lies in the interval."""
-        low, high = self.interval
-        return low <= value <= high
+    def agrees(self, paper: float, spread: float = 0.0) -> bool:
+        """Whether it may be the paper's, a share of 4000 runs that is rounded to a percent (two-sided, 95 %).
+
+        `spread` is a standard deviation that both have beyond that of drawing the runs.
+        """
+        variance = self._variance + paper * (1 - paper) / PAPER_RUNS + 2 * spread**2
+        return abs(self.value - paper) <= ROUNDING + 1.96 * variance**0.5
+
+    def differs(self, other: Share, comparisons: int = 1) -> bool:
+        """Whether two shares differ, 95 % for all of so many comparisons together (Bonferroni)."""
+        from scipy.stats import norm
+
+        limit = float(norm.isf(0.025 / comparisons))
+        return abs(self.value - other.value) > limit * (self._variance + other._variance) ** 0.5
+
+    @property
+    def _variance(self) -> float:
+        p = (self.count + 2) / (self.total + 4)  # none of few is not certainty
+        return p * (1 - p) / max(1, self.total)
 
     def __str__(self) -> str:
         low, high = (percent(end) for end in self.interval)
@@ -92,8 +108,17 @@ class Cell:
         return self.data.exponent.isel(time=-1).values
 
     def final_cosines(self, ending: str) -> Array:
-        """|cos theta_ij| at the end of training, (n, pairs)."""
-        return self.data.final_cosine.sel(ending=ending).values
+        """|cos theta_ij| at the end of training, (n, pairs); NaN for runs that stopped in the tail."""
+        return self._final_cosine.sel(ending=ending).values
+
+    @cached_property
+    def early(self) -> xarray.Dataset:
+        """What was measured at the prediction times, in memory."""
+        return self.data[["cosine", "window_exponent", "window_loss", "gradient_norm", "sharpness"]].load()
+
+    @cached_property
+    def _final_cosine(self) -> xarray.DataArray:
+        return self.data.final_cosine.load()
 
     @property
     def later_exponents(self) -> Array:
@@ -129,10 +154,27 @@ class Findings:
         """The share of the runs of a cell that meet one of `CONDITIONS`."""
         return Share.of(CONDITIONS[condition](self.cell(study, activation)))
 
+    def common(self, studies: Sequence[str], activation: str) -> list[Cell]:
+        """The runs that finished in all studies, with the same initial weights in each, in the same order."""
+        cells = [self.cell(study, activation) for study in studies]
+        shared = reduce(np.intersect1d, [cell.members for cell in cells])
+        places = [np.flatnonzero(np.isin(cell.members, shared)) for cell in cells]
+        return [Cell(cell.data.isel(member=place), shared) for cell, place in zip(cells, places, strict=True)]
 
+    def paired(self, studies: Sequence[str], activation: str, condition: str) -> Array:
+        """Which of the `common` runs meet a condition in each study, bool (studies, n)."""
+        return np.stack([CONDITIONS[condition](cell) for cell in self.common(studies, activation)])
+
+    def spread(self, activation: str, condition: str) -> float:
+        """Standard deviation of a share over batch seeds, with the same initial weights."""
+        return float(self.paired(BATCHES, activation, condition).mean(axis=1).std(ddof=1))
+
+
+BATCHES = ("he", *(f"batches-{seed}" for seed in range(1, BATCH_SEEDS + 1)))
 CONDITIONS = {
     "l1 > 0": lambda cell: cell.exponents[:, 0] > 0,
     "l1, l2, l3 > 0": lambda cell: (cell.exponents[:, :3] > 0).all(axis=1),
+    "three exponents > 0": lambda cell: (cell.exponents > 0).sum(axis=1) >= 3,
     "l9 > 0": lambda cell: cell.exponents[:, -1] > 0,
     "c_f < 4": lambda cell: cell.loss < LOW,
     "c_f > 100": lambda cell: cell.loss > HIGH,
@@ -145,15 +187,17 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.2g}" if fraction < 0.995 else f"{100 * fraction:.4g}"
 
 
-def peaks(values: Array, bins: int = 60) -> int:
-    """Number of maxima of a distribution: of its smoothed histogram, each above its surroundings by three errors."""
+def peaks(values: Array, bins: int = 60, span: tuple[float, float] | None = None) -> Array:
+    """Places of the maxima of a distribution: of its smoothed histogram, above their surroundings by three errors."""
     from scipy.signal import find_peaks
 
-    counts = np.concatenate([[0.0] * 3, np.histogram(values, bins)[0], [0.0] * 3])
+    counts, edges = np.histogram(values, bins, span)
+    smooth = np.concatenate([[0.0] * 3, counts, [0.0] * 3])
     for _ in range(2):
-        counts = np.convolve(counts, [0.25, 0.5, 0.25], mode="same")
-    places, found = find_peaks(counts, prominence=0.01 * counts.max())
-    return int(np.count_nonzero(found["prominences"] > 3 * np.sqrt(counts[places])))
+        smooth = np.convolve(smooth, [0.25, 0.5, 0.25], mode="same")
+    places, found = find_peaks(smooth, prominence=0.01 * smooth.max())
+    clear = places[found["prominences"] > 3 * np.sqrt(smooth[places])]
+    return (edges[:-1] + np.diff(edges) / 2)[np.clip(clear - 3, 0, bins - 1)]
 
 
 def logarithmic(values: Array) -> Array:

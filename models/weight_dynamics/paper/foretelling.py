@@ -85,21 +85,23 @@ class Foretelling:
         return self.told[interval, kind]
 
     def _indicators(self, interval: int, kind: str) -> Mapping[str, Array]:
-        at = self.cell.data.sel(prediction=interval)
+        at = self.cell.early.sel(prediction=interval)
         for span, name in EXPONENTS.items():
             if kind == name:
                 return {f"l{q + 1}": v for q, v in enumerate(self._exponents(interval, span).T)}
         for reading in READINGS:
             if kind == ANGLES[reading]:
                 cosines = at.cosine.sel(reading=reading)
-                return {str(pair).replace(" ", ","): cosines.sel(pair=pair).values for pair in cosines.pair.values}
+                return {
+                    str(pair).replace(" ", ","): v for pair, v in zip(at.pair.values, cosines.values.T, strict=True)
+                }
             if kind == SUMS[reading]:
                 return {"sum": at.cosine.sel(reading=reading).values.sum(axis=-1)}
         plain = {"C(t)": at.window_loss, "gradient norm": at.gradient_norm, "largest Hessian eigenvalue": at.sharpness}
         return {kind: self._first_loss if kind == "C(0)" else plain[kind].values}
 
     def _exponents(self, interval: int, span: str) -> Array:
-        return self.cell.data.window_exponent.sel(prediction=interval, span=span).values
+        return self.cell.early.window_exponent.sel(prediction=interval, span=span).values
 
     @cached_property
     def _first_loss(self) -> Array:

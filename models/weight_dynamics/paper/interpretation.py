@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from functools import reduce
-
 import numpy as np
 
 from models.weight_dynamics.paper.claims import listed, number
-from models.weight_dynamics.paper.claims_exponents import NEAR_ZERO
-from models.weight_dynamics.paper.findings import CHOICES, Findings, Share, percent
-from models.weight_dynamics.paper.protocol import BATCH_SEEDS
+from models.weight_dynamics.paper.findings import BATCHES, CHOICES, Findings, Share, percent
 
 Array = np.ndarray
 Table = list[list[str]]  # the header first
 
 NETS = ("relu", "tanh")
+PAPER = {("relu", "l1 > 0"): 0.33, ("tanh", "l1 > 0"): 0.62, ("relu", "l1, l2, l3 > 0"): 0.03}  # shares
+PAPER |= {("tanh", "l1, l2, l3 > 0"): 0.0, ("tanh", "c_f > 100"): 0.0}
 
 
 def choices(findings: Findings) -> Table:
@@ -30,14 +28,15 @@ def choices(findings: Findings) -> Table:
             "ReLU c_f < 4",
             "tanh c_f < 4",
             "ReLU c_f > 100",
+            "tanh c_f > 100 (none)",
             "median l9: ReLU, tanh",
         ]
     ]
     for name, label in CHOICES.items():
         cells = [findings.cell(name, net) for net in NETS]
         asked = [("relu", "l1 > 0"), ("tanh", "l1 > 0"), ("relu", "l1, l2, l3 > 0"), ("tanh", "l1, l2, l3 > 0")]
-        asked += [("relu", "c_f < 4"), ("tanh", "c_f < 4"), ("relu", "c_f > 100")]
-        shares = [_short(findings.share(name, net, condition)) for net, condition in asked]
+        asked += [("relu", "c_f < 4"), ("tanh", "c_f < 4"), ("relu", "c_f > 100"), ("tanh", "c_f > 100")]
+        shares = [_short(findings, name, net, condition) for net, condition in asked]
         lasts = listed([float(np.median(cell.exponents[:, -1])) for cell in cells])
         rows.append([label, str(len(cells[0].loss)), *shares, lasts])
     return rows
@@ -50,26 +49,30 @@ def chaos(findings: Findings) -> Table:
     def add(what: str, cells: list[str]) -> None:
         rows.append([what, *cells])
 
-    add("share of l1 > 0, batches of 32", [str(findings.share("he", net, "l1 > 0")) for net in NETS])
     add(
-        "the same, full batch: a gradient flow, which cannot be chaotic",
+        "share of l1 > 0, batches of 32, learning rate 3e-5", [str(findings.share("he", net, "l1 > 0")) for net in NETS]
+    )
+    add(
+        "the same, full batch, learning rate 1e-3: a gradient flow, which cannot be chaotic",
         [str(findings.share("full-batch", net, "l1 > 0")) for net in NETS],
     )
     add(
-        "the same, full batch, half the step",
+        "the same, full batch, learning rate 5e-4",
         [str(findings.share("full-batch-half-step", net, "l1 > 0")) for net in NETS],
     )
-    pairs = [_signs(findings, ["he", "full-batch"], net) for net in NETS]
-    add(
-        "same initial weights: sign of l1 the same with and without noise",
-        [str(Share.of(pair[0] == pair[1])) for pair in pairs],
-    )
-    seeds = ["he", *(f"batches-{seed}" for seed in range(1, BATCH_SEEDS + 1))]
+    for other, what in (("he", "with batches of 32"), ("full-batch-half-step", "with half the step")):
+        pairs = [findings.paired(("full-batch", other), net, "l1 > 0") for net in NETS]
+        add(
+            f"same initial weights: sign of l1 of the full batch the same {what}",
+            [str(Share.of(a == b)) for a, b in pairs],
+        )
     shares, changing = [], []
     for net in NETS:
-        signs = _signs(findings, seeds, net)
+        signs = findings.paired(BATCHES, net, "l1 > 0")
         found = 100 * signs.mean(axis=1)
-        shares.append(f"{number(found.mean())} % +- {number(found.std(ddof=1))} % (deviation over {len(seeds)} seeds)")
+        shares.append(
+            f"{number(found.mean())} % +- {number(found.std(ddof=1))} % (deviation over {len(BATCHES)} seeds)"
+        )
         changing.append(str(Share.of(signs.any(axis=0) & ~signs.all(axis=0))))
     add("share of l1 > 0 over batch seeds, same initial weights", shares)
     add("runs whose sign of l1 changes with the batch seed", changing)
@@ -90,33 +93,32 @@ def frames(findings: Findings) -> Table:
     """How far the exponents depend on the first frame: no transient is discarded, as in the paper."""
     rows = [["median over runs of the change of l_q with another first frame, q = 1 to 9 (1/time)", ""]]
     for net in NETS:
-        other = findings.cell("another-frame", net).exponents
-        rows.append([net, listed(np.median(np.abs(findings.cell("he", net).exponents[: len(other)] - other), axis=0))])
+        one, other = (cell.exponents for cell in findings.common(("he", "another-frame"), net))
+        rows.append([net, listed(np.median(np.abs(one - other), axis=0))])
     return rows
 
 
 def invariants(findings: Findings) -> Table:
     """Drift of |w_j|^2 + b_j^2 - |v_j|^2 of ReLU nets with the step, and the exponents near zero that they force."""
-    rows = [["learning rate", "median drift of an invariant in the whole training", "largest"]]
-    for name in ("larger-step", "he", "half-step"):
-        study, data = findings.protocol.studies[name], findings.cell(name, "relu").data
+    names = ("larger-step", "he", "half-step")
+    cells = findings.common(names, "relu")
+    few = f"{len(cells[0].members)} runs"
+    rows = [["learning rate", f"median drift of an invariant in the whole training, {few}", "largest"]]
+    for name, cell in zip(names, cells, strict=True):
+        study = findings.protocol.studies[name]
         flow = study.network(np.zeros((1, 2)), np.zeros(1), "relu")
-        change = np.abs(flow.invariants(data.final.values) - flow.invariants(data.initial.values))
+        change = np.abs(flow.invariants(cell.data.final.values) - flow.invariants(cell.data.initial.values))
         rows.append([f"{study.learning_rate:g}", number(float(np.median(change))), number(float(change.max()))])
-    near = np.abs(findings.cell("he", "relu").exponents) < NEAR_ZERO
-    rows.append(
-        [f"runs with at least two exponents within {NEAR_ZERO:g} of zero", str(Share.of(near.sum(axis=1) >= 2)), ""]
-    )
+    for net in NETS:
+        size = np.sort(np.abs(findings.cell("he", net).exponents), axis=1)[:, :4]
+        what = f"{net}: medians of the four smallest exponents in size (ReLU: the flow forces two to zero)"
+        rows.append([what, listed(np.median(size, axis=0)), ""])
     return rows
 
 
-def _signs(findings: Findings, studies: list[str], net: str) -> Array:
-    """Whether l1 > 0, (studies, n), for the members that finished in all of them: they begin with the same weights."""
-    cells = [findings.cell(name, net) for name in studies]
-    common = reduce(np.intersect1d, [cell.members for cell in cells])
-    return np.stack([cell.exponents[np.isin(cell.members, common), 0] > 0 for cell in cells])
-
-
-def _short(share: Share) -> str:
+def _short(findings: Findings, name: str, net: str, condition: str) -> str:
+    """A share, and whether it may be the paper's."""
+    share, paper = findings.share(name, net, condition), PAPER.get((net, condition))
     low, high = share.interval
-    return f"{percent(share.value)} % ({percent(low)} to {percent(high)})"
+    fits = "" if paper is None else " ✓" if share.agrees(paper, findings.spread(net, condition)) else " ✗"
+    return f"{percent(share.value)} % ({percent(low)} to {percent(high)}){fits}"

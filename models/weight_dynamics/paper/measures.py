@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 from models.weight_dynamics.paper import inference, kinks, kinks_figure, sparse_regression
-from models.weight_dynamics.paper.claims import Claim, judged, listed, number
+from models.weight_dynamics.paper.claims import HOLDS, Claim, chosen, judged, listed, number
 from models.weight_dynamics.paper.findings import Share
 from models.weight_dynamics.paper.protocol import SAMPLES, Protocol
 from models.weight_dynamics.task import regression_task
@@ -61,6 +61,7 @@ class Measures:
         best = middle.min(["step", "stencil"])
         relu, tanh = (best.sel(activation=name, jacobian="step") for name in ("relu", "tanh"))
         found = inference.identified(self.fits).sel(jacobian="step")
+        run_only = found.directions.sel(source=list(inference.SOURCES[:2]), activation=["relu", "tanh"])
         yield Claim(
             58,
             "Sec. III",
@@ -73,8 +74,17 @@ class Measures:
                 for name in ("relu", "tanh")
                 for source in inference.SOURCES[:2]
             ),
-            judged(float(max(relu.max(), tanh.max())) < WELL),
+            chosen(
+                float(max(relu.max(), tanh.max())) < WELL and int(run_only.min()) == 9,
+                ["differences of the velocity at weights changed on purpose"]
+                if float(max(relu.max(), tanh.max())) < WELL
+                else [],
+            ),
         )
+        exact = int(self.sparse.exact.sel(activation="relu")) / (9 * self.sparse.attrs["functions"])
+        fails = min(float(self.sparse.held_out.sel(activation=name).min()) for name in ("relu", "tanh")) > 0.1
+        linear = float(self.sparse.held_out.sel(activation="linear").min())
+        other = fails and exact < 0.1 and linear < WELL  # sparse, and found where it is in the library
         errors = {name: self.sparse.sel(activation=name) for name in ("linear", "relu", "tanh")}
         yield Claim(
             59,
@@ -87,9 +97,8 @@ class Measures:
                 f"{name} {number(float(e.held_out.min()))}, {int(e.terms[int(np.argmin(e.held_out.values))])}"
                 for name, e in errors.items()
             )
-            + f". The exact ReLU velocity between kinks has {int(errors['relu'].exact)} terms: it is sparse, but no "
-            "polynomial holds across kinks",
-            judged(min(float(errors[name].held_out.min()) for name in ("relu", "tanh")) > 0.1),
+            + f". The exact ReLU velocity between kinks has {int(errors['relu'].exact)} terms",
+            f"{HOLDS}: it fails, but the equations are sparse: they are not in the library" if other else judged(fails),
         )
 
     def flow_or_step(self) -> Table:
@@ -115,7 +124,7 @@ class Measures:
                 _rows(kinks_figure.table(self.replicas)),
             ),
             ("Exponents of ReLU networks: of the step, and with the kinks in the tangent:", self.flow_or_step()),
-            ("Drift of the conserved quantities, median; it falls like the step for ReLU, tanh has none:", drifts),
+            ("Drift of |w|^2 + b^2 - |v|^2, median over runs (slope 1: proportional to the step):", drifts),
         )
 
     def jacobians(self) -> tuple[tuple[str, Table], ...]:

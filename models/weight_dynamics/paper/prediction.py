@@ -47,6 +47,18 @@ class Area:
     def __str__(self) -> str:
         return f"{self.test:.4f} ({self.low:.4f} to {self.high:.4f})"
 
+    @property
+    def error(self) -> float:
+        """Standard error, from the width of the interval."""
+        return (self.high - self.low) / (2 * 1.96)
+
+    def exceeds(self, other: Area) -> bool | None:
+        """Whether it is larger than another one; None if the difference is within its error (as if independent)."""
+        gap = self.test - other.test
+        if np.isnan(gap) or abs(gap) <= 1.96 * float(np.hypot(self.error, other.error)):
+            return None
+        return gap > 0
+
 
 @attrs.frozen
 class Contingency:
