@@ -7,13 +7,10 @@ results" (end of Sec. III). How is not said. Two readings, both held against the
 differences of the velocity at weights that are changed on purpose, and `local_fit`, weighted least squares on
 neighbouring points of a run.
 
-Found for the 2-2-1 network with 1,000 samples. Differences give J to ten digits with a step of 1e-5, whatever the
-weighting; for tanh still to 1 % with 0.1. For ReLU steps above 1e-4 reach across kinks, and what they estimate is J
-with the kinks (see `kinks`): in the median of 256 runs it differs by 40 % at the start and by 10 % from t = 1 on. A
-full-batch run is a curve and tells one direction of nine: for tanh to four digits, for ReLU with the kinks, up to t = 1
-to 6 to 20 %. With the velocities of minibatches the errors are 14 % (tanh, early) to 90 %. Minibatches explore more if
-the velocity there is that of all data: at t = 10 all nine directions for tanh, for ReLU seven, those that change
-neither of its invariants.
+What to expect (the numbers are in the report). Differences give J to many digits, whatever the weighting; for ReLU only
+with steps that do not reach across kinks, beyond which they estimate J with the kinks (see `kinks`). A full-batch run
+is a curve and tells one direction of nine. Minibatches explore more, if the velocity there is that of all data: for
+tanh all directions, for ReLU those that change neither of its invariants.
 """
 
 from __future__ import annotations

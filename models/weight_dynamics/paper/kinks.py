@@ -7,21 +7,17 @@ Müller 1995),
 
     S = I + (f+ - f-) g^T / (g . f-) = I + (2/n) e v_j g g^T / |h'|,
 
-which knows no dt. The jump is O(1/n), the crossings are O(n), of 2,000 pairs of sample and unit some 700 within T = 1:
+which knows no dt. The jump is O(1/n), the crossings are O(n), a third of all pairs of sample and unit within T = 1:
 together they vanish neither with dt nor with more data. The integral of delta(h(t)) is the sum of 1 / |h'| over
 crossings, hence S is what sigma'' = delta gives. `relu_with_kinks` has a triangle of finite width for it: the same run,
 bit for bit, with the tangent of the flow, up to third order in the jump of a single sample. (A jump that turns h' back
 holds the sample at its kink; neither tangent is right then.)
 
-Found on the paper's task with 1,000 samples, He weights, full batch, T = 1. A replica at distance d crosses a kink by
-about d / |h'| earlier or later. As long as that is within the same step for all crossings, as in nearly all runs up to
-d = 1e-7, replicas follow the tangent of the step, to rounding. From about one crossing apart in a run on (d = 1e-6 to
-1e-5, less for a smaller dt: each throws the replica by dt (2/n) |e v g|, whatever d is) they leave it. From a mean
-delay of one step on (d = 1e-3 for dt = 1e-3) they follow the tangent with kinks: at d = 1e-2 to 2 % in the median and
-37 % at most (64 runs), while that of the step is wrong by 20 % and up to fifteenfold. So the tangent of the step
-describes replicas only at distances that vanish with dt. Over T = 22 the kinks turn the share of runs with a positive
-first exponent from 17 % to 29 % (of 256 runs 42 become positive and 11 cease to be; the paper: 33 %), and the median of
-the fourth exponent from -1.1 to -0.5.
+What to expect (the numbers are in the report). A replica at distance d crosses a kink by about d / |h'| earlier or
+later. As long as that is within the same step for all crossings, replicas follow the tangent of the step, to rounding.
+From about one crossing apart in a run on they leave it: each throws the replica by dt (2/n) |e v g|, whatever d is.
+From a mean delay of one step on they follow the tangent with kinks. So the tangent of the step describes replicas only
+at distances that vanish with dt.
 """
 
 from __future__ import annotations
