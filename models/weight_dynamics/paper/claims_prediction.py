@@ -72,7 +72,7 @@ def low_losses(forecasts: Forecasts) -> Iterator[Claim]:
     }
     counts = {
         reading: {
-            net: (sum(s.auc.low > 0.6 for s in scores), sum(s.auc.low <= 0.5 for s in scores))
+            net: (sum(s.auc.low > FIRST for s in scores), sum(s.auc.high < FIRST for s in scores))
             for net, scores in found.items()
         }
         for reading, found in angles.items()
@@ -83,7 +83,7 @@ def low_losses(forecasts: Forecasts) -> Iterator[Claim]:
         "low loss: some angles effective, others not",
         "some",
         "; ".join(
-            f"{reading}, {net}: {some} of 36 above 0.6, {none} not above 0.5"
+            f"{reading}, {net}: {some} of 36 above {FIRST:g}, {none} below"
             for reading, found in counts.items()
             for net, (some, none) in found.items()
         ),
@@ -234,8 +234,11 @@ def _by_reading(
     place: int, where: str, text: str, paper: str, ours: str, holds: Mapping[str, bool | np.bool | None]
 ) -> Claim:
     """A claim that may hold by one reading of the time axis and not by the other; None: not decided by it."""
-    if "nan" in ours or (not any(holds.values()) and None in holds.values()):
-        return Claim(place, where, text, paper, ours, OPEN)
+    if "nan" in ours:
+        return Claim(place, where, text, paper, ours, f"{OPEN}: too few runs")
+    if not any(holds.values()) and None in holds.values():
+        failed = [reading for reading, yes in holds.items() if yes is not None]
+        return Claim(place, where, text, paper, ours, f"{OPEN}: does not hold by {failed[0]}" if failed else OPEN)
     return Claim(place, where, text, paper, ours, chosen(all(holds.values()), [r for r, yes in holds.items() if yes]))
 
 
