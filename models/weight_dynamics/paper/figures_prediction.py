@@ -117,21 +117,21 @@ def table_1(forecasts: Forecasts) -> list[list[str]]:
 
 def rivals(forecasts: Forecasts) -> list[list[str]]:
     """Low losses: the best exponent, the best angle and what they must beat; rows of a table, the header first."""
-    rows = [["AUC, ranks", "", *(f"t = {label}" for label in LABELS.values())]]
+    rows = [["AUC, binned", "", *(f"t = {label}" for label in LABELS.values())]]
     for outcome in ("low", "low tanh"):
         for kind in (EXPONENTS["start"], ANGLES["lagged"], SUMS["lagged"], *PLAIN):
-            rows.append([OUTCOMES[outcome], kind, *(_area(forecasts[outcome], n, kind, "ranks") for n in LABELS)])
+            rows.append([OUTCOMES[outcome], kind, *(_area(forecasts[outcome], n, kind, "binned") for n in LABELS)])
     return rows
 
 
 def beaten(forecasts: Forecasts) -> list[list[str]]:
-    """Whether the best exponent beats what is known anyway, by ranks; rows of a table, the header first."""
+    """Whether the best exponent beats what is known anyway, both binned; rows of a table, the header first."""
     rows = [["best exponent against the best of " + ", ".join(PLAIN), *(f"t = {label}" for label in LABELS.values())]]
     for outcome, forecast in forecasts.items():
         row = [OUTCOMES[outcome]]
         for interval in LABELS:
-            ours = forecast.best(interval, EXPONENTS["start"])[1].rank
-            rival = max((forecast.best(interval, kind)[1].rank for kind in PLAIN), key=lambda area: area.training)
+            ours = forecast.best(interval, EXPONENTS["start"])[1].auc
+            rival = max((forecast.best(interval, kind)[1].auc for kind in PLAIN), key=lambda area: area.training)
             better = ours.exceeds(rival)
             verdict = {True: "better", False: "worse", None: "equal"}[better]
             row.append(f"{verdict}: {ours.test:.3f} against {rival.test:.3f}")
