@@ -30,6 +30,7 @@ from models.weight_dynamics.paper.protocol import BATCH_SEEDS, DATA_SEED, DATA_S
 Figures = dict[str, tuple[Callable[[Path], Path], str]]  # by name: how it is drawn, and its caption
 
 
+OTHERS = {"many-drawn-biases": "biases drawn", "many-sum": "sum over the batch"}  # studies for Table I
 CAPTIONS = {
     "figure_3": "The paper: three attractors for ReLU; nothing above 100 for tanh.",
     "figure_4": "The paper: flatter, wider, higher; new peaks.",
@@ -78,6 +79,7 @@ def write(protocol: Protocol, folder: Path, made: str) -> Path:
 def sections(findings: Findings, measures: Measures) -> list[Section]:
     """The parts of the report, in its order."""
     forecasts = {name: Foretelling.of(findings, name) for name in OUTCOMES}
+    choices = {label: Foretelling.among(findings, name, "relu", high=True) for name, label in OTHERS.items()}
     table_1 = (
         "Table I. In brackets 95 % (bootstrap). What is best is chosen on the training half. "
         f"{_positives(forecasts['high'])} Below it, the other readings and the rivals that indicators must beat:"
@@ -116,12 +118,12 @@ def sections(findings: Findings, measures: Measures) -> list[Section]:
         ),
         Section(
             "High final losses foretold",
-            (*high_losses(forecasts), *roc(forecasts)),
+            (*high_losses(forecasts, choices), *roc(forecasts)),
             _figures(forecasts, foretold.figure_12, foretold.figure_13, foretold.figure_15),
             (
                 (table_1, foretold.table_1(forecasts)),
                 ("Do indicators beat what is known anyway? (95 %, as if independent)", foretold.beaten(forecasts)),
-                ("Table I under other choices, by ranks:", _other_choices(findings)),
+                ("Table I under other choices:", _other_choices(choices)),
                 (
                     "Contingency tables of the test half, at the threshold with the largest difference of true and "
                     "false positive rate in the training half:",
@@ -153,13 +155,12 @@ def _positives(forecast: Foretelling) -> str:
     return f"{counts[0]} runs with the outcome train, {counts[1]} test, of {len(training):,}."
 
 
-def _other_choices(findings: Findings) -> list[list[str]]:
+def _other_choices(choices: foretold.Forecasts) -> list[list[str]]:
     """Table I for drawn biases and for the sum over the batch."""
     rows = [["choice", "runs with c_f > 100", "indicator", *(f"t = {label}" for label in LABELS.values())]]
-    for study, label in (("many-drawn-biases", "biases drawn"), ("many-sum", "sum over the batch")):
-        forecast = Foretelling.among(findings, study, "relu", high=True)
+    for label, forecast in choices.items():
         for kind in (EXPONENTS["start"], "C(t)"):
-            areas = [str(forecast.best(interval, kind)[1].rank) for interval in LABELS]
+            areas = [str(forecast.best(interval, kind)[1].auc) for interval in LABELS]
             rows.append([label, f"{int(forecast.outcome.sum())} of {len(forecast.outcome):,}", kind, *areas])
     return rows
 
