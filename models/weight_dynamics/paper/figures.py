@@ -16,7 +16,7 @@ from models.weight_dynamics.task import regression_task
 Array = np.ndarray
 
 NAMES = {"relu": "(a) ReLU", "tanh": "(b) tanh"}
-SCHEMES = {"he": "He initial weights", "wide": "initial weights of standard deviation 20"}
+SCHEMES = {"he": "He initial weights", "wide": "wide-range initial weights"}
 LOSS = "final loss $c_f$ (squared units of y)"
 DOTS: dict[str, Any] = {"linestyle": "none", "marker": ".", "markersize": 1.5, "rasterized": True, "color": "black"}
 OF_STEP = "ReLU: of the step, not of the flow (Fig. K)"
@@ -175,7 +175,7 @@ def _losses(findings: Findings, path: Path, study: str, number: str) -> Path:
 
 
 def _exponents(findings: Findings, path: Path, study: str, number: str) -> Path:
-    title = f"{number}: exponents over the whole run, {_sizes(findings, study)}. {OF_STEP}"
+    title = f"{number}: exponents over the whole run, {_sizes(findings, study)}\n{OF_STEP}"
     figure, axes = grid(3, 3, title=title, size=(10, 7.5))
     rows: dict[str, list[Any]] = {"q": [], "activation": [], "from": [], "to": [], "runs": []}
     looks: dict[str, dict[str, Any]] = {
@@ -200,7 +200,7 @@ def _exponents(findings: Findings, path: Path, study: str, number: str) -> Path:
 
 
 def _exponents_against_loss(findings: Findings, path: Path, study: str, number: str) -> Path:
-    title = f"{number}: exponents over the whole run against final loss, {_sizes(findings, study)}. {OF_STEP}"
+    title = f"{number}: exponents over the whole run against final loss, {_sizes(findings, study)}\n{OF_STEP}"
     figure, axes = grid(6, 3, title=title, size=(10, 13), sharey="none")
     table: dict[str, Array] = {}
     for block, (activation, cell) in zip((axes[:3], axes[3:]), _cells(findings, study), strict=True):
@@ -209,6 +209,7 @@ def _exponents_against_loss(findings: Findings, path: Path, study: str, number: 
             panel.plot(cell.exponents[:, q], cell.loss, **DOTS)
             panel.axvline(0.0, color="black", linewidth=0.7, linestyle=":")
             panel.set(yscale="log", xlabel=f"$l_{q + 1}$ (1/time)", ylabel="$c_f$")
+            panel.locator_params(axis="x", nbins=5)
             panel.set_title(NAMES[activation])
             table[f"{activation}_l{q + 1}"] = cell.exponents[:, q]
     return save_figure(figure, path, columns(**table))
