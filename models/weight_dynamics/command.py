@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from click.core import ParameterSource
 
 import dynsys
 from dynsys import InvalidInputError
@@ -132,7 +131,8 @@ def weight_dynamics(
 
 def _only(context: typer.Context, names: tuple[str, ...]) -> None:
     """Refuse options that have no meaning here."""
-    given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
     wrong = [f"--{name.replace('_', '-')}" for name in given if name not in names]
     if wrong:
         raise InvalidInputError(
