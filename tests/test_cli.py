@@ -213,7 +213,7 @@ def test_a_store_can_be_inspected_and_exported(command, tmp_path):
     ("arguments", "message"),
     [
         (["--weights", "wide"], "--weights has no meaning"),
-        (["--members", "8", "--batch", "0", "--learning-rate", "1e-3"], "--learning-rate, --batch has no meaning"),
+        (["--members", "8", "--batch", "0", "--learning-rate", "1e-3"], "--batch, --learning-rate has no meaning"),
         (["--steps", "100"], "time must be at least"),
         (["--members", "0"], "members"),
     ],

@@ -133,7 +133,7 @@ def _only(context: typer.Context, names: tuple[str, ...]) -> None:
     """Refuse options that have no meaning here."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
-    wrong = [f"--{name.replace('_', '-')}" for name in given if name not in names]
+    wrong = sorted(f"--{name.replace('_', '-')}" for name in given if name not in names)
     if wrong:
         raise InvalidInputError(
             f"--study paper is a fixed protocol, in which {', '.join(wrong)} has no meaning: leave it out, or run a "
