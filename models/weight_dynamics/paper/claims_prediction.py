@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from models.weight_dynamics.paper.claims import OPEN, Claim, chosen, listed, number
-from models.weight_dynamics.paper.figures_prediction import TABLE_I, Forecasts
+from models.weight_dynamics.paper.figures_prediction import ROWS, TABLE_I, Forecasts
 from models.weight_dynamics.paper.foretelling import ANGLES, COMBINED, EXPONENTS, LABELS, SUMS, Foretelling
 from models.weight_dynamics.paper.prediction import Area, Score
 from models.weight_dynamics.paper.protocol import EARLY, LATE
@@ -171,13 +171,7 @@ def high_losses(forecasts: Forecasts, choices: Forecasts) -> Iterator[Claim]:
             for r in READINGS_OF_TIME
         },
     )
-    kinds = {
-        "best angle": ANGLES["lagged"],
-        "best exponent": EXPONENTS["start"],
-        COMBINED[1]: COMBINED[1],
-        "C(t)": "C(t)",
-    }
-    for place, (label, kind) in enumerate(kinds.items(), start=53):
+    for place, (label, kind) in enumerate(ROWS.items(), start=53):
         found = {r: [high.best(n, kind)[1] for n in times] for r, times in READINGS_OF_TIME.items()}
         agree = {r: _like_table_1(high, times, label, kind) for r, times in READINGS_OF_TIME.items()}
         yield _by_reading(

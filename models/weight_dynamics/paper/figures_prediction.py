@@ -30,6 +30,12 @@ TABLE_I = {
     COMBINED[1]: (0.951719, 0.997852, 0.998736, 0.998989),
     "C(t)": (0.960493, 0.97232, 0.97232, 0.98918),
 }
+ROWS = {
+    "best angle": ANGLES["lagged"],
+    "best exponent": EXPONENTS["start"],
+    COMBINED[1]: COMBINED[1],
+    "C(t)": "C(t)",
+}  # of Table I: what they are here
 SHOWN = {
     EXPONENTS["start"]: "best exponent",
     ANGLES["lagged"]: "best angle",
@@ -90,13 +96,7 @@ def table_1(forecasts: Forecasts) -> list[list[str]]:
     """Table I, AUC of high final loss, by both readings of the prediction times; rows of a table, the header first."""
     high = forecasts["high"]
     rows = [["AUC of c_f > 100", "", *(f"t = {LABELS[n]}" for n in EARLY), *(f"t = {LABELS[n]}" for n in LATE)]]
-    kinds = {
-        "best angle": ANGLES["lagged"],
-        "best exponent": EXPONENTS["start"],
-        COMBINED[1]: COMBINED[1],
-        "C(t)": "C(t)",
-    }
-    for label, kind in kinds.items():
+    for label, kind in ROWS.items():
         rows.append([label, "the paper", *map(str, TABLE_I[label]), *[""] * 4])
         rows.append(["", "here, binned", *(_area(high, n, kind, "binned") for n in EARLY + LATE)])
         if kind not in COMBINED:

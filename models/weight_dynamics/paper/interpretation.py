@@ -32,11 +32,12 @@ def choices(findings: Findings) -> Table:
             "median l9: ReLU, tanh",
         ]
     ]
+    spreads = {key: findings.spread(*key) for key in PAPER}
     for name, label in CHOICES.items():
         cells = [findings.cell(name, net) for net in NETS]
         asked = [("relu", "l1 > 0"), ("tanh", "l1 > 0"), ("relu", "l1, l2, l3 > 0"), ("tanh", "l1, l2, l3 > 0")]
         asked += [("relu", "c_f < 4"), ("tanh", "c_f < 4"), ("relu", "c_f > 100"), ("tanh", "c_f > 100")]
-        shares = [_short(findings, name, net, condition) for net, condition in asked]
+        shares = [_short(findings.share(name, net, condition), (net, condition), spreads) for net, condition in asked]
         lasts = listed([float(np.median(cell.exponents[:, -1])) for cell in cells])
         rows.append([label, str(len(cells[0].loss)), *shares, lasts])
     return rows
@@ -116,9 +117,8 @@ def invariants(findings: Findings) -> Table:
     return rows
 
 
-def _short(findings: Findings, name: str, net: str, condition: str) -> str:
+def _short(share: Share, key: tuple[str, str], spreads: dict[tuple[str, str], float]) -> str:
     """A share, and whether it may be the paper's."""
-    share, paper = findings.share(name, net, condition), PAPER.get((net, condition))
     low, high = share.interval
-    fits = "" if paper is None else " ✓" if share.agrees(paper, findings.spread(net, condition)) else " ✗"
+    fits = "" if key not in PAPER else " ✓" if share.agrees(PAPER[key], spreads[key]) else " ✗"
     return f"{percent(share.value)} % ({percent(low)} to {percent(high)}){fits}"
