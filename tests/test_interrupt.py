@@ -129,7 +129,7 @@ def say(done, of):
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     part = go(x0, intervals=intervals * stride, progress=say, **options)  # half a minute or more
-print("returned", flush=True)
+print("\\nreturned", flush=True)  # a line of its own: the interrupt may fall between a number and its newline
 assert [w.category for w in caught] == [InterruptedWarning], [str(w.message) for w in caught]
 done = len(part.times) * stride
 whole = go(x0, intervals=done + 5 * stride, **options)
