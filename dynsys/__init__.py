@@ -1,5 +1,6 @@
 """Lyapunov exponents and covariant Lyapunov vectors of flows, maps and learning networks."""
 
+from dynsys.dormand_prince import DormandPrince
 from dynsys.ensemble import Ensemble
 from dynsys.errors import (
     ContractError,
@@ -15,10 +16,12 @@ from dynsys.errors import (
 )
 from dynsys.functions import FunctionFlow, FunctionMap
 from dynsys.gradient_flow import GradientFlow
+from dynsys.implicit_midpoint import ImplicitMidpoint
+from dynsys.leapfrog import Leapfrog
 from dynsys.passes import Pass
 from dynsys.results import AlignmentIndices, CovariantVectors, LyapunovSpectrum, LyapunovVectors, Trajectory
 from dynsys.scalar_function import ScalarFunction
-from dynsys.steppers import RK4, Euler, Stepper
+from dynsys.steppers import RK4, Euler, Midpoint, Stepper
 from dynsys.symbolic import SymbolicFlow, SymbolicMap, parameter
 from dynsys.system import DrivenFlow, DynamicalSystem, Flow, Map
 from dynsys.tangent import CompiledTangent, NumpyTangent, TangentSystem
@@ -33,6 +36,7 @@ __all__ = [
     "CovariantVectors",
     "DiagnosticWarning",
     "DivergenceError",
+    "DormandPrince",
     "DrivenFlow",
     "DynamicalSystem",
     "DynsysError",
@@ -43,12 +47,15 @@ __all__ = [
     "FunctionFlow",
     "FunctionMap",
     "GradientFlow",
+    "ImplicitMidpoint",
     "IncompleteRunError",
     "InterruptedWarning",
     "InvalidInputError",
+    "Leapfrog",
     "LyapunovSpectrum",
     "LyapunovVectors",
     "Map",
+    "Midpoint",
     "NumpyTangent",
     "Pass",
     "ScalarFunction",

@@ -118,7 +118,7 @@ def ginelli(
     agreement = np.full(ending.shape[::2], np.nan) if continued else frame_agreement(tangent, window, seed)
     clvs = _record(tangent, window, vectors, growth, line_distance(another, ending), agreement, (ending, another))
     raise_if_stopped(tangent, end, clvs)
-    _check(window, clvs)
+    _check(tangent, window, clvs)
     return clvs
 
 
@@ -181,7 +181,7 @@ def _mean(series: Array) -> Array:
     return np.full(series.shape[1], 1.0 / series.shape[1]) @ series
 
 
-def _check(window: Window, clvs: CovariantVectors) -> None:
+def _check(tangent: Tangent, window: Window, clvs: CovariantVectors) -> None:
     """One warning for all checks that fail, with the remedies."""
     found = clvs.diagnostics
     needed = np.nanmax(np.append(found.tail_needed, 0.0))
@@ -189,8 +189,9 @@ def _check(window: Window, clvs: CovariantVectors) -> None:
     starts = (found.start_agreement > LARGEST_DISAGREEMENT).any(axis=-1)
     frames = (found.frame_agreement > LARGEST_DISAGREEMENT).any(axis=-1)
     spread = np.atleast_2d(clvs.exponents).max(axis=1) - np.atleast_2d(clvs.exponents).min(axis=1)
-    with np.errstate(over="ignore"):  # how much rounding grows while a vector is pushed
-        rounding = 1e3 * np.finfo(float).eps * np.exp(spread * clvs.stride * clvs.steps_per_interval * clvs.dt)
+    inexact = np.finfo(float).eps + tangent.tolerance
+    with np.errstate(over="ignore"):  # how much rounding, or what a step is free to choose, grows while it is pushed
+        rounding = 1e3 * inexact * np.exp(spread * clvs.stride * clvs.steps_per_interval * clvs.dt)
     checks = [
         (
             found.covariance_residual > np.maximum(LARGEST_RESIDUAL, rounding),

@@ -171,6 +171,8 @@ class Tangent(Protocol):
     def dimension(self) -> int: ...  # noqa: D102
     @property
     def dt(self) -> float: ...  # noqa: D102
+    @property
+    def tolerance(self) -> float: ...  # noqa: D102
     def time(self, n: int | Array) -> Any: ...  # noqa: D102
     def step(self, n: int, x: Array, V: Array, *, member: int = 0) -> tuple[Array, Array]: ...  # noqa: D102
     def forward(self, start: Pass, *, intervals: int, steps_per_interval: int, record: Record) -> Pass: ...  # noqa: D102

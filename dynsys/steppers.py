@@ -2,12 +2,14 @@
 
 A stepper turns dx/dt = f(t, x) into the map x -> x'. Its tangent is the derivative of *that map*, stage by
 stage: every stage has its own Jacobian, evaluated where the stage is. (A Jacobian frozen over the step would
-make the tangent first-order accurate, whatever the order of the stepper.)
+make the tangent first-order accurate, whatever the order of the stepper.) Here are the contract and the explicit
+methods; `DormandPrince`, `Leapfrog` and `ImplicitMidpoint` have files of their own.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 
 import attrs
@@ -26,11 +28,16 @@ class VectorField(Protocol):
     def jvp(self, t: float, x: Array, V: Array) -> Array: ...  # noqa: D102
 
 
+def positive(name: str, value: Any) -> float:
+    """A positive finite number, or an InvalidInputError with its name."""
+    number = real_array(name, value)
+    if not (number.shape == () and np.isfinite(number) and number > 0):
+        raise InvalidInputError(f"{name} must be a positive finite number, got {value!r}")
+    return float(number)
+
+
 def _step_length(value: Any) -> float:
-    dt = real_array("dt", value)
-    if not (dt.shape == () and np.isfinite(dt) and dt > 0):
-        raise InvalidInputError(f"dt must be a positive finite number, got {value!r}")
-    return float(dt)
+    return positive("dt", value)
 
 
 @attrs.frozen(eq=False)
@@ -51,6 +58,39 @@ class Stepper(ABC):
     @abstractmethod
     def push(self, flow: VectorField, t: float, x: Array, V: Array) -> tuple[Array, Array]:
         """One state (dim,) and its tangent vectors (dim, k), both one step after time t."""
+
+    @property
+    def source(self) -> str | None:
+        """The same for the compiler, or None: then NumPy steps.
+
+        Python source that defines the function `push` of `dynsys.compiled.kernel.PushSource` by calls of
+
+            linearise(t, x, V, f, F, parameters, data, rows, scratch)
+
+        (see `dynsys.compiled.kernel.Kernel`), and STAGES, how many slopes f[s], F[s].T it is given room for.
+        """
+        return None
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """Numbers of the method, but dt, that may change without compiling again: the last entries of `parameters`."""
+        return ()
+
+    @property
+    def tolerance(self) -> float:
+        """Relative error of a step that adapts to the state and the vectors it is given; 0 if nothing adapts.
+
+        Results of the same step with other vectors then agree to the tolerance, not to rounding.
+        """
+        return 0.0
+
+    def held(self, flow: VectorField, t: float, x: Array, V: Array) -> Stepper:
+        """The same method with the choices that it makes at x and V held fixed: what `push` is the derivative of."""
+        return self
+
+    def check(self, flow: VectorField, dimension: int) -> None:
+        """Refuse a flow for which the method is not made, with an InvalidInputError that says why."""
+        return
 
 
 @attrs.frozen(eq=False)
@@ -75,30 +115,79 @@ class ExplicitRungeKutta(Stepper):
 
     def step(self, flow: VectorField, t: float, x: Array) -> Array:
         """State one step after time t; x has shape (..., dim)."""
-        slopes: list[Array] = []
-        for weights, node in zip(self.a, self.c, strict=True):
-            slopes.append(flow.vector_field(t + node * self.dt, self._advance(x, weights, slopes)))
-        return self._advance(x, self.b, slopes)
+        return self.advance(x, self.b, self.slopes(flow, t, x))
 
     def push(self, flow: VectorField, t: float, x: Array, V: Array) -> tuple[Array, Array]:
         """One state (dim,) and its tangent vectors (dim, k), both one step after time t."""
+        slopes, tangent_slopes = self.tangent_slopes(flow, t, x, V)
+        return self.advance(x, self.b, slopes), self.advance(V, self.b, tangent_slopes)
+
+    @property
+    def source(self) -> str | None:
+        """The same for the compiler."""
+        if type(self).push is not ExplicitRungeKutta.push:
+            return None
+        stages = len(self.b)
+        a = [list(row) + [0.0] * (stages - len(row)) for row in self.a]
+        return SOURCE.format(a=a, b=list(self.b), c=[float(c) for c in self.c], stages=stages)
+
+    def slopes(self, flow: VectorField, t: float, x: Array) -> list[Array]:
+        """The slopes k_s of the stages."""
+        slopes: list[Array] = []
+        for weights, node in zip(self.a, self.c, strict=True):
+            slopes.append(flow.vector_field(t + node * self.dt, self.advance(x, weights, slopes)))
+        return slopes
+
+    def tangent_slopes(self, flow: VectorField, t: float, x: Array, V: Array) -> tuple[list[Array], list[Array]]:
+        """The slopes k_s and K_s of the stages."""
         slopes: list[Array] = []
         tangent_slopes: list[Array] = []
         for weights, node in zip(self.a, self.c, strict=True):
-            stage, tangent_stage = (
-                self._advance(x, weights, slopes),
-                self._advance(V, weights, tangent_slopes),
-            )
+            stage, tangent_stage = self.advance(x, weights, slopes), self.advance(V, weights, tangent_slopes)
             slopes.append(flow.vector_field(t + node * self.dt, stage))
             tangent_slopes.append(flow.jvp(t + node * self.dt, stage, tangent_stage))
-        return self._advance(x, self.b, slopes), self._advance(V, self.b, tangent_slopes)
+        return slopes, tangent_slopes
 
-    def _advance(self, x: Array, weights: tuple[float, ...], slopes: list[Array]) -> Array:
+    def advance(self, x: Array, weights: Sequence[float], slopes: Sequence[Array]) -> Array:
         """X + dt sum_r weights_r slopes_r, without the terms whose weight is zero."""
         for weight, slope in zip(weights, slopes, strict=True):
             if weight:
                 x = x + (self.dt * weight) * slope
         return x
+
+
+SOURCE = '''
+A = np.array({a})
+B = np.array({b})
+C = np.array({c})
+STAGES = {stages}
+
+
+@njit
+def push(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):
+    """One Runge-Kutta step of a flow; stage s is the state X with the tangent vectors W."""
+    dim, k = V.shape
+    for s in range(STAGES):
+        copy(X, x)
+        copy_matrix(W, V)
+        for r in range(s):
+            weight = dt * A[s, r]
+            if weight != 0.0:
+                for i in range(dim):
+                    X[i] += weight * f[r, i]
+                for c in range(k):
+                    for i in range(dim):
+                        W[i, c] += weight * F[r, c, i]
+        linearise(t + C[s] * dt, X, W, f[s], F[s].T, parameters, data, rows, scratch)
+    for s in range(STAGES):
+        weight = dt * B[s]
+        for i in range(dim):
+            x[i] += weight * f[s, i]
+        for c in range(k):
+            for i in range(dim):
+                V[i, c] += weight * F[s, c, i]
+
+'''
 
 
 @attrs.frozen(eq=False)
@@ -112,6 +201,23 @@ class Euler(ExplicitRungeKutta):
     order = 1
     a = ((),)
     b = (1.0,)
+
+
+@attrs.frozen(eq=False)
+class Midpoint(ExplicitRungeKutta):
+    """The explicit midpoint method, x' = x + dt f(t + dt/2, x + dt/2 f(t, x)).
+
+    >>> Midpoint(dt=0.1).order
+    2
+
+    References
+    ----------
+    C. Runge, Math. Ann. 46, 167 (1895).
+    """
+
+    order = 2
+    a = ((), (0.5,))
+    b = (0.0, 1.0)
 
 
 @attrs.frozen(eq=False)

@@ -18,10 +18,11 @@ from typing import Any, Self
 import attrs
 import numpy as np
 
+from dynsys.compiled.equations import written_out
 from dynsys.compiled.kernel import Kernel, PushSource
 from dynsys.compiled.lanes import LaneSource
-from dynsys.compiled.sites import sites_push
-from dynsys.compiled.straight import few, straight_lanes, straight_push
+from dynsys.compiled.sites import sites_linearise, sites_push, sites_scratch
+from dynsys.compiled.straight import few, straight_lanes, straight_linearise, straight_push
 from dynsys.definition import Definition, define
 from dynsys.errors import InvalidInputError, real_array
 from dynsys.steppers import Stepper
@@ -107,15 +108,22 @@ class SymbolicSystem(DynamicalSystem, ABC):
         """The same equations for the compiler."""
         equations = self.definition.equations
 
-        def push(stepper: Stepper | None, k: int) -> PushSource:
+        def push(stepper: Stepper | None, k: int) -> PushSource | None:
+            if not written_out(stepper):
+                return None
             write = straight_push if few(equations, stepper) else sites_push
             return write(equations if k else equations.alone, stepper)
 
         def lanes(stepper: Stepper | None, k: int) -> LaneSource | None:
-            written_out = few(equations, stepper)
-            return straight_lanes(equations if k else equations.alone, stepper, k) if written_out else None
+            if not (written_out(stepper) and few(equations, stepper)):
+                return None
+            return straight_lanes(equations if k else equations.alone, stepper, k)
 
-        return Kernel(parameters=self.parameters, push=push, lanes=lanes)
+        if few(equations, None):
+            return Kernel(straight_linearise(equations), self.parameters, push=push, lanes=lanes)
+        return Kernel(
+            sites_linearise(equations), self.parameters, scratch=sites_scratch(equations), push=push, lanes=lanes
+        )
 
 
 @attrs.frozen(eq=False)

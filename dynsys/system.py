@@ -135,7 +135,7 @@ class Flow(DynamicalSystem):
 
     def tangent(self, stepper: Stepper, *, t0: float = 0.0, backend: Backend = "auto") -> TangentSystem:
         """The linearised flow under a stepper: the front door to the algorithms."""
-        return make_tangent(self, _stepper(stepper), t0, backend)
+        return make_tangent(self, _stepper(stepper, self), t0, backend)
 
 
 @attrs.frozen(eq=False)
@@ -169,12 +169,13 @@ class DrivenFlow(DynamicalSystem):
 
     def tangent(self, stepper: Stepper, *, t0: float = 0.0, backend: Backend = "auto") -> TangentSystem:
         """The linearised flow under a stepper: the front door to the algorithms."""
-        return make_tangent(self, _stepper(stepper), t0, backend)
+        return make_tangent(self, _stepper(stepper, self.during(0)), t0, backend)
 
 
-def _stepper(value: Stepper) -> Stepper:
+def _stepper(value: Stepper, flow: Flow) -> Stepper:
     if not isinstance(value, Stepper):
         raise InvalidInputError(f"a flow needs a stepper such as RK4(dt=0.01), got {value!r}")
+    value.check(flow, flow.dimension)
     return value
 
 

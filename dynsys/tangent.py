@@ -62,6 +62,11 @@ class TangentSystem(ABC):
         """Time of one step: the stepper's dt, 1 for a map."""
         return 1.0 if self.stepper is None else self.stepper.dt
 
+    @property
+    def tolerance(self) -> float:
+        """Relative error within which a step depends on the vectors that it is given; see `Stepper.tolerance`."""
+        return 0.0 if self.stepper is None else self.stepper.tolerance
+
     def time(self, n: int | Array) -> Any:
         """Time at the start of step n."""
         return self.t0 + n * self.dt
@@ -158,7 +163,8 @@ class CompiledTangent(TangentSystem):
         end = start.recording(start.n + steps, intervals, record)
         shared = kernel.drive(start.n, steps, start.members) if kernel.shared else None
         # read-only arrays are another type to Numba: copies, so that a kernel is compiled once
-        parameters, data = np.array(kernel.parameters), np.array(kernel.data)
+        parameters = np.concatenate([kernel.parameters, () if self.stepper is None else self.stepper.numbers])
+        data = np.array(kernel.data)
 
         def run(members: Array) -> None:
             drive = kernel.drive(start.n, steps, start.members[members]) if shared is None else shared

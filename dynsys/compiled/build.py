@@ -21,14 +21,14 @@ from typing import Any
 
 import attrs
 
-from dynsys.compiled.driver import DRIVER, FRAMES_BY_COLUMNS, FRAMES_BY_ROWS, HEADER, MAP_PUSH, RUNGE_KUTTA_PUSH
+from dynsys.compiled.driver import DRIVER, FRAMES_BY_COLUMNS, FRAMES_BY_ROWS, HEADER, MAP_PUSH
 from dynsys.compiled.equations import aligned
 from dynsys.compiled.kernel import Kernel, PushSource
 from dynsys.compiled.lanes import lane_source
 from dynsys.errors import FallbackWarning
 from dynsys.files import write_whole
 from dynsys.orthonormal import GRAM_SCHMIDT, HOUSEHOLDER, LONG_COLUMN
-from dynsys.steppers import ExplicitRungeKutta, Stepper
+from dynsys.steppers import Stepper
 
 
 @attrs.frozen
@@ -46,18 +46,12 @@ def available_cores() -> int:
 
 def compiles(stepper: Stepper | None) -> bool:
     """Whether a stepper (None: of a map) has a compiled form."""
-    return stepper is None or (
-        isinstance(stepper, ExplicitRungeKutta) and type(stepper).push is ExplicitRungeKutta.push
-    )
+    return stepper is None or stepper.source is not None
 
 
 def build(kernel: Kernel, stepper: Stepper | None, dim: int, k: int) -> Built:
     """The compiled pass of a system for one member after the other; built once per source, then found on disk."""
-    push = kernel.push(stepper, k)
-    if push is None:
-        push = PushSource(kernel.source + _push_source(stepper), kernel.scratch)
-    else:
-        push = attrs.evolve(push, source="\n\nSTAGES = 1\n" + push.source)
+    push = push_source(kernel, stepper, k)
     by_rows = FRAMES_BY_ROWS.format(rows_at=push.rows_at, pitch=aligned(k))
     frames = FRAMES_BY_COLUMNS if push.rows_at is None else by_rows
     factorise = GRAM_SCHMIDT if dim < LONG_COLUMN else HOUSEHOLDER
@@ -72,13 +66,14 @@ def build_lanes(kernel: Kernel, stepper: Stepper | None, dim: int, k: int) -> Bu
     return None if lanes is None else Built(load(HEADER + lane_source(lanes, dim, k)).forward)
 
 
-def _push_source(stepper: Stepper | None) -> str:
-    if stepper is None:
-        return MAP_PUSH
-    assert isinstance(stepper, ExplicitRungeKutta)
-    stages = len(stepper.b)
-    a = [list(row) + [0.0] * (stages - len(row)) for row in stepper.a]
-    return RUNGE_KUTTA_PUSH.format(a=a, b=list(stepper.b), c=[float(c) for c in stepper.c], stages=stages)
+def push_source(kernel: Kernel, stepper: Stepper | None, k: int) -> PushSource:
+    """The step of a system on one trajectory: its own, or that of the stepper by stages of `linearise`."""
+    push = kernel.push(stepper, k)
+    if push is not None:
+        return attrs.evolve(push, source="\n\nSTAGES = 1\n" + push.source)
+    step = MAP_PUSH if stepper is None else stepper.source
+    assert step is not None
+    return PushSource(kernel.source + step, kernel.scratch)
 
 
 @lru_cache(maxsize=256)

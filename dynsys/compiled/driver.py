@@ -84,39 +84,6 @@ def push(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):
 
 '''
 
-RUNGE_KUTTA_PUSH = '''
-A = np.array({a})
-B = np.array({b})
-C = np.array({c})
-STAGES = {stages}
-
-
-@njit
-def push(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):
-    """One Runge-Kutta step of a flow; stage s is the state X with the tangent vectors W."""
-    dim, k = V.shape
-    for s in range(STAGES):
-        copy(X, x)
-        copy_matrix(W, V)
-        for r in range(s):
-            weight = dt * A[s, r]
-            if weight != 0.0:
-                for i in range(dim):
-                    X[i] += weight * f[r, i]
-                for c in range(k):
-                    for i in range(dim):
-                        W[i, c] += weight * F[r, c, i]
-        linearise(t + C[s] * dt, X, W, f[s], F[s].T, parameters, data, rows, scratch)
-    for s in range(STAGES):
-        weight = dt * B[s]
-        for i in range(dim):
-            x[i] += weight * f[s, i]
-        for c in range(k):
-            for i in range(dim):
-                V[i, c] += weight * F[s, c, i]
-
-'''
-
 DRIVER = '''
 @njit
 def finite(x, V):

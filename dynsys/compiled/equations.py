@@ -86,6 +86,14 @@ class EquationSource:
         return [f"{name} = _p[{i}]" for i, name in enumerate(self.parameters)]
 
 
+def written_out(stepper: Stepper | None) -> bool:
+    """Whether the steps of a stepper (None: a map) are written out stage by stage, in scalars or in loops over sites.
+
+    All others call `linearise`.
+    """
+    return stepper is None or (isinstance(stepper, ExplicitRungeKutta) and stepper.source is not None)
+
+
 def stages(stepper: Stepper | None) -> int:
     """Evaluations of the equations in a step (None: a map)."""
     return len(stepper.b) if isinstance(stepper, ExplicitRungeKutta) else 1

@@ -58,6 +58,26 @@ def sites_push(equations: EquationSource, stepper: Stepper | None) -> PushSource
     return PushSource(source + push, scratch=after + count * jacobian)
 
 
+@lru_cache(maxsize=64)
+def sites_linearise(equations: EquationSource) -> str:
+    """The function `linearise` of `Kernel`: slopes and Jacobian, then its product with one column after the other."""
+    row = aligned(len(equations.state))
+    state, slope, jacobian = f"_B[:{row}]", f"_B[{row} : {2 * row}]", f"_B[{2 * row} : {sites_scratch(equations)}]"
+    lines = [*_copy(equations, "_B[{}] = _x[{}]"), f"rates(t, {state}, {slope}, {jacobian}, _p)"]
+    lines += [*_copy(equations, f"_f[{{1}}] = _B[{row} + {{0}}]"), "for _k in _range(_V.shape[1]):"]
+    lines += indented(_copy(equations, "_B[{}] = _V[{}, _k]"))
+    lines += [f"    product({state}, {slope}, {jacobian}, _p)"]
+    lines += indented(_copy(equations, f"_F[{{1}}, _k] = _B[{row} + {{0}}]"))
+    linearise = compiled_function("linearise(t, _x, _V, _f, _F, _p, _data, _rows, _B)", lines)
+    return _rates(equations, row) + _product(equations, row) + linearise
+
+
+def sites_scratch(equations: EquationSource) -> int:
+    """The length of the work array of `sites_linearise`."""
+    row = aligned(len(equations.state))
+    return 2 * row + aligned(_entries(equations, row))
+
+
 def _entries(equations: EquationSource, row: int) -> int:
     """Room for the entries of the Jacobian of one stage: rows of those of runs, then single ones."""
     return max((len(run.moving) for run in equations.runs), default=0) * row + len(equations.moving)

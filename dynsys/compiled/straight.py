@@ -41,6 +41,24 @@ def straight_push(equations: EquationSource, stepper: Stepper | None) -> PushSou
 
 
 @lru_cache(maxsize=64)
+def straight_linearise(equations: EquationSource) -> str:
+    """The function `linearise` of `Kernel`: the equations and the Jacobian times a frame, for any stepper."""
+    filled = _filled(equations)
+    lines = [*equations.unpack(), *_constants(equations)]
+    lines += [f"{name} = _x[{i}]" for i, name in enumerate(equations.state)]
+    lines += equations.shared
+    lines += [f"_f[{i}] = {source}" for i, source in enumerate(equations.rule)]
+    lines += [f"_J{i}_{j}_0 = {source}" for i, j, source in equations.moving]
+    column = [f"_v{j} = _V[{j}, _k]" for j in range(len(filled))]
+    column += [
+        f"_F[{i}, _k] = {' + '.join(f'_J{i}_{j}_0 * _v{j}' for j in entries) or '0.0'}"
+        for i, entries in enumerate(filled)
+    ]
+    lines += ["for _k in _range(_V.shape[1]):", *indented(column)]
+    return compiled_function("linearise(t, _x, _V, _f, _F, _p, _data, _rows, _scratch)", lines)
+
+
+@lru_cache(maxsize=64)
 def straight_lanes(equations: EquationSource, stepper: Stepper | None, k: int) -> LaneSource:
     """The same for members side by side: the Jacobians of the stages stand in rows of their own."""
     dim = len(equations.state)
@@ -102,8 +120,8 @@ def _column(
     entry: Callable[[int, int, int], str],
 ) -> list[str]:
     """One tangent column through the stages of a step."""
-    dim = len(equations.state)
-    filled = [sorted(j for a, j, _ in (*equations.moving, *equations.fixed) if a == i) for i in range(dim)]
+    filled = _filled(equations)
+    dim = len(filled)
     lines = [f"_v{i} = {place(i)}" for i in range(dim)]
     for s in range(stages(stepper)):
         for i in range(dim):
@@ -117,6 +135,12 @@ def _column(
         elif filled[i]:
             lines += [f"{place(i)} = _v{i}{_increments(weights(stepper, None), f'_F{i}')}"]
     return lines
+
+
+def _filled(equations: EquationSource) -> list[list[int]]:
+    """The columns of every row of the Jacobian that do not vanish identically."""
+    entries = (*equations.moving, *equations.fixed)
+    return [sorted(j for a, j, _ in entries if a == i) for i in range(len(equations.state))]
 
 
 def _constants(equations: EquationSource) -> list[str]:
