@@ -19,9 +19,11 @@ from dynsys.gradient_flow import GradientFlow
 from dynsys.implicit_midpoint import ImplicitMidpoint
 from dynsys.leapfrog import Leapfrog
 from dynsys.passes import Pass
+from dynsys.poincare import PoincareMap
 from dynsys.results import AlignmentIndices, CovariantVectors, LyapunovSpectrum, LyapunovVectors, Trajectory
 from dynsys.scalar_function import ScalarFunction
 from dynsys.steppers import RK4, Euler, Midpoint, Stepper
+from dynsys.stroboscopic import StroboscopicMap
 from dynsys.symbolic import SymbolicFlow, SymbolicMap, parameter
 from dynsys.system import DrivenFlow, DynamicalSystem, Flow, Map
 from dynsys.tangent import CompiledTangent, NumpyTangent, TangentSystem
@@ -58,10 +60,12 @@ __all__ = [
     "Midpoint",
     "NumpyTangent",
     "Pass",
+    "PoincareMap",
     "ScalarFunction",
     "SingularTangentError",
     "Stepper",
     "StoreError",
+    "StroboscopicMap",
     "SymbolicFlow",
     "SymbolicMap",
     "TangentSystem",

@@ -156,6 +156,8 @@ class System(Protocol):
     def derivative(self) -> str: ...  # noqa: D102
     @property
     def vanishing_exponents(self) -> int: ...  # noqa: D102
+    @property
+    def tolerance(self) -> float: ...  # noqa: D102
     def move(self, stepper: Any, n: int, t: float, x: Array) -> Array: ...  # noqa: D102
     def push(self, stepper: Any, n: int, t: float, x: Array, V: Array) -> tuple[Array, Array]: ...  # noqa: D102
     def for_member(self, member: int) -> System: ...  # noqa: D102

@@ -46,6 +46,11 @@ class DynamicalSystem(ABC):
         """Number of Lyapunov exponents that vanish for a reason the system knows."""
         return 0
 
+    @property
+    def tolerance(self) -> float:
+        """Relative error of a map whose step adapts to the vectors it is given; see `Stepper.tolerance`."""
+        return 0.0
+
     @abstractmethod
     def rule(self, t: float, x: Array) -> Array:
         """The function that `jacobian` differentiates: `step` of a map, `vector_field` of a flow."""

@@ -65,7 +65,7 @@ class TangentSystem(ABC):
     @property
     def tolerance(self) -> float:
         """Relative error within which a step depends on the vectors that it is given; see `Stepper.tolerance`."""
-        return 0.0 if self.stepper is None else self.stepper.tolerance
+        return self.system.tolerance if self.stepper is None else self.stepper.tolerance
 
     def time(self, n: int | Array) -> Any:
         """Time at the start of step n."""
