@@ -79,13 +79,13 @@ class Substeps(Stepper):
 class DormandPrince(Stepper):
     """The explicit Runge-Kutta method of orders 5(4) of Dormand and Prince, with substeps of adapted length.
 
-    One step of length dt is divided into substeps h_1 + h_2 + ... = dt, so short that the estimated error of the whole
-    step is within the tolerance, for the state and for every tangent vector:
+    One step of length dt is divided into substeps h_1 + h_2 + ... = dt, so short that the estimated error of each is
+    within the tolerance, for the state and for every tangent vector:
 
-        |error of x_i| <= atol + rtol |x_i|  (root mean square over i),     |error of v| <= rtol |v|,
+        |error of x_i| <= atol + rtol |x_i|  (root mean square over i),     |error of v| <= rtol |v|.
 
-    where a substep is allowed its share h / dt of it. The error estimated is that of the fourth-order step; the
-    fifth-order one is taken. The tangent is the exact derivative of the substeps taken, their lengths held fixed
+    The error estimated is that of the fourth-order step; the fifth-order one is taken, whose own error is smaller: that
+    of a whole step of dt is of the order of the tolerance, and proportional to it. The tangent is the exact derivative of the substeps taken, their lengths held fixed
     (`held`). A step has no memory: every one begins with the trial h = dt. Choose dt as long as the intervals between
     two records, or times of interest, are. Runs with other tangent vectors, or another number of them, agree to the
     tolerance, not to rounding.
@@ -167,11 +167,11 @@ class DormandPrince(Stepper):
                 lengths.append(h)
             elif h < SHORTEST * self.dt:
                 return np.full_like(x, np.nan), np.full_like(V, np.nan), lengths
-            h *= min(GROW, max(SHRINK, SAFETY * max(error, 1e-9) ** -0.25)) if np.isfinite(error) else SHRINK
+            h *= min(GROW, max(SHRINK, SAFETY * max(error, 1e-9) ** -0.2)) if np.isfinite(error) else SHRINK
         return x, V, lengths
 
     def _try(self, substep: FifthOrder, flow: VectorField, t: float, x: Array, V: Array) -> tuple[Array, Array, float]:
-        """State and vectors after a substep, and the estimated error as a multiple of the share that it is allowed."""
+        """State and vectors after a substep, and its estimated error as a multiple of the tolerance."""
         with np.errstate(over="ignore", invalid="ignore"):
             if not V.size:
                 slopes, tangent_slopes = substep.slopes(flow, t, x), [V] * len(ERROR)
@@ -184,7 +184,7 @@ class DormandPrince(Stepper):
             allowed = self.rtol * np.maximum(np.linalg.norm(V, axis=0), np.linalg.norm(V_new, axis=0))
             for defect, limit in zip(wrong, allowed, strict=True):
                 error = max(error, defect / limit if limit > 0.0 else 0.0)
-        return x_new, V_new, float(error) * (self.dt / substep.dt)
+        return x_new, V_new, float(error)
 
 
 def _difference(h: float, slopes: Sequence[Array]) -> Array:
@@ -260,7 +260,7 @@ def push(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):
         if h < remaining and remaining < 2.0 * h:
             h = 0.5 * remaining
         attempt(n, t, h, x, V, X, W, f, F, first, parameters, data, rows, scratch)
-        error = defect(h, x, V, X, W, f, F, rtol, atol) * (dt / h)
+        error = defect(h, x, V, X, W, f, F, rtol, atol)
         first = 1
         if error <= 1.0:
             copy(x, X)
@@ -274,7 +274,7 @@ def push(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):
             V[:] = np.nan
             return
         if error < math.inf:
-            h *= min({grow!r}, max({shrink!r}, {safety!r} * max(error, 1e-9) ** -0.25))
+            h *= min({grow!r}, max({shrink!r}, {safety!r} * max(error, 1e-9) ** -0.2))
         else:
             h *= {shrink!r}
 

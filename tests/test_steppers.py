@@ -275,22 +275,20 @@ def test_dt_is_fixed_once_made(kind):
 @pytest.mark.parametrize("rtol", [1e-5, 1e-7, 1e-9, 1e-11])
 @pytest.mark.parametrize("dt", [0.1, 2.0])
 def test_dormand_prince_meets_its_tolerance_on_state_and_vectors(rtol, dt):
-    steps = round(T / dt)
-    state, vectors = errors_of(DormandPrince(dt, rtol, atol=rtol), steps)
-    assert state < 5 * rtol * steps * np.linalg.norm(truth(0.1)[0])
-    assert vectors < 5 * rtol * steps * np.linalg.norm(truth(0.1)[1])
-    assert state > 1e-5 * rtol  # and works no harder than it must
+    """And works no harder than it must: where it divides a step, the error is not far below what is allowed."""
+    stepper, steps = DormandPrince(dt, rtol, atol=rtol), round(T / dt)
+    errors = np.array(errors_of(stepper, steps)) / [np.linalg.norm(true) for true in truth(0.1)]
+    assert np.all(errors < rtol * max(1, steps / 10))
     if dt == 2.0:
-        assert len(DormandPrince(dt, rtol, rtol).held(Pendulum(), T0, X0, V0).lengths) < 4 * rtol**-0.25
+        assert np.all(errors > 1e-3 * rtol)
+        assert len(stepper.held(Pendulum(), T0, X0, V0).lengths) < 1.0 * rtol**-0.2
 
 
-def test_the_error_of_dormand_prince_follows_its_tolerance():
-    tolerances = 10.0 ** np.arange(-11, -4)
+def test_the_error_of_dormand_prince_is_proportional_to_its_tolerance():
+    tolerances = 10.0 ** np.arange(-12, -4)
     errors = [errors_of(DormandPrince(T, rtol, atol=rtol), 1) for rtol in tolerances]
     slopes = np.polyfit(np.log(tolerances), np.log(errors), 1)[0]
-    assert np.all(np.abs(slopes - 5 / 4) < 0.25), (
-        slopes
-    )  # fifth-order steps, lengths by the fourth-order error per time
+    assert np.all(np.abs(slopes - 1) < 0.15), slopes
 
 
 def test_dormand_prince_watches_the_vectors_where_the_state_is_at_rest():
@@ -298,7 +296,7 @@ def test_dormand_prince_watches_the_vectors_where_the_state_is_at_rest():
     A = np.array([[-0.3, 4.0], [-4.0, -0.3]])
     stepper = DormandPrince(1.0, rtol=1e-10)
     held = stepper.held(LinearFlow(A), 0.0, np.zeros(2), np.eye(2))
-    assert len(held.lengths) > 20
+    assert len(held.lengths) > 10
     assert math.fsum(held.lengths) == pytest.approx(1.0, rel=1e-15)
     np.testing.assert_allclose(stepper.push(LinearFlow(A), 0.0, np.zeros(2), np.eye(2))[1], expm(A), rtol=0, atol=2e-10)
     assert len(stepper.held(LinearFlow(A), 0.0, np.zeros(2), np.empty((2, 0))).lengths) == 1
@@ -315,7 +313,7 @@ def test_dormand_prince_gives_up_where_a_flow_blows_up():
         def jacobian(self, t, x):
             return np.array([[2.0 * x[0]]])
 
-    before, after = DormandPrince(0.99, rtol=1e-7), DormandPrince(1.01, rtol=1e-5)  # x(t) = 1 / (1 - t)
+    before, after = DormandPrince(0.99), DormandPrince(1.01, rtol=1e-5)  # x(t) = 1 / (1 - t)
     assert before.step(Square(), 0.0, np.ones(1))[0] == pytest.approx(100.0, rel=1e-6)
     for moved in (after.step(Square(), 0.0, np.ones(1)), *after.push(Square(), 0.0, np.ones(1), np.ones((1, 1)))):
         assert np.isnan(moved).all()
