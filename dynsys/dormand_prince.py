@@ -85,10 +85,10 @@ class DormandPrince(Stepper):
         |error of x_i| <= atol + rtol |x_i|  (root mean square over i),     |error of v| <= rtol |v|.
 
     The error estimated is that of the fourth-order step; the fifth-order one is taken, whose own error is smaller: that
-    of a whole step of dt is of the order of the tolerance, and proportional to it. The tangent is the exact derivative of the substeps taken, their lengths held fixed
-    (`held`). A step has no memory: every one begins with the trial h = dt. Choose dt as long as the intervals between
-    two records, or times of interest, are. Runs with other tangent vectors, or another number of them, agree to the
-    tolerance, not to rounding.
+    of a whole step of dt is of the order of the tolerance, and proportional to it. The tangent is the exact derivative
+    of the substeps taken, their lengths held fixed (`held`). A step has no memory: every one begins with the trial
+    h = dt. Choose dt as long as the intervals between two records, or times of interest, are. Runs with other tangent
+    vectors, or another number of them, agree to the tolerance, not to rounding.
 
     A flow that would need substeps below 1e-8 dt has blown up: its state becomes NaN, which ends the run.
 
