@@ -26,8 +26,8 @@ def steppers(rounds: int, quick: bool) -> None:
     """State and three tangent vectors over two units of time, without factorisation; then returns to a plane."""
     print(
         "## Steppers\n\nLorenz 1963, state and three tangent vectors over two units of time, not factorised on the "
-        "way. Errors are relative to the norm, against DOP853 at 1e-13. SciPy integrates the variational equations, with "
-        "a right-hand side compiled by Numba.\n"
+        "way. Errors are relative to the norm, against DOP853 at 1e-13. SciPy integrates the variational equations, "
+        "with a right-hand side compiled by Numba.\n"
     )
     truth = _scipy("DOP853", 1e-13)
     entrants = [Contestant(f"`{stepper!r}`", _ours(stepper), 1) for stepper in OURS]
