@@ -36,18 +36,27 @@ Equations = Mapping[Any, Any]  # name or Symbol -> text or expression
 SIZE = "size"  # what marks, in its metadata, a field that is no parameter
 
 
-def _number(value: Any) -> float:
-    return float(real_array("a parameter", value))
+def _number(value: Any) -> Any:
+    """A float; what is none stays as it is, for the validator, which knows its name, to refuse."""
+    try:
+        number = real_array("a parameter", value)
+    except InvalidInputError:
+        return value
+    return float(number) if number.shape == () and not isinstance(value, str) else value
 
 
-def _finite(_: object, field: attrs.Attribute, value: float) -> None:
-    if not np.isfinite(value):
-        raise InvalidInputError(f"the parameter {field.name} must be a finite number, got {value!r}")
+def _finite(_: object, field: attrs.Attribute, value: Any) -> None:
+    if not isinstance(value, float) or not np.isfinite(value):
+        raise InvalidInputError(f"the parameter {field.name} must be a finite number, got {value!r:.100}")
 
 
 def parameter(default: float) -> Any:
     """A field of a symbolic system: a finite number with a default."""
     return attrs.field(default=default, converter=_number, validator=_finite)
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, np.integer) else value
 
 
 def size(default: int, least: int = 1) -> Any:
@@ -68,11 +77,10 @@ def size(default: int, least: int = 1) -> Any:
     (1000, array([0.5]), 3)
     """
 
-    def whole(value: Any, field: attrs.Attribute) -> int:
-        return whole_number(field.name, value, least)
+    def large_enough(_: object, field: attrs.Attribute, value: Any) -> None:
+        whole_number(field.name, value, least)
 
-    converter: Any = attrs.Converter(whole, takes_field=True)
-    return attrs.field(default=default, converter=converter, metadata={SIZE: True})
+    return attrs.field(default=default, converter=_whole, validator=large_enough, metadata={SIZE: True})
 
 
 @attrs.frozen(eq=False)
@@ -87,9 +95,27 @@ class SymbolicSystem(DynamicalSystem, ABC):
         A class attribute, or a property that depends on fields of `size` alone: parameters stand in it by name.
         """
 
+    @property
+    def helpers(self) -> Equations:
+        """Name -> subexpression, as text or SymPy expression, for use in the equations and in helpers after it."""
+        return {}
+
     @classmethod
-    def of(cls, equations: Equations, parameters: Mapping[Any, float] | None = None) -> Self:
-        """A system from equations and parameter values; parameters become its fields.
+    def of(
+        cls, equations: Equations, parameters: Mapping[Any, float] | None = None, helpers: Equations | None = None
+    ) -> Self:
+        """A system from equations and parameter values; parameters become its fields, used or not.
+
+        Parameters
+        ----------
+        equations, helpers : mapping, name or Symbol -> text or SymPy expression
+            See the properties of these names. The time (the step, of a map) is the symbol t.
+        parameters : mapping, name or Symbol -> number
+
+        Raises
+        ------
+        InvalidInputError
+            Naming what is not understood, or cannot be differentiated.
 
         Examples
         --------
@@ -101,14 +127,16 @@ class SymbolicSystem(DynamicalSystem, ABC):
                [-1. , -0.1]])
         >>> attrs.evolve(pendulum, gamma=0.2).gamma
         0.2
+        >>> hopf = SymbolicFlow.of({"x": "x*g - y", "y": "y*g + x"}, {"a": 0.5}, {"r2": "x^2 + y^2", "g": "a - r2"})
+        >>> hopf.jacobian(0.0, np.zeros(2))
+        array([[ 0.5, -1. ],
+               [ 1. ,  0.5]])
         """
-        fields = {str(name): parameter(value) for name, value in (parameters or {}).items()}
-        named = {str(name): right_side for name, right_side in equations.items()}
-        if len(named) < len(equations):
-            raise InvalidInputError(f"names must differ, got {', '.join(map(str, equations))}")
+        fields = {name: parameter(value) for name, value in _named("parameters", parameters or {}).items()}
         _check_names(fields)
-        define(tuple(named), _right_sides(named), tuple(fields))
-        body: dict[str, Any] = {"equations": named, "__module__": __name__}
+        texts = {"equations": _named("equations", equations), "helpers": _named("helpers", helpers or {})}
+        _defined(texts["equations"], tuple(fields), texts["helpers"])
+        body: dict[str, Any] = {name: text for name, text in texts.items() if text} | {"__module__": __name__}
         kind = attrs.make_class(f"{cls.__name__}Of", fields, bases=(cls,), class_body=body, frozen=True, eq=False)
         return kind()
 
@@ -139,6 +167,11 @@ class SymbolicSystem(DynamicalSystem, ABC):
     def jacobian(self, t: float, x: Array) -> Array:
         """Jacobian at one state, shape (dim, dim), derived by SymPy."""
         return self.definition.functions["jacobian"](t, x, self.parameters)
+
+    def jvp(self, t: float, x: Array, V: Array) -> Array:
+        """Jacobian at one state times the columns of V, shape (dim, k); that of a lattice is never formed."""
+        by_neighbours = self.definition.functions.get("jvp")
+        return by_neighbours(t, x, V, self.parameters) if by_neighbours else self.jacobian(t, x) @ V
 
     def kernel(self) -> Kernel:
         """The same equations for the compiler."""
@@ -182,13 +215,13 @@ def _names(system: type[SymbolicSystem], sizes: bool) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=256)
-def _given(system: type[SymbolicSystem], sizes: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-    """Components of the state and right-hand sides of a class, of these sizes."""
+def _given(system: type[SymbolicSystem], sizes: tuple[int, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Equations and helpers of a class, of these sizes."""
     bare = object.__new__(system)  # without parameters, on whose values the equations cannot depend
     for name, value in zip(_names(system, sizes=True), sizes, strict=True):
         object.__setattr__(bare, name, value)
     try:
-        equations = bare.equations
+        return _named("equations", bare.equations), _named("helpers", bare.helpers)
     except AttributeError as problem:
         if problem.obj is not bare or problem.name not in _names(system, sizes=False):
             raise
@@ -196,24 +229,40 @@ def _given(system: type[SymbolicSystem], sizes: tuple[int, ...]) -> tuple[tuple[
             f"the equations of {system.__name__} ask for the value of {problem.name}, a parameter: write its name into "
             f"the text, or make it a whole number that shapes the equations, {problem.name}: int = size(...)"
         ) from None
-    return tuple(map(str, equations)), _right_sides(equations)
 
 
 @lru_cache(maxsize=256)  # found by what is short: hashing the equations of a lattice would take longer than a step
 def _definition(system: type[SymbolicSystem], sizes: tuple[int, ...]) -> Definition:
-    return define(*_given(system, sizes), _names(system, sizes=False))
+    equations, helpers = _given(system, sizes)
+    return _defined(equations, _names(system, sizes=False), helpers)
 
 
-def _right_sides(equations: Equations) -> tuple[Any, ...]:
+def _defined(equations: Equations, parameters: tuple[str, ...], helpers: Equations) -> Definition:
+    right_sides, subexpressions = _right_sides("equation of", equations), _right_sides("helper", helpers)
+    return define(tuple(equations), right_sides, parameters, tuple(zip(helpers, subexpressions, strict=True)))
+
+
+def _named(what: str, given: Any) -> dict[str, Any]:
+    """A mapping with names in place of symbols."""
+    if not isinstance(given, Mapping):
+        example = '{"sigma": 10.0}' if what == "parameters" else '{"x": "-x*y"}'
+        raise InvalidInputError(f"{what} must be a mapping such as {example}, got {given!r:.100}")
+    named = {str(name): value for name, value in given.items()}
+    if len(named) < len(given):
+        raise InvalidInputError(f"names of {what} must differ, got {', '.join(map(str, given)):.200}")
+    return named
+
+
+def _right_sides(what: str, given: Equations) -> tuple[Any, ...]:
     """The right-hand sides, refused if they are neither text nor of SymPy nor numbers."""
-    for name, given in equations.items():
-        if isinstance(given, str | int | float):
+    for name, right_side in given.items():
+        if isinstance(right_side, str | int | float):
             continue
         import sympy
 
-        if not isinstance(given, sympy.Basic):
-            raise InvalidInputError(f"the equation of {name} must be text or an expression, got {given!r}")
-    return tuple(equations.values())
+        if not isinstance(right_side, sympy.Basic):
+            raise InvalidInputError(f"the {what} {name} must be text or an expression, got {right_side!r:.200}")
+    return tuple(given.values())
 
 
 def _check_names(parameters: Iterable[str]) -> None:
