@@ -24,7 +24,7 @@ from dynsys.results import AlignmentIndices, CovariantVectors, LyapunovSpectrum,
 from dynsys.scalar_function import ScalarFunction
 from dynsys.steppers import RK4, Euler, Midpoint, Stepper
 from dynsys.stroboscopic import StroboscopicMap
-from dynsys.symbolic import SymbolicFlow, SymbolicMap, parameter
+from dynsys.symbolic import SymbolicFlow, SymbolicMap, parameter, size
 from dynsys.system import DrivenFlow, DynamicalSystem, Flow, Map
 from dynsys.tangent import CompiledTangent, NumpyTangent, TangentSystem
 
@@ -71,4 +71,5 @@ __all__ = [
     "TangentSystem",
     "Trajectory",
     "parameter",
+    "size",
 ]

@@ -8,6 +8,7 @@ import keyword
 import sys
 import textwrap
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -25,7 +26,7 @@ from dynsys.expression import (
     check_functions,
     nesting_refused,
     numpy_functions,
-    parse,
+    read_expression,
     share,
     to_source,
 )
@@ -50,33 +51,32 @@ class Definition:
         Names of the components of the state and of the parameters.
     right_sides : tuple of str, number or Expr
         Right-hand sides, in the order of `state`; the time (or step) is the symbol t.
+    helpers : tuple of (str, str or number or Expr), optional
+        Names for subexpressions in the names above and those of helpers before; they are put into the right-hand sides.
     """
 
     state: tuple[str, ...]
     parameters: tuple[str, ...]
     right_sides: tuple[Any, ...]
+    helpers: tuple[tuple[str, Any], ...] = ()
 
     @cached_property
     def expressions(self) -> tuple[sympy.Expr, ...]:
         """The right-hand sides as SymPy expressions in real symbols."""
         import sympy
 
-        symbols = {name: sympy.Symbol(name, real=True) for name in [*self.state, *self.parameters, "t"]}
-        expressions = []
-        for name, given in zip(self.state, self.right_sides, strict=True):
-            expression = parse(given, symbols) if isinstance(given, str) else sympy.sympify(given, strict=True)
-            if not isinstance(expression, sympy.Expr):
-                raise InvalidInputError(f"the equation of {name} must be text or an expression, got {given}")
-            expression = expression.subs({s: symbols.get(s.name, s) for s in expression.free_symbols})
-            unknown = sorted(s.name for s in expression.free_symbols if s.name not in symbols)
-            if unknown:
-                raise InvalidInputError(
-                    f"the equation of {name} uses {', '.join(unknown)}, which is neither a component of the state "
-                    f"({', '.join(self.state)}) nor a parameter ({', '.join(self.parameters) or 'none'}) nor the time t"
-                )
-            check_functions(expression, f"the equation of {name}")
-            expressions.append(expression)
-        return tuple(expressions)
+        names = {name: sympy.Symbol(name, real=True) for name in [*self.state, *self.parameters, "t"]}
+        later = {name: sympy.Symbol(name, real=True) for name, _ in self.helpers}
+        symbols = later | names
+        for name, given in self.helpers:
+            helper = read_expression(f"the helper {name}", given, symbols)
+            for symbol in helper.free_symbols & set(later.values()):
+                place = "itself" if symbol.name == name else f"{symbol}, which comes after it: change their order"
+                raise InvalidInputError(f"the helper {name} uses {place}")
+            symbols[name] = helper
+            del later[name]
+        origins = [f"the equation of {name}" for name in self.state]
+        return tuple(read_expression(*of, symbols) for of in zip(origins, self.right_sides, strict=True))
 
     @cached_property
     def runs(self) -> list[range]:
@@ -122,12 +122,12 @@ class Definition:
     @cached_property
     def derived(self) -> Derived:
         """What is derived, from the disk if an earlier process left it there."""
-        given = [self.state, self.parameters, self.right_sides]
+        given = [self.state, self.parameters, self.right_sides, self.helpers]
         return Derived.read(derived_once("equations", given, [__name__, expression_module.__name__], self._derive))
 
     @property
     def source(self) -> str:
-        """NumPy source of `rule(t, state, parameters)` over leading axes and of `jacobian` at one state."""
+        """NumPy source of `rule(t, state, parameters)` over leading axes, and of `jacobian` (or `jvp`) at one state."""
         return self.derived.source
 
     @property
@@ -160,6 +160,8 @@ class Definition:
             + [line for run in runs for line in (*_neighbours(run), *run.shared, *_entries(run))]
             + ["return _J"],
         )
+        if runs:
+            source += self._jvp(runs)
         constant, moving = self._split(self.jacobian)
         shared, sources = share([*(self.expressions[i] for i in self.rows), *moving.values()])
         count = len(self.rows)
@@ -175,6 +177,26 @@ class Definition:
             tuple((*ij, to_source(e)) for ij, e in constant.items()),
         )
         return Derived(source, equations)
+
+    def _jvp(self, runs: Sequence[Run]) -> str:
+        """Source of the Jacobian times the columns of _V, by the neighbours in runs: no Jacobian is formed."""
+        shared, sources = share(self.jacobian.values())
+        terms: dict[int, list[str]] = {i: [] for i in self.rows}
+        for (i, j), source in zip(self.jacobian, sources, strict=True):
+            terms[i].append(f"({source}) * _V[..., {j}]")
+        return function_source(
+            "jvp(t, _u, _V, _p)",
+            [
+                FLOATING,
+                "_V = np.asarray(_V).T",
+                "_F = np.empty_like(_V, dtype=np.result_type(_u, _V))",
+                *self._unpack("_u[..., {}]"),
+                *shared,
+                *(f"_F[..., {i}] = {' + '.join(products) or '0.0'}" for i, products in terms.items()),
+                *(line for run in runs for line in (*_neighbours(run), *run.shared, _product(run))),
+                "return _F.T",
+            ],
+        )
 
     def _split(self, entries: dict[Any, sympy.Expr]) -> tuple[dict[Any, sympy.Expr], dict[Any, sympy.Expr]]:
         """Entries that depend on parameters alone, and the others."""
@@ -202,7 +224,7 @@ class Definition:
     def _unpack(self, state: str) -> list[str]:
         used = {s.name for i in self.rows for s in self.expressions[i].free_symbols}
         states = [f"{name} = {state.format(i)}" for i, name in enumerate(self.state) if name in used]
-        return ["t = float(t)", *states, *(f"{name} = _p[{i}]" for i, name in enumerate(self.parameters))]
+        return ["t = np.float64(t)", *states, *(f"{name} = _p[{i}]" for i, name in enumerate(self.parameters))]
 
 
 @attrs.frozen
@@ -268,6 +290,11 @@ def _entries(run: Run) -> list[str]:
     return [f"_J[{rows(0)}, {rows(place)}] = {source}" for place, source in (*run.moving, *run.fixed)]
 
 
+def _product(run: Run) -> str:
+    products = [f"({source}) * _V[..., {_slice(run, place)}]" for place, source in (*run.moving, *run.fixed)]
+    return f"_F[..., {_slice(run, 0)}] = {' + '.join(products) or '0.0'}"
+
+
 def _representation(expression: Any) -> str:
     import sympy
 
@@ -276,10 +303,15 @@ def _representation(expression: Any) -> str:
 
 @lru_cache(maxsize=256)
 @nesting_refused()
-def define(state: tuple[str, ...], right_sides: tuple[Any, ...], parameters: tuple[str, ...]) -> Definition:
+def define(
+    state: tuple[str, ...],
+    right_sides: tuple[Any, ...],
+    parameters: tuple[str, ...],
+    helpers: tuple[tuple[str, Any], ...] = (),
+) -> Definition:
     """The definition behind equations given as text or as SymPy expressions; derived once."""
-    check_names([*state, *parameters])
-    definition = Definition(state, parameters, right_sides)
+    check_names([*state, *parameters, *(name for name, _ in helpers)])
+    definition = Definition(state, parameters, right_sides, helpers)
     _ = definition.functions  # bad equations are refused here
     return definition
 
@@ -289,11 +321,12 @@ def check_names(names: Sequence[str], *taken: str) -> None:
     for name in names:
         reserved = keyword.iskeyword(name) or name in RESERVED or name in taken
         if not name.isidentifier() or name.startswith("_") or reserved:
-            raise InvalidInputError(f"{name!r} cannot name a component or parameter: use another word")
+            raise InvalidInputError(f"{name!r} cannot name a component, parameter or helper: use another word")
         if name != (normal := unicodedata.normalize("NFKC", name)):
             raise InvalidInputError(f"{name!r} is {normal!r} to Python: write {normal!r}, or use another word")
     if len(set(names)) < len(names):
-        raise InvalidInputError(f"names must differ, got {', '.join(names)}")
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        raise InvalidInputError(f"names must differ, but there are several {', '.join(twice[:9])}")
 
 
 def derived_once(kind: str, given: Sequence[Any], modules: Sequence[str], derive: Callable[[], Any]) -> dict[str, Any]:
@@ -330,5 +363,6 @@ def run_source(source: str) -> dict[str, Any]:
 
 
 def function_source(signature: str, lines: Sequence[str]) -> str:
-    """Source of a function with these statements."""
-    return f"def {signature}:\n" + textwrap.indent("\n".join(lines), "    ") + "\n\n\n"
+    """Source of a function with these statements; a case that is not taken may be undefined, and no warning tells."""
+    quiet = '@np.errstate(divide="ignore", invalid="ignore", over="ignore")\n' if any("where(" in line for line in lines) else ""
+    return f"{quiet}def {signature}:\n" + textwrap.indent("\n".join(lines), "    ") + "\n\n\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -32,8 +33,10 @@ _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
 }
 _LONGEST, _DEEPEST, _LARGEST_POWER, _CHOICES = 10_000, 100, 1_000, 8
 _LARGEST, _LARGEST_DERIVATIVE = 2_000, 100_000  # nodes of a tree: some ten seconds of SymPy
+_NAMES = 20  # of all that are known, in an error
 _EXACT_BITS = 63  # of numerator and denominator: integers of the compiler, and a bound on powers of powers
 _ASKS_IF_REAL = {"sinh", "cosh", "tanh", "Abs", "abs", "sign", "Max", "Min", "atan2"}
+_COMPARISONS = {ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge}
 _NEVER_ZERO = (operator.mul, operator.truediv, operator.pow, math.exp)  # unless a factor or the base is 0
 
 
@@ -57,15 +60,17 @@ def numpy_functions() -> dict[str, Any]:
 
 
 def parse(
-    text: str, symbols: Mapping[str, sympy.Symbol], functions: Mapping[str, Any] | None = None, derivatives: int = 1
+    text: str, symbols: Mapping[str, sympy.Expr], functions: Mapping[str, Any] | None = None, derivatives: int = 1
 ) -> sympy.Expr:
     """The SymPy expression that a text denotes; the text is read as mathematics, never evaluated as Python.
 
     Parameters
     ----------
     text : str
-        Numbers, the names in `symbols`, pi, + - * / ** (or ^), brackets, and calls of `FUNCTIONS`.
-    symbols : mapping of str to Symbol
+        Numbers, the names in `symbols`, pi, + - * / ** (or ^), brackets, calls of `FUNCTIONS`, Abs, sign, Max and Min,
+        and `Piecewise((expression, condition), ..., (expression, True))`: the first whose condition holds. Conditions
+        compare by < <= > >=, and are joined by `and`, `or`, or in brackets by & and |.
+    symbols : mapping of str to Symbol, or to the expression that the name stands for
     functions : mapping of str to SymPy function, optional
         Functions of one argument that may be called beside those.
     derivatives : 1 or 2
@@ -103,13 +108,15 @@ class _Reader:
     """
 
     source: str
-    symbols: Mapping[str, sympy.Symbol]
+    symbols: Mapping[str, sympy.Expr]
     functions: Mapping[str, Any]
     known: dict[sympy.Expr, tuple[int, int, int]] = attrs.field(factory=dict)  # sizes of what was read
 
     def refuse(self, what: str) -> InvalidInputError:
-        known = ", ".join(sorted([*self.symbols, *self.functions]))
-        return InvalidInputError(f"{what} in the expression {self.source[:100]!r}; known names: {known}")
+        return InvalidInputError(f"{what} in the expression {self.source[:100]!r}")
+
+    def unknown(self, what: str, name: str, known: Iterable[str]) -> InvalidInputError:
+        return self.refuse(f"unknown {what} {name!r} ({nearest(name, known)})")
 
     def text(self, node: ast.expr) -> str:
         return repr((ast.get_source_segment(self.source, node) or "")[:50])
@@ -126,11 +133,12 @@ class _Reader:
                 exact = sympy.Integer(written) if isinstance(written, int) else sympy.Float(written)
                 return self.settled(node, exact, size)
             case ast.Name(id=name) if name in self.symbols:
-                return self.symbols[name], None
+                value = self.symbols[name]
+                return (value, None) if value.is_Symbol else self.settled(node, value, None)
             case ast.Name(id="pi"):
                 return sympy.pi, math.pi
             case ast.Name(id=name):
-                raise self.refuse(f"unknown name {name!r}")
+                raise self.unknown("name", name, [*self.symbols, *self.functions])
             case ast.UnaryOp(op=ast.USub() | ast.UAdd() as op, operand=operand):
                 value, number = self.read(operand, depth + 1)
                 sign = -1 if isinstance(op, ast.USub) else 1
@@ -139,11 +147,65 @@ class _Reader:
                 return self.chain(node, depth)
             case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in self.functions:
                 return self.settled(node, self.functions[name](self.read(argument, depth + 1)[0]), None)
+            case ast.Call(func=ast.Name(id="Piecewise"), args=[*cases], keywords=[]):
+                return self.settled(node, self.piecewise(node, cases, depth), None)
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
                 if name not in _FLOATS:
-                    raise self.refuse(f"unknown function {name!r}")
+                    raise self.unknown("function", name, [*_FLOATS, "Piecewise", *self.functions])
                 return self.call(node, name, [self.read(argument, depth + 1) for argument in arguments])
+            case ast.BinOp(op=ast.BitAnd() | ast.BitOr()):
+                raise self.refuse(f"{self.text(node)} is not mathematics (comparisons in brackets can be joined so)")
+            case ast.Compare() | ast.BoolOp():
+                raise self.refuse(f"{self.text(node)} is not mathematics (outside the condition of a Piecewise)")
         raise self.refuse(f"{self.text(node)} is not mathematics")
+
+    def piecewise(self, node: ast.Call, cases: list[ast.expr], depth: int) -> Any:
+        """Cases (expression, condition), of which the last holds always."""
+        import sympy
+
+        read = []
+        for case in cases:
+            match case:
+                case ast.Tuple(elts=[value, condition]):
+                    read.append((self.read(value, depth + 1)[0], self.condition(condition, depth + 1)))
+                case _:
+                    raise self.refuse(f"{self.text(case)} is no case (expression, condition) of a Piecewise")
+        if not read or read[-1][1] != True:  # noqa: E712
+            raise self.refuse(f"{self.text(node)} must end with a case (expression, True)")
+        # where neighbouring cases are equal, or their derivatives are, SymPy multiplies their conditions out
+        if sum(len(condition.atoms(sympy.core.relational.Relational)) for _, condition in read) > _CHOICES:
+            raise self.refuse(f"a Piecewise with more than {_CHOICES} comparisons: {self.text(node)}")
+        return sympy.Piecewise(*read)
+
+    def condition(self, node: ast.expr, depth: int) -> Any:
+        """Comparisons, also chains of them, and what joins them."""
+        import sympy
+
+        if depth > _DEEPEST:
+            raise self.refuse(f"more than {_DEEPEST} nested terms")
+        match node:
+            case ast.Constant(value=True):
+                return sympy.true
+            case ast.BoolOp(op=op, values=parts):
+                join = sympy.And if isinstance(op, ast.And) else sympy.Or
+                return join(*[self.condition(part, depth + 1) for part in parts])
+            case ast.BinOp(op=ast.BitAnd() | ast.BitOr() as op, left=left, right=right):
+                join = sympy.And if isinstance(op, ast.BitAnd) else sympy.Or
+                return join(self.condition(left, depth + 1), self.condition(right, depth + 1))
+            case ast.Compare(left=left, ops=ops, comparators=others) if all(type(op) in _COMPARISONS for op in ops):
+                sides = [self.read(side, depth + 1)[0] for side in (left, *others)]
+                if any(side.has(sympy.Piecewise) for side in sides):
+                    raise self.refuse(f"a Piecewise in a condition of another: {self.text(node)}")
+                if max(map(_complex_terms, sides)) > _LARGEST:
+                    raise self.refuse(
+                        f"a comparison that is too large, and real only for some values: {self.text(node)}"
+                    )
+                try:
+                    compared = [_COMPARISONS[type(op)](*two) for op, *two in zip(ops, sides, sides[1:], strict=False)]
+                except TypeError:
+                    raise self.refuse(f"a comparison of numbers that are not real: {self.text(node)}") from None
+                return sympy.And(*compared)
+        raise self.refuse(f"{self.text(node)} is no condition such as x < 1 or (0 <= x) & (x < y)")
 
     def chain(self, node: ast.BinOp, depth: int) -> tuple[Any, float | None]:
         """Read a + b - c ...: deep as the tree is on its left side, it is read in a loop."""
@@ -225,8 +287,14 @@ def _rank(operation: ast.operator) -> int:
 
 
 def _shortened(value: Any, bits: float) -> Any:
-    """An expression whose coefficient is a float if a fraction had more bits."""
+    """An expression whose coefficient is a float if a fraction had more bits; so are those of the cases of a factor."""
+    import sympy
+
+    if value.is_Piecewise:  # the power of one is one of powers
+        return sympy.Piecewise(*[(_shortened(case, bits), condition) for case, condition in value.args])
     coefficient, rest = value.as_coeff_Mul()
+    if rest.is_Mul and any(factor.is_Piecewise for factor in rest.args):
+        value = coefficient * (rest := sympy.Mul(*[_shortened(factor, bits) for factor in rest.args]))
     if coefficient.is_Rational and max(abs(coefficient.p), coefficient.q).bit_length() > bits:
         return coefficient.evalf() * rest
     return value
@@ -237,7 +305,11 @@ def _sizes(expression: sympy.Expr, known: dict[sympy.Expr, tuple[int, int, int]]
     if expression not in known:
         parts = [_sizes(part, known) for part in expression.args]
         size, first, second = (sum(column) for column in zip((1, expression.is_Symbol, 0), *parts, strict=True))
-        if parts and not expression.is_Add:
+        if expression.is_Relational or expression.is_Boolean:
+            first = second = 0
+        elif expression.is_Piecewise:  # conditions stay as they are
+            first, second = first + size, second + size
+        elif parts and expression.is_Function | expression.is_Mul | expression.is_Pow:
             moving = sum(part[1] > 0 for part in parts)
             if expression.func.__name__ in ("Max", "Min"):  # every slope compares all the others, pair by pair
                 moving **= 3
@@ -251,11 +323,20 @@ def _complex_terms(expression: sympy.Expr) -> int:
     """Nearly the terms of real and imaginary part, which SymPy writes out to see whether they are real."""
     if expression.is_extended_real or not expression.args:
         return 1
-    parts = [_complex_terms(part) for part in expression.args]
-    if expression.is_Add:
+    cases = expression.is_Piecewise
+    parts = [_complex_terms(part.expr if cases else part) for part in expression.args]
+    if expression.is_Add or cases:
         return sum(parts)
     whole = expression.is_Pow and expression.exp.is_Integer
     return (abs(int(expression.exp)) + 1 if whole else 4) * math.prod(parts)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known names, for an error about an unknown one: first that which may have been meant."""
+    names = sorted(known)
+    meant = [f"did you mean {close!r}? " for close in difflib.get_close_matches(name, names, 1)]
+    rest = f", and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    return f"{''.join(meant)}known names: {', '.join(names[:_NAMES]) or 'none'}{rest}"
 
 
 def check_size(expression: sympy.Expr, origin: str, derivatives: int) -> None:
@@ -266,6 +347,44 @@ def check_size(expression: sympy.Expr, origin: str, derivatives: int) -> None:
             f"{origin} is too large: its derivative has some {size:.1g} terms, written out; at most "
             f"{_LARGEST_DERIVATIVE}. Use fewer factors, or functions that are nested less deeply"
         )
+
+
+def read_expression(
+    origin: str,
+    given: Any,
+    symbols: Mapping[str, sympy.Expr],
+    functions: Mapping[str, Any] | None = None,
+    derivatives: int = 1,
+) -> sympy.Expr:
+    """An expression in known symbols from text, or from a SymPy expression with symbols of these names.
+
+    A symbol may stand for an expression. `origin` are words for what is read; the others are arguments of `parse`.
+
+    Raises
+    ------
+    InvalidInputError
+        Naming the origin and what is not understood.
+    """
+    import sympy
+
+    functions = functions or {}
+    if isinstance(given, str):
+        try:
+            expression = parse(given, symbols, functions, derivatives)
+        except InvalidInputError as problem:
+            raise InvalidInputError(f"{origin}: {problem}") from None
+    else:
+        expression = sympy.sympify(given, strict=True)
+        if not isinstance(expression, sympy.Expr) or expression.is_Matrix:
+            raise InvalidInputError(f"{origin} must be text or an expression, got {given}")
+        for name in sorted(str(getattr(symbol, "name", symbol)) for symbol in expression.free_symbols):
+            if name not in symbols:
+                raise InvalidInputError(f"{origin} uses an unknown name {name!r} ({nearest(name, symbols)})")
+        expression = expression.subs({symbol: symbols[symbol.name] for symbol in expression.free_symbols})
+        for part in [part for part in expression.atoms(sympy.Function) if part.func.__name__ in functions]:
+            expression = expression.replace(part.func, functions[part.func.__name__])
+    check_functions(expression, origin, *functions)
+    return expression
 
 
 @contextmanager
@@ -316,7 +435,10 @@ def check_functions(expression: sympy.Expr, origin: str, *known: str) -> None:
             sympy.zoo,
             sympy.nan,
         ):
-            raise InvalidInputError(f"{origin} contains {part}, which cannot be differentiated or computed")
+            raise InvalidInputError(
+                f"{origin} contains {part}, which cannot be differentiated or computed: write it with "
+                f"{', '.join(FUNCTIONS)}, Abs, sign, Max, Min or Piecewise"
+            )
         if part.is_Number and not _is_float(part):
             raise InvalidInputError(f"{origin} contains {part.evalf(3)}, which no floating-point number can hold")
 

@@ -27,7 +27,7 @@ import numpy as np
 from dynsys.compiled.samples import SampleSource, identifiers, needed, renamed
 from dynsys.definition import FLOATING, check_names, derived_once, function_source, run_source
 from dynsys.errors import InvalidInputError
-from dynsys.expression import check_functions, check_size, nesting_refused, parse, share, to_source
+from dynsys.expression import check_functions, nesting_refused, read_expression, share, to_source
 from dynsys.scalar_function import opaque_function
 
 if TYPE_CHECKING:
@@ -117,36 +117,22 @@ class _Derivation:
         self.sigma = opaque_function()
         symbol = self.symbol = {n: sympy.Symbol(n, real=True) for n in (*loss.state, *loss.columns, *loss.parameters)}
         self.state = [symbol[name] for name in loss.state]
-        within: dict[sympy.Symbol, sympy.Expr] = {}  # outputs in terms of state, data and nodes
+        within: dict[str, sympy.Expr] = {}  # outputs in terms of state, data and nodes
         for name, given in loss.outputs:
-            expression = self.read(f"the output {name}", given).xreplace(within)
-            if isinstance(given, str):
-                check_size(expression, f"the output {name}, with the outputs in it,", 2)
-            symbol[name] = sympy.Symbol(name, real=True)
-            within[symbol[name]] = self.reduce(expression)
-        self.loss = self.read("the loss", loss.loss)
-        self.nodes |= {a: e for a, e in within.items() if a in self.loss.free_symbols}
+            within[name] = self.reduce(self.read(f"the output {name}", given, symbol | within))
+        symbol |= {name: sympy.Symbol(name, real=True) for name in within}
+        self.loss = self.read("the loss", loss.loss, symbol)
+        self.nodes |= {symbol[name]: e for name, e in within.items() if symbol[name] in self.loss.free_symbols}
         self.loss = self.reduce(self.loss)
         self.factor = self.common_factor()
         self.loss = self.loss / self.factor
         self.multiplier = {z: sympy.Symbol(f"_l{n}", real=True) for n, z in enumerate(self.nodes)}
 
-    def read(self, origin: str, given: Any) -> sympy.Expr:
+    def read(self, origin: str, given: Any, symbols: dict[str, sympy.Expr]) -> sympy.Expr:
         """An expression in the symbols of the loss."""
         import sympy
 
-        if isinstance(given, str):
-            expression = parse(given, self.symbol, {"sigma": self.sigma}, derivatives=2)
-        else:
-            expression = sympy.sympify(given, strict=True)
-            expression = expression.subs({s: self.symbol.get(s.name, s) for s in expression.free_symbols})
-            expression = expression.replace(
-                lambda e: isinstance(e, sympy.Function) and e.func.__name__ == "sigma", lambda e: self.sigma(*e.args)
-            )
-        unknown = sorted(s.name for s in expression.free_symbols if s.name not in self.symbol)
-        if unknown:
-            raise InvalidInputError(f"{origin} uses {', '.join(unknown)}; known names: {', '.join(self.symbol)}")
-        check_functions(expression, origin, "sigma")
+        expression = read_expression(origin, given, symbols, {"sigma": self.sigma}, derivatives=2)
         # a half is exact as a fraction, too, and then cancels the 2 of a derivative
         return expression.replace(lambda e: e.is_Float and 1024 * e == int(1024 * e) < 2**30, sympy.Rational)
 

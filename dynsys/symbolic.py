@@ -5,6 +5,10 @@ class Lorenz63(SymbolicFlow):                        # a class, with parameters 
     ...
     equations = {"x": "sigma*(y - x)", ...}
 
+class Ring(SymbolicFlow):                            # a class of any size: `equations` may be a property
+    sites: int = size(40)
+    ...
+
 SymbolicFlow.of({x: y, y: -sin(x) - gamma*y}, {gamma: 0.1})      # or one object, from SymPy expressions
 """
 
@@ -24,21 +28,27 @@ from dynsys.compiled.lanes import LaneSource
 from dynsys.compiled.sites import sites_linearise, sites_push, sites_scratch
 from dynsys.compiled.straight import few, straight_lanes, straight_linearise, straight_push
 from dynsys.definition import Definition, define
-from dynsys.errors import InvalidInputError, real_array
+from dynsys.errors import InvalidInputError, real_array, whole_number
 from dynsys.steppers import Stepper
 from dynsys.system import DynamicalSystem, Flow, Map
 
 Array = np.ndarray
 Equations = Mapping[Any, Any]  # name or Symbol -> text or expression
+SIZE = "size"  # what marks, in its metadata, a field that is no parameter
 
 
-def _number(value: Any) -> float:
-    return float(real_array("a parameter", value))
+def _number(value: Any) -> Any:
+    """A float; what is none stays as it is, for the validator, which knows its name, to refuse."""
+    try:
+        number = real_array("a parameter", value)
+    except InvalidInputError:
+        return value
+    return float(number) if number.shape == () and not isinstance(value, str) else value
 
 
-def _finite(_: object, field: attrs.Attribute, value: float) -> None:
-    if not np.isfinite(value):
-        raise InvalidInputError(f"the parameter {field.name} must be a finite number, got {value!r}")
+def _finite(_: object, field: attrs.Attribute, value: Any) -> None:
+    if not isinstance(value, float) or not np.isfinite(value):
+        raise InvalidInputError(f"the parameter {field.name} must be a finite number, got {value!r:.100}")
 
 
 def parameter(default: float) -> Any:
@@ -46,18 +56,67 @@ def parameter(default: float) -> Any:
     return attrs.field(default=default, converter=_number, validator=_finite)
 
 
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, np.integer) else value
+
+
+def size(default: int, least: int = 1) -> Any:
+    """A field that shapes the equations of a symbolic system and is no parameter: a whole number >= `least`.
+
+    Examples
+    --------
+    >>> @attrs.frozen(eq=False)
+    ... class Ring(SymbolicFlow):
+    ...     sites: int = size(40, least=3)
+    ...     coupling: float = parameter(0.5)
+    ...
+    ...     @property
+    ...     def equations(self):
+    ...         return {f"x{i}": f"coupling*(x{(i + 1) % self.sites} - x{i})" for i in range(self.sites)}
+    >>> ring = Ring(sites=1000)
+    >>> ring.dimension, ring.parameters, attrs.evolve(ring, sites=3).dimension
+    (1000, array([0.5]), 3)
+    """
+
+    def large_enough(_: object, field: attrs.Attribute, value: Any) -> None:
+        whole_number(field.name, value, least)
+
+    return attrs.field(default=default, converter=_whole, validator=large_enough, metadata={SIZE: True})
+
+
 @attrs.frozen(eq=False)
 class SymbolicSystem(DynamicalSystem, ABC):
-    """What symbolic flows and maps share. Fields of a subclass are its parameters."""
+    """What symbolic flows and maps share. Fields of a subclass are its parameters, but for those of `size`."""
 
     @property
     @abstractmethod
     def equations(self) -> Equations:
-        """Component of the state -> right-hand side, as text or SymPy expression; the time or step is t."""
+        """Component of the state -> right-hand side, as text or SymPy expression; the time or step is t.
+
+        A class attribute, or a property that depends on fields of `size` alone: parameters stand in it by name.
+        """
+
+    @property
+    def helpers(self) -> Equations:
+        """Name -> subexpression, as text or SymPy expression, for use in the equations and in helpers after it."""
+        return {}
 
     @classmethod
-    def of(cls, equations: Equations, parameters: Mapping[Any, float] | None = None) -> Self:
-        """A system from equations and parameter values; parameters become its fields.
+    def of(
+        cls, equations: Equations, parameters: Mapping[Any, float] | None = None, helpers: Equations | None = None
+    ) -> Self:
+        """A system from equations and parameter values; parameters become its fields, used or not.
+
+        Parameters
+        ----------
+        equations, helpers : mapping, name or Symbol -> text or SymPy expression
+            See the properties of these names. The time (the step, of a map) is the symbol t.
+        parameters : mapping, name or Symbol -> number
+
+        Raises
+        ------
+        InvalidInputError
+            Naming what is not understood, or cannot be differentiated.
 
         Examples
         --------
@@ -69,31 +128,37 @@ class SymbolicSystem(DynamicalSystem, ABC):
                [-1. , -0.1]])
         >>> attrs.evolve(pendulum, gamma=0.2).gamma
         0.2
+        >>> hopf = SymbolicFlow.of({"x": "x*g - y", "y": "y*g + x"}, {"a": 0.5}, {"r2": "x^2 + y^2", "g": "a - r2"})
+        >>> hopf.jacobian(0.0, np.zeros(2))
+        array([[ 0.5, -1. ],
+               [ 1. ,  0.5]])
         """
-        fields = {str(name): parameter(value) for name, value in (parameters or {}).items()}
-        named = {str(name): right_side for name, right_side in equations.items()}
-        if len(named) < len(equations):
-            raise InvalidInputError(f"names must differ, got {', '.join(map(str, equations))}")
+        fields = {name: parameter(value) for name, value in _named("parameters", parameters or {}).items()}
         _check_names(fields)
-        define(tuple(named), _right_sides(named), tuple(fields))
-        body: dict[str, Any] = {"equations": named, "__module__": __name__}
+        texts = {"equations": _named("equations", equations), "helpers": _named("helpers", helpers or {})}
+        _defined(texts["equations"], tuple(fields), texts["helpers"])
+        body: dict[str, Any] = {name: text for name, text in texts.items() if text} | {"__module__": __name__}
         kind = attrs.make_class(f"{cls.__name__}Of", fields, bases=(cls,), class_body=body, frozen=True, eq=False)
         return kind()
 
     @property
     def definition(self) -> Definition:
         """The equations and what SymPy derives from them."""
-        return _definition(type(self))
+        return _definition(type(self), self._sizes)
 
     @property
     def dimension(self) -> int:
         """Number of equations."""
-        return len(self.equations)
+        return len(_given(type(self), self._sizes)[0])
 
     @property
     def parameters(self) -> Array:
         """Values of the parameters, in the order of the fields."""
-        return np.array([getattr(self, field.name) for field in attrs.fields(type(self))], dtype=float)
+        return np.array([getattr(self, name) for name in _names(type(self), sizes=False)], dtype=float)
+
+    @property
+    def _sizes(self) -> tuple[int, ...]:
+        return tuple([getattr(self, name) for name in _names(type(self), sizes=True)])
 
     @property
     def source(self) -> str:
@@ -103,6 +168,11 @@ class SymbolicSystem(DynamicalSystem, ABC):
     def jacobian(self, t: float, x: Array) -> Array:
         """Jacobian at one state, shape (dim, dim), derived by SymPy."""
         return self.definition.functions["jacobian"](t, x, self.parameters)
+
+    def jvp(self, t: float, x: Array, V: Array) -> Array:
+        """Jacobian at one state times the columns of V, shape (dim, k); that of a lattice is never formed."""
+        by_neighbours = self.definition.functions.get("jvp")
+        return by_neighbours(t, x, V, self.parameters) if by_neighbours else self.jacobian(t, x) @ V
 
     def kernel(self) -> Kernel:
         """The same equations for the compiler."""
@@ -145,23 +215,62 @@ class SymbolicMap(SymbolicSystem, Map):
 
 
 @lru_cache(maxsize=1024)
-def _definition(system: type[SymbolicSystem]) -> Definition:
-    parameters = [field.name for field in attrs.fields(system)]
-    _check_names(parameters)
-    equations: Any = system.equations
-    return define(tuple(map(str, equations)), _right_sides(equations), tuple(parameters))
+def _names(system: type[SymbolicSystem], sizes: bool) -> tuple[str, ...]:
+    """Names of the fields that are sizes, or of the others: the parameters."""
+    names = [field.name for field in attrs.fields(system) if (SIZE in field.metadata) == sizes]
+    _check_names(names)
+    return tuple(names)
 
 
-def _right_sides(equations: Equations) -> tuple[Any, ...]:
+@lru_cache(maxsize=256)
+def _given(system: type[SymbolicSystem], sizes: tuple[int, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Equations and helpers of a class, of these sizes."""
+    bare = object.__new__(system)  # without parameters, on whose values the equations cannot depend
+    for name, value in zip(_names(system, sizes=True), sizes, strict=True):
+        object.__setattr__(bare, name, value)
+    try:
+        return _named("equations", bare.equations), _named("helpers", bare.helpers)
+    except AttributeError as problem:
+        if problem.obj is not bare or problem.name not in _names(system, sizes=False):
+            raise
+        raise InvalidInputError(
+            f"the equations of {system.__name__} ask for the value of {problem.name}, a parameter: write its name into "
+            f"the text, or make it a whole number that shapes the equations, {problem.name}: int = size(...)"
+        ) from None
+
+
+@lru_cache(maxsize=256)  # found by what is short: hashing the equations of a lattice would take longer than a step
+def _definition(system: type[SymbolicSystem], sizes: tuple[int, ...]) -> Definition:
+    equations, helpers = _given(system, sizes)
+    return _defined(equations, _names(system, sizes=False), helpers)
+
+
+def _defined(equations: Equations, parameters: tuple[str, ...], helpers: Equations) -> Definition:
+    right_sides, subexpressions = _right_sides("equation of", equations), _right_sides("helper", helpers)
+    return define(tuple(equations), right_sides, parameters, tuple(zip(helpers, subexpressions, strict=True)))
+
+
+def _named(what: str, given: Any) -> dict[str, Any]:
+    """A mapping with names in place of symbols."""
+    if not isinstance(given, Mapping):
+        example = '{"sigma": 10.0}' if what == "parameters" else '{"x": "-x*y"}'
+        raise InvalidInputError(f"{what} must be a mapping such as {example}, got {given!r:.100}")
+    named = {str(name): value for name, value in given.items()}
+    if len(named) < len(given):
+        raise InvalidInputError(f"names of {what} must differ, got {', '.join(map(str, given)):.200}")
+    return named
+
+
+def _right_sides(what: str, given: Equations) -> tuple[Any, ...]:
     """The right-hand sides, refused if they are neither text nor of SymPy nor numbers."""
-    for name, given in equations.items():
-        if isinstance(given, str | int | float):
+    for name, right_side in given.items():
+        if isinstance(right_side, str | int | float):
             continue
         import sympy
 
-        if not isinstance(given, sympy.Basic):
-            raise InvalidInputError(f"the equation of {name} must be text or an expression, got {given!r}")
-    return tuple(equations.values())
+        if not isinstance(right_side, sympy.Basic):
+            raise InvalidInputError(f"the {what} {name} must be text or an expression, got {right_side!r:.200}")
+    return tuple(given.values())
 
 
 def _check_names(parameters: Iterable[str]) -> None:

@@ -145,7 +145,7 @@ def test_number_of_statements_grows_with_the_network_and_bounds_what_is_written_
     ("wrong", "message"),
     [
         ({"loss": "(y - a)^2 + q"}, "unknown name 'q'"),
-        ({"loss": sympy.Symbol("q") ** 2}, "the loss uses q"),
+        ({"loss": sympy.Symbol("q") ** 2}, "the loss uses an unknown name .q"),
         ({"loss": None}, "the loss must be text or an expression, got None"),
         ({"loss": "gamma(w)"}, "unknown function 'gamma'"),
         ({"loss": sympy.gamma(sympy.Symbol("w"))}, r"the loss contains gamma\(w\)"),
