@@ -13,12 +13,14 @@ from dynsys.errors import (
     SingularTangentError,
     StoreError,
 )
+from dynsys.field import finite_time_field
 from dynsys.functions import FunctionFlow, FunctionMap
 from dynsys.gradient_flow import GradientFlow
 from dynsys.passes import Pass
 from dynsys.results import AlignmentIndices, CovariantVectors, LyapunovSpectrum, LyapunovVectors, Trajectory
 from dynsys.scalar_function import ScalarFunction
 from dynsys.steppers import RK4, Euler, Stepper
+from dynsys.sweep import sweep
 from dynsys.symbolic import SymbolicFlow, SymbolicMap, parameter
 from dynsys.system import DrivenFlow, DynamicalSystem, Flow, Map
 from dynsys.tangent import CompiledTangent, NumpyTangent, TangentSystem
@@ -59,5 +61,7 @@ __all__ = [
     "SymbolicMap",
     "TangentSystem",
     "Trajectory",
+    "finite_time_field",
     "parameter",
+    "sweep",
 ]
