@@ -175,7 +175,7 @@ def field_figure(field: xarray.Dataset, axes: Axes | None = None) -> tuple[Figur
     field = field.sortby([*field.largest_exponent.dims])
     largest = field.largest_exponent
     (axes,) = _axes(axes, "Largest finite-time Lyapunov exponent")
-    label = f"exponent over T = {field.time:.6g} (1/time)"
+    label = f"exponent over T = {field.time:.4g} (1/time)"
     if largest.ndim == 1:
         (name,) = map(str, largest.dims)
         axes.plot(field[name].values, largest.values, color="black", lw=1.0)
