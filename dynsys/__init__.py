@@ -14,6 +14,7 @@ from dynsys.errors import (
     SingularTangentError,
     StoreError,
 )
+from dynsys.field import finite_time_field
 from dynsys.functions import FunctionFlow, FunctionMap
 from dynsys.gradient_flow import GradientFlow
 from dynsys.implicit_midpoint import ImplicitMidpoint
@@ -24,6 +25,7 @@ from dynsys.results import AlignmentIndices, CovariantVectors, LyapunovSpectrum,
 from dynsys.scalar_function import ScalarFunction
 from dynsys.steppers import RK4, Euler, Midpoint, Stepper
 from dynsys.stroboscopic import StroboscopicMap
+from dynsys.sweep import sweep
 from dynsys.symbolic import SymbolicFlow, SymbolicMap, parameter, size
 from dynsys.system import DrivenFlow, DynamicalSystem, Flow, Map
 from dynsys.tangent import CompiledTangent, NumpyTangent, TangentSystem
@@ -70,6 +72,8 @@ __all__ = [
     "SymbolicMap",
     "TangentSystem",
     "Trajectory",
+    "finite_time_field",
     "parameter",
     "size",
+    "sweep",
 ]

@@ -38,8 +38,8 @@ def _members(value: Any) -> int:
     return whole_number("members", value, 1)
 
 
-def _nothing(_: Any) -> None:
-    pass
+def silent(_: Progress) -> None:
+    """Report no progress."""
 
 
 @attrs.frozen(eq=False)
@@ -81,9 +81,7 @@ class Ensemble:
         >>> runs.exponent_mean.sizes["member"], float(runs.exponent_mean.max())
         (100, -0.6931471805599453)
         """
-        tangent = getattr(algorithm, "__self__", None)
-        if not isinstance(tangent, TangentSystem):
-            raise InvalidInputError(f"algorithm must be a method of a tangent such as benettin, got {algorithm!r:.100}")
+        tangent = tangent_of(algorithm)
         states = real_array("x0", x0)
         if states.ndim != 2 or states.shape[1] != tangent.dimension or not len(states):
             raise InvalidInputError(f"x0 must have shape (members, {tangent.dimension}), got {states.shape}")
@@ -104,7 +102,7 @@ class Ensemble:
         block: int | None = None,
         executor: Executor | None = None,
         workers: int | None = None,
-        progress: Callable[[Progress], None] = _nothing,
+        progress: Callable[[Progress], None] = silent,
     ) -> xarray.Dataset:
         """Compute the members that are not yet in the store.
 
@@ -160,6 +158,14 @@ class Ensemble:
                 if path is not None:
                     problem.add_note(f"{run.done} of {self.members} members are saved in {path}: the same call goes on")
                 raise
+
+
+def tangent_of(algorithm: Callable[..., Any]) -> TangentSystem:
+    """The tangent whose method an algorithm is."""
+    tangent = getattr(algorithm, "__self__", None)
+    if not isinstance(tangent, TangentSystem):
+        raise InvalidInputError(f"algorithm must be a method of a tangent such as benettin, got {algorithm!r:.100}")
+    return tangent
 
 
 @attrs.frozen(eq=False)

@@ -8,11 +8,12 @@ Functions marked `@numba.njit` are compiled into the pass; others are called by 
 
 from __future__ import annotations
 
+import inspect
 import sys
 from abc import ABC
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import attrs
 import numpy as np
@@ -21,7 +22,7 @@ from attrs.validators import optional
 from dynsys.compiled.kernel import Kernel
 from dynsys.errors import InvalidInputError, real_array, whole_number
 from dynsys.orthonormal import LONG_COLUMN
-from dynsys.system import DynamicalSystem, Flow, Map
+from dynsys.system import DynamicalSystem, Flow, Map, check_parameters
 
 Array = np.ndarray
 Function = Callable[..., Any]
@@ -102,6 +103,20 @@ class FunctionSystem(DynamicalSystem, ABC):
         if self._jvp is None:
             return super().jvp(t, x, V)
         return self._ask("jvp", self._jvp, np.shape(V), t, x, V)
+
+    def with_parameters(self, values: Mapping[str, Any]) -> Self:
+        """The same functions with other values of some of `args`, named as `function` names its arguments.
+
+        Raises
+        ------
+        InvalidInputError
+            For a name that is not one of them, naming those that are.
+        """
+        arguments = list(inspect.signature(self.function).parameters.values())[2:]
+        named = [argument.name for argument in arguments if argument.kind is not argument.VAR_POSITIONAL]
+        args = dict(zip(named, self.args, strict=False))
+        check_parameters(self, values, list(args))
+        return attrs.evolve(self, args=(*(args | dict(values)).values(), *self.args[len(args) :]))
 
     def kernel(self) -> Kernel | None:
         """The same functions for the compiler, if they are marked `@numba.njit`; see `FunctionSystem`."""

@@ -45,6 +45,8 @@ def random_frames(dim: int, k: int, seed: int, members: Array) -> Array:
 
     A smaller k gives the leading columns of the same frame, so that k exponents are the first k of all.
     """
+    if k == 0:  # a generator for each of many members takes its time
+        return np.empty((len(members), dim, 0))
     columns = [np.random.default_rng([seed, member]).normal(size=(k, dim)).T for member in members]
     return orthonormalise(np.array(columns))[0]
 

@@ -8,7 +8,8 @@ perturbations move (`jacobian`, or `jvp` = Jacobian times tangent vectors).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 import numpy as np
@@ -81,6 +82,18 @@ class DynamicalSystem(ABC):
         if type(self).jacobian is not DynamicalSystem.jacobian:
             return "jacobian"
         return "finite differences"
+
+    def with_parameters(self, values: Mapping[str, Any]) -> Self:
+        """The same system with other values of some of its parameters: those are its fields.
+
+        Raises
+        ------
+        InvalidInputError
+            For a name that is not one of them, naming those that are.
+        """
+        known = [field.alias for field in attrs.fields(type(self)) if field.init]
+        check_parameters(self, values, known)
+        return attrs.evolve(self, **values)
 
     def for_member(self, member: int) -> DynamicalSystem:
         """The system that a member of an ensemble obeys; itself unless the drive differs between members."""
@@ -182,6 +195,16 @@ def _stepper(value: Stepper, flow: Flow) -> Stepper:
         raise InvalidInputError(f"a flow needs a stepper such as RK4(dt=0.01), got {value!r}")
     value.check(flow, flow.dimension)
     return value
+
+
+def check_parameters(system: DynamicalSystem, values: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Refuse values whose names are not those of parameters of a system, and name these."""
+    unknown = [name for name in values if name not in known]
+    if unknown:
+        raise InvalidInputError(
+            f"{type(system).__name__} has no parameter {', '.join(map(repr, unknown))}; it has "
+            f"{', '.join(known) or 'none'}"
+        )
 
 
 def finite_difference(function, x: Array, V: Array) -> Array:  # type: ignore[no-untyped-def]

@@ -1,0 +1,229 @@
+"""Parameter sweeps: the same as a loop by hand, bit for bit, on any number of workers, marked where a run stops."""
+
+import attrs
+import numpy as np
+import pytest
+
+from dynsys import (
+    RK4,
+    DiagnosticWarning,
+    Flow,
+    FunctionFlow,
+    FunctionMap,
+    InvalidInputError,
+    Map,
+    StoreError,
+    SymbolicFlow,
+    sweep,
+)
+from models.classics import Henon, LinearMap, Logistic, Lorenz63
+
+RUN = {"intervals": 40, "warmup": 10}
+
+
+def assert_same(runs, point, alone):
+    found = runs.isel(point)
+    for name, value in (("exponent_mean", alone.exponents), ("standard_error", alone.standard_error)):
+        np.testing.assert_array_equal(found[name], value)
+    np.testing.assert_array_equal(found.rate, alone.rates)
+    np.testing.assert_array_equal(found.time, alone.times)
+
+
+def test_a_grid_of_two_parameters_is_a_loop_by_hand():
+    henon = Henon()
+    values = {"b": [0.1, 0.3], "a": np.array([1.0, 1.2, 1.4])}
+    runs = sweep(henon.tangent(backend="numpy").benettin, values, [0.1, 0.2], seed=3, **RUN)
+    assert runs.exponent_mean.dims == ("b", "a", "exponent")
+    assert runs.rate.dims == ("b", "a", "time", "exponent")
+    assert runs.rate.units == "1/time"
+    assert runs.b.values.tolist() == values["b"]
+    assert runs.a.values.tolist() == values["a"].tolist()
+    assert runs.dt == 1.0
+    assert (runs.status == 0).all()
+    for i, b in enumerate(values["b"]):
+        for j, a in enumerate(values["a"]):
+            alone = attrs.evolve(henon, a=a, b=b).tangent(backend="numpy").benettin([0.1, 0.2], seed=3, **RUN)
+            assert_same(runs, {"b": i, "a": j}, alone)
+
+
+@pytest.mark.numba
+def test_compiled_points_are_single_runs_and_are_compiled_once():
+    from dynsys.compiled.build import load
+
+    lorenz, options = Lorenz63(), {"intervals": 40, "steps_per_interval": 5, "k": 1}
+    rhos = np.linspace(30.0, 60.0, 400)
+    before = load.cache_info().currsize
+    runs = sweep(lorenz.tangent(RK4(0.01)).benettin, {"rho": rhos}, np.ones(3), **options)
+    assert load.cache_info().currsize - before <= 1
+    for point in (0, 57, 399):
+        alone = attrs.evolve(lorenz, rho=rhos[point]).tangent(RK4(0.01)).benettin(np.ones(3), **options)
+        assert_same(runs, {"rho": point}, alone)
+    assert len(np.unique(runs.exponent_mean)) == 400
+
+
+def test_neither_workers_nor_blocks_change_a_bit_nor_what_stops_beside():
+    benettin = Henon().tangent(backend="numpy").benettin
+    a = [1.0, 3.0, 1.1, 1.4, 2.5]  # two of them escape
+    options = RUN | {"k": 1}
+    runs = sweep(benettin, {"a": a}, [0.1, 0.2], **options)
+    assert runs.status.values.tolist() == [0, 1, 0, 0, 1]
+    assert "diverged" in runs.status.flag_meanings
+    assert np.isnan(runs.exponent_mean[[1, 4]]).all()
+    assert np.isfinite(runs.exponent_mean[[0, 2, 3]]).all()
+    for workers, block in ((1, 5), (3, 1), (2, 2)):
+        assert runs.identical(sweep(benettin, {"a": a}, [0.1, 0.2], workers=workers, block=block, **options))
+
+
+def test_a_store_goes_on_and_refuses_another_sweep(tmp_path):
+    benettin, reports = Logistic().tangent(backend="numpy").benettin, []
+    values = {"r": np.linspace(3.6, 4.0, 6)}
+
+    def call(values, **options):
+        return sweep(benettin, values, [0.3], path=tmp_path / "s.zarr", progress=reports.append, **options, **RUN)
+
+    runs = call(values, workers=1, block=2)
+    assert [report.done for report in reports] == [2, 4, 6]
+    assert call(values).identical(runs)
+    assert reports[-1].computed == 0
+    with pytest.raises(StoreError, match=r"values\.r"):
+        call({"r": [3.6]})
+
+
+def test_parameters_that_are_called_like_variables_get_an_underscore():
+    flow = SymbolicFlow.of({"x": "-rate*x + time"}, {"rate": 1.0, "time": 0.0})
+    benettin = flow.tangent(RK4(0.1), backend="numpy").benettin
+    runs = sweep(benettin, {"rate": [1.0, 2.0], "time": [1.0, 3.0, 5.0]}, [1.0], **RUN)
+    assert runs.exponent_mean.dims == ("rate_", "time_", "exponent")
+    assert runs.rate_.long_name == "rate"
+    np.testing.assert_allclose(runs.exponent_mean[:, 1, 0], [-1.0, -2.0], rtol=1e-4)
+
+
+@attrs.frozen(eq=False)
+class Relaxation(Flow):
+    gain: float = 1.0
+    size: int = 1
+
+    @property
+    def dimension(self):
+        return self.size
+
+    def vector_field(self, t, x):
+        return -self.gain * x
+
+    def jacobian(self, t, x):
+        return -self.gain * np.eye(self.size)
+
+
+def test_systems_in_numpy_have_their_fields_for_parameters():
+    tangent = Relaxation(size=2).tangent(RK4(0.01))
+    runs = sweep(tangent.benettin, {"gain": [1, 2]}, [1.0, 2.0], **RUN)
+    np.testing.assert_allclose(runs.exponent_mean, [[-1, -1], [-2, -2]], rtol=1e-6)
+    with pytest.raises(InvalidInputError, match=r"keep the dimension 2; with {'size': 3} it is 3"):
+        sweep(tangent.benettin, {"size": [2, 3]}, [1.0, 2.0], **RUN)
+
+
+def test_functions_have_their_further_arguments_for_parameters():
+    def function(n, x, r, shift, *rest):
+        return [r * x[0] + shift]
+
+    def jacobian(n, x, r, shift, *rest):
+        return [[r]]
+
+    system = FunctionMap(function, 1, jacobian, args=(2.0, 0.0, 7.0))
+    assert system.with_parameters({"shift": 1.0}).args == (2.0, 1.0, 7.0)
+    runs = sweep(system.tangent().benettin, {"r": [0.5, 0.25]}, [0.0], **RUN)
+    np.testing.assert_allclose(runs.exponent_mean[:, 0], np.log([0.5, 0.25]), rtol=1e-14)
+    with pytest.raises(InvalidInputError, match=r"no parameter 'args'; it has r, shift$"):
+        sweep(system.tangent().benettin, {"args": [1.0]}, [0.0], **RUN)
+
+
+@pytest.mark.numba
+def test_arguments_of_compiled_functions_are_parameters():
+    import numba
+
+    @numba.njit
+    def decay(t, x, gain):
+        return -gain * x
+
+    flow = FunctionFlow(decay, 1, args=(1.0,))
+    assert flow.with_parameters({"gain": 3.0}).args == (3.0,)
+    assert flow.args == (1.0,)
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({}, "parameters with their values"),
+        ([1.0], "parameters with their values"),
+        ({"c": [1.0]}, "Henon has no parameter 'c'; it has a, b"),
+        ({"a": 1.4}, "the values of a must be a 1-D array"),
+        ({"a": []}, "1-D"),
+        ({"a": [[1.4]]}, "1-D"),
+        ({"a": [1.4, np.inf]}, "finite"),
+        ({"a": ["1.4"]}, "numbers"),
+    ],
+)
+def test_wrong_values_are_refused(values, text):
+    with pytest.raises(InvalidInputError, match=text):
+        sweep(Henon().tangent(backend="numpy").benettin, values, [0.1, 0.2], **RUN)
+
+
+def test_values_that_the_system_refuses_are_refused_before_anything_runs():
+    @attrs.frozen(eq=False)
+    class Fussy(Map):
+        gain: float = attrs.field(default=1.0, validator=attrs.validators.lt(2.0))
+        dimension = 1
+
+        def step(self, n, x):
+            raise AssertionError
+
+        def jacobian(self, t, x):
+            raise AssertionError
+
+    with pytest.raises(ValueError, match="gain"):
+        sweep(Fussy().tangent().benettin, {"gain": [1.0, 3.0]}, [1.0], **RUN)
+
+
+@pytest.mark.parametrize("x0", [[[0.1, 0.2]], [0.1], [0.1, np.nan], ["a", "b"]])
+def test_wrong_states_are_refused(x0):
+    with pytest.raises(InvalidInputError, match=r"x0 must (be|have)"):
+        sweep(Henon().tangent(backend="numpy").benettin, {"a": [1.0]}, x0, **RUN)
+
+
+def test_what_is_no_algorithm_is_refused():
+    with pytest.raises(InvalidInputError, match="must be a method of a tangent"):
+        sweep(Henon().step, {"a": [1.0]}, [0.1, 0.2], **RUN)
+
+
+def test_other_algorithms_and_a_map_with_a_field_that_is_an_array():
+    matrices = LinearMap(np.diag([2.0, 0.5]))
+    with pytest.raises(InvalidInputError, match="1-D"):
+        sweep(matrices.tangent(backend="numpy").benettin, {"matrix": [np.eye(2)]}, np.ones(2), **RUN)
+    ginelli = Henon().tangent(backend="numpy").ginelli
+    runs = sweep(ginelli, {"a": [1.35, 1.4]}, [0.1, 0.2], intervals=50, warmup=20, tail=20)
+    assert runs.covariant_vector.dims == ("a", "time", "state", "vector")
+    alone = Henon(a=1.4).tangent(backend="numpy").ginelli([0.1, 0.2], intervals=50, warmup=20, tail=20)
+    np.testing.assert_array_equal(runs.covariant_vector[1], alone.vectors)
+
+
+@attrs.frozen(eq=False)
+class Settling(Map):
+    gain: float = 0.5
+    dimension = 1
+    vanishing_exponents = 1  # which is not true
+
+    def step(self, n, x):
+        return self.gain * x
+
+    def jacobian(self, t, x):
+        return np.array([[self.gain]])
+
+
+def test_a_check_that_fails_warns_once_with_the_number_of_points():
+    with pytest.warns(DiagnosticWarning) as caught:
+        runs = sweep(Settling().tangent().benettin, {"gain": [0.2, 1.0, 0.5]}, [0.1], workers=2, block=1, **RUN)
+    (message,) = [str(w.message) for w in caught]
+    assert "should vanish and do not" in message
+    assert message.endswith("(2 of 3 points)")
+    assert caught[0].filename == __file__
+    np.testing.assert_allclose(runs.exponent_mean[:, 0], np.log([0.2, 1.0, 0.5]), rtol=1e-14)
