@@ -184,10 +184,10 @@ class SymbolicSystem(DynamicalSystem, ABC):
             write = straight_push if few(equations, stepper) else sites_push
             return write(equations if k else equations.alone, stepper)
 
-        def lanes(stepper: Stepper | None, k: int) -> LaneSource | None:
+        def lanes(stepper: Stepper | None, k: int, varied: bool) -> LaneSource | None:
             if not (written_out(stepper) and few(equations, stepper)):
                 return None
-            return straight_lanes(equations if k else equations.alone, stepper, k)
+            return straight_lanes(equations if k else equations.alone, stepper, k, varied)
 
         if few(equations, None):
             return Kernel(straight_linearise(equations), self.parameters, push=push, lanes=lanes)

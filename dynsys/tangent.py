@@ -163,10 +163,12 @@ class CompiledTangent(TangentSystem):
         end = start.recording(start.n + steps, intervals, record)
         shared = kernel.drive(start.n, steps, start.members) if kernel.shared else None
         # read-only arrays are another type to Numba: copies, so that a kernel is compiled once
-        parameters = np.concatenate([kernel.parameters, () if self.stepper is None else self.stepper.numbers])
         data = np.array(kernel.data)
+        numbers = () if self.stepper is None else self.stepper.numbers
 
         def run(members: Array) -> None:
+            own = kernel.parameters[start.members[members]] if kernel.parameters.ndim == 2 else kernel.parameters[None]
+            parameters = np.hstack([own, np.tile(numbers, (len(own), 1))])
             drive = kernel.drive(start.n, steps, start.members[members]) if shared is None else shared
             compiled.forward(
                 members, start.n, intervals, steps_per_interval, self.t0, self.dt, parameters, data, drive,

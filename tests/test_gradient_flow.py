@@ -107,7 +107,7 @@ def test_parameters_change_the_flow_but_not_the_kernel():
 def test_neither_samples_nor_batch_size_appear_in_the_source():
     few, many = DEEP.on(np.arange(3)), DEEP.minibatches(32)
     assert few.kernel().source == DEEP.kernel().source == many.kernel().source
-    assert few.kernel().lanes(Euler(0.1), 9) == many.kernel().lanes(Euler(0.1), 9)
+    assert few.kernel().lanes(Euler(0.1), 9, False) == many.kernel().lanes(Euler(0.1), 9, False)
 
 
 @pytest.mark.numba
@@ -203,7 +203,7 @@ def test_generated_kernels_of_the_network_equal_the_loops_derived_by_hand(sizes,
         (f, F), (f_written, F_written) = rates
         np.testing.assert_allclose(f_written, f, rtol=0, atol=1e-13 * np.abs(f).max())
         np.testing.assert_allclose(F_written, F, rtol=0, atol=1e-13 * np.abs(F).max())
-        lanes = written.lanes(Euler(0.1), dim)
+        lanes = written.lanes(Euler(0.1), dim, False)
         advance = in_python(LANE_TANH + lanes.source, L=2, DIM=dim, K=dim)["advance"]
         B = np.full((dim + dim * dim + lanes.rows, 2), np.nan)
         B[:dim], B[dim : dim + dim * dim] = states.T, frames.transpose(2, 1, 0).reshape(-1, 2)
@@ -215,8 +215,8 @@ def test_generated_kernels_of_the_network_equal_the_loops_derived_by_hand(sizes,
 
 
 def test_without_tangent_vectors_the_hessian_is_not_computed():
-    lanes = DEEP.kernel().lanes(Euler(0.1), 0)
-    assert lanes.rows < DEEP.kernel().lanes(Euler(0.1), 1).rows - 30
+    lanes = DEEP.kernel().lanes(Euler(0.1), 0, False)
+    assert lanes.rows < DEEP.kernel().lanes(Euler(0.1), 1, False).rows - 30
     assert "_s0_2*" not in lanes.source  # no product with sigma''
     advance = in_python(LANE_TANH + lanes.source, L=1, DIM=9, K=0)["advance"]
     kernel, rows, theta = DEEP.kernel(), np.arange(45)[None, None], state(DEEP)
@@ -238,7 +238,7 @@ def test_another_process_derives_nothing_and_imports_no_sympy(tmp_path):
     net = ThreeLayerGradientFlow(np.stack([x, -x], axis=1), x, activation=Tanh())
     for flow in (own, net):
         flow.kernel().push(Euler(0.1), 2)
-        flow.kernel().lanes(Euler(0.1), 2)
+        flow.kernel().lanes(Euler(0.1), 2, False)
     numbers = own.jacobian(0.0, np.ones(3)), net.symbolic_jacobian(np.ones(9))
     print(json.dumps(["sympy" in sys.modules, [n.tolist() for n in numbers]]))
     """

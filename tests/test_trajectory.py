@@ -1,5 +1,7 @@
 """Runs of the state alone: exact solutions, the states of a pass with vectors, and nothing differentiated."""
 
+from functools import partial
+
 import attrs
 import numpy as np
 import pytest
@@ -181,10 +183,10 @@ def test_nothing_is_differentiated():
 
 def test_members_side_by_side_compute_no_jacobian():
     kernel = Lorenz63().kernel()
-    for form in (kernel.push, kernel.lanes):
+    for form in (kernel.push, partial(kernel.lanes, varied=False), partial(kernel.lanes, varied=True)):
         assert "_J" in form(RK4(0.01), 1).source
         assert "_J" not in form(RK4(0.01), 0).source
-    rows = [FLOW.batch_kernel(7).lanes(Euler(0.1), k).source.count("a = B[") for k in (1, 0)]
+    rows = [FLOW.batch_kernel(7).lanes(Euler(0.1), k, False).source.count("a = B[") for k in (1, 0)]
     assert rows[1] == 2 * FLOW.dimension < rows[0]  # the velocity, for four samples and for one
 
 

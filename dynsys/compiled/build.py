@@ -62,7 +62,7 @@ def build(kernel: Kernel, stepper: Stepper | None, dim: int, k: int) -> Built:
 
 def build_lanes(kernel: Kernel, stepper: Stepper | None, dim: int, k: int) -> Built | None:
     """The compiled pass for blocks of members side by side, where there is one."""
-    lanes = kernel.lanes(stepper, k)
+    lanes = kernel.lanes(stepper, k, kernel.parameters.ndim == 2)
     return None if lanes is None else Built(load(HEADER + lane_source(lanes, dim, k)).forward)
 
 

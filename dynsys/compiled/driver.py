@@ -99,7 +99,7 @@ def finite(x, V):
 @numba.njit(error_model="numpy", fastmath={"contract"}, cache=True, nogil=True)
 def forward(members, first, intervals, steps, t0, dt, parameters, data, drive, scratch,
             xs_end, Qs_end, status, stopped, growth, Rs, xs, Qs):
-    """Intervals of `steps` steps for some members; arrays as in the record `Pass`."""
+    """Intervals of `steps` steps for some members, with one row of parameters or each its own; else as in `Pass`."""
     dim, k = Qs_end.shape[1], Qs_end.shape[2]
     x, V, X, W = np.empty(dim), frame(dim, k, scratch), np.empty(dim), frame(dim, k, scratch)
     f, F = np.empty((STAGES, dim)), np.empty((STAGES, k, dim))
@@ -111,12 +111,13 @@ def forward(members, first, intervals, steps, t0, dt, parameters, data, drive, s
         copy(x, xs_end[m])
         copy_matrix(V, Qs_end[m])
         own = place if drive.shape[0] > 1 else 0
+        numbers = parameters[place if parameters.shape[0] > 1 else 0]
         for i in range(intervals):
             for s in range(steps):
                 done = i * steps + s
                 n = first + done
                 rows = drive[own, done if drive.shape[1] > 1 else 0]
-                push(n, t0 + n * dt, dt, x, V, X, W, f, F, parameters, data, rows, scratch)
+                push(n, t0 + n * dt, dt, x, V, X, W, f, F, numbers, data, rows, scratch)
             if not finite(x, V):
                 status[m] = DIVERGED
             elif not factorise(V, R):

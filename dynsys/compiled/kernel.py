@@ -48,7 +48,7 @@ def no_push(stepper: Stepper | None, k: int) -> PushSource | None:
     return None
 
 
-def no_lanes(stepper: Stepper | None, k: int) -> LaneSource | None:
+def no_lanes(stepper: Stepper | None, k: int, varied: bool) -> LaneSource | None:
     """No step for blocks of members: they run one after the other."""
     return None
 
@@ -67,8 +67,8 @@ class Kernel:
         which writes f = rule(t, x), shape (dim,), and F = J(t, x) V, shape (dim, k); x and V are only read. Frames
         stand in memory column by column: V.T and F.T are contiguous. In scope are `njit`, `np`, `math`, the elementary
         functions of `dynsys.expression`, and `copy` and `copy_matrix`, which take the place of array assignments.
-    parameters : ndarray, shape (p,)
-        Numbers that may change without compiling again.
+    parameters : ndarray, shape (p,) or (members, p)
+        Numbers that may change without compiling again; row m, if there are several, is that of member m.
     data : ndarray, shape (samples, columns)
         Data that drive the system; empty if none do.
     drive : callable (n, steps, members) -> int32 ndarray, shape (1 or members, 1 or steps, size)
@@ -80,8 +80,8 @@ class Kernel:
         Length of the float64 work array that `linearise` may use freely.
     push : callable (stepper, k) -> PushSource or None
         A whole step of one trajectory under a stepper (None: a map), where one beats stages of `linearise`.
-    lanes : callable (stepper, k) -> LaneSource or None
-        The same for blocks of members side by side.
+    lanes : callable (stepper, k, varied) -> LaneSource or None
+        The same for blocks of members side by side, which have one row of parameters, or each its own.
     functions : mapping, name -> function marked `@numba.njit`
         Functions of the user that the source calls by these names. A module that calls some is not kept on disk.
     """
@@ -93,5 +93,5 @@ class Kernel:
     shared: bool = True
     scratch: int = 0
     push: Callable[[Stepper | None, int], PushSource | None] = no_push
-    lanes: Callable[[Stepper | None, int], LaneSource | None] = no_lanes
+    lanes: Callable[[Stepper | None, int, bool], LaneSource | None] = no_lanes
     functions: Mapping[str, Callable[..., Any]] = attrs.field(factory=dict)

@@ -29,10 +29,13 @@ class LaneSource:
         steps of this call and `own[l]` is the first index of `drive` for lane l. L, DIM, K are literals in scope.
     rows : int
         Number of free rows.
+    varied : bool
+        Whether every lane has parameters of its own: number i of lane l is then parameters[i * L + l].
     """
 
     source: str
     rows: int
+    varied: bool = False
 
 
 LANE_TANH = '''
@@ -68,7 +71,7 @@ def tanh(d):
 
 HEADER = """
 
-L, DIM, K, ROWS = {lanes}, {dim}, {k}, {rows}
+L, DIM, K, ROWS, VARIED = {lanes}, {dim}, {k}, {rows}, {varied}
 RK = DIM + DIM * K + {free}  # rows of R, column by column; then flags and norms
 FLAG = RK + K * K
 """
@@ -148,11 +151,16 @@ def forward(members, first, intervals, steps, t0, dt, parameters, data, drive, s
     """Intervals of `steps` steps for some members, in blocks of L; arrays as in the record `Pass`."""
     B = np.zeros(ROWS * L)
     own = np.zeros(L, np.int64)
+    numbers = np.zeros(parameters.shape[1] * L) if VARIED else parameters[0]
     for begin in range(0, members.size, L):
         block = members[begin : begin + L]
         for l in range(L):
             m = block[l] if l < block.size else block[0]
-            own[l] = (begin + l if l < block.size else begin) if drive.shape[0] > 1 else 0
+            place = begin + l if l < block.size else begin
+            own[l] = place if drive.shape[0] > 1 else 0
+            if VARIED:
+                for i in range(parameters.shape[1]):
+                    numbers[i * L + l] = parameters[place, i]
             running = status[m] == RUNNING
             for i in range(DIM):
                 B[i * L + l] = xs_end[m, i] if running else 0.0
@@ -162,7 +170,7 @@ def forward(members, first, intervals, steps, t0, dt, parameters, data, drive, s
             for s in range(steps):
                 done = i * steps + s
                 n = first + done
-                advance(B, n, t0 + n * dt, dt, done, own, parameters, data, drive, L)
+                advance(B, n, t0 + n * dt, dt, done, own, numbers, data, drive, L)
             for l in range(block.size):
                 m = block[l]
                 if status[m] == RUNNING and not finite_lane(B, l):
@@ -201,4 +209,4 @@ def forward(members, first, intervals, steps, t0, dt, parameters, data, drive, s
 def lane_source(lanes: LaneSource, dim: int, k: int) -> str:
     """Everything but the common header of a module for blocks of members."""
     rows = dim + dim * k + lanes.rows + k * k + 3
-    return HEADER.format(lanes=LANES, dim=dim, k=k, rows=rows, free=lanes.rows) + LANE_TANH + lanes.source + DRIVER
+    return HEADER.format(lanes=LANES, dim=dim, k=k, rows=rows, free=lanes.rows, varied=lanes.varied) + LANE_TANH + lanes.source + DRIVER

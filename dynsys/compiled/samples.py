@@ -124,7 +124,9 @@ def sample_kernel(
         data,
         scratch=_scratch(sample),
         push=lambda stepper, k: euler_push(moving(k), sigma, k) if isinstance(stepper, Euler) else None,
-        lanes=lambda stepper, k: euler_lanes(moving(k), sigma, k) if isinstance(stepper, Euler) else None,
+        lanes=lambda stepper, k, varied: (
+            euler_lanes(moving(k), sigma, k) if isinstance(stepper, Euler) and not varied else None
+        ),
     )
 
 

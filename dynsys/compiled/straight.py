@@ -59,8 +59,8 @@ def straight_linearise(equations: EquationSource) -> str:
 
 
 @lru_cache(maxsize=64)
-def straight_lanes(equations: EquationSource, stepper: Stepper | None, k: int) -> LaneSource:
-    """The same for members side by side: the Jacobians of the stages stand in rows of their own."""
+def straight_lanes(equations: EquationSource, stepper: Stepper | None, k: int, varied: bool) -> LaneSource:
+    """A step of members side by side: the Jacobians of the stages stand in rows of their own."""
     dim = len(equations.state)
     moving, constants = equations.moving, {(i, j) for i, j, _ in equations.fixed}
     rows = {(i, j, s): s * len(moving) + e for s in range(stages(stepper)) for e, (i, j, _) in enumerate(moving)}
@@ -71,14 +71,19 @@ def straight_lanes(equations: EquationSource, stepper: Stepper | None, k: int) -
 
     state = _state(equations, stepper, lambda i: in_lane("_B", i), entry)
     column = _column(equations, stepper, lambda i: in_lane("_C", i), entry)
+    if varied:
+        own = [f"{name} = {in_lane('_p', i)}" for i, name in enumerate(equations.parameters)]
+        shared, state, column = [], [*own, *state], [*own, *_constants(equations), *column]
+    else:
+        shared = equations.unpack()
     move = compiled_function(
-        "move(_B, _n, _t, _dt, _p, _lanes)", [*equations.unpack(), "for _l in _range(_lanes):", *indented(state)]
+        "move(_B, _n, _t, _dt, _p, _lanes)", [*shared, "for _l in _range(_lanes):", *indented(state)]
     )
+    constant = [] if varied else _constants(equations)
     push = compiled_function(
-        "push_column(_B, _C, _dt, _p, _lanes)",
-        [*equations.unpack(), *_constants(equations), "for _l in _range(_lanes):", *indented(column)],
+        "push_column(_B, _C, _dt, _p, _lanes)", [*shared, *constant, "for _l in _range(_lanes):", *indented(column)]
     )
-    return LaneSource(move + push + ADVANCE, max(1, len(rows)))
+    return LaneSource(move + push + ADVANCE, max(1, len(rows)), varied)
 
 
 ADVANCE = """
