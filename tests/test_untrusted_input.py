@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 import dynsys.definition
 from dynsys import InvalidInputError, LyapunovSpectrum, SymbolicFlow, SymbolicMap
 from dynsys.definition import check_names
-from dynsys.expression import FUNCTIONS, numpy_functions, parse, to_source
+from dynsys.expression import parse
 from dynsys.sample_loss import SampleLoss
+from dynsys.source import FUNCTIONS, numpy_functions, to_source
 from models.activations import Activation
 from models.classics import LinearMap
 from models.weight_dynamics import read_table
