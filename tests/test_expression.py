@@ -20,7 +20,9 @@ SYMBOLS = {name: sympy.Symbol(name, real=True) for name in ("x", "y", "rate")}
 OPERATORS = [*"+-*/^(),.=<>[]{}:;@%&|~!#'\"\\ \n", "**", "//", "==", ":=", " if ", " else ", " for ", " in ", "not "]
 PYTHON = ["__import__", "__class__", "eval", "open", "import", "lambda", "await", "yield", "None", "True", "...", "1j"]
 NUMBERS = ["0", "1", "2", "9", "0.5", "1e3", "999", "1e400"]
-TOKENS = st.sampled_from([*SYMBOLS, *FUNCTIONS, "pi", "abs", "Max", "Min", "sign", *NUMBERS, *OPERATORS, *PYTHON])
+TOKENS = st.sampled_from(
+    [*SYMBOLS, *FUNCTIONS, "pi", "abs", "Max", "Min", "sign", "Piecewise((", "True))", *NUMBERS, *OPERATORS, *PYTHON]
+)
 
 HOSTILE = [
     "9**9**9",
