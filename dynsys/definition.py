@@ -16,26 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dynsys import expression as expression_module
 from dynsys.compiled.build import cache_folder
 from dynsys.compiled.equations import EquationSource, Run
 from dynsys.errors import InvalidInputError
-from dynsys.expression import (
-    FUNCTIONS,
-    assignments,
-    check_functions,
-    nesting_refused,
-    numpy_functions,
-    read_expression,
-    share,
-    to_source,
-)
+from dynsys.expression import check_functions, nesting_refused, read_expression
 from dynsys.files import write_whole
+from dynsys.source import FUNCTIONS, assignments, numpy_functions, share, to_source
 
 if TYPE_CHECKING:
     import sympy
 
 RESERVED = {*FUNCTIONS, "t", "pi", "np", "float", "where", "maximum", "minimum", "sign", "abs"}
+LANGUAGE = ("dynsys.expression", "dynsys.source")  # the modules between text and source
 FLOATING = "_u = np.asarray(_u, np.result_type(_u, float))"
 
 
@@ -123,7 +115,7 @@ class Definition:
     def derived(self) -> Derived:
         """What is derived, from the disk if an earlier process left it there."""
         given = [self.state, self.parameters, self.right_sides, self.helpers]
-        return Derived.read(derived_once("equations", given, [__name__, expression_module.__name__], self._derive))
+        return Derived.read(derived_once("equations", given, [__name__, *LANGUAGE], self._derive))
 
     @property
     def source(self) -> str:
@@ -145,7 +137,7 @@ class Definition:
         rule = assignments([f"_f[..., {i}]" for i in self.rows], [self.expressions[i] for i in self.rows])
         jacobian = assignments([f"_J[{i}, {j}]" for i, j in self.jacobian], self.jacobian.values())
         runs = [self._run(rows) for rows in self.runs]
-        source = function_source(
+        source = numpy_source(
             "rule(t, _u, _p)",
             [FLOATING, "_f = np.empty_like(_u)", *self._unpack("_u[..., {}]"), *rule]
             + [
@@ -154,7 +146,7 @@ class Definition:
                 for line in (*_neighbours(run), *run.shared, f"_f[..., {_slice(run, 0)}] = {run.rule}")
             ]
             + ["return _f"],
-        ) + function_source(
+        ) + numpy_source(
             "jacobian(t, _u, _p)",
             [FLOATING, f"_J = np.zeros(({dim}, {dim}), _u.dtype)", *self._unpack("_u[..., {}]"), *jacobian]
             + [line for run in runs for line in (*_neighbours(run), *run.shared, *_entries(run))]
@@ -184,7 +176,7 @@ class Definition:
         terms: dict[int, list[str]] = {i: [] for i in self.rows}
         for (i, j), source in zip(self.jacobian, sources, strict=True):
             terms[i].append(f"({source}) * _V[..., {j}]")
-        return function_source(
+        return numpy_source(
             "jvp(t, _u, _V, _p)",
             [
                 FLOATING,
@@ -363,6 +355,11 @@ def run_source(source: str) -> dict[str, Any]:
 
 
 def function_source(signature: str, lines: Sequence[str]) -> str:
-    """Source of a function with these statements; a case that is not taken may be undefined, and no warning tells."""
-    quiet = '@np.errstate(divide="ignore", invalid="ignore", over="ignore")\n' if any("where(" in line for line in lines) else ""
-    return f"{quiet}def {signature}:\n" + textwrap.indent("\n".join(lines), "    ") + "\n\n\n"
+    """Source of a function with these statements."""
+    return f"def {signature}:\n" + textwrap.indent("\n".join(lines), "    ") + "\n\n\n"
+
+
+def numpy_source(signature: str, lines: Sequence[str]) -> str:
+    """The same for NumPy, which computes all cases: those that are not taken may be undefined, without a warning."""
+    quiet = '@np.errstate(divide="ignore", invalid="ignore", over="ignore")\n'
+    return quiet * any("where(" in line for line in lines) + function_source(signature, lines)

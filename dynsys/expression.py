@@ -1,4 +1,4 @@
-"""Mathematical expressions: from text to SymPy without ever executing the text, and from SymPy to source."""
+"""Mathematical expressions: from text to SymPy without ever executing the text."""
 
 from __future__ import annotations
 
@@ -11,15 +11,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import numpy as np
 
 from dynsys.errors import InvalidInputError
+from dynsys.source import EXACT_BITS, FUNCTIONS
 
 if TYPE_CHECKING:
     import sympy
-
-FUNCTIONS = ("sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "tanh", "exp", "log", "sqrt", "erf")
-"""Elementary functions that text and generated source may use, beside Abs, sign, Max, Min and Piecewise."""
 
 _OTHERS = {"Abs": abs, "abs": abs, "sign": lambda a: math.copysign(1.0, a) if a else 0.0, "Max": max, "Min": min}
 _FLOATS: dict[str, Callable[..., float]] = {name: getattr(math, name) for name in FUNCTIONS} | _OTHERS
@@ -34,29 +31,9 @@ _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
 _LONGEST, _DEEPEST, _LARGEST_POWER, _CHOICES = 10_000, 100, 1_000, 8
 _LARGEST, _LARGEST_DERIVATIVE = 2_000, 100_000  # nodes of a tree: some ten seconds of SymPy
 _NAMES = 20  # of all that are known, in an error
-_EXACT_BITS = 63  # of numerator and denominator: integers of the compiler, and a bound on powers of powers
 _ASKS_IF_REAL = {"sinh", "cosh", "tanh", "Abs", "abs", "sign", "Max", "Min", "atan2"}
 _COMPARISONS = {ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge}
 _NEVER_ZERO = (operator.mul, operator.truediv, operator.pow, math.exp)  # unless a factor or the base is 0
-
-
-def numpy_functions() -> dict[str, Any]:
-    """The names that generated source may call, as NumPy functions."""
-
-    def erf(x: Any) -> Any:
-        from scipy.special import erf
-
-        return erf(x)
-
-    renamed = {"asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "atan2": np.arctan2, "erf": erf}
-    return {name: renamed.get(name) or getattr(np, name) for name in FUNCTIONS} | {
-        "where": np.where,
-        "maximum": np.maximum,
-        "minimum": np.minimum,
-        "sign": np.sign,
-        "pi": math.pi,
-        "np": np,
-    }
 
 
 def parse(
@@ -116,7 +93,8 @@ class _Reader:
         return InvalidInputError(f"{what} in the expression {self.source[:100]!r}")
 
     def unknown(self, what: str, name: str, known: Iterable[str]) -> InvalidInputError:
-        return self.refuse(f"unknown {what} {name!r} ({nearest(name, known)})")
+        remedy = "; every parameter needs a value" if what == "name" else ""
+        return self.refuse(f"unknown {what} {name!r} ({nearest(name, known)}{remedy})")
 
     def text(self, node: ast.expr) -> str:
         return repr((ast.get_source_segment(self.source, node) or "")[:50])
@@ -223,7 +201,7 @@ class _Reader:
             if isinstance(step.op, ast.Pow):
                 if constant is not None and abs(constant) > _LARGEST_POWER:
                     raise self.refuse(f"a power above {_LARGEST_POWER}")
-                value = _shortened(value, 16 * _EXACT_BITS / max(1.0, abs(constant or 0.0)))
+                value = _shortened(value, 16 * EXACT_BITS / max(1.0, abs(constant or 0.0)))
             if isinstance(step.op, ast.Div) and constant == 0:
                 raise self.refuse("a division by zero")
             both = number is not None and constant is not None
@@ -259,7 +237,7 @@ class _Reader:
             raise self.refuse(f"more than {_LARGEST} terms, written out, in {self.text(node)}")
         if number is None and value.is_number and not value.has(*self.functions.values()):
             number = self.constant(node, float, value)  # x - x, say
-        value = _shortened(value, _EXACT_BITS)
+        value = _shortened(value, EXACT_BITS)
         if number is None:
             return value, None
         if value.is_Number:
@@ -336,7 +314,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     meant = [f"did you mean {close!r}? " for close in difflib.get_close_matches(name, names, 1)]
     rest = f", and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
-    return f"{''.join(meant)}known names: {', '.join(names[:_NAMES]) or 'none'}{rest}"
+    time = "; the time, or step, is t" if "t" in names else ""
+    return f"{''.join(meant)}known names: {', '.join(names[:_NAMES]) or 'none'}{rest}{time}"
 
 
 def check_size(expression: sympy.Expr, origin: str, derivatives: int) -> None:
@@ -379,7 +358,9 @@ def read_expression(
             raise InvalidInputError(f"{origin} must be text or an expression, got {given}")
         for name in sorted(str(getattr(symbol, "name", symbol)) for symbol in expression.free_symbols):
             if name not in symbols:
-                raise InvalidInputError(f"{origin} uses an unknown name {name!r} ({nearest(name, symbols)})")
+                raise InvalidInputError(
+                    f"{origin} uses an unknown name {name!r} ({nearest(name, symbols)}; every parameter needs a value)"
+                )
         expression = expression.subs({symbol: symbols[symbol.name] for symbol in expression.free_symbols})
         for part in [part for part in expression.atoms(sympy.Function) if part.func.__name__ in functions]:
             expression = expression.replace(part.func, functions[part.func.__name__])
@@ -396,50 +377,23 @@ def nesting_refused() -> Iterator[None]:
         raise InvalidInputError("the expressions are nested too deeply: write them flatter") from None
 
 
-def to_source(expression: sympy.Expr) -> str:
-    """Source of an expression, for NumPy (with `numpy_functions`) and for Numba alike."""
-    return _printer().doprint(expression)
-
-
-def share(expressions: Iterable[sympy.Expr]) -> tuple[list[str], list[str]]:
-    """Statements for the subexpressions that some expressions share, and the source of each expression after them."""
-    import sympy
-
-    shared, reduced = sympy.cse(list(expressions), symbols=sympy.numbered_symbols("_c"), order="none")
-    # a changed sign is no work to share
-    trivial = {symbol: value for symbol, value in shared if value.is_Mul and (-value).is_Symbol}
-
-    def inline(value: sympy.Expr) -> str:
-        return to_source(value.xreplace(trivial))
-
-    return [f"{s} = {inline(value)}" for s, value in shared if s not in trivial], [inline(e) for e in reduced]
-
-
-def assignments(targets: Iterable[str], expressions: Iterable[sympy.Expr]) -> list[str]:
-    """Statements `target = expression`, after those of the subexpressions that they share."""
-    shared, sources = share(expressions)
-    return shared + [f"{target} = {source}" for target, source in zip(targets, sources, strict=True)]
-
-
 def check_functions(expression: sympy.Expr, origin: str, *known: str) -> None:
     """Refuse an expression, or a derivative of one, that has no source; `known` functions have some."""
     import sympy
 
-    allowed = {*FUNCTIONS, *known, "Abs", "sign", "Max", "Min", "Heaviside", "Piecewise"}
+    allowed = {*FUNCTIONS, *known, "Abs", "sign", "Max", "Min", "Heaviside", "Piecewise", "And", "Or", "Not"}
+    usual = (sympy.Add, sympy.Mul, sympy.Pow, sympy.Tuple, sympy.Atom)
     for part in sympy.preorder_traversal(expression):
-        strange = isinstance(part, sympy.Function | sympy.Derivative | sympy.Subs | sympy.Integral | sympy.Sum)
-        if (strange and type(part).__name__ not in allowed) or part in (
-            sympy.I,
-            sympy.oo,
-            -sympy.oo,
-            sympy.zoo,
-            sympy.nan,
-        ):
+        function = isinstance(part, sympy.core.function.Application)
+        known_kind = type(part).__name__ in allowed if function else isinstance(part, usual)
+        known_kind |= part.is_Relational or part in (sympy.true, sympy.false)
+        if not known_kind or part in (sympy.I, sympy.oo, -sympy.oo, sympy.zoo, sympy.nan):
+            first = "" if function else "carry out derivatives, integrals and sums first (.doit()), and "
             raise InvalidInputError(
-                f"{origin} contains {part}, which cannot be differentiated or computed: write it with "
+                f"{origin} contains {part}, which cannot be differentiated or computed: {first}write it with "
                 f"{', '.join(FUNCTIONS)}, Abs, sign, Max, Min or Piecewise"
             )
-        if part.is_Number and not _is_float(part):
+        if (part.is_Number or (part.is_Pow and part.is_number)) and not _is_float(part):
             raise InvalidInputError(f"{origin} contains {part.evalf(3)}, which no floating-point number can hold")
 
 
@@ -449,56 +403,3 @@ def _is_float(number: sympy.Number) -> bool:
         return number == 0 or 0.0 < abs(float(number)) < math.inf
     except OverflowError:
         return False
-
-
-def _printer() -> Any:
-    from sympy.printing.pycode import PythonCodePrinter
-
-    class SourcePrinter(PythonCodePrinter):
-        """Python source with bare function names and element-wise conditionals."""
-
-        def _print_Piecewise(self, expr: Any) -> str:
-            source = "np.nan"
-            for value, condition in reversed(expr.args):
-                value = self._print(value)
-                source = value if condition == True else f"where({self._print(condition)}, {value}, {source})"  # noqa: E712
-            return source
-
-        def _print_Heaviside(self, expr: Any) -> str:
-            return f"where({self._print(expr.args[0])} > 0.0, 1.0, 0.0)"
-
-        def _print_sign(self, expr: Any) -> str:
-            return f"sign({self._print(expr.args[0])})"
-
-        def _print_nested(self, name: str, expr: Any) -> str:
-            first, *rest = (self._print(argument) for argument in expr.args)
-            for argument in rest:
-                first = f"{name}({first}, {argument})"
-            return first
-
-        def _print_Max(self, expr: Any) -> str:
-            return self._print_nested("maximum", expr)
-
-        def _print_Min(self, expr: Any) -> str:
-            return self._print_nested("minimum", expr)
-
-        def _print_Float(self, expr: Any) -> str:
-            return repr(float(expr))  # all digits
-
-        def _print_Exp1(self, expr: Any) -> str:
-            return repr(math.e)
-
-        def _print_And(self, expr: Any) -> str:
-            return " & ".join(f"({self._print(argument)})" for argument in expr.args)
-
-        def _print_Or(self, expr: Any) -> str:
-            return " | ".join(f"({self._print(argument)})" for argument in expr.args)
-
-        def _print_Integer(self, expr: Any) -> str:
-            return str(expr.p) if expr.p.bit_length() <= _EXACT_BITS else repr(float(expr.p))
-
-        def _print_Rational(self, expr: Any) -> str:
-            short = max(expr.p.bit_length(), expr.q.bit_length()) <= _EXACT_BITS
-            return f"({expr.p}/{expr.q})" if short else repr(expr.p / expr.q)
-
-    return SourcePrinter({"fully_qualified_modules": False})

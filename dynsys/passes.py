@@ -335,11 +335,15 @@ def raise_if_stopped(tangent: Tangent, end: Pass, partial: Any = None) -> None:
     reason = "state or tangent vectors became infinite or NaN" if diverged else "a diagonal entry of R vanished"
     remedy = "check x0, shorten dt" if diverged else "follow fewer vectors (k), shorten dt"
     remedy += ", or orthonormalise more often (fewer steps_per_interval)"
+    look = (
+        "`trajectory` from the same x0 shows whether the state leaves all bounds, as that of x' = x^2 does, and where"
+    )
     if end.k == 0:
         reason, remedy = "the state became infinite or NaN", "check x0, or shorten dt"
+        look = "The last of `partial.states` show which component left all bounds, as that of x' = x^2 does"
     raise (DivergenceError if diverged else SingularTangentError)(
         f"{reason} by t = {tangent.time(step):g} (step {step}): {remedy}; what was finished is in the attribute "
-        "`partial`",
+        f"`partial`. {look}",
         tangent.time(step),
         partial,
     )

@@ -25,10 +25,11 @@ import attrs
 import numpy as np
 
 from dynsys.compiled.samples import SampleSource, identifiers, needed, renamed
-from dynsys.definition import FLOATING, check_names, derived_once, function_source, run_source
+from dynsys.definition import FLOATING, LANGUAGE, check_names, derived_once, numpy_source, run_source
 from dynsys.errors import InvalidInputError
-from dynsys.expression import check_functions, nesting_refused, read_expression, share, to_source
+from dynsys.expression import check_functions, nesting_refused, read_expression
 from dynsys.scalar_function import opaque_function
+from dynsys.source import share, to_source
 
 if TYPE_CHECKING:
     import sympy
@@ -96,7 +97,7 @@ class SampleLoss:
 @nesting_refused()
 def _derived(loss: SampleLoss, piecewise_linear: bool) -> SampleSource:
     given = [*attrs.astuple(loss, recurse=False), piecewise_linear]
-    modules = [__name__, "dynsys.compiled.samples", "dynsys.expression", "dynsys.scalar_function"]
+    modules = [__name__, "dynsys.compiled.samples", *LANGUAGE, "dynsys.scalar_function"]
     return SampleSource(**derived_once("sample", given, modules, lambda: _Derivation(loss, piecewise_linear).record()))
 
 
@@ -310,7 +311,7 @@ def _numpy_source(sample: SampleSource) -> str:
         return f"{sample.factor!r} * np.sum(np.broadcast_to({' + '.join(terms)}, _shape), axis=-1)"
 
     def function(name: str, wanted: Sequence[str], lines: Sequence[str]) -> str:
-        return function_source(f"{name}(_u, _data, _p, sigma)", [*begin, *needed(sample.statements, wanted), *lines])
+        return numpy_source(f"{name}(_u, _data, _p, sigma)", [*begin, *needed(sample.statements, wanted), *lines])
 
     flat = [term for terms in sample.gradient for term in terms]
     gradient = ["_g = np.zeros_like(_u)"]

@@ -22,7 +22,7 @@ class ScalarFunction(ABC):
     """A scalar nonlinearity s(d) with its first two derivatives, for NumPy, SymPy and the compiler.
 
     A subclass gives `source`: statements that compute s, s1 = s', s2 = s'' from d, with the functions of
-    `dynsys.expression` and `where(condition, yes, no)`; or, without a compiled form, it overrides `fused`.
+    `dynsys.source` and `where(condition, yes, no)`; or, without a compiled form, it overrides `fused`.
     """
 
     source: ClassVar[str] = ""

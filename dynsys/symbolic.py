@@ -14,10 +14,11 @@ SymbolicFlow.of({x: y, y: -sin(x) - gamma*y}, {gamma: 0.1})      # or one object
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import attrs
 import numpy as np
@@ -29,6 +30,7 @@ from dynsys.compiled.sites import sites_linearise, sites_push, sites_scratch
 from dynsys.compiled.straight import few, straight_lanes, straight_linearise, straight_push
 from dynsys.definition import Definition, define
 from dynsys.errors import InvalidInputError, real_array, whole_number
+from dynsys.latex import equations_latex, jacobian_latex
 from dynsys.steppers import Stepper
 from dynsys.system import DynamicalSystem, Flow, Map
 
@@ -43,12 +45,14 @@ def _number(value: Any) -> Any:
         number = real_array("a parameter", value)
     except InvalidInputError:
         return value
-    return float(number) if number.shape == () and not isinstance(value, str) else value
+    return value if number.shape or np.isnan(number) or isinstance(value, str) else float(number)
 
 
 def _finite(_: object, field: attrs.Attribute, value: Any) -> None:
     if not isinstance(value, float) or not np.isfinite(value):
-        raise InvalidInputError(f"the parameter {field.name} must be a finite number, got {value!r:.100}")
+        raise InvalidInputError(
+            f"the parameter {field.name} must be a finite number, got {value!r:.100}: give it a value"
+        )
 
 
 def parameter(default: float) -> Any:
@@ -87,6 +91,8 @@ def size(default: int, least: int = 1) -> Any:
 @attrs.frozen(eq=False)
 class SymbolicSystem(DynamicalSystem, ABC):
     """What symbolic flows and maps share. Fields of a subclass are its parameters, but for those of `size`."""
+
+    _left: ClassVar[str]  # the left-hand side of an equation, as LaTeX
 
     @property
     @abstractmethod
@@ -154,7 +160,13 @@ class SymbolicSystem(DynamicalSystem, ABC):
     @property
     def parameters(self) -> Array:
         """Values of the parameters, in the order of the fields."""
-        return np.array([getattr(self, name) for name in _names(type(self), sizes=False)], dtype=float)
+        try:
+            return np.array([getattr(self, name) for name in _names(type(self), sizes=False)], dtype=float)
+        except (TypeError, ValueError):
+            for field in attrs.fields(type(self)):  # one that is no `parameter()`
+                if SIZE not in field.metadata:
+                    _finite(self, field, _number(getattr(self, field.name)))
+            raise
 
     @property
     def _sizes(self) -> tuple[int, ...]:
@@ -164,6 +176,25 @@ class SymbolicSystem(DynamicalSystem, ABC):
     def source(self) -> str:
         """The generated NumPy source."""
         return self.definition.source
+
+    @property
+    def latex(self) -> str:
+        r"""The equations as LaTeX, aligned; a notebook shows them. Of a large lattice the first ones and the last.
+
+        Examples
+        --------
+        >>> print(SymbolicFlow.of({"x0": "sigma*x_rest - x0^2/2"}, {"sigma": 1.0, "x_rest": 2.0}).latex)
+        \begin{aligned} \dot{x_{0}} &= \sigma x_{\mathrm{rest}} - \frac{x_{0}^{2}}{2} \end{aligned}
+        """
+        return equations_latex(self.definition, self._left)
+
+    @property
+    def jacobian_latex(self) -> str:
+        """The Jacobian as LaTeX, a matrix; refused for more than 12 components."""
+        return jacobian_latex(self.definition)
+
+    def _repr_latex_(self) -> str:
+        return rf"$\displaystyle {self.latex}$"
 
     def jacobian(self, t: float, x: Array) -> Array:
         """Jacobian at one state, shape (dim, dim), derived by SymPy."""
@@ -200,6 +231,8 @@ class SymbolicSystem(DynamicalSystem, ABC):
 class SymbolicFlow(SymbolicSystem, Flow):
     """A flow d(state)/dt = equations. Subclass it with fields and `equations`, or call `SymbolicFlow.of`."""
 
+    _left = r"\dot{{{}}}"
+
     def vector_field(self, t: float, x: Array) -> Array:
         """Velocity dx/dt at time t; x has shape (..., dim)."""
         return self.definition.functions["rule"](t, x, self.parameters)
@@ -209,6 +242,8 @@ class SymbolicFlow(SymbolicSystem, Flow):
 class SymbolicMap(SymbolicSystem, Map):
     """A map state -> equations. Subclass it with fields and `equations`, or call `SymbolicMap.of`."""
 
+    _left = "{}'"
+
     def step(self, n: int, x: Array) -> Array:
         """State after step n; x has shape (..., dim)."""
         return self.definition.functions["rule"](n, x, self.parameters)
@@ -217,7 +252,11 @@ class SymbolicMap(SymbolicSystem, Map):
 @lru_cache(maxsize=1024)
 def _names(system: type[SymbolicSystem], sizes: bool) -> tuple[str, ...]:
     """Names of the fields that are sizes, or of the others: the parameters."""
-    names = [field.name for field in attrs.fields(system) if (SIZE in field.metadata) == sizes]
+    fields = attrs.fields(system)
+    for name, annotation in inspect.get_annotations(system).items():
+        if name not in (field.name for field in fields) and "ClassVar" not in str(annotation):
+            raise InvalidInputError(f"{name} is no field of {system.__name__}: write @attrs.frozen(eq=False) above it")
+    names = [field.name for field in fields if (SIZE in field.metadata) == sizes]
     _check_names(names)
     return tuple(names)
 
@@ -252,7 +291,7 @@ def _defined(equations: Equations, parameters: tuple[str, ...], helpers: Equatio
 
 def _named(what: str, given: Any) -> dict[str, Any]:
     """A mapping with names in place of symbols."""
-    if not isinstance(given, Mapping):
+    if not isinstance(given, Mapping) or not (given or what != "equations"):
         example = '{"sigma": 10.0}' if what == "parameters" else '{"x": "-x*y"}'
         raise InvalidInputError(f"{what} must be a mapping such as {example}, got {given!r:.100}")
     named = {str(name): value for name, value in given.items()}

@@ -64,7 +64,8 @@ def _derived_source(expression: str) -> str:
     """`source` from one expression in d."""
     import sympy
 
-    from dynsys.expression import assignments, check_functions, parse
+    from dynsys.expression import check_functions, parse
+    from dynsys.source import assignments
 
     d = sympy.Symbol("d", real=True)
     value = parse(expression, {"d": d}, derivatives=2)

@@ -13,13 +13,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dynsys import InvalidInputError
-from dynsys.expression import FUNCTIONS, numpy_functions, parse, to_source
+from dynsys.expression import parse
+from dynsys.source import FUNCTIONS, numpy_functions, to_source
 
 SYMBOLS = {name: sympy.Symbol(name, real=True) for name in ("x", "y", "rate")}
 OPERATORS = [*"+-*/^(),.=<>[]{}:;@%&|~!#'\"\\ \n", "**", "//", "==", ":=", " if ", " else ", " for ", " in ", "not "]
 PYTHON = ["__import__", "__class__", "eval", "open", "import", "lambda", "await", "yield", "None", "True", "...", "1j"]
 NUMBERS = ["0", "1", "2", "9", "0.5", "1e3", "999", "1e400"]
-TOKENS = st.sampled_from([*SYMBOLS, *FUNCTIONS, "pi", "abs", "Max", "Min", "sign", *NUMBERS, *OPERATORS, *PYTHON])
+TOKENS = st.sampled_from(
+    [*SYMBOLS, *FUNCTIONS, "pi", "abs", "Max", "Min", "sign", "Piecewise((", "True))", *NUMBERS, *OPERATORS, *PYTHON]
+)
 
 HOSTILE = [
     "9**9**9",
@@ -47,7 +50,8 @@ HOSTILE = [
 ANSWERS = """
 import json, os, resource, sys, sympy
 from dynsys import InvalidInputError
-from dynsys.expression import parse, to_source
+from dynsys.expression import parse
+from dynsys.source import to_source
 
 x, answers = sympy.Symbol("x", real=True), []
 to_source(parse("sin(x)", {"x": x}))

@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 import dynsys.definition
 from dynsys import InvalidInputError, LyapunovSpectrum, SymbolicFlow, SymbolicMap
 from dynsys.definition import check_names
-from dynsys.expression import FUNCTIONS, numpy_functions, parse, to_source
+from dynsys.expression import parse
 from dynsys.sample_loss import SampleLoss
+from dynsys.source import FUNCTIONS, numpy_functions, to_source
 from models.activations import Activation
 from models.classics import LinearMap
 from models.weight_dynamics import read_table
@@ -73,6 +74,15 @@ HOSTILE = {
     "log(x, " * 90 + "y" + ")" * 90: "nested too deeply",
     "abs(x - abs(y - " * 24 + "y" + "))" * 24: "nested too deeply",
     "(" * 90 + "x" + "+1)*x" * 90: "more than 100 nested",
+    "(x*pi)**999": "no floating-point number can hold",
+    "((Piecewise((3*x, x > 0), (y, True))**1000)**1000)**1000": "no floating-point number can hold",
+    "((y*Piecewise((x/3, x > 0), (y, True)))**30)**20": "fine",
+    "Piecewise((x, x > 0), (pi, True))**999": "no floating-point number can hold",
+    "Piecewise(" + ",".join(f"({i % 2}, (x>{i})&(y<{i}))" for i in range(4)) + ",(x, True))": "fine",
+    "Piecewise(" + ",".join(f"(1, (x>{i})&(y<{i}))" for i in range(20)) + ",(x, True))": "more than 8 comparisons",
+    "Piecewise((x, " * 90 + "x" + " > 0), (1, True))" * 90: "nested",
+    "Piecewise((x, (asin(x)/y + x)**1000 > 1), (1, True))": "real only for some values",
+    "Piecewise((1, " + "x < " * 3000 + "x), (0, True))": "too long",
 }
 TWICE = {  # where there are second derivatives
     "sin(" * 90 + "x" + ")" * 90: "too large",
@@ -181,6 +191,7 @@ def test_long_constants_become_floats(text, expected):
 
 
 NUMBERS = ["0", "1", "2", "3", "1/3", "0.5", "7/1000", "999", "10**9", "1e-300", "1e300", "pi"]
+COMPARED = st.sampled_from(["<", "<=", ">", ">=", "<x<", ">y>="])
 TERMS = st.recursive(
     st.sampled_from(["x", "y", *NUMBERS]),
     lambda inner: st.one_of(
@@ -188,6 +199,7 @@ TERMS = st.recursive(
         st.builds("({}**{})".format, inner, st.sampled_from(["999", "-999", "(1/3)", "1000"])),
         st.builds("{}({})".format, st.sampled_from([*FUNCTIONS, "abs", "sign"]), inner),
         st.builds("{}({},{})".format, st.sampled_from(["Max", "Min", "atan2", "log"]), inner, inner),
+        st.builds("Piecewise(({},({}{}{})|(x<{})),({},True))".format, inner, inner, COMPARED, inner, inner, inner),
     ),
     max_leaves=8,
 )

@@ -1,0 +1,69 @@
+"""Definitions as LaTeX, as a notebook shows them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from dynsys.definition import Definition
+from dynsys.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    import sympy
+
+LARGEST = 12  # lines of an array that one can still read
+
+
+def equations_latex(definition: Definition, left: str) -> str:
+    r"""The equations, aligned; of more than `LARGEST` the first ones and the last.
+
+    `left` makes a left-hand side of a component, as r"\dot{{{}}}" does.
+    """
+    names = _names(definition)
+    lines = [
+        rf"{left.format(names[_symbol(name)])} &= {_latex(expression, names)}"
+        for name, expression in zip(definition.state, definition.expressions, strict=True)
+    ]
+    if len(lines) > LARGEST:
+        lines = [*lines[: LARGEST - 2], r"&\;\;\vdots", lines[-1]]
+    return r"\begin{aligned} " + r" \\ ".join(lines) + r" \end{aligned}"
+
+
+def jacobian_latex(definition: Definition) -> str:
+    """The Jacobian as a matrix.
+
+    Raises
+    ------
+    InvalidInputError
+        If it has more than `LARGEST` columns.
+    """
+    dim, names = len(definition.state), _names(definition)
+    if dim > LARGEST:
+        raise InvalidInputError(
+            f"a Jacobian of {dim} x {dim} entries is too large to be read as a formula, {LARGEST} x {LARGEST} at most: "
+            "take a smaller system of the same kind, print(system.source), or look at the numbers of system.jacobian"
+        )
+    entries = [[definition.jacobian.get((i, j), 0) for j in range(dim)] for i in range(dim)]
+    rows = [" & ".join(_latex(entry, names) for entry in row) for row in entries]
+    return r"\begin{pmatrix} " + r" \\ ".join(rows) + r" \end{pmatrix}"
+
+
+def _symbol(name: str) -> sympy.Symbol:
+    import sympy
+
+    return sympy.Symbol(name, real=True)
+
+
+def _names(definition: Definition) -> dict[sympy.Symbol, str]:
+    r"""Symbols as SymPy writes them, with words upright: x_{0}, \sigma, x_{\mathrm{rest}}, \mathrm{current}."""
+    symbols = map(_symbol, (*definition.state, *definition.parameters, "t"))
+    return {
+        symbol: re.sub(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}", r"\\mathrm{\g<0>}", _latex(symbol, {})) for symbol in symbols
+    }
+
+
+def _latex(expression: sympy.Expr, names: dict[sympy.Symbol, str]) -> str:
+    import sympy
+
+    text: str = sympy.latex(expression, symbol_names=names)
+    return text

@@ -1,0 +1,117 @@
+"""From SymPy expressions to source, for NumPy and for the compiler alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import sympy
+
+FUNCTIONS = ("sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "tanh", "exp", "log", "sqrt", "erf")
+"""Elementary functions that text and generated source may use, beside Abs, sign, Max, Min and Piecewise."""
+
+EXACT_BITS = 63  # of numerator and denominator: integers of the compiler, and a bound on powers of powers
+
+
+def numpy_functions() -> dict[str, Any]:
+    """The names that generated source may call, as NumPy functions."""
+
+    def erf(x: Any) -> Any:
+        from scipy.special import erf
+
+        return erf(x)
+
+    renamed = {"asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "atan2": np.arctan2, "erf": erf}
+    return {name: renamed.get(name) or getattr(np, name) for name in FUNCTIONS} | {
+        "where": np.where,
+        "maximum": np.maximum,
+        "minimum": np.minimum,
+        "sign": np.sign,
+        "pi": math.pi,
+        "np": np,
+    }
+
+
+def to_source(expression: sympy.Expr) -> str:
+    """Source of an expression, for NumPy (with `numpy_functions`) and for Numba alike."""
+    return _printer().doprint(expression)
+
+
+def share(expressions: Iterable[sympy.Expr]) -> tuple[list[str], list[str]]:
+    """Statements for the subexpressions that some expressions share, and the source of each expression after them."""
+    import sympy
+
+    shared, reduced = sympy.cse(list(expressions), symbols=sympy.numbered_symbols("_c"), order="none")
+    # a changed sign is no work to share
+    trivial = {symbol: value for symbol, value in shared if value.is_Mul and (-value).is_Symbol}
+
+    def inline(value: sympy.Expr) -> str:
+        return to_source(value.xreplace(trivial))
+
+    return [f"{s} = {inline(value)}" for s, value in shared if s not in trivial], [inline(e) for e in reduced]
+
+
+def assignments(targets: Iterable[str], expressions: Iterable[sympy.Expr]) -> list[str]:
+    """Statements `target = expression`, after those of the subexpressions that they share."""
+    shared, sources = share(expressions)
+    return shared + [f"{target} = {source}" for target, source in zip(targets, sources, strict=True)]
+
+
+def _printer() -> Any:
+    from sympy.printing.pycode import PythonCodePrinter
+
+    class SourcePrinter(PythonCodePrinter):
+        """Python source with bare function names and element-wise conditionals."""
+
+        def _print_Piecewise(self, expr: Any) -> str:
+            source = "np.nan"
+            for value, condition in reversed(expr.args):
+                value = self._print(value)
+                source = value if condition == True else f"where({self._print(condition)}, {value}, {source})"  # noqa: E712
+            return source
+
+        def _print_Heaviside(self, expr: Any) -> str:
+            return f"where({self._print(expr.args[0])} > 0.0, 1.0, 0.0)"
+
+        def _print_sign(self, expr: Any) -> str:
+            return f"sign({self._print(expr.args[0])})"
+
+        def _print_nested(self, name: str, expr: Any) -> str:
+            first, *rest = (self._print(argument) for argument in expr.args)
+            for argument in rest:
+                first = f"{name}({first}, {argument})"
+            return first
+
+        def _print_Max(self, expr: Any) -> str:
+            return self._print_nested("maximum", expr)
+
+        def _print_Min(self, expr: Any) -> str:
+            return self._print_nested("minimum", expr)
+
+        def _print_Float(self, expr: Any) -> str:
+            return repr(float(expr))  # all digits
+
+        def _print_Exp1(self, expr: Any) -> str:
+            return repr(math.e)
+
+        def _print_And(self, expr: Any) -> str:
+            return " & ".join(f"({self._print(argument)})" for argument in expr.args)
+
+        def _print_Or(self, expr: Any) -> str:
+            return " | ".join(f"({self._print(argument)})" for argument in expr.args)
+
+        def _print_Not(self, expr: Any) -> str:
+            return f"(({self._print(expr.args[0])}) == False)"  # element by element, as `not` is not
+
+        def _print_Integer(self, expr: Any) -> str:
+            return str(expr.p) if expr.p.bit_length() <= EXACT_BITS else repr(float(expr.p))
+
+        def _print_Rational(self, expr: Any) -> str:
+            short = max(expr.p.bit_length(), expr.q.bit_length()) <= EXACT_BITS
+            return f"({expr.p}/{expr.q})" if short else repr(expr.p / expr.q)
+
+    return SourcePrinter({"fully_qualified_modules": False})
