@@ -1,8 +1,12 @@
 """The logistic map."""
 
+import math
+
 import attrs
+import numpy as np
 
 from dynsys import SymbolicMap, parameter
+from models.classics.reference import Known, Reference
 
 
 @attrs.frozen(eq=False)
@@ -17,3 +21,12 @@ class Logistic(SymbolicMap):
     r: float = parameter(4.0)
 
     equations = {"x": "r*x*(1 - x)"}
+
+    reference = Reference(
+        start=(0.1,),
+        steps_per_interval=10,
+        intervals=2_000_000,
+        axes=(0, 0),
+        volume_rate=lambda system, x: np.log(np.abs(system.r * (1 - 2 * x[..., 0]))),
+        known=(Known((math.log(2.0),), (0.0,), "exact"),),
+    )
