@@ -19,7 +19,7 @@ from dynsys.passes import Pass
 from dynsys.results import AlignmentIndices, CovariantVectors, LyapunovSpectrum, LyapunovVectors, Trajectory
 from dynsys.scalar_function import ScalarFunction
 from dynsys.steppers import RK4, Euler, Stepper
-from dynsys.symbolic import SymbolicFlow, SymbolicMap, parameter
+from dynsys.symbolic import SymbolicFlow, SymbolicMap, parameter, size
 from dynsys.system import DrivenFlow, DynamicalSystem, Flow, Map
 from dynsys.tangent import CompiledTangent, NumpyTangent, TangentSystem
 
@@ -60,4 +60,5 @@ __all__ = [
     "TangentSystem",
     "Trajectory",
     "parameter",
+    "size",
 ]

@@ -5,6 +5,10 @@ class Lorenz63(SymbolicFlow):                        # a class, with parameters 
     ...
     equations = {"x": "sigma*(y - x)", ...}
 
+class Ring(SymbolicFlow):                            # a class of any size: `equations` may be a property
+    sites: int = size(40)
+    ...
+
 SymbolicFlow.of({x: y, y: -sin(x) - gamma*y}, {gamma: 0.1})      # or one object, from SymPy expressions
 """
 
@@ -23,12 +27,13 @@ from dynsys.compiled.lanes import LaneSource
 from dynsys.compiled.sites import sites_push
 from dynsys.compiled.straight import few, straight_lanes, straight_push
 from dynsys.definition import Definition, define
-from dynsys.errors import InvalidInputError, real_array
+from dynsys.errors import InvalidInputError, real_array, whole_number
 from dynsys.steppers import Stepper
 from dynsys.system import DynamicalSystem, Flow, Map
 
 Array = np.ndarray
 Equations = Mapping[Any, Any]  # name or Symbol -> text or expression
+SIZE = "size"  # what marks, in its metadata, a field that is no parameter
 
 
 def _number(value: Any) -> float:
@@ -45,14 +50,42 @@ def parameter(default: float) -> Any:
     return attrs.field(default=default, converter=_number, validator=_finite)
 
 
+def size(default: int, least: int = 1) -> Any:
+    """A field that shapes the equations of a symbolic system and is no parameter: a whole number >= `least`.
+
+    Examples
+    --------
+    >>> @attrs.frozen(eq=False)
+    ... class Ring(SymbolicFlow):
+    ...     sites: int = size(40, least=3)
+    ...     coupling: float = parameter(0.5)
+    ...
+    ...     @property
+    ...     def equations(self):
+    ...         return {f"x{i}": f"coupling*(x{(i + 1) % self.sites} - x{i})" for i in range(self.sites)}
+    >>> ring = Ring(sites=1000)
+    >>> ring.dimension, ring.parameters, attrs.evolve(ring, sites=3).dimension
+    (1000, array([0.5]), 3)
+    """
+
+    def whole(value: Any, field: attrs.Attribute) -> int:
+        return whole_number(field.name, value, least)
+
+    converter: Any = attrs.Converter(whole, takes_field=True)
+    return attrs.field(default=default, converter=converter, metadata={SIZE: True})
+
+
 @attrs.frozen(eq=False)
 class SymbolicSystem(DynamicalSystem, ABC):
-    """What symbolic flows and maps share. Fields of a subclass are its parameters."""
+    """What symbolic flows and maps share. Fields of a subclass are its parameters, but for those of `size`."""
 
     @property
     @abstractmethod
     def equations(self) -> Equations:
-        """Component of the state -> right-hand side, as text or SymPy expression; the time or step is t."""
+        """Component of the state -> right-hand side, as text or SymPy expression; the time or step is t.
+
+        A class attribute, or a property that depends on fields of `size` alone: parameters stand in it by name.
+        """
 
     @classmethod
     def of(cls, equations: Equations, parameters: Mapping[Any, float] | None = None) -> Self:
@@ -82,17 +115,21 @@ class SymbolicSystem(DynamicalSystem, ABC):
     @property
     def definition(self) -> Definition:
         """The equations and what SymPy derives from them."""
-        return _definition(type(self))
+        return _definition(type(self), self._sizes)
 
     @property
     def dimension(self) -> int:
         """Number of equations."""
-        return len(self.equations)
+        return len(_given(type(self), self._sizes)[0])
 
     @property
     def parameters(self) -> Array:
         """Values of the parameters, in the order of the fields."""
-        return np.array([getattr(self, field.name) for field in attrs.fields(type(self))], dtype=float)
+        return np.array([getattr(self, name) for name in _names(type(self), sizes=False)], dtype=float)
+
+    @property
+    def _sizes(self) -> tuple[int, ...]:
+        return tuple([getattr(self, name) for name in _names(type(self), sizes=True)])
 
     @property
     def source(self) -> str:
@@ -137,11 +174,34 @@ class SymbolicMap(SymbolicSystem, Map):
 
 
 @lru_cache(maxsize=1024)
-def _definition(system: type[SymbolicSystem]) -> Definition:
-    parameters = [field.name for field in attrs.fields(system)]
-    _check_names(parameters)
-    equations: Any = system.equations
-    return define(tuple(map(str, equations)), _right_sides(equations), tuple(parameters))
+def _names(system: type[SymbolicSystem], sizes: bool) -> tuple[str, ...]:
+    """Names of the fields that are sizes, or of the others: the parameters."""
+    names = [field.name for field in attrs.fields(system) if (SIZE in field.metadata) == sizes]
+    _check_names(names)
+    return tuple(names)
+
+
+@lru_cache(maxsize=256)
+def _given(system: type[SymbolicSystem], sizes: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    """Components of the state and right-hand sides of a class, of these sizes."""
+    bare = object.__new__(system)  # without parameters, on whose values the equations cannot depend
+    for name, value in zip(_names(system, sizes=True), sizes, strict=True):
+        object.__setattr__(bare, name, value)
+    try:
+        equations = bare.equations
+    except AttributeError as problem:
+        if problem.obj is not bare or problem.name not in _names(system, sizes=False):
+            raise
+        raise InvalidInputError(
+            f"the equations of {system.__name__} ask for the value of {problem.name}, a parameter: write its name into "
+            f"the text, or make it a whole number that shapes the equations, {problem.name}: int = size(...)"
+        ) from None
+    return tuple(map(str, equations)), _right_sides(equations)
+
+
+@lru_cache(maxsize=256)  # found by what is short: hashing the equations of a lattice would take longer than a step
+def _definition(system: type[SymbolicSystem], sizes: tuple[int, ...]) -> Definition:
+    return define(*_given(system, sizes), _names(system, sizes=False))
 
 
 def _right_sides(equations: Equations) -> tuple[Any, ...]:

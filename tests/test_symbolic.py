@@ -1,5 +1,7 @@
 """Systems from equations: what SymPy writes against SymPy itself, complex steps, the compiler, and bad definitions."""
 
+import pickle
+
 import attrs
 import numpy as np
 import pytest
@@ -8,8 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sympy import Abs, Max, Min, Piecewise, Symbol, atan2, cos, erf, exp, log, sign, sin, sqrt, tanh
 
-from dynsys import RK4, CompiledTangent, Euler, InvalidInputError, NumpyTangent, Pass, SymbolicFlow, SymbolicMap
+from dynsys import (
+    RK4,
+    CompiledTangent,
+    Euler,
+    InvalidInputError,
+    NumpyTangent,
+    Pass,
+    SymbolicFlow,
+    SymbolicMap,
+    parameter,
+    size,
+)
 from dynsys.compiled.sites import sites_push
+from dynsys.description import describe, differences
 from dynsys.testing import check_system, check_tangent
 from models.classics import Henon, Lorenz63
 
@@ -240,3 +254,78 @@ def test_constant_of_nature_is_not_taken_for_a_component_of_the_same_name():
 def test_names_that_kernels_use_themselves_may_be_components():
     names = ["range", "e", "A", "f", "push"]
     check_tangent(SymbolicFlow.of({name: f"-{name}" for name in names}).tangent(RK4(dt=0.1)), np.arange(1.0, 6.0))
+
+
+@attrs.frozen(eq=False)
+class Ring(SymbolicFlow):
+    """Lorenz 96, of any size."""
+
+    sites: int = size(40, least=4)
+    forcing: float = parameter(8.0)
+    plain: int = 0
+
+    @property
+    def equations(self):
+        n = self.sites
+        return {f"x{i}": f"(x{(i + 1) % n} - x{(i - 2) % n})*x{(i - 1) % n} - x{i} + forcing" for i in range(n)}
+
+    @property
+    def vanishing_exponents(self):
+        return int(self.forcing > 6) + self.plain
+
+
+def test_size_shapes_the_equations_and_is_no_parameter():
+    ring = Ring(forcing=5.0)
+    assert (ring.dimension, ring.definition.parameters, list(ring.parameters)) == (40, ("forcing", "plain"), [5.0, 0.0])
+    assert (ring.vanishing_exponents, Ring().vanishing_exponents) == (0, 1)
+    small = attrs.evolve(ring, sites=np.int64(4))
+    assert (type(small.sites), small.dimension, small.forcing) == (int, 4, 5.0)
+    np.testing.assert_array_equal(small.vector_field(0.0, np.array([1.0, 2.0, 4.0, 8.0])), [-12, -1, 15, -7])
+    written = SymbolicFlow.of(ring.equations, {"forcing": 8.0, "plain": 0.0})
+    assert written.source == ring.source
+    assert written.kernel().push(RK4(0.1), 2).source == ring.kernel().push(RK4(0.1), 2).source
+    check_system(small, np.array([1.0, 2.0, 4.0, 8.0]))
+
+
+def test_definition_belongs_to_class_and_sizes():
+    class Counted(Ring):
+        asked = 0
+
+        @property
+        def equations(self):
+            type(self).asked += 1
+            return super().equations
+
+    one, other = Counted(sites=300, forcing=1.0), Counted(sites=300, forcing=2.0)
+    assert one.definition is other.definition
+    assert one.definition is not Counted(sites=301).definition
+    for _ in range(10):
+        _ = one.dimension, one.source, one.vector_field(0.0, np.ones(300))
+    assert Counted.asked == 2  # for 300 and for 301
+
+
+def test_systems_of_different_sizes_are_told_apart_and_survive_pickling():
+    small, large = Ring(sites=5), Ring(sites=6)
+    assert list(differences(describe(small), describe(large))) == ["sites: 5 there, 6 here"]
+    copy = pickle.loads(pickle.dumps(large))
+    assert (copy.sites, copy.dimension) == (6, 6)
+    assert copy.definition is large.definition
+
+
+@pytest.mark.parametrize("sites", [3, 0, -5, 4.0, "4", True, None])
+def test_size_must_be_a_whole_number_that_is_large_enough(sites):
+    with pytest.raises(InvalidInputError, match=f"sites must be a whole number >= 4, got {sites!r}"):
+        Ring(sites=sites)
+
+
+def test_equations_that_ask_for_the_value_of_a_parameter_are_refused():
+    @attrs.frozen(eq=False)
+    class Chain(SymbolicFlow):
+        sites: int = 5
+
+        @property
+        def equations(self):
+            return {f"x{i}": "1" for i in range(self.sites)}
+
+    with pytest.raises(InvalidInputError, match=r"equations of Chain .* value of sites.*sites: int = size"):
+        _ = Chain().dimension
