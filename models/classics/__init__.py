@@ -2,6 +2,7 @@
 
 from models.classics.cat_map import CatMap
 from models.classics.cocycle import LinearCocycle
+from models.classics.coupled_map_lattice import CoupledMapLattice
 from models.classics.duffing import Duffing
 from models.classics.fitzhugh_nagumo import FitzHughNagumo
 from models.classics.henon import Henon
@@ -12,6 +13,7 @@ from models.classics.josephson_junction import JosephsonJunction
 from models.classics.linear import LinearFlow, LinearMap
 from models.classics.logistic import Logistic
 from models.classics.lorenz63 import Lorenz63
+from models.classics.lorenz96 import Lorenz96
 from models.classics.lozi import Lozi
 from models.classics.reference import Known, Reference
 from models.classics.roessler import Roessler
@@ -19,6 +21,7 @@ from models.classics.standard_map import StandardMap
 
 __all__ = [
     "CatMap",
+    "CoupledMapLattice",
     "Duffing",
     "FitzHughNagumo",
     "Henon",
@@ -32,6 +35,7 @@ __all__ = [
     "LinearMap",
     "Logistic",
     "Lorenz63",
+    "Lorenz96",
     "Lozi",
     "Reference",
     "Roessler",
