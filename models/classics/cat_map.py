@@ -60,7 +60,7 @@ class CatMap(Map):
 
     reference = Reference(
         start=(0.1, 1.0 / math.sqrt(2.0)),
-        intervals=100_000,
+        intervals=1_000_000,
         warmup=100,
         axes=(0, 1),
         volume_rate=lambda system, x: 0.0 * x[..., 0],

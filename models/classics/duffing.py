@@ -39,7 +39,7 @@ class Duffing(SymbolicFlow):
         start=(0.2, 0.0),
         stepper=RK4(math.tau / 300),
         steps_per_interval=50,
-        intervals=200_000,
+        intervals=4_000_000,
         warmup=500,
         axes=(0, 1),
         sampling=300,  # the period of the drive

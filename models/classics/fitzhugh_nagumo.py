@@ -41,7 +41,7 @@ class FitzHughNagumo(SymbolicFlow):
         start=(-0.0034, -0.0022, 0.0152, -0.0061),
         stepper=RK4(0.25),
         steps_per_interval=40,
-        intervals=200_000,
+        intervals=5_000_000,
         warmup=2_000,
         axes=(0, 1),
         sampling=20,

@@ -48,7 +48,7 @@ class HenonHeiles(SymbolicFlow):
         start=(0.499, 0.0, 0.0, 0.03160676),
         stepper=RK4(0.02),
         steps_per_interval=100,
-        intervals=100_000,
+        intervals=5_000_000,
         warmup=1_000,
         axes=(0, 1),
         sampling=12,

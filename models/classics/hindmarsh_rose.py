@@ -44,9 +44,9 @@ class HindmarshRose(SymbolicFlow):
         start=(-1.0, -4.0, 3.2),
         stepper=RK4(0.02),
         steps_per_interval=50,
-        intervals=200_000,
+        intervals=4_000_000,
         warmup=2_000,
         axes=(2, 0),
-        sampling=50,
+        sampling=15,
         volume_rate=lambda system, x: 2 * system.b * x[..., 0] - 3 * system.a * x[..., 0] ** 2 - 1 - system.r,
     )

@@ -47,7 +47,7 @@ class JosephsonJunction(SymbolicFlow):
         start=(0.0, 0.5, 0.5),
         stepper=RK4(0.02),
         steps_per_interval=50,
-        intervals=200_000,
+        intervals=4_000_000,
         warmup=1_000,
         axes=(1, 2),
         sampling=6,

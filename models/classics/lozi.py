@@ -30,7 +30,7 @@ class Lozi(SymbolicMap):
     reference = Reference(
         start=(-0.1, 0.1),
         steps_per_interval=5,
-        intervals=4_000_000,
+        intervals=40_000_000,
         warmup=200,
         volume_rate=lambda system, x: np.log(np.abs(system.b)) + 0.0 * x[..., 0],
         known=(Known.printed("0.47023 ?", f"{SPROTT} A.2.2"),),

@@ -127,8 +127,8 @@ def _head(entries: Sequence[Entry]) -> Iterable[str]:
         yield from ("## Where published values and ours disagree", "")
         for entry, comparison in disagree:
             known = comparison.known
-            yield f"- **{entry.name}{_changed(comparison)}**, {known.source}: {', '.join(_printed(comparison))}."
-            yield f"  We find {', '.join(_exponents(comparison.spectrum))}.{_sums(comparison)} {known.note}"
+            found = f"{', '.join(_printed(comparison))}. We find {', '.join(_exponents(comparison.spectrum))}."
+            yield f"- **{entry.name}{_changed(comparison)}**, {known.source}: {found}{_sums(comparison)} {known.note}"
         yield ""
 
 

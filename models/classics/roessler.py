@@ -36,7 +36,7 @@ class Roessler(SymbolicFlow):
         start=(-9.0, 0.0, 0.0),
         stepper=RK4(0.01),
         steps_per_interval=50,
-        intervals=200_000,
+        intervals=5_000_000,
         warmup=2_000,
         axes=(0, 1),
         sampling=15,
@@ -48,7 +48,7 @@ class Roessler(SymbolicFlow):
                 "discourse.julialang.org/t/116523 (2024)",
                 agrees=False,
                 note="A user's run, with the default tolerances of a package. The sum is -5.072, which is not the mean "
-                "trace a - c + <x> = -5.323: the volume is not that of the flow.",
+                "trace a - c + (mean of x) = -5.323.",
             ),
         ),
     )

@@ -68,10 +68,11 @@ class StandardMap(Map):
 
     reference = Reference(
         start=(0.1, 6.0),
-        intervals=10_000_000,
+        intervals=15_000_000,
         steps_per_interval=10,
         warmup=10_000,
         axes=(0, 1),
+        sampling=97,
         volume_rate=lambda system, x: 0.0 * x[..., 0],
         symplectic=True,
         names=("theta", "p"),
