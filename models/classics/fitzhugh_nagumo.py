@@ -44,7 +44,7 @@ class FitzHughNagumo(SymbolicFlow):
         intervals=5_000_000,
         warmup=2_000,
         axes=(0, 1),
-        sampling=20,
+        sampling=8,
         volume_rate=lambda system, x: sum(
             -3 * u**2 + 2 * (1 + system.a) * u - system.a - system.k - system.c for u in (x[..., 0], x[..., 2])
         ),

@@ -51,7 +51,7 @@ class HenonHeiles(SymbolicFlow):
         intervals=5_000_000,
         warmup=1_000,
         axes=(0, 1),
-        sampling=12,
+        sampling=8,
         volume_rate=lambda system, x: 0.0 * x[..., 0],
         symplectic=True,
         conserved={"H": energy},

@@ -3,7 +3,7 @@
 import attrs
 
 from dynsys import RK4, SymbolicFlow, parameter
-from models.classics.reference import Reference
+from models.classics.reference import OURS, Known, Reference
 
 
 @attrs.frozen(eq=False)
@@ -49,4 +49,5 @@ class HindmarshRose(SymbolicFlow):
         axes=(2, 0),
         sampling=15,
         volume_rate=lambda system, x: 2 * system.b * x[..., 0] - 3 * system.a * x[..., 0] ** 2 - 1 - system.r,
+        known=(Known.printed("0.013300(29) 0 -8.41378(50)", OURS),),
     )

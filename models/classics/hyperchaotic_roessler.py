@@ -3,7 +3,7 @@
 import attrs
 
 from dynsys import RK4, SymbolicFlow, parameter
-from models.classics.reference import Reference
+from models.classics.reference import OURS, Known, Reference
 
 
 @attrs.frozen(eq=False)
@@ -13,8 +13,8 @@ class HyperchaoticRoessler(SymbolicFlow):
         dx/dt = -y - z,   dy/dt = x + a y + w,   dz/dt = b + x z,   dw/dt = -c z + d w
 
     w grows on its own (d > 0) and is drained by the bursts of z. The trace of the Jacobian is a + d + x, and so is, on
-    average, the sum of the exponents. All quantities are dimensionless. The attractor is an island in a sea of states
-    that escape to infinity: start on it.
+    average, the sum of the exponents. All quantities are dimensionless. Many states near the attractor
+    escape to infinity: start on it.
 
     References
     ----------
@@ -43,4 +43,5 @@ class HyperchaoticRoessler(SymbolicFlow):
         axes=(0, 3),
         sampling=30,
         volume_rate=lambda system, x: system.a + system.d + x[..., 0],
+        known=(Known.printed("0.11203(21) 0.02142(13) 0 -24.943(53)", OURS),),
     )

@@ -3,7 +3,7 @@
 import attrs
 
 from dynsys import RK4, SymbolicFlow, parameter
-from models.classics.reference import Reference
+from models.classics.reference import OURS, Known, Reference
 
 
 @attrs.frozen(eq=False)
@@ -23,7 +23,9 @@ class JosephsonJunction(SymbolicFlow):
 
     Sharafi, Timme and Hallerberg studied covariant vectors of models for Josephson junctions; which of the known models
     they took, and with which parameters, we could not read. This one has a slow variable, the shunt current, as beta_l
-    grows; its parameters are those of published code for the model of Whan and Lobb.
+    grows. beta_c, the conductance and the gap are those of published code (github.com/aikarimov/lyapspectrum), where
+    beta_l = 29.215 and current = 1.25: here a limit cycle with the exponents 0, -0.030 and -0.072. For its other
+    value, beta_l = 2.6, and a current of 1.2 there is chaos.
 
     References
     ----------
@@ -52,4 +54,5 @@ class JosephsonJunction(SymbolicFlow):
         axes=(1, 2),
         sampling=6,
         volume_rate=lambda system, x: -system.conductance / system.beta_c - 1 / system.beta_l + 0.0 * x[..., 0],
+        known=(Known.printed("0.05885(10) 0 -0.51107(10)", OURS),),
     )

@@ -6,7 +6,7 @@ import attrs
 import numpy as np
 
 from dynsys import RK4, SymbolicFlow, parameter, size
-from models.classics.reference import Known, Reference
+from models.classics.reference import OURS, Known, Reference
 
 Array = np.ndarray
 
@@ -60,5 +60,6 @@ class Lorenz96(SymbolicFlow):
                 {"sites": 36},
                 note="First and last exponent.",
             ),
+            Known.printed("1.6907(32) 1.4845(23) 1.3099(19) 1.1542(18) 1.0122(18) " + "? " * 34 + "-4.8991(33)", OURS),
         ),
     )

@@ -17,7 +17,7 @@ StateFunction = Callable[[Any, Array], Array]  # of a system and states (..., di
 
 SPROTT = "J. C. Sprott, Chaos and Time-Series Analysis (Oxford, 2003), App."
 COMMON_SYSTEMS = "J. C. Sprott, sprott.physics.wisc.edu/chaos/comchaos.htm (2004)"
-OURS = "ours"
+OURS = "ours: an independent run of twice the usual length (seed 7)"
 NUMBER = re.compile(r"(-?\d+(?:\.(\d+))?)(?:\((\d+)\))?")
 
 
@@ -32,7 +32,7 @@ class Known:
     error : tuple of float
         Their uncertainty: as published, or half a unit of the last digit; 0 for what is exact.
     source : str
-        Where they stand; "exact" for a theorem, "ours" for values of a longer run of this package.
+        Where they stand; "exact" for a theorem, `OURS` for values of a longer run of this package.
     parameters : mapping
         Parameters that differ from the defaults of the system.
     start : tuple of float, optional

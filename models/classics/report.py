@@ -56,6 +56,7 @@ def _draw(entry: Entry, path: Path) -> None:
         drawing: dict[str, Any] = {"s": 1.0, "linewidths": 0} if entry.reference.dots else {"linewidth": 0.5}
         (axes[0, 0].scatter if entry.reference.dots else axes[0, 0].plot)(x, y, color="black", **drawing)
         axes[0, 0].set(xlabel=first, ylabel=second)
+        axes[0, 0].locator_params(nbins=5)
         save_figure(figure, path, {first: x, second: y})
 
 
