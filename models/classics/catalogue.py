@@ -99,10 +99,15 @@ class Comparison:
         return (known - ours) / np.hypot(np.hypot(error, self.known.error), small)
 
     @property
-    def agrees(self) -> bool:
-        """Whether all that is given, and the sum if all is given, lies within four combined standard errors."""
+    def worst(self) -> float:
+        """The largest deviation of an exponent, or of the sum if all are given, in combined standard errors."""
         off = self.deviations if self.sums is None else [*self.deviations, self.sums[1]]
-        return bool(np.nanmax(np.abs(off)) <= AGREES)
+        return float(np.nanmax(np.abs(off)))
+
+    @property
+    def agrees(self) -> bool:
+        """Whether all that is given lies within four combined standard errors, and so does the sum."""
+        return self.worst <= AGREES
 
     @property
     def sums(self) -> tuple[float, float] | None:
@@ -126,7 +131,7 @@ class Identity:
     @property
     def order(self) -> float | None:
         """log2 of the ratio of the two; None for maps, and where rounding is all that is left."""
-        if self.halved is None or self.defect < 100 * ROUNDING:
+        if self.halved is None or self.defect < ROUNDING:
             return None
         return float(np.log2(self.defect / max(self.halved, np.finfo(float).tiny)))
 

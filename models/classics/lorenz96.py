@@ -56,7 +56,7 @@ class Lorenz96(SymbolicFlow):
         known=(
             Known.printed(
                 " ".join(["1.66", *["?"] * 34, "-4.87"]),
-                "A. Carrassi et al., Chaos 18, 023112 (2008), by the scripts of DAPPER (explore_props.py)",
+                "A. Carrassi et al., Model error and sequential data assimilation (2008), by DAPPER (explore_props.py)",
                 {"sites": 36},
                 note="First and last exponent.",
             ),

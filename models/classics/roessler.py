@@ -8,7 +8,7 @@ from models.classics.reference import COMMON_SYSTEMS, Known, Reference
 
 @attrs.frozen(eq=False)
 class Roessler(SymbolicFlow):
-    """A band with one fold: the simplest chaotic flow that its author could think of.
+    """A spiral band that is stretched and folded once in every turn: one quadratic term is enough for chaos.
 
         dx/dt = -y - z,   dy/dt = x + a y,   dz/dt = b + z (x - c)
 

@@ -80,5 +80,11 @@ class StandardMap(Map):
             r"p' &= p + k \sin\theta \pmod{2\pi}",
             r"\theta' &= \theta + p' \pmod{2\pi}",
         ),
-        known=(Known.printed("0.10497 -0.10497", COMMON_SYSTEMS),),
+        known=(
+            Known.printed(
+                "0.10497 -0.10497",
+                COMMON_SYSTEMS,
+                note="Ours tests no more than two of these digits: orbits of ten million steps differ by 16 %.",
+            ),
+        ),
     )

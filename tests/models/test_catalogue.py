@@ -87,7 +87,7 @@ def test_identities_are_told_of_the_systems_that_have_them():
 
 def test_order_is_log2_of_the_defects():
     assert Identity("", 3.2e-5, 1e-6).order == pytest.approx(5.0)
-    assert Identity("", 1e-11, 1e-12).order is None
+    assert Identity("", 5e-13, 1e-14).order is None
     assert Identity("", 1e-5).order is None
 
 
