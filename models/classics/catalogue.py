@@ -131,7 +131,7 @@ class Identity:
     @property
     def order(self) -> float | None:
         """log2 of the ratio of the two; None for maps, and where rounding is all that is left."""
-        if self.halved is None or self.defect < ROUNDING:
+        if self.halved is None or self.defect < 10 * ROUNDING:
             return None
         return float(np.log2(self.defect / max(self.halved, np.finfo(float).tiny)))
 

@@ -85,7 +85,8 @@ def _derived(system: Any) -> Iterable[str]:
     names = {s: _symbol(s.name) for s in symbols}
     for name, expression in zip(definition.state, definition.expressions, strict=True):
         left = f"{_symbol(name)}'" if isinstance(system, Map) else rf"\dot{{{_symbol(name)}}}"
-        yield f"{left} &= {sympy.latex(expression, symbol_names=names, mul_symbol=r'\,')}"
+        right = sympy.latex(expression, symbol_names=names, mul_symbol=r"\,")
+        yield f"{left} &= {right}"
 
 
 def _symbol(name: str) -> str:
@@ -109,8 +110,8 @@ def _head(entries: Sequence[Entry]) -> Iterable[str]:
         f" agree with ours within {AGREES:g} combined standard errors, {len(disagree)} do not. Exponents are in nats"
         f" per unit of the system's time, in descending order, from {MEMBERS} runs side by side. Errors are standard"
         " errors, by batch means within the runs or by the spread between them, whichever is larger. A published number"
-        " without an error is taken to be good to half a unit of its last digit; the sum of a published spectrum is compared"
-        " as well. Numbers of Sprott's Appendix A are quoted from transcriptions of it in public code."
+        " without an error is taken to be good to half a unit of its last digit; the sum of a published spectrum is"
+        " compared as well. Numbers of Sprott's Appendix A are quoted from transcriptions of it in public code."
     )
     yield ""
     rows = [["system", "exponents", "time", "known"]]
