@@ -73,7 +73,8 @@ def test_what_holds_exactly_is_kept_to_rounding_or_to_the_order_of_the_stepper(k
             assert identity.defect < 1e-13
         else:
             assert identity.defect < 1e-2
-            assert identity.order is None or 3.5 < identity.order < 5.5, identity
+            small = identity.defect < 1e-10  # where the leading error may cancel over a short run
+            assert small or 3.5 < identity.order < 5.5, identity
 
 
 def test_identities_are_told_of_the_systems_that_have_them():
@@ -237,7 +238,7 @@ def test_page_tells_what_agrees_and_what_does_not(tmp_path):
     assert "- **Lorenz63**, J. C. Sprott" in text
     assert r"\dot{x} &= \sigma" in text
     assert r"x' &= " in text
-    assert r"\dot{y} &= x \, \left(\rho - z\right) - y" in text
+    assert r"\dot{y} &= x\,\left(\rho - z\right) - y" in text
     assert "0.4000 ± 0.0010, 0.3842 ± 0.0010, 0.3684 ± 0.0010, 0.3526 ± 0.0010, …, 0.1000 ± 0.0010" in text
     assert text.endswith("Made by hand.\n")
     files = {p.name for p in (tmp_path / "figures").iterdir()}
@@ -260,9 +261,9 @@ def test_page_that_is_kept_tells_of_every_system_and_gives_the_verdicts_that_are
     for kind in SYSTEMS:
         section = sections[kind.__name__]
         for known in kind.reference.known:
-            (row,) = [line for line in section.splitlines() if line.startswith(f"| {known.source} |") and (
-                known.note in line)][:1]  # fmt: skip
+            (row,) = [line for line in section.splitlines() if line.startswith(f"| {known.source} |")]
             assert ("**agrees**" in row) == known.agrees, row
+            assert known.note in row
         for end in ("png", "csv"):
             file = PAGE.parent / "figures" / f"{kind.__name__}.{end}"
             assert 0 < file.stat().st_size < (60_000 if end == "png" else 40_000)
