@@ -136,6 +136,8 @@ HOUSEHOLDER = '''
 def factorise(V, R):
     """The same for long columns: Householder reflections by LAPACK."""
     dim, k = V.shape
+    if k == 0:  # the state alone: LAPACK refuses empty arrays
+        return True
     Q, S = np.linalg.qr(V)
     for c in range(k):
         largest = 0.0

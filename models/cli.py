@@ -17,6 +17,7 @@ import dynsys
 from dynsys import DynsysError, InvalidInputError
 from dynsys.inspection import export as export_store
 from dynsys.inspection import report
+from models.classics.command import classics
 from models.terminal import Interrupted, console
 from models.weight_dynamics.command import check_jacobian, weight_dynamics
 
@@ -25,6 +26,7 @@ USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 
 app.command("weight-dynamics")(weight_dynamics)
 app.command("check-jacobian")(check_jacobian)
+app.command("classics")(classics)
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from dynsys import DynsysError, InterruptedWarning, InvalidInputError
 
 if TYPE_CHECKING:
     import xarray
+    from rich.progress import Progress as Bar
 
     from dynsys.ensemble import Ensemble, Progress
 
@@ -43,19 +44,24 @@ def prepare(output: Path, store: Path) -> None:
         raise InvalidInputError(f"the output folder {output} cannot be written: choose another one")
 
 
-def compute(ensemble: Ensemble, store: Path, workers: int | None, name: str = "") -> xarray.Dataset:
-    """Run an ensemble, or what is left of it, with a progress bar."""
+def progress_bar() -> Bar:
+    """A bar with a share, a time and a description."""
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
-    columns = (
+    return Bar(
         TextColumn("{task.percentage:3.0f} %"),
         BarColumn(),
         TimeElapsedColumn(),
         TextColumn("{task.description}"),
+        console=console,
     )
+
+
+def compute(ensemble: Ensemble, store: Path, workers: int | None, name: str = "") -> xarray.Dataset:
+    """Run an ensemble, or what is left of it, with a progress bar."""
     last = None
-    with Bar(*columns, console=console) as bar, warnings.catch_warnings(record=True) as caught:
+    with progress_bar() as bar, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         task = bar.add_task(f"{name}0 of {ensemble.members} members", total=ensemble.members)
 

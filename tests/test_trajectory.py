@@ -19,8 +19,9 @@ from dynsys import (
     SymbolicFlow,
     Trajectory,
 )
+from dynsys.orthonormal import LONG_COLUMN
 from models.activations import ReLU, Tanh
-from models.classics import Henon, LinearFlow, LinearMap, Logistic, Lorenz63
+from models.classics import Henon, LinearFlow, LinearMap, Logistic, Lorenz63, Lorenz96
 from models.weight_dynamics import ThreeLayerGradientFlow, regression_task
 
 MATRIX = np.array([[0.9, 0.4, 0.0], [-0.3, 1.1, 0.2], [0.1, 0.0, 0.6]])
@@ -260,3 +261,12 @@ def test_a_run_of_another_system_is_not_continued():
     end = Henon().tangent().trajectory([0.1, 0.1], intervals=2).end
     with pytest.raises(InvalidInputError, match="has dimension 2, not 1"):
         Logistic().tangent().trajectory(end, intervals=2)
+
+
+@pytest.mark.numba
+def test_long_states_run_alone_in_a_kernel_too():
+    """LAPACK, which orthonormalises long columns, refuses a frame without any."""
+    wide = Lorenz96(sites=LONG_COLUMN)
+    x0 = 8.0 + np.random.default_rng(0).normal(size=wide.sites)
+    compiled, plain = (wide.tangent(RK4(0.01), backend=b).trajectory(x0, intervals=5) for b in ("compiled", "numpy"))
+    np.testing.assert_allclose(compiled.states, plain.states, rtol=1e-12)

@@ -209,4 +209,9 @@ def forward(members, first, intervals, steps, t0, dt, parameters, data, drive, s
 def lane_source(lanes: LaneSource, dim: int, k: int) -> str:
     """Everything but the common header of a module for blocks of members."""
     rows = dim + dim * k + lanes.rows + k * k + 3
-    return HEADER.format(lanes=LANES, dim=dim, k=k, rows=rows, free=lanes.rows, varied=lanes.varied) + LANE_TANH + lanes.source + DRIVER
+    return (
+        HEADER.format(lanes=LANES, dim=dim, k=k, rows=rows, free=lanes.rows, varied=lanes.varied)
+        + LANE_TANH
+        + lanes.source
+        + DRIVER
+    )

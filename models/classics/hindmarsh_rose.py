@@ -2,7 +2,8 @@
 
 import attrs
 
-from dynsys import SymbolicFlow, parameter
+from dynsys import RK4, SymbolicFlow, parameter
+from models.classics.reference import OURS, Known, Reference
 
 
 @attrs.frozen(eq=False)
@@ -38,3 +39,15 @@ class HindmarshRose(SymbolicFlow):
         "z": "r*(s*(x - x_rest) - z)",
     }
     vanishing_exponents = 1
+
+    reference = Reference(
+        start=(-1.0, -4.0, 3.2),
+        stepper=RK4(0.02),
+        steps_per_interval=50,
+        intervals=4_000_000,
+        warmup=2_000,
+        axes=(2, 0),
+        sampling=15,
+        volume_rate=lambda system, x: 2 * system.b * x[..., 0] - 3 * system.a * x[..., 0] ** 2 - 1 - system.r,
+        known=(Known.printed("0.013300(29) 0 -8.41378(50)", OURS),),
+    )

@@ -1,8 +1,10 @@
 """The Lozi map."""
 
 import attrs
+import numpy as np
 
 from dynsys import SymbolicMap, parameter
+from models.classics.reference import SPROTT, Known, Reference
 
 
 @attrs.frozen(eq=False)
@@ -24,3 +26,12 @@ class Lozi(SymbolicMap):
         "x": "1 - a*Abs(x) + y",
         "y": "b*x",
     }
+
+    reference = Reference(
+        start=(-0.1, 0.1),
+        steps_per_interval=5,
+        intervals=40_000_000,
+        warmup=200,
+        volume_rate=lambda system, x: np.log(np.abs(system.b)) + 0.0 * x[..., 0],
+        known=(Known.printed("0.47023 ?", f"{SPROTT} A.2.2"),),
+    )

@@ -1,0 +1,252 @@
+"""The catalogue as a page of Markdown with pictures, and as a table for the terminal."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+
+from dynsys import InvalidInputError, Map, SymbolicFlow, SymbolicMap
+from dynsys.files import write_whole
+from dynsys.plotting import grid, save_figure, style
+from models.classics.catalogue import AGREES, MEMBERS, Comparison, Entry, Spectrum
+from models.classics.reference import OURS
+
+Array = np.ndarray
+FIGURES = "figures"
+SHOWN = 4  # leading exponents of a long spectrum
+
+
+def table(entries: Sequence[Entry]) -> str:
+    """What fits a terminal: every system with its exponents, and the verdicts on what is known of it."""
+    lines = []
+    for entry in entries:
+        lines.append(f"{entry.name:<22}{'  '.join(_exponents(entry.spectrum))}")
+        for comparison in entry.comparisons:
+            lines.append(f"{'':<22}{_verdict(comparison)} ({comparison.worst:.1f} errors): {comparison.known.source}")
+    return "\n".join(lines)
+
+
+def write(entries: Sequence[Entry], folder: Path, made: str) -> Path:
+    """Write CATALOGUE.md into a folder, and the pictures with their data into `figures/` beside it; both anew."""
+    page, drawn, fresh = folder / "CATALOGUE.md", folder / FIGURES, folder / f"{FIGURES}.partial"
+    if drawn.exists() and not page.exists():
+        raise InvalidInputError(f"{drawn} exists, without a {page.name} that it belongs to: choose another folder")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    for entry in entries:
+        _draw(entry, fresh / entry.name)
+    shutil.rmtree(drawn, ignore_errors=True)
+    fresh.rename(drawn)
+    write_whole(page, "\n".join([*_head(entries), *(line for entry in entries for line in _section(entry)), made, ""]))
+    return page
+
+
+def _draw(entry: Entry, path: Path) -> None:
+    first, second = axis_names(entry.system)
+    x, y = np.array([[float(f"{value:.5g}") for value in row] for row in entry.picture]).T
+    with style():
+        figure, axes = grid(1, 1, title=entry.name, size=(3.0, 2.5))
+        drawing: dict[str, Any] = {"s": 1.0, "linewidths": 0} if entry.reference.dots else {"linewidth": 0.5}
+        (axes[0, 0].scatter if entry.reference.dots else axes[0, 0].plot)(x, y, color="black", **drawing)
+        axes[0, 0].set(xlabel=first, ylabel=second)
+        axes[0, 0].locator_params(nbins=5)
+        save_figure(figure, path, {first: x, second: y})
+
+
+def axis_names(system: Any) -> tuple[str, str]:
+    """Names of the two components that the picture shows."""
+    reference = type(system).reference
+    if isinstance(system, SymbolicFlow | SymbolicMap):
+        names = [str(name) for name in system.equations]
+    else:
+        names = list(reference.names)
+    first, second = reference.axes
+    return names[first], f"{names[second]}'" if system.dimension == 1 else names[second]
+
+
+def latex(system: Any) -> str:
+    """The equations of a system, for a block of LaTeX."""
+    given = type(system).reference.latex
+    return " \\\\\n".join(given or _derived(system))
+
+
+def _derived(system: Any) -> Iterable[str]:
+    import sympy
+
+    definition = system.definition
+    symbols = {s for expression in definition.expressions for s in expression.free_symbols}
+    names = {s: _symbol(s.name) for s in symbols}
+    for name, expression in zip(definition.state, definition.expressions, strict=True):
+        left = f"{_symbol(name)}'" if isinstance(system, Map) else rf"\dot{{{_symbol(name)}}}"
+        right = sympy.latex(expression, symbol_names=names, mul_symbol=r"\,")
+        yield f"{left} &= {right}"
+
+
+def _symbol(name: str) -> str:
+    """A name as LaTeX: Greek where SymPy knows it, p_x for px, and words upright."""
+    import sympy
+
+    stem, _, index = name.partition("_")
+    if not index and len(name) == 2:
+        stem, index = name[0], name[1]
+    greek = sympy.latex(sympy.Symbol(stem))
+    base = greek if len(stem) == 1 or greek.startswith("\\") else rf"\mathrm{{{stem}}}"
+    return f"{base}_{{{index}}}" if len(index) == 1 else base + (rf"_\mathrm{{{index}}}" if index else "")
+
+
+def _head(entries: Sequence[Entry]) -> Iterable[str]:
+    compared = [(entry, c) for entry in entries for c in entry.comparisons if c.known.source != OURS]
+    disagree = [(entry, c) for entry, c in compared if not c.agrees]
+    yield from ("# Classic systems with known answers", "")
+    yield (
+        f"{len(entries)} systems, {len(compared)} sets of published or exact exponents: {len(compared) - len(disagree)}"
+        f" agree with ours within {AGREES:g} combined standard errors, {len(disagree)} do not. Exponents are in nats"
+        f" per unit of the system's time, in descending order, from {MEMBERS} runs side by side. Errors are standard"
+        " errors, by batch means within the runs or by the spread between them, whichever is larger. A published number"
+        " without an error is taken to be good to half a unit of its last digit; the sum of a published spectrum is"
+        " compared as well. Numbers of Sprott's Appendix A are quoted from transcriptions of it in public code."
+    )
+    yield ""
+    rows = [["system", "exponents", "time", "known"]]
+    for entry in entries:
+        verdicts = [_verdict(c) for c in entry.comparisons if c.known.source != OURS]
+        rows.append(
+            [
+                f"[{entry.name}](#{entry.name.lower()})",
+                ", ".join(_exponents(entry.spectrum)),
+                f"{entry.spectrum.time:.3g}",
+                "; ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts)) or "nothing found in print",
+            ]
+        )
+    yield from _table(rows)
+    if disagree:
+        yield from ("## Where published values and ours disagree", "")
+        for entry, comparison in disagree:
+            known = comparison.known
+            found = f"{', '.join(_printed(comparison))}. We find {', '.join(_exponents(comparison.spectrum))}."
+            yield f"- **{entry.name}{_changed(comparison)}**, {known.source}: {found}{_sums(comparison)} {known.note}"
+        yield ""
+
+
+def _section(entry: Entry) -> Iterable[str]:
+    system = entry.system
+    prose, references = _documentation(type(system))
+    equations = ("```math", r"\begin{aligned}", latex(system), r"\end{aligned}", "```")
+    yield from (f"## {entry.name}", "", prose, "", *equations)
+    fields = attrs.fields(type(system))
+    if fields:
+        yield from ("", ", ".join(f"{f.name} = {getattr(system, f.name):.6g}" for f in fields) + ".")
+    yield from ("", references, "")
+    first, second = axis_names(system)
+    yield from (f"![{entry.name}, {first} and {second}]({FIGURES}/{entry.name}.png)", "")
+    yield from (f"*{_caption(entry)} Data: [CSV]({FIGURES}/{entry.name}.csv).*", "")
+    yield from (f"Exponents: {', '.join(_exponents(entry.spectrum, all_of_them=True))}.", "")
+    if entry.comparisons:
+        rows = [["source", "parameters", "known", "ours", "deviation in errors", "verdict"]]
+        for c in entry.comparisons:
+            deviations = [f"{z:+.1f}" for z in c.deviations if not math.isnan(z)]
+            rows.append(
+                [
+                    c.known.source,
+                    _changed(c).strip(" ()") or "as above",
+                    _shortened(_printed(c)),
+                    ", ".join(_exponents(c.spectrum)),
+                    _shortened(deviations),
+                    f"**{_verdict(c)}**. {c.known.note}" if c.known.note else f"**{_verdict(c)}**",
+                ]
+            )
+        yield from _table(rows)
+    rows = [["holds exactly", "defect", "at half the step", "order"]]
+    for identity in entry.identities:
+        halved = "" if identity.halved is None else f"{identity.halved:.1e}"
+        order = "rounding" if identity.order is None else f"{identity.order:.1f}"
+        rows.append([identity.name, f"{identity.defect:.1e}", halved, order])
+    for name, defect in _spectral(entry):
+        rows.append([name, defect, "", ""])
+    yield from _table(rows)
+
+
+def _spectral(entry: Entry) -> Iterable[tuple[str, str]]:
+    """Exact relations between the exponents of the long run, with their errors."""
+    exponents, error = entry.spectrum.exponents, entry.spectrum.error
+    count = entry.system.vanishing_exponents
+    for j in np.argsort(np.abs(exponents))[:count]:
+        yield f"exponent {j + 1} vanishes", f"{exponents[j]:.1e} ± {error[j]:.1e}"
+    if entry.reference.symplectic:
+        yield "exponents in pairs ±λ", f"{np.max(np.abs(exponents + exponents[::-1])):.1e}"
+
+
+def _caption(entry: Entry) -> str:
+    count, reference = len(entry.picture), entry.reference
+    if reference.stepper is None:
+        return f"{count} steps of one orbit."
+    dt = reference.stepper.dt * reference.sampling
+    return f"{count} points of one orbit, every {dt:.4g} units of time{'' if reference.dots else ', joined by lines'}."
+
+
+def _documentation(kind: Any) -> tuple[str, str]:
+    """Prose of a docstring without its equations, and its references."""
+    text, _, references = (inspect.getdoc(kind) or "").partition("References\n----------\n")
+    paragraphs = [p for p in text.strip().split("\n\n") if not p.startswith("    ")]
+    return "\n\n".join(" ".join(p.split()) for p in paragraphs), " ".join(references.split())
+
+
+def _verdict(comparison: Comparison) -> str:
+    return "agrees" if comparison.agrees else "disagrees"
+
+
+def _changed(comparison: Comparison) -> str:
+    parameters = ", ".join(f"{name} = {value:.6g}" for name, value in comparison.known.parameters.items())
+    return f" ({parameters})" if parameters else ""
+
+
+def _exponents(spectrum: Spectrum, all_of_them: bool = False) -> list[str]:
+    values = [_with_error(v, e) for v, e in zip(spectrum.exponents, spectrum.error, strict=True)]
+    return values if all_of_them or len(values) <= SHOWN + 1 else [*values[:SHOWN], "…", values[-1]]
+
+
+def _with_error(value: float, error: float) -> str:
+    """A number to the second digit of its error; numbers without error to six digits."""
+    if error < 1e-9 * max(1.0, abs(value)):
+        return f"{value:.6f}"
+    decimals = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
+
+
+def _printed(comparison: Comparison) -> list[str]:
+    words = []
+    for value, error in zip(comparison.known.exponents, comparison.known.error, strict=True):
+        if math.isnan(value):
+            words.append("–")
+        elif error == 0.0:
+            words.append(f"{value:.6f}".rstrip("0").rstrip(".") if value else "0")
+        else:
+            words.append(f"{value:.{max(0, -math.floor(math.log10(2 * error)))}f}")
+    return words
+
+
+def _sums(comparison: Comparison) -> str:
+    sums = comparison.sums
+    if sums is None or abs(sums[1]) <= AGREES:
+        return ""
+    return f" Its sum, {sums[0]:.7g}, is {abs(sums[1]):.0f} errors from the mean volume rate {_total(comparison)}."
+
+
+def _total(comparison: Comparison) -> str:
+    return _with_error(float(comparison.spectrum.exponents.sum()), comparison.spectrum.sum_error)
+
+
+def _shortened(words: list[str]) -> str:
+    return ", ".join(words if len(words) <= SHOWN + 1 else [*words[:SHOWN], "…", words[-1]])
+
+
+def _table(rows: list[list[str]]) -> list[str]:
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return [*("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines), ""]
