@@ -29,6 +29,7 @@ from dynsys.sweep import sweep
 from dynsys.symbolic import SymbolicFlow, SymbolicMap, parameter, size
 from dynsys.system import DrivenFlow, DynamicalSystem, Flow, Map
 from dynsys.tangent import CompiledTangent, NumpyTangent, TangentSystem
+from dynsys.varied import Varied
 
 __version__ = "0.1.0"
 
@@ -72,6 +73,7 @@ __all__ = [
     "SymbolicMap",
     "TangentSystem",
     "Trajectory",
+    "Varied",
     "finite_time_field",
     "parameter",
     "size",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,15 @@ class StoreError(DynsysError):
 
 
 class DiagnosticWarning(UserWarning):
-    """A result failed one of the checks that it makes on itself."""
+    """A result failed one of the checks that it makes on itself.
+
+    Attributes
+    ----------
+    checks : mapping, text -> int
+        Each check that failed, and how many members failed it.
+    """
+
+    checks: Mapping[str, int] = MappingProxyType({})
 
 
 class InterruptedWarning(UserWarning):
@@ -88,10 +97,13 @@ def whole_stride(stride: int, intervals: int) -> int:
 
 def warn_of(checks: Sequence[tuple[Any, str]], stacklevel: int) -> None:
     """One warning for all failed checks: each is a mark for every member, and a text with the remedy."""
-    failed = []
+    failed, counts = [], {}
     for marked, text in checks:
         count, members = np.count_nonzero(marked), np.size(marked)
         if count:
             failed.append(text + (f" ({count} of {members} members)" if members > 1 else ""))
+            counts[text] = int(count)
     if failed:
-        warnings.warn("; ".join(failed), DiagnosticWarning, stacklevel=stacklevel + 1)
+        warning = DiagnosticWarning("; ".join(failed))
+        warning.checks = counts
+        warnings.warn(warning, stacklevel=stacklevel + 1)

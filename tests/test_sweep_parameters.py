@@ -1,4 +1,4 @@
-"""Parameter sweeps: the same as a loop by hand, bit for bit, on any number of workers, marked where a run stops."""
+"""Parameter sweeps: the same as a loop by hand, on any number of workers, marked where a run stops."""
 
 import attrs
 import numpy as np
@@ -6,26 +6,32 @@ import pytest
 
 from dynsys import (
     RK4,
+    CompiledTangent,
     DiagnosticWarning,
+    FallbackWarning,
     Flow,
     FunctionFlow,
     FunctionMap,
     InvalidInputError,
     Map,
+    NumpyTangent,
+    PoincareMap,
     StoreError,
     SymbolicFlow,
+    Varied,
     sweep,
 )
-from models.classics import Henon, LinearMap, Logistic, Lorenz63
+from dynsys.compiled.kernel import Kernel
+from models.classics import Henon, LinearMap, Logistic, Lorenz63, Lorenz96
 
 RUN = {"intervals": 40, "warmup": 10}
 
 
-def assert_same(runs, point, alone):
+def assert_same(runs, point, alone, rtol=0.0):
+    """As the last member of an ensemble of its own, whose frame has its key."""
     found = runs.isel(point)
-    for name, value in (("exponent_mean", alone.exponents), ("standard_error", alone.standard_error)):
-        np.testing.assert_array_equal(found[name], value)
-    np.testing.assert_array_equal(found.rate, alone.rates)
+    for name, value in (("exponent_mean", alone.exponents), ("rate", alone.rates)):
+        np.testing.assert_allclose(found[name], value[-1], rtol=rtol, atol=rtol)
     np.testing.assert_array_equal(found.time, alone.times)
 
 
@@ -42,12 +48,13 @@ def test_a_grid_of_two_parameters_is_a_loop_by_hand():
     assert (runs.status == 0).all()
     for i, b in enumerate(values["b"]):
         for j, a in enumerate(values["a"]):
-            alone = attrs.evolve(henon, a=a, b=b).tangent(backend="numpy").benettin([0.1, 0.2], seed=3, **RUN)
+            x0 = np.tile([0.1, 0.2], (3 * i + j + 1, 1))
+            alone = attrs.evolve(henon, a=a, b=b).tangent(backend="numpy").benettin(x0, seed=3, **RUN)
             assert_same(runs, {"b": i, "a": j}, alone)
 
 
 @pytest.mark.numba
-def test_compiled_points_are_single_runs_and_are_compiled_once():
+def test_compiled_points_are_members_of_ensembles_and_are_compiled_once():
     from dynsys.compiled.build import load
 
     lorenz, options = Lorenz63(), {"intervals": 40, "steps_per_interval": 5, "k": 1}
@@ -56,8 +63,9 @@ def test_compiled_points_are_single_runs_and_are_compiled_once():
     runs = sweep(lorenz.tangent(RK4(0.01)).benettin, {"rho": rhos}, np.ones(3), **options)
     assert load.cache_info().currsize - before <= 1
     for point in (0, 57, 399):
-        alone = attrs.evolve(lorenz, rho=rhos[point]).tangent(RK4(0.01)).benettin(np.ones(3), **options)
-        assert_same(runs, {"rho": point}, alone)
+        x0 = np.ones((point + 1, 3))
+        alone = attrs.evolve(lorenz, rho=rhos[point]).tangent(RK4(0.01)).benettin(x0, **options)
+        assert_same(runs, {"rho": point}, alone, rtol=1e-9)  # constants are multiplied in another order
     assert len(np.unique(runs.exponent_mean)) == 400
 
 
@@ -202,8 +210,8 @@ def test_other_algorithms_and_a_map_with_a_field_that_is_an_array():
     ginelli = Henon().tangent(backend="numpy").ginelli
     runs = sweep(ginelli, {"a": [1.35, 1.4]}, [0.1, 0.2], intervals=50, warmup=20, tail=20)
     assert runs.covariant_vector.dims == ("a", "time", "state", "vector")
-    alone = Henon(a=1.4).tangent(backend="numpy").ginelli([0.1, 0.2], intervals=50, warmup=20, tail=20)
-    np.testing.assert_array_equal(runs.covariant_vector[1], alone.vectors)
+    alone = Henon(a=1.4).tangent(backend="numpy").ginelli([[0.1, 0.2]] * 2, intervals=50, warmup=20, tail=20)
+    np.testing.assert_array_equal(runs.covariant_vector[1], alone.vectors[1])
 
 
 @attrs.frozen(eq=False)
@@ -227,3 +235,71 @@ def test_a_check_that_fails_warns_once_with_the_number_of_points():
     assert message.endswith("(2 of 3 points)")
     assert caught[0].filename == __file__
     np.testing.assert_allclose(runs.exponent_mean[:, 0], np.log([0.2, 1.0, 0.5]), rtol=1e-14)
+
+
+@pytest.mark.slow
+@pytest.mark.numba
+@pytest.mark.parametrize("kind", ["map", "lattice", "function", "returns"])
+def test_compiled_members_with_their_own_parameters_are_those_of_numpy(kind):
+    """Written out in lanes, and one after the other: over sites, by functions, and returns of a flow."""
+    import numba
+
+    @numba.njit
+    def decay(t, x, gain):
+        return np.array([x[1], -gain * np.sin(x[0]) + 0.1 * np.cos(t)])
+
+    @numba.njit
+    def jacobian(t, x, gain):
+        return np.array([[0.0, 1.0], [-gain * np.cos(x[0]), 0.0]])
+
+    system, stepper, values = {
+        "map": (Henon(), None, {"a": np.linspace(0.9, 1.3, 20), "b": np.linspace(0.1, 0.3, 20)}),
+        "lattice": (Lorenz96(sites=20), RK4(0.02), {"forcing": [4.0, 8.0, 5.0]}),
+        "function": (FunctionFlow(decay, 2, jacobian, args=(1.0,)), RK4(0.05), {"gain": [1.0, 2.0]}),
+        "returns": (PoincareMap(Lorenz63(), RK4(0.01), [0.0, 0.0, 1.0], 20.0), None, {"offset": [20.0, 22.0]}),
+    }[kind]
+    varied = Varied(system, values)
+    members = len(next(iter(values.values())))
+    x0 = 0.1 + np.tile(0.1 * np.arange(system.dimension), (members, 1))
+    options = {"intervals": 3, "steps_per_interval": 1, "warmup": 0, "k": 1}
+    ours = CompiledTangent(varied, stepper).benettin(x0, **options)
+    theirs = NumpyTangent(varied, stepper).benettin(x0, **options)
+    np.testing.assert_allclose(ours.rates, theirs.rates, rtol=1e-7, atol=1e-10)
+    assert len(np.unique(ours.rates[:, -1])) == members
+    for m in range(members):
+        alone = NumpyTangent(varied.for_member(m), stepper).benettin(x0, **options)
+        np.testing.assert_array_equal(theirs.rates[m], alone.rates[m])
+
+
+def test_members_need_one_value_each_and_have_no_rule_in_common():
+    with pytest.raises(InvalidInputError, match="one value for each member"):
+        Varied(Henon(), {"a": [1.0, 1.1], "b": [0.1]})
+    varied = Varied(Henon(), {"a": [1.0, 1.1]})
+    for call in (lambda: varied.rule(0.0, np.zeros(2)), lambda: varied.move(None, 0, 0.0, np.zeros(2))):
+        with pytest.raises(InvalidInputError, match="for_member"):
+            call()
+
+
+@attrs.frozen(eq=False)
+class Written(Map):
+    """x' = gain x, with the gain in the text of its kernel."""
+
+    gain: float = 1.0
+    dimension = 1
+
+    def step(self, n, x):
+        return self.gain * x
+
+    def jacobian(self, t, x):
+        return np.array([[self.gain]])
+
+    def kernel(self):
+        body = f"f[0] = {self.gain} * x[0]\n    F[0, 0] = {self.gain} * V[0, 0]"
+        return Kernel(f"\n\n@njit\ndef linearise(t, x, V, f, F, parameters, data, rows, scratch):\n    {body}\n\n")
+
+
+@pytest.mark.numba
+def test_parameters_that_are_no_numbers_of_the_kernel_run_in_numpy_with_a_warning():
+    with pytest.warns(FallbackWarning, match="no kernel with these parameters"):
+        runs = sweep(Written(2.0).tangent(backend="compiled").benettin, {"gain": [2.0, 3.0]}, [1.0], **RUN)
+    np.testing.assert_allclose(runs.exponent_mean[:, 0], np.log([2.0, 3.0]))

@@ -1,0 +1,156 @@
+"""A system whose parameters differ between the members of an ensemble."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import attrs
+import numpy as np
+
+from dynsys.compiled.kernel import Kernel, PushSource
+from dynsys.compiled.lanes import LaneSource
+from dynsys.errors import InvalidInputError
+from dynsys.steppers import Stepper
+from dynsys.system import DynamicalSystem
+
+Array = np.ndarray
+
+
+def parameter_values(values: Any) -> dict[str, Array]:
+    """Parameters with their values, each a 1-D array of finite numbers, or an InvalidInputError that names it."""
+    if not isinstance(values, Mapping) or not values:
+        raise InvalidInputError(f'values must be parameters with their values, as {{"rho": [20, 28]}}, got {values!r}')
+    arrays = {str(name): np.array(given) for name, given in values.items()}
+    for name, array in arrays.items():
+        if array.ndim != 1 or not array.size or array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+            raise InvalidInputError(f"the values of {name} must be a 1-D array of finite numbers, got {array!r:.100}")
+    return arrays
+
+
+@attrs.frozen(eq=False)
+class Varied(DynamicalSystem):
+    """A system of which member m of an ensemble has value m of some parameters.
+
+    Where the systems of the members differ in the numbers of their kernel alone, as those of equations do, all run side
+    by side in one compiled pass.
+
+    Attributes
+    ----------
+    system : DynamicalSystem
+    values : mapping, name -> ndarray, shape (members,)
+        Parameters of the system (see `DynamicalSystem.with_parameters`) and their values.
+
+    Raises
+    ------
+    InvalidInputError
+        For values that are no 1-D arrays of one length, a name that is no parameter, values that the system refuses,
+        and parameters that change the dimension.
+
+    Examples
+    --------
+    >>> from models.classics import Logistic
+    >>> two = Varied(Logistic(), {"r": [2.5, 4.0]})
+    >>> two.for_member(1).r
+    4.0
+    """
+
+    system: DynamicalSystem
+    values: dict[str, Array] = attrs.field(converter=parameter_values)
+
+    def __attrs_post_init__(self) -> None:
+        """Make the system of every member: at the door, not after an hour."""
+        if len({len(array) for array in self.values.values()}) > 1:
+            lengths = {name: len(array) for name, array in self.values.items()}
+            raise InvalidInputError(f"all parameters need one value for each member, got {lengths}")
+        for member, system in enumerate(self._systems):
+            if system.dimension != self.dimension:
+                raise InvalidInputError(
+                    f"parameters must keep the dimension {self.dimension}; with {self._parameters(member)} it is "
+                    f"{system.dimension}: make one ensemble for each dimension"
+                )
+
+    @cached_property
+    def _systems(self) -> Sequence[DynamicalSystem]:
+        members = len(next(iter(self.values.values())))
+        return [self.system.with_parameters(self._parameters(m)).for_member(m) for m in range(members)]
+
+    def _parameters(self, member: int) -> dict[str, Any]:
+        return {name: array[member].item() for name, array in self.values.items()}
+
+    @property
+    def dimension(self) -> int:
+        """That of the system."""
+        return self.system.dimension
+
+    @property
+    def vanishing_exponents(self) -> int:
+        """Those of the system."""
+        return self.system.vanishing_exponents
+
+    @property
+    def tolerance(self) -> float:
+        """That of the system."""
+        return self.system.tolerance
+
+    @property
+    def derivative(self) -> str:
+        """Where derivatives come from: those of the system."""
+        return self.system.derivative
+
+    def for_member(self, member: int) -> DynamicalSystem:
+        """The system with the parameters of a member."""
+        return self._systems[member]
+
+    def rule(self, t: float, x: Array) -> Array:
+        """Not defined: every member has its own."""
+        raise InvalidInputError("a Varied system has no single rule; use for_member(m)")
+
+    def move(self, stepper: Stepper | None, n: int, t: float, x: Array) -> Array:
+        """Not defined: every member has its own."""
+        raise InvalidInputError("a Varied system has no single step; use for_member(m)")
+
+    def push(self, stepper: Stepper | None, n: int, t: float, x: Array, V: Array) -> tuple[Array, Array]:
+        """Not defined: every member has its own."""
+        raise InvalidInputError("a Varied system has no single step; use for_member(m)")
+
+    def kernel(self) -> Kernel | None:
+        """One kernel with a row of parameters for each member, where the members' kernels differ in these alone."""
+        return self._kernel
+
+    @cached_property
+    def _kernel(self) -> Kernel | None:
+        kernels = [system.kernel() for system in self._systems]
+        first = kernels[0]
+        if first is None or first.data.size:
+            return None
+        alike = [kernel for kernel in kernels if kernel is not None and _alike(kernel, first)]
+        if len(alike) < len(kernels):
+            return None
+
+        def push(stepper: Stepper | None, k: int) -> PushSource | None:
+            return _common([kernel.push(stepper, k) for kernel in alike])
+
+        def lanes(stepper: Stepper | None, k: int, varied: bool) -> LaneSource | None:
+            return _common([kernel.lanes(stepper, k, varied) for kernel in alike])
+
+        return attrs.evolve(first, parameters=np.array([k.parameters for k in alike]), push=push, lanes=lanes)
+
+
+def _alike(kernel: Kernel, other: Kernel) -> bool:
+    return (
+        kernel.source == other.source
+        and not kernel.data.size
+        and kernel.parameters.shape == other.parameters.shape
+        and kernel.functions == other.functions
+    )
+
+
+def _common(sources: Sequence[Any]) -> Any:
+    """What all members have in common."""
+    if any(source != sources[0] for source in sources):
+        raise InvalidInputError(
+            "the compiled steps of the members are not one text: parameters are written into it; use backend='numpy'"
+        )
+    return sources[0]
