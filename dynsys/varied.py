@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import attrs
@@ -129,9 +129,11 @@ class Varied(DynamicalSystem):
         if len(alike) < len(kernels):
             return None
 
+        @cache  # every call of a pass asks
         def push(stepper: Stepper | None, k: int) -> PushSource | None:
             return _common([kernel.push(stepper, k) for kernel in alike])
 
+        @cache
         def lanes(stepper: Stepper | None, k: int, varied: bool) -> LaneSource | None:
             return _common([kernel.lanes(stepper, k, varied) for kernel in alike])
 
