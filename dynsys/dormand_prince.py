@@ -140,12 +140,9 @@ class DormandPrince(Stepper):
     @property
     def source(self) -> str:
         """The same for the compiler."""
-        stages = len(FifthOrder.b)
-        a = [list(row) + [0.0] * (stages - len(row)) for row in FifthOrder.a]
-        return SOURCE.format(
-            a=a, c=list(FifthOrder(1.0).c), e=list(ERROR), stages=stages,
-            shrink=SHRINK, grow=GROW, safety=SAFETY, shortest=SHORTEST,
-        )  # fmt: skip
+        return FifthOrder(self.dt).stage_source + SOURCE.format(
+            e=list(ERROR), shrink=SHRINK, grow=GROW, safety=SAFETY, shortest=SHORTEST
+        )
 
     @property
     def numbers(self) -> tuple[float, ...]:
@@ -197,10 +194,7 @@ def _difference(h: float, slopes: Sequence[Array]) -> Array:
 
 
 SOURCE = '''
-A = np.array({a})
-C = np.array({c})
 E = np.array({e})
-STAGES = {stages}
 
 
 @njit
@@ -210,24 +204,6 @@ def difference(h, i, f):
     for s in range(STAGES):
         total += (h * E[s]) * f[s, i]
     return total
-
-
-@njit
-def attempt(n, t, h, x, V, X, W, f, F, first, parameters, data, rows, scratch):
-    """The stages of a substep, from `first` on; the last one is the new state X, with its vectors W."""
-    dim, k = V.shape
-    for s in range(first, STAGES):
-        copy(X, x)
-        copy_matrix(W, V)
-        for r in range(s):
-            weight = h * A[s, r]
-            if weight != 0.0:
-                for i in range(dim):
-                    X[i] += weight * f[r, i]
-                for c in range(k):
-                    for i in range(dim):
-                        W[i, c] += weight * F[r, c, i]
-        linearise(t + C[s] * h, X, W, f[s], F[s].T, parameters, data, rows, scratch)
 
 
 @njit
@@ -259,7 +235,8 @@ def push(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):
         h = min(h, remaining)
         if h < remaining and remaining < 2.0 * h:
             h = 0.5 * remaining
-        attempt(n, t, h, x, V, X, W, f, F, first, parameters, data, rows, scratch)
+        for s in range(first, STAGES):  # the last stage is the new state X, with its vectors W
+            stage(s, t, h, x, V, X, W, f, F, parameters, data, rows, scratch)
         error = defect(h, x, V, X, W, f, F, rtol, atol)
         first = 1
         if error <= 1.0:

@@ -9,28 +9,15 @@ import numpy as np
 
 from dynsys.compiled.kernel import Kernel, PushSource
 from dynsys.errors import DivergenceError, InvalidInputError, real_array, whole_number
+from dynsys.flow_map import FlowMap
 from dynsys.leapfrog import Leapfrog
 from dynsys.steppers import Stepper, VectorField
-from dynsys.system import Flow, Map
+from dynsys.system import DrivenFlow, Flow
 
 Array = np.ndarray
 
 ROUNDS = 60  # of Newton's method, with bisection where it leaves the bracket
 ROUNDING = 4e-16  # of the time of the crossing, as a share of dt
-
-
-def _flow(value: Any) -> Flow:
-    if not isinstance(value, Flow):
-        raise InvalidInputError(f"a Poincare map needs a flow without data, got {value!r:.100}")
-    return value
-
-
-def _stepper(value: Any) -> Stepper:
-    if not isinstance(value, Stepper):
-        raise InvalidInputError(f"a flow needs a stepper such as RK4(dt=0.01), got {value!r:.100}")
-    if isinstance(value, Leapfrog):
-        raise InvalidInputError("a step of any length is needed to end on the plane: use RK4 or ImplicitMidpoint")
-    return value
 
 
 def _normal(value: Any) -> Array:
@@ -78,7 +65,7 @@ class TimedFlow:
 
 
 @attrs.frozen(eq=False)
-class PoincareMap(Map):
+class PoincareMap(FlowMap):
     """The map of a plane to itself by the next crossing of an autonomous flow dx/dt = f(x).
 
     The plane is normal . x = offset, and is crossed in one direction. Its points are u in R^(dim - 1), x = c + B u with
@@ -124,8 +111,6 @@ class PoincareMap(Map):
     array([1.])
     """
 
-    flow: Flow = attrs.field(converter=_flow)
-    stepper: Stepper = attrs.field(converter=_stepper)
     normal: Array = attrs.field(converter=_normal)
     offset: float = attrs.field(default=0.0, converter=_offset)
     direction: int = attrs.field(default=1, converter=_direction)
@@ -133,6 +118,10 @@ class PoincareMap(Map):
 
     def __attrs_post_init__(self) -> None:
         """Refuse what does not fit together."""
+        if isinstance(self.flow, DrivenFlow):
+            raise InvalidInputError("a Poincare map needs a flow that no data drive: use StroboscopicMap")
+        if isinstance(self.stepper, Leapfrog):
+            raise InvalidInputError("a step of any length is needed to end on the plane: use RK4 or ImplicitMidpoint")
         dim = self.flow.dimension
         if self.normal.shape != (dim,) or dim < 2:
             raise InvalidInputError(
@@ -151,16 +140,6 @@ class PoincareMap(Map):
     def vanishing_exponents(self) -> int:
         """Those of the flow, without that along it."""
         return max(0, self.flow.vanishing_exponents - 1)
-
-    @property
-    def tolerance(self) -> float:
-        """That of the stepper."""
-        return self.stepper.tolerance
-
-    @property
-    def derivative(self) -> str:
-        """Where derivatives come from: those of the flow."""
-        return self.flow.derivative
 
     @property
     def basis(self) -> Array:
@@ -188,10 +167,6 @@ class PoincareMap(Map):
         for index in np.ndindex(u.shape[:-1]):
             moved[index] = self._cross(self.embed(u[index]), np.empty((self.flow.dimension, 0)))[0]
         return moved
-
-    def jvp(self, t: float, u: Array, V: Array) -> Array:
-        """The derivative at one point times the columns of V, shape (dim - 1, k)."""
-        return self.push(None, int(t), t, u, V)[1]
 
     def push(self, stepper: Stepper | None, n: int, t: float, u: Array, V: Array) -> tuple[Array, Array]:
         """One point (dim - 1,) and its tangent vectors (dim - 1, k) at the next crossing."""
@@ -229,6 +204,7 @@ class PoincareMap(Map):
 
         Whether a crossing counts is decided by the sides on which steps end; a state on the plane counts as above it.
         """
+        assert isinstance(self.flow, Flow)
         timed, step, dim = TimedFlow(self.flow), attrs.evolve(self.stepper, dt=1.0), len(x)
         y, W = np.append(x, self.stepper.dt), np.vstack([V, np.zeros(V.shape[1])])
         for n in range(self.limit):

@@ -127,9 +127,14 @@ class ExplicitRungeKutta(Stepper):
         """The same for the compiler."""
         if type(self).push is not ExplicitRungeKutta.push:
             return None
+        return self.stage_source + SOURCE.format(b=list(self.b))
+
+    @property
+    def stage_source(self) -> str:
+        """The stages of a step for the compiler: the function `stage` and the tableau."""
         stages = len(self.b)
         a = [list(row) + [0.0] * (stages - len(row)) for row in self.a]
-        return SOURCE.format(a=a, b=list(self.b), c=[float(c) for c in self.c], stages=stages)
+        return STAGE.format(a=a, c=[float(c) for c in self.c], stages=stages)
 
     def slopes(self, flow: VectorField, t: float, x: Array) -> list[Array]:
         """The slopes k_s of the stages."""
@@ -156,29 +161,40 @@ class ExplicitRungeKutta(Stepper):
         return x
 
 
-SOURCE = '''
+STAGE = '''
 A = np.array({a})
-B = np.array({b})
 C = np.array({c})
 STAGES = {stages}
 
 
 @njit
+def stage(s, t, h, x, V, X, W, f, F, parameters, data, rows, scratch):
+    """Stage s of a step of length h: its state X with the vectors W, and its slopes f[s] and F[s].T."""
+    dim, k = V.shape
+    copy(X, x)
+    copy_matrix(W, V)
+    for r in range(s):
+        weight = h * A[s, r]
+        if weight != 0.0:
+            for i in range(dim):
+                X[i] += weight * f[r, i]
+            for c in range(k):
+                for i in range(dim):
+                    W[i, c] += weight * F[r, c, i]
+    linearise(t + C[s] * h, X, W, f[s], F[s].T, parameters, data, rows, scratch)
+
+'''
+
+SOURCE = '''
+B = np.array({b})
+
+
+@njit
 def push(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):
-    """One Runge-Kutta step of a flow; stage s is the state X with the tangent vectors W."""
+    """One Runge-Kutta step of a flow."""
     dim, k = V.shape
     for s in range(STAGES):
-        copy(X, x)
-        copy_matrix(W, V)
-        for r in range(s):
-            weight = dt * A[s, r]
-            if weight != 0.0:
-                for i in range(dim):
-                    X[i] += weight * f[r, i]
-                for c in range(k):
-                    for i in range(dim):
-                        W[i, c] += weight * F[r, c, i]
-        linearise(t + C[s] * dt, X, W, f[s], F[s].T, parameters, data, rows, scratch)
+        stage(s, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch)
     for s in range(STAGES):
         weight = dt * B[s]
         for i in range(dim):

@@ -9,23 +9,12 @@ import numpy as np
 
 from dynsys.compiled.build import push_source
 from dynsys.compiled.kernel import Kernel, PushSource
-from dynsys.errors import InvalidInputError, whole_number
+from dynsys.errors import whole_number
+from dynsys.flow_map import FlowMap
 from dynsys.steppers import Stepper
-from dynsys.system import DrivenFlow, Flow, Map
+from dynsys.system import DrivenFlow
 
 Array = np.ndarray
-
-
-def _flow(value: Any) -> Flow | DrivenFlow:
-    if not isinstance(value, Flow | DrivenFlow):
-        raise InvalidInputError(f"a map of returns needs a flow, got {value!r:.100}")
-    return value
-
-
-def _stepper(value: Any) -> Stepper:
-    if not isinstance(value, Stepper):
-        raise InvalidInputError(f"a flow needs a stepper such as RK4(dt=0.01), got {value!r:.100}")
-    return value
 
 
 def _steps(value: Any) -> int:
@@ -33,7 +22,7 @@ def _steps(value: Any) -> int:
 
 
 @attrs.frozen(eq=False)
-class StroboscopicMap(Map):
+class StroboscopicMap(FlowMap):
     """The time-T map of a flow, x' = Phi_T(x), by `steps` steps of a stepper: T = steps dt.
 
     Of a flow that is driven with period T it is the Poincare map; its fixed points are orbits of that period. Step n
@@ -62,8 +51,6 @@ class StroboscopicMap(Map):
     True
     """
 
-    flow: Flow | DrivenFlow = attrs.field(converter=_flow)
-    stepper: Stepper = attrs.field(converter=_stepper)
     steps: int = attrs.field(converter=_steps)
     t0: float = attrs.field(default=0.0, converter=float)
 
@@ -82,16 +69,6 @@ class StroboscopicMap(Map):
         return self.flow.vanishing_exponents
 
     @property
-    def tolerance(self) -> float:
-        """That of the stepper."""
-        return self.stepper.tolerance
-
-    @property
-    def derivative(self) -> str:
-        """Where derivatives come from: those of the flow."""
-        return self.flow.derivative
-
-    @property
     def period(self) -> float:
         """T = steps dt."""
         return self.steps * self.stepper.dt
@@ -101,10 +78,6 @@ class StroboscopicMap(Map):
         for m in range(n * self.steps, (n + 1) * self.steps):
             x = self.flow.move(self.stepper, m, self.t0 + m * self.stepper.dt, x)
         return x
-
-    def jvp(self, t: float, x: Array, V: Array) -> Array:
-        """The derivative of step t at one state times the columns of V, shape (dim, k)."""
-        return self.push(None, int(t), t, x, V)[1]
 
     def push(self, stepper: Stepper | None, n: int, t: float, x: Array, V: Array) -> tuple[Array, Array]:
         """One state (dim,) and its tangent vectors (dim, k) after step n."""

@@ -1,0 +1,53 @@
+"""What maps made of flows share."""
+
+from __future__ import annotations
+
+from abc import ABC
+from typing import Any
+
+import attrs
+import numpy as np
+
+from dynsys.errors import InvalidInputError
+from dynsys.steppers import Stepper
+from dynsys.system import DrivenFlow, Flow, Map
+
+Array = np.ndarray
+
+
+def _flow(value: Any) -> Flow | DrivenFlow:
+    if not isinstance(value, Flow | DrivenFlow):
+        raise InvalidInputError(f"a map of a flow needs a flow, got {value!r:.100}")
+    return value
+
+
+def _stepper(value: Any) -> Stepper:
+    if not isinstance(value, Stepper):
+        raise InvalidInputError(f"a flow needs a stepper such as RK4(dt=0.01), got {value!r:.100}")
+    return value
+
+
+@attrs.frozen(eq=False)
+class FlowMap(Map, ABC):
+    """A map whose step is many steps of a flow.
+
+    A subclass gives `step`, `push` (state and vectors together), `dimension` and `kernel`. In its kernel, the flow's
+    parameters are the first, the stepper's numbers the last, and its own stand between them.
+    """
+
+    flow: Flow | DrivenFlow = attrs.field(converter=_flow)
+    stepper: Stepper = attrs.field(converter=_stepper)
+
+    @property
+    def tolerance(self) -> float:
+        """That of the stepper."""
+        return self.stepper.tolerance
+
+    @property
+    def derivative(self) -> str:
+        """Where derivatives come from: those of the flow."""
+        return self.flow.derivative
+
+    def jvp(self, t: float, x: Array, V: Array) -> Array:
+        """The derivative of step t at one state times the columns of V, shape (dim, k)."""
+        return self.push(None, int(t), t, x, V)[1]
