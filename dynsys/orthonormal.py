@@ -134,6 +134,8 @@ HOUSEHOLDER = '''
 def factorise(V, R):
     """The same for long columns: Householder reflections by LAPACK."""
     dim, k = V.shape
+    if k == 0:  # the state alone, which Numba's LAPACK refuses
+        return True
     Q, S = np.linalg.qr(V)
     for c in range(k):
         largest = 0.0
