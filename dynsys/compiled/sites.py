@@ -9,6 +9,7 @@ Components are ordered so that those of a run stand side by side.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -118,7 +119,9 @@ def _rates(equations: EquationSource, row: int) -> str:
         lines += indented(run.shared)
         lines += [f"    _F[{at} + _i] = {run.rule}"]
         lines += [f"    _J[{slot * row + at} + _i] = {source}" for slot, (_, source) in enumerate(run.moving)]
-    lines += [f"{name} = _X[{_place(equations, i)}]" for i, name in enumerate(equations.state)]
+    texts = [*equations.shared, *equations.rule, *(source for _, _, source in equations.moving)]
+    used = set(re.findall(r"\w+", " ".join(texts)))  # of a thousand names: each one costs the compiler time
+    lines += [f"{name} = _X[{_place(equations, i)}]" for i, name in enumerate(equations.state) if name in used]
     lines += equations.shared
     lines += [f"_F[{_place(equations, i)}] = {rule}" for i, rule in zip(equations.rows, equations.rule, strict=True)]
     first = _entries(equations, row) - len(equations.moving)

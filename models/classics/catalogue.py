@@ -21,6 +21,7 @@ from models.classics.henon_heiles import HenonHeiles
 from models.classics.hindmarsh_rose import HindmarshRose
 from models.classics.hyperchaotic_roessler import HyperchaoticRoessler
 from models.classics.josephson_junction import JosephsonJunction
+from models.classics.kuramoto_sivashinsky import KuramotoSivashinsky
 from models.classics.logistic import Logistic
 from models.classics.lorenz63 import Lorenz63
 from models.classics.lorenz96 import Lorenz96
@@ -48,6 +49,7 @@ SYSTEMS: tuple[Any, ...] = (
     FitzHughNagumo,
     HindmarshRose,
     JosephsonJunction,
+    KuramotoSivashinsky,
 )
 """Every class that bears a `reference`, in the order of the catalogue."""
 
