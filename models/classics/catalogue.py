@@ -68,6 +68,8 @@ LINE, DOTS = 400, 2_000  # points of a picture
 class Spectrum:
     """Exponents of a system with their standard errors, and the time behind them: of all members, and of each.
 
+    The error of the sum is NaN if not all exponents are computed.
+
     An error is that of batch means within the members or of the spread between them, whichever is larger: orbits that
     stick to the rims of islands are longer correlated than a member is long.
     """
@@ -115,7 +117,7 @@ class Comparison:
     def sums(self) -> tuple[float, float] | None:
         """The sum of the known exponents, and how far it is from ours in combined errors; None if one is missing."""
         known = np.array(self.known.exponents)
-        if len(known) < len(self.spectrum.exponents) or np.isnan(known).any():
+        if len(known) < len(self.spectrum.exponents) or np.isnan([*known, self.spectrum.sum_error]).any():
             return None
         ours, error = self.spectrum.exponents.sum(), np.hypot(self.spectrum.sum_error, np.linalg.norm(self.known.error))
         rounding = ROUNDING * np.max(np.abs(self.spectrum.exponents))
@@ -208,6 +210,7 @@ def measure(
         intervals=intervals,
         steps_per_interval=reference.steps_per_interval,
         warmup=reference.warmup,
+        k=reference.vectors,
         stride=stride,
         seed=seed,
         progress=progress,
@@ -217,7 +220,8 @@ def measure(
     between = np.std(series.mean(axis=1), axis=0) / np.sqrt(max(1, members - 1))
     error = np.maximum(within, between)
     time = intervals * reference.steps_per_interval * tangent.dt
-    return Spectrum(spectrum.exponents.mean(axis=0), error[:-1], float(error[-1]), members * time, time)
+    sum_error = float(error[-1]) if reference.vectors is None else math.nan
+    return Spectrum(spectrum.exponents.mean(axis=0), error[:-1], sum_error, members * time, time)
 
 
 def identities(system: Any, steps: int = IDENTITY_STEPS) -> tuple[Identity, ...]:
@@ -236,8 +240,10 @@ def _defects(system: Any, tangent: TangentSystem, settled: Array, steps: int) ->
     """Defects by name: relative ones, but for conserved quantities."""
     reference = type(system).reference
     states = np.concatenate([[settled], tangent.trajectory(settled, intervals=steps).states])
-    growth = tangent.benettin(settled, intervals=steps, warmup=0).rates.sum() * tangent.dt
-    defects = {"sum of the exponents = mean volume rate": _sum_defect(system, tangent, states, growth)}
+    defects = {}
+    if reference.vectors is None:
+        growth = tangent.benettin(settled, intervals=steps, warmup=0).rates.sum() * tangent.dt
+        defects["sum of the exponents = mean volume rate"] = _sum_defect(system, tangent, states, growth)
     pushed = range(0, steps, max(1, steps // PUSHES))
     frame = np.eye(system.dimension)
     if isinstance(system, Flow) and system.vanishing_exponents:

@@ -165,10 +165,12 @@ class KuramotoSivashinsky(Flow):
         start=_start,
         stepper=RK4(0.008),
         steps_per_interval=50,
-        intervals=320_000,
+        intervals=160_000,
         warmup=1_250,
+        vectors=10,
         axes=(0, 1),
         sampling=50,
+        names=("Re u_1", "Re u_2"),
         volume_rate=lambda system, x: system.volume_rate + 0.0 * x[..., 0],
         latex=(r"u_t &= -u\, u_x - u_{xx} - u_{xxxx}",),
         known=(

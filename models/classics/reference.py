@@ -93,6 +93,8 @@ class Reference:
         None for a map.
     steps_per_interval, warmup, intervals : int
         Steps between orthonormalisations; intervals before the record, and in it, for a usual run.
+    vectors : int, optional
+        How many exponents are computed: the leading ones of a system with many. None: all.
     axes : tuple of int
         The two components that a picture of phase space shows; of a state with one component, it and its next value.
     sampling : int
@@ -117,6 +119,7 @@ class Reference:
     steps_per_interval: int = 1
     warmup: int = 100
     intervals: int = 100_000
+    vectors: int | None = None
     axes: tuple[int, int] = (0, 1)
     sampling: int = 1
     dots: bool = attrs.field(default=attrs.Factory(lambda self: self.stepper is None, takes_self=True))

@@ -43,7 +43,8 @@ PAGE = Path(models.classics.__file__).parent / "CATALOGUE.md"
 def varied(kind):
     """The system with parameters other than the defaults."""
     system = kind()
-    numbers = {f.name: 1.07 * getattr(system, f.name) for f in attrs.fields(kind) if f.name != "sites"}
+    fields = {f.name: getattr(system, f.name) for f in attrs.fields(kind)}
+    numbers = {name: 1.07 * value for name, value in fields.items() if isinstance(value, float)}
     return attrs.evolve(system, **numbers)
 
 
