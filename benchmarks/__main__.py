@@ -17,6 +17,7 @@ from pathlib import Path  # noqa: E402
 SECTIONS = (
     "lorenz63",
     "lorenz96",
+    "lorenz96-wide",
     "vectors",
     "networks",
     "startup",
@@ -36,11 +37,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=0, help="interleaved repeats (default: 5, quick: 1)")
     parser.add_argument("--figure", type=Path, metavar="FOLDER", help="where `sharafi` draws its figure")
     chosen = parser.parse_args(arguments)
-    from benchmarks import ensembles, flows, memory, networks, sharafi, startup, vectors
+    from benchmarks import ensembles, flows, memory, networks, sharafi, startup, vectors, wide
 
     sections = {
         "lorenz63": flows.lorenz63,
         "lorenz96": flows.lorenz96_table,
+        "lorenz96-wide": wide.lorenz96_wide,
         "vectors": vectors.vectors,
         "networks": networks.networks,
         "startup": startup.startup,
