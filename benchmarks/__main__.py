@@ -18,6 +18,7 @@ SECTIONS = (
     "lorenz63",
     "lorenz96",
     "steppers",
+    "lorenz96-wide",
     "vectors",
     "networks",
     "startup",
@@ -37,12 +38,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=0, help="interleaved repeats (default: 5, quick: 1)")
     parser.add_argument("--figure", type=Path, metavar="FOLDER", help="where `sharafi` draws its figure")
     chosen = parser.parse_args(arguments)
-    from benchmarks import ensembles, flows, memory, networks, sharafi, startup, steppers, vectors
+    from benchmarks import ensembles, flows, memory, networks, sharafi, startup, steppers, vectors, wide
 
     sections = {
         "lorenz63": flows.lorenz63,
         "lorenz96": flows.lorenz96_table,
         "steppers": steppers.steppers,
+        "lorenz96-wide": wide.lorenz96_wide,
         "vectors": vectors.vectors,
         "networks": networks.networks,
         "startup": startup.startup,

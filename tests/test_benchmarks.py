@@ -12,11 +12,20 @@ pytest.importorskip("numba")
 
 from benchmarks import sharafi
 from benchmarks.flows import lorenz96
-from benchmarks.handwritten import lorenz63_slope, lorenz96_slope, relu, rk4_loop, tanh, three_layer_loops
+from benchmarks.handwritten import (
+    lorenz63_slope,
+    lorenz96_slope,
+    lorenz96_velocity,
+    relu,
+    rk4_loop,
+    tanh,
+    three_layer_loops,
+)
 from benchmarks.measure import Contestant, race
 from benchmarks.memory import run as recorded_run
 from benchmarks.memory import vectors_formula
 from benchmarks.vectors import neutral_angles, residuals
+from benchmarks.wide import velocity
 from dynsys import RK4, CompiledTangent, Euler, NumpyTangent, Pass
 from models.activations import ReLU, Tanh
 from models.classics import Lorenz63
@@ -38,6 +47,14 @@ def test_lorenz96_loop_agrees():
     end = NumpyTangent(flow, RK4(0.02)).forward(start, intervals=20, steps_per_interval=10, record="growth")
     growth = rk4_loop(lorenz96_slope, 5, 2)(start.x[0], start.Q[0], 20, 10, 0.02)[1]
     np.testing.assert_allclose(growth, end.growth[0], atol=1e-9)
+
+
+def test_lorenz96_velocities_agree():
+    x = 8.0 + np.random.default_rng(0).normal(size=11)
+    exact, f = lorenz96(11).vector_field(0.0, x), np.empty(11)
+    lorenz96_velocity(x.copy(), f, 3)
+    np.testing.assert_allclose(f, exact, rtol=1e-13)
+    np.testing.assert_allclose(velocity(x), exact, rtol=1e-13)
 
 
 @pytest.mark.parametrize(("activation", "loop"), [(ReLU(), relu), (Tanh(), tanh)], ids=["relu", "tanh"])
@@ -104,6 +121,7 @@ def test_errors_of_vectors_are_seen():
     ("section", "row", "times"),
     [
         ("lorenz63", "| dynsys |", 2),
+        pytest.param("lorenz96-wide", "| step with 3 vectors, ", 2, marks=pytest.mark.slow),
         pytest.param("vectors", "| dynsys |", 2, marks=pytest.mark.slow),
         pytest.param("vectors-memory", "| 200 |", 1, marks=pytest.mark.slow),
         pytest.param("ensembles", "| the same bits |", 4, marks=pytest.mark.slow),

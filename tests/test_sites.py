@@ -92,6 +92,24 @@ def test_few_equations_stay_written_out():
     assert "_after1" not in SymbolicFlow.of(lorenz96(15)).source
 
 
+def test_source_does_not_grow_with_the_ring():
+    small, large = (
+        sites_push(SymbolicFlow.of(lorenz96(n)).definition.equations, RK4(0.02)).source.splitlines() for n in (20, 120)
+    )
+    assert len(small) == len(large)
+
+
+@pytest.mark.parametrize("name", ["defect", "without runs"])
+def test_state_alone_moves_as_by_numpy(name):
+    system, stepper = LATTICES[name]
+    assert system.dimension >= 24  # long columns, which LAPACK refuses where there are none
+    ours, reference = (
+        system.tangent(stepper, backend=backend).trajectory(state_of(name), intervals=4, steps_per_interval=3).states
+        for backend in ("compiled", "numpy")
+    )
+    np.testing.assert_allclose(ours, reference, rtol=1e-12, atol=1e-12)
+
+
 def test_ring_is_the_formula():
     x = np.random.default_rng(0).normal(size=(5, 40))
     ring = SymbolicFlow.of(lorenz96(40))
