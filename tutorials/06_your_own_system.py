@@ -178,9 +178,10 @@ plt.show()
 # ## A sweep: is this parameter special?
 #
 # One value of the force is one point of a line on which chaos and periodic motion alternate. `sweep` runs the same
-# algorithm at every point, on all cores: every point is what the run of one state with that force would have given, to
-# the last bit, whatever the number of cores. Nothing is compiled again, because parameters are numbers that are handed
-# to the kernel. The result is labelled, and `status` marks points that stopped.
+# algorithm at every point, on all cores. The points are members of an ensemble with a force each: sixteen of them share
+# the vector registers of a core, and their numbers are the same bits on any number of cores. Nothing is compiled again,
+# because parameters are numbers that are handed to the kernel. The result is labelled, and `status` marks points that
+# stopped.
 #
 # Where the orbit has just become another one, transients are long, and a run may still drift. A check that fails
 # warns once, with the number of points; we keep the warnings, to say which points they are about.
@@ -199,7 +200,8 @@ assert (runs.status == 0).all()
 
 alone = attrs.evolve(beam, force=forces[100]).tangent(stepper)
 alone = alone.benettin([0.5, 0.0], intervals=1_000, steps_per_interval=20, warmup=400, seed=0)
-assert np.array_equal(alone.exponents, runs.exponent_mean[100])
+apart = abs(alone.exponents[0] - float(runs.exponent_mean[100, 0]))  # another arrangement: chaos amplifies rounding
+assert apart < 4 * np.hypot(alone.standard_error[0], float(runs.standard_error[100, 0]))
 
 figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
 figure, data = exponents_figure(runs, axes)
