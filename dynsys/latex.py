@@ -65,5 +65,5 @@ def _names(definition: Definition) -> dict[sympy.Symbol, str]:
 def _latex(expression: sympy.Expr, names: dict[sympy.Symbol, str]) -> str:
     import sympy
 
-    text: str = sympy.latex(expression, symbol_names=names)
+    text: str = sympy.latex(expression, symbol_names=names, mul_symbol=r"\,")
     return text

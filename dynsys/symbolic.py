@@ -184,7 +184,7 @@ class SymbolicSystem(DynamicalSystem, ABC):
         Examples
         --------
         >>> print(SymbolicFlow.of({"x0": "sigma*x_rest - x0^2/2"}, {"sigma": 1.0, "x_rest": 2.0}).latex)
-        \begin{aligned} \dot{x_{0}} &= \sigma x_{\mathrm{rest}} - \frac{x_{0}^{2}}{2} \end{aligned}
+        \begin{aligned} \dot{x_{0}} &= \sigma\,x_{\mathrm{rest}} - \frac{x_{0}^{2}}{2} \end{aligned}
         """
         return equations_latex(self.definition, self._left)
 

@@ -183,7 +183,7 @@ def test_latex_is_that_of_sympy_with_words_upright():
     lines = neuron.latex.removeprefix(r"\begin{aligned} ").removesuffix(r" \end{aligned}").split(r" \\ ")
     names = {"current": r"\mathrm{current}", "x_{rest}": r"x_{\mathrm{rest}}"}
     for line, name, expression in zip(lines, "xyz", neuron.definition.expressions, strict=True):
-        plain = sympy.latex(expression)
+        plain = sympy.latex(expression, mul_symbol=r"\,")
         for old, new in names.items():
             plain = plain.replace(old, new)
         assert line.startswith(rf"\dot{{{name}}} &= ")
@@ -193,7 +193,7 @@ def test_latex_is_that_of_sympy_with_words_upright():
 
 
 def test_latex_of_maps_and_matrices():
-    assert Lozi().latex == r"\begin{aligned} x' &= - a \left|{x}\right| + y + 1 \\ y' &= b x \end{aligned}"
+    assert Lozi().latex == r"\begin{aligned} x' &= - a\,\left|{x}\right| + y + 1 \\ y' &= b\,x \end{aligned}"
     assert Lorenz63().jacobian_latex == (
         r"\begin{pmatrix} - \sigma & \sigma & 0 \\ \rho - z & -1 & - x \\ y & x & - \beta \end{pmatrix}"
     )

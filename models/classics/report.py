@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from dynsys import InvalidInputError, Map, SymbolicFlow, SymbolicMap
+from dynsys import InvalidInputError, SymbolicFlow, SymbolicMap
 from dynsys.files import write_whole
 from dynsys.plotting import grid, save_figure, style
 from models.classics.catalogue import AGREES, MEMBERS, Comparison, Entry, Spectrum
@@ -74,31 +74,9 @@ def axis_names(system: Any) -> tuple[str, str]:
 def latex(system: Any) -> str:
     """The equations of a system, for a block of LaTeX."""
     given = type(system).reference.latex
-    return " \\\\\n".join(given or _derived(system))
-
-
-def _derived(system: Any) -> Iterable[str]:
-    import sympy
-
-    definition = system.definition
-    symbols = {s for expression in definition.expressions for s in expression.free_symbols}
-    names = {s: _symbol(s.name) for s in symbols}
-    for name, expression in zip(definition.state, definition.expressions, strict=True):
-        left = f"{_symbol(name)}'" if isinstance(system, Map) else rf"\dot{{{_symbol(name)}}}"
-        right = sympy.latex(expression, symbol_names=names, mul_symbol=r"\,")
-        yield f"{left} &= {right}"
-
-
-def _symbol(name: str) -> str:
-    """A name as LaTeX: Greek where SymPy knows it, p_x for px, and words upright."""
-    import sympy
-
-    stem, _, index = name.partition("_")
-    if not index and len(name) == 2:
-        stem, index = name[0], name[1]
-    greek = sympy.latex(sympy.Symbol(stem))
-    base = greek if len(stem) == 1 or greek.startswith("\\") else rf"\mathrm{{{stem}}}"
-    return f"{base}_{{{index}}}" if len(index) == 1 else base + (rf"_\mathrm{{{index}}}" if index else "")
+    if not given:
+        return str(system.latex)
+    return "\n".join([r"\begin{aligned}", " \\\\\n".join(given), r"\end{aligned}"])
 
 
 def _head(entries: Sequence[Entry]) -> Iterable[str]:
@@ -138,7 +116,7 @@ def _head(entries: Sequence[Entry]) -> Iterable[str]:
 def _section(entry: Entry) -> Iterable[str]:
     system = entry.system
     prose, references = _documentation(type(system))
-    equations = ("```math", r"\begin{aligned}", latex(system), r"\end{aligned}", "```")
+    equations = ("```math", latex(system), "```")
     yield from (f"## {entry.name}", "", prose, "", *equations)
     fields = attrs.fields(type(system))
     if fields:
