@@ -29,7 +29,7 @@ from dynsys.sweep import sweep
 from dynsys.symbolic import SymbolicFlow, SymbolicMap, parameter, size
 from dynsys.system import DrivenFlow, DynamicalSystem, Flow, Map
 from dynsys.tangent import CompiledTangent, NumpyTangent, TangentSystem
-from dynsys.varied import Varied
+from dynsys.varied import vary
 
 __version__ = "0.1.0"
 
@@ -73,9 +73,9 @@ __all__ = [
     "SymbolicMap",
     "TangentSystem",
     "Trajectory",
-    "Varied",
     "finite_time_field",
     "parameter",
     "size",
     "sweep",
+    "vary",
 ]

@@ -3,8 +3,8 @@
     runs = sweep(tangent.benettin, {"rho": np.linspace(0, 200, 400)}, x0, intervals=2000, steps_per_interval=10, k=1)
     figure, data = exponents_figure(runs)                        # of dynsys.plotting
 
-A point of the grid is a member of an `Ensemble` of a `Varied` system: blocks, executors, stores and statuses are those
-of ensembles, and so is the speed.
+A point of the grid is a member of an `Ensemble` with parameters of its own (`dynsys.varied`): blocks, executors, stores
+and statuses are those of ensembles, and so is the speed.
 """
 
 from __future__ import annotations
@@ -18,16 +18,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import numpy as np
 
 from dynsys.blocks import MEMBER
 from dynsys.compiled.build import available_cores
 from dynsys.ensemble import Ensemble, silent, tangent_of
-from dynsys.errors import DiagnosticWarning, FallbackWarning, InvalidInputError, real_array, whole_number
+from dynsys.errors import DiagnosticWarning, InvalidInputError, real_array, whole_number
 from dynsys.progress import BLOCK, Progress
-from dynsys.tangent import CompiledTangent, NumpyTangent, TangentSystem
-from dynsys.varied import Varied, parameter_values
+from dynsys.tangent import TangentSystem
+from dynsys.varied import parameter_values, vary
 
 if TYPE_CHECKING:
     import xarray
@@ -49,7 +48,7 @@ def sweep(
 ) -> xarray.Dataset:
     """Run an algorithm at every point of a grid of parameters.
 
-    The points are members of an ensemble (of `Varied` systems), all from one x0, with frames keyed by the number of the
+    The points are members of an ensemble (see `vary`), all from one x0, with frames keyed by the number of the
     point: what they give depends on neither workers nor blocks, to the last bit. Points of a symbolic system run side
     by side in one compiled pass; other parameters do not compile again.
 
@@ -102,9 +101,8 @@ def sweep(
     shape = tuple(map(len, grid.values()))
     points = math.prod(shape)
     combined = np.meshgrid(*grid.values(), indexing="ij")
-    base: Any = tangent.system
-    varied = Varied(base, {name: axis.ravel() for name, axis in zip(grid, combined, strict=True)})
-    run = getattr(_of(tangent, varied), algorithm.__name__)
+    varied = vary(tangent, {name: axis.ravel() for name, axis in zip(grid, combined, strict=True)})
+    run = getattr(varied, algorithm.__name__)
     workers = available_cores() if workers is None else whole_number("workers", workers, 1)
     if block is None and not (path is not None and Path(path).exists()):  # a store that exists keeps its own
         block = min(BLOCK, -(-points // workers))
@@ -115,15 +113,6 @@ def sweep(
     places = xarray.DataArray(np.arange(points).reshape(shape), dims=[*names.values()])
     coordinates = {names[name]: (names[name], axis, {"long_name": name}) for name, axis in grid.items()}
     return data.isel({MEMBER: places}).assign_coords(coordinates)
-
-
-def _of(tangent: TangentSystem, varied: Varied) -> TangentSystem:
-    """The same tangent of a system whose parameters vary."""
-    if isinstance(tangent, CompiledTangent) and varied.kernel() is None:
-        name = type(tangent.system).__name__
-        warnings.warn(f"{name} has no kernel with these parameters: NumPy steps it", FallbackWarning, stacklevel=3)
-        return NumpyTangent(varied, tangent.stepper, tangent.t0)
-    return attrs.evolve(tangent, system=varied)
 
 
 def _state(tangent: TangentSystem, x0: Any) -> Array:

@@ -1,7 +1,8 @@
-"""A system whose parameters differ between the members of an ensemble."""
+"""Members of an ensemble with parameters of their own."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
 from typing import Any
@@ -11,9 +12,10 @@ import numpy as np
 
 from dynsys.compiled.kernel import Kernel, PushSource
 from dynsys.compiled.lanes import LaneSource
-from dynsys.errors import InvalidInputError
+from dynsys.errors import FallbackWarning, InvalidInputError
 from dynsys.steppers import Stepper
 from dynsys.system import DynamicalSystem
+from dynsys.tangent import CompiledTangent, NumpyTangent, TangentSystem
 
 Array = np.ndarray
 
@@ -27,6 +29,44 @@ def parameter_values(values: Any) -> dict[str, Array]:
         if array.ndim != 1 or not array.size or array.dtype.kind not in "biuf" or not np.isfinite(array).all():
             raise InvalidInputError(f"the values of {name} must be a 1-D array of finite numbers, got {array!r:.100}")
     return arrays
+
+
+def vary(tangent: TangentSystem, values: Mapping[Any, Any]) -> TangentSystem:
+    """The same tangent for an ensemble in which member m has value m of some parameters.
+
+    Parameters
+    ----------
+    tangent : TangentSystem
+    values : mapping, name -> array_like, shape (members,)
+        Parameters of its system and their values; see `Varied`.
+
+    Returns
+    -------
+    TangentSystem
+        For states (members, dim) with as many members.
+
+    Warns
+    -----
+    FallbackWarning
+        If the members have no compiled pass in common, and NumPy steps them.
+
+    Examples
+    --------
+    >>> from models.classics import Logistic
+    >>> runs = vary(Logistic().tangent(backend="numpy"), {"r": [2.5, 4.0]}).benettin([[0.3], [0.3]], intervals=1000)
+    >>> runs.exponents[:, 0].round(2)  # ln 0.5 and ln 2
+    array([-0.69,  0.69])
+    """
+    system: Any = tangent.system
+    varied = Varied(system, values)
+    if isinstance(tangent, CompiledTangent) and varied.kernel() is None:
+        warnings.warn(
+            f"{type(system).__name__} has no kernel with these parameters: NumPy steps it",
+            FallbackWarning,
+            stacklevel=2,
+        )
+        return NumpyTangent(varied, tangent.stepper, tangent.t0)
+    return attrs.evolve(tangent, system=varied)
 
 
 @attrs.frozen(eq=False)

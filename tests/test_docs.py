@@ -11,7 +11,7 @@ import pytest
 from dynsys.inspection import open_store
 
 DOCS = Path(__file__).parents[1] / "docs"
-EXAMPLE, OWN, CLUSTER = re.findall(r"```python\n(.*?)```", (DOCS / "ensembles.md").read_text(), flags=re.DOTALL)
+EXAMPLE, VARIED, OWN, CLUSTER = re.findall(r"```python\n(.*?)```", (DOCS / "ensembles.md").read_text(), flags=re.DOTALL)
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +24,12 @@ def test_the_first_example_of_ensembles_runs(capsys):
     exec(compile(EXAMPLE, "ensembles.md", "exec"), {})
     mean, error = map(float, capsys.readouterr().out.splitlines()[-1].split(" +- "))
     assert abs(mean - 0.9056) < 5 * error < 0.02
+
+
+@pytest.mark.numba
+def test_the_example_of_members_with_parameters_of_their_own_runs(capsys):
+    exec(compile(VARIED, "ensembles.md", "exec"), {})
+    assert capsys.readouterr().out.splitlines() == ["{'a': 50, 'b': 2, 'exponent': 2}", "100"]
 
 
 def test_the_example_of_ones_own_computation_runs():

@@ -18,10 +18,11 @@ from dynsys import (
     PoincareMap,
     StoreError,
     SymbolicFlow,
-    Varied,
     sweep,
+    vary,
 )
 from dynsys.compiled.kernel import Kernel
+from dynsys.varied import Varied
 from models.classics import Henon, LinearMap, Logistic, Lorenz63, Lorenz96
 
 RUN = {"intervals": 40, "warmup": 10}
@@ -262,7 +263,7 @@ def test_compiled_members_with_their_own_parameters_are_those_of_numpy(kind):
     members = len(next(iter(values.values())))
     x0 = 0.1 + np.tile(0.1 * np.arange(system.dimension), (members, 1))
     options = {"intervals": 3, "steps_per_interval": 1, "warmup": 0, "k": 1}
-    ours = CompiledTangent(varied, stepper).benettin(x0, **options)
+    ours = vary(CompiledTangent(system, stepper), values).benettin(x0, **options)
     theirs = NumpyTangent(varied, stepper).benettin(x0, **options)
     np.testing.assert_allclose(ours.rates, theirs.rates, rtol=1e-7, atol=1e-10)
     assert len(np.unique(ours.rates[:, -1])) == members
