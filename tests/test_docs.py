@@ -27,6 +27,7 @@ def test_the_first_example_of_ensembles_runs(capsys):
 
 
 @pytest.mark.numba
+@pytest.mark.filterwarnings("ignore:the rates drift between the halves:dynsys.DiagnosticWarning")  # a long transient
 def test_the_example_of_members_with_parameters_of_their_own_runs(capsys):
     exec(compile(VARIED, "ensembles.md", "exec"), {})
     assert capsys.readouterr().out.splitlines() == ["{'a': 50, 'b': 2, 'exponent': 2}", "100"]
