@@ -48,6 +48,11 @@ class FlowMap(Map, ABC):
         """Where derivatives come from: those of the flow."""
         return self.flow.derivative
 
+    def for_member(self, member: int) -> FlowMap:
+        """The map of the flow that a member of an ensemble obeys."""
+        own: Any = self.flow.for_member(member)
+        return self if own is self.flow else attrs.evolve(self, flow=own)
+
     def jvp(self, t: float, x: Array, V: Array) -> Array:
         """The derivative of step t at one state times the columns of V, shape (dim, k)."""
         return self.push(None, int(t), t, x, V)[1]

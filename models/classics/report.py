@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -141,6 +142,7 @@ def _section(entry: Entry) -> Iterable[str]:
                 ]
             )
         yield from _table(rows)
+        yield from _one_by_one(entry)
     rows = [["holds exactly", "defect", "at half the step", "order"]]
     for identity in entry.identities:
         halved = "" if identity.halved is None else f"{identity.halved:.1e}"
@@ -149,6 +151,16 @@ def _section(entry: Entry) -> Iterable[str]:
     for name, defect in _spectral(entry):
         rows.append([name, defect, "", ""])
     yield from _table(rows)
+
+
+def _one_by_one(entry: Entry) -> Iterable[str]:
+    """A table of the exponents where a source gives more of them than a line can show."""
+    long = [c for c in entry.comparisons if len(c.known.exponents) > SHOWN + 1 and c.known.source != OURS]
+    for comparison in long:
+        known, ours = _printed(comparison), _exponents(comparison.spectrum, all_of_them=True)
+        rows = [["", *map(str, range(1, len(known) + 1))], [comparison.known.source, *known], ["ours", *ours]]
+        rows.append(["in errors", *(f"{z:+.1f}" for z in comparison.deviations)])
+        yield from _table(rows)
 
 
 def _spectral(entry: Entry) -> Iterable[tuple[str, str]]:
@@ -171,8 +183,9 @@ def _caption(entry: Entry) -> str:
 
 def _documentation(kind: Any) -> tuple[str, str]:
     """Prose of a docstring without its equations, and its references."""
-    text, _, references = (inspect.getdoc(kind) or "").partition("References\n----------\n")
-    paragraphs = [p for p in text.strip().split("\n\n") if not p.startswith("    ")]
+    prose, *sections = re.split(r"\n(\w+)\n-+\n", inspect.getdoc(kind) or "")
+    references = dict(zip(sections[::2], sections[1::2], strict=True)).get("References", "")
+    paragraphs = [p for p in prose.strip().split("\n\n") if not p.startswith("    ")]
     return "\n\n".join(" ".join(p.split()) for p in paragraphs), " ".join(references.split())
 
 
