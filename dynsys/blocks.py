@@ -92,7 +92,7 @@ class Job:
                 except Exception as problem:
                     first = first or problem
                     failures[int(member)] = f"{type(problem).__name__}: {problem}"[:LONGEST_TEXT]
-            data = side_by_side(parts)
+            data = _side_by_side(parts)
         return Block(data, failures, first, time.perf_counter() - started)
 
     def _labelled(self, members: Array) -> xarray.Dataset:
@@ -128,7 +128,7 @@ def _finite(data: xarray.Dataset) -> xarray.DataArray:
     return xarray.where(finite, RUNNING, NOT_FINITE)
 
 
-def side_by_side(parts: Sequence[xarray.Dataset]) -> xarray.Dataset | None:
+def _side_by_side(parts: Sequence[xarray.Dataset]) -> xarray.Dataset | None:
     """The datasets of some members as one."""
     import xarray
 

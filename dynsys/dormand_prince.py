@@ -8,8 +8,8 @@ from typing import Any
 import attrs
 import numpy as np
 
-from dynsys.errors import InvalidInputError
-from dynsys.steppers import ExplicitRungeKutta, Stepper, VectorField, positive
+from dynsys.errors import InvalidInputError, positive
+from dynsys.steppers import ExplicitRungeKutta, Stepper, VectorField
 
 Array = np.ndarray
 

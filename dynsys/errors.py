@@ -95,6 +95,14 @@ def whole_stride(stride: int, intervals: int) -> int:
     return stride
 
 
+def positive(name: str, value: Any) -> float:
+    """A positive finite number, or an InvalidInputError with its name."""
+    number = real_array(name, value)
+    if not (number.shape == () and np.isfinite(number) and number > 0):
+        raise InvalidInputError(f"{name} must be a positive finite number, got {value!r}")
+    return float(number)
+
+
 def warn_of(checks: Sequence[tuple[Any, str]], stacklevel: int) -> None:
     """One warning for all failed checks: each is a mark for every member, and a text with the remedy."""
     failed, counts = [], {}

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol
 import attrs
 import numpy as np
 
-from dynsys.errors import InvalidInputError, real_array
+from dynsys.errors import positive
 
 Array = np.ndarray
 
@@ -26,14 +26,6 @@ class VectorField(Protocol):
     def vector_field(self, t: float, x: Array) -> Array: ...  # noqa: D102
 
     def jvp(self, t: float, x: Array, V: Array) -> Array: ...  # noqa: D102
-
-
-def positive(name: str, value: Any) -> float:
-    """A positive finite number, or an InvalidInputError with its name."""
-    number = real_array(name, value)
-    if not (number.shape == () and np.isfinite(number) and number > 0):
-        raise InvalidInputError(f"{name} must be a positive finite number, got {value!r}")
-    return float(number)
 
 
 def _step_length(value: Any) -> float:

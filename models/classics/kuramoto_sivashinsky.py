@@ -10,7 +10,7 @@ import numpy as np
 
 from dynsys import RK4, Flow, InvalidInputError
 from dynsys.compiled.kernel import Kernel
-from dynsys.errors import real_array, whole_number
+from dynsys.errors import positive, real_array, whole_number
 from models.classics.reference import Known, Reference
 
 Array = np.ndarray
@@ -19,10 +19,7 @@ MODES_PER_LENGTH = 15 / 22
 
 
 def _length(value: Any) -> float:
-    length = real_array("length", value)
-    if not (length.shape == () and np.isfinite(length) and length > 0):
-        raise InvalidInputError(f"length must be a positive finite number, got {value!r}")
-    return float(length)
+    return positive("length", value)
 
 
 def _modes(value: Any) -> int:
