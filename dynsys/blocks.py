@@ -6,7 +6,7 @@ import multiprocessing
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,16 @@ STATUSES = {
 POLL = 0.1  # seconds after which it is looked whether Ctrl-C was pressed
 NOT_OF_A_MEMBER = (InvalidInputError, MemoryError, OSError, Warning)
 LONGEST_TEXT = 500  # characters kept of an error
+
+
+def free_names(names: Collection[str], taken: Collection[str]) -> dict[str, str]:
+    """Names for dimensions beside those that are taken: with underscores at the end where that is needed."""
+    free: dict[str, str] = {}
+    for name in names:
+        free[name] = name
+        while free[name] in taken or (free[name] != name and free[name] in names):
+            free[name] += "_"
+    return free
 
 
 @attrs.frozen(eq=False)

@@ -22,32 +22,45 @@ CHECKED_STEPS = 2_000  # at most so many steps of each: they are NumPy's, and ta
 SHRUNK = 1e-10  # to which share of it a wrong start shrinks in the tail that the gaps ask for
 
 
-def covariance_residual(tangent: Tangent, members: Array, ends: Array, last: Array, states: Array, V: Array) -> Array:
+def covariance_residual(
+    tangent: Tangent, members: Array, ends: Array, last: Array, states: Array, V: Array
+) -> tuple[Array, Array]:
     """Largest sine of the angle between a vector pushed to the next time and the one there, (members,).
+
+    With it, the largest log of the ratio of two vectors' growth on the way: errors grow by as much.
 
     For the first of all members and a sample of times up to their `last`, step by step with `TangentSystem.step`; of
     fewer times where these lie far apart, and NaN where even one is too many. `ends` are the steps of the times;
     states are (members, m, dim), vectors (members, m, dim, k).
     """
-    residual = np.full(len(states), np.nan)
+    residual, spread = np.full((2, len(states)), np.nan)
     times = min(CHECKED_TIMES, CHECKED_STEPS // int(ends[1] - ends[0])) if len(ends) > 1 else 0
     for m in np.flatnonzero((last > 0) & (members < CHECKED_MEMBERS) & (times > 0)):
-        worst = 0.0
+        residual[m] = spread[m] = 0.0
         for i in np.unique(np.linspace(0, last[m] - 1, times).round().astype(int)):
             x, pushed = states[m, i], V[m, i]
             for n in range(ends[i], ends[i + 1]):
                 x, pushed = tangent.step(n, x, pushed, member=int(members[m]))
-            worst = max(worst, float(line_distance(pushed, V[m, i + 1]).max()))
-        residual[m] = worst
-    return residual
+            residual[m] = max(residual[m], line_distance(pushed, V[m, i + 1]).max())
+            spread[m] = max(spread[m], np.ptp(np.log(np.linalg.norm(pushed, axis=0))))
+    return residual, spread
 
 
 def frame_agreement(tangent: Tangent, window: Window, seed: int) -> Array:
-    """Distance between the leading subspaces after the warm-up from two different frames, (members, k)."""
+    """Distance between the leading subspaces after the warm-up from two different frames, (members, k).
+
+    Where steps adapt to the vectors, two frames would soon be at two states: both begin every interval at the same.
+    """
     first, start = window.first, window.start
     _, dim, k = first.Q.shape
     another = attrs.evolve(first, Q=random_frames(dim, k, seed + 1, first.members))
-    return subspace_distance(warm_up(tangent, another, (start.n - first.n) // window.steps, window.steps).Q, start.Q)
+    intervals = (start.n - first.n) // window.steps
+    if tangent.tolerance == 0.0:
+        return subspace_distance(warm_up(tangent, another, intervals, window.steps).Q, start.Q)
+    for _ in range(intervals):
+        another = warm_up(tangent, attrs.evolve(another, x=first.x), 1, window.steps)
+        first = warm_up(tangent, first, 1, window.steps)
+    return subspace_distance(another.Q, start.Q)
 
 
 def smallest_gap(exponents: Array, interval: float) -> tuple[Array, Array]:

@@ -23,7 +23,7 @@ from dynsys.blocks import Compute, Job, computed, stop_on_interrupt, threads
 from dynsys.compiled.build import available_cores
 from dynsys.description import Json, describe
 from dynsys.errors import InvalidInputError, real_array, whole_number
-from dynsys.passes import Pass
+from dynsys.passes import Pass, check_members
 from dynsys.progress import Progress, Run
 from dynsys.store import locked
 from dynsys.tangent import TangentSystem
@@ -83,6 +83,7 @@ class Ensemble:
         """
         tangent = tangent_of(algorithm)
         states = real_array("x0", x0)
+        check_members(tangent.system, states)
         if states.ndim != 2 or states.shape[1] != tangent.dimension or not len(states):
             raise InvalidInputError(f"x0 must have shape (members, {tangent.dimension}), got {states.shape}")
         if not np.isfinite(states).all():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from dynsys.blocks import STATUSES
+from dynsys.blocks import STATUSES, free_names
 from dynsys.errors import InvalidInputError, real_array, whole_number
 from dynsys.orthonormal import solve_upper, unpacked
 from dynsys.passes import DIVERGED, RUNNING, SINGULAR, Pass, forward_in_chunks
@@ -67,8 +67,8 @@ def finite_time_field(
     -------
     xarray.Dataset
         `largest_exponent` and `smallest_exponent`, 1/time, with one dimension for each component of the grid, named as
-        it is, or `x[0]`; and the `status` of every state. Exponents of states that diverged, or whose M is singular to
-        rounding, are NaN.
+        it is, or `x[0]` (what is called like one of these variables gets an underscore); and the `status` of every
+        state. Exponents of states that diverged, or whose M is singular to rounding, are NaN.
 
     Raises
     ------
@@ -104,7 +104,11 @@ def finite_time_field(
     if steps_per_interval is None:
         steps_per_interval = 1 if tangent.stepper is None else 10
     steps_per_interval = min(steps, whole_number("steps_per_interval", steps_per_interval, 1))
-    names, components, axes = _axes(tangent, grid)
+    if tangent.system.members is not None:
+        raise InvalidInputError(
+            "a field is of one system, and every member has its own here: take that of for_member(m)"
+        )
+    components, axes = _axes(tangent, grid)
     base = real_array("at", at)
     if base.shape != (tangent.dimension,) or not np.isfinite(base).all():
         raise InvalidInputError(f"at must be a finite state of shape ({tangent.dimension},), got {at!r:.100}")
@@ -125,13 +129,15 @@ def finite_time_field(
     meanings = {"flag_values": [*flags], "flag_meanings": " ".join(flags.values())}
     per_time = {"units": "1/time"}
     others = [i for i in range(tangent.dimension) if i not in components]
+    called = [*free_names(_names(tangent), ("largest_exponent", "smallest_exponent", "status")).values()]
+    names = [called[i] for i in components]
     return xarray.Dataset(
         {
             "largest_exponent": (names, largest.reshape(shape), per_time),
             "smallest_exponent": (names, smallest.reshape(shape), per_time),
             "status": (names, status.reshape(shape), meanings),
         },
-        dict(zip(names, axes, strict=True)) | {_names(tangent)[i]: base[i] for i in others},
+        dict(zip(names, axes, strict=True)) | {called[i]: base[i] for i in others},
         {"t0": tangent.t0, "dt": tangent.dt, "steps": steps, "time": steps * tangent.dt},
     )
 
@@ -143,8 +149,8 @@ def _names(tangent: TangentSystem) -> list[str]:
     return [f"x[{i}]" for i in range(tangent.dimension)]
 
 
-def _axes(tangent: TangentSystem, grid: Mapping[Any, Any]) -> tuple[list[str], list[int], list[Array]]:
-    """Names, numbers and values of the components of a grid."""
+def _axes(tangent: TangentSystem, grid: Mapping[Any, Any]) -> tuple[list[int], list[Array]]:
+    """Numbers and values of the components of a grid."""
     if not isinstance(grid, Mapping) or not grid:
         raise InvalidInputError(f'grid must be components with their values, as {{"x": [0, 1]}}, got {grid!r:.100}')
     names, components, axes = _names(tangent), [], []
@@ -161,7 +167,7 @@ def _axes(tangent: TangentSystem, grid: Mapping[Any, Any]) -> tuple[list[str], l
         axes.append(axis)
     if len(set(components)) < len(components):
         raise InvalidInputError(f"the components of the grid must differ, got {', '.join(map(str, grid))}")
-    return [names[i] for i in components], components, axes
+    return components, axes
 
 
 def _log_singular_values(

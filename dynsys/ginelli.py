@@ -116,9 +116,11 @@ def ginelli(
 
     continued = isinstance(x0, Pass) and x0.k and window.start.n == window.first.n  # aligned by an earlier run
     agreement = np.full(ending.shape[::2], np.nan) if continued else frame_agreement(tangent, window, seed)
-    clvs = _record(tangent, window, vectors, growth, line_distance(another, ending), agreement, (ending, another))
+    clvs, spread = _record(
+        tangent, window, vectors, growth, line_distance(another, ending), agreement, (ending, another)
+    )
     raise_if_stopped(tangent, end, clvs)
-    _check(tangent, window, clvs)
+    _check(tangent, window, clvs, spread)
     return clvs
 
 
@@ -141,16 +143,16 @@ def _record(
     starts: Array,
     frames: Array,
     pair: tuple[Array, Array],
-) -> CovariantVectors:
-    """The record, with its checks; `pair` are the last vectors from two starts."""
+) -> tuple[CovariantVectors, Array]:
+    """The record with its checks, and the spread of growth in them; `pair` are the last vectors from two starts."""
     end, ends, interval = window.end, window.ends, window.steps * tangent.dt
     exponents = _mean(np.log(packed_diagonal(window.R[:, : window.strides * window.stride]))) / interval
     gap, tail_needed = smallest_gap(exponents, interval)
     rates = growth / (window.stride * interval)
     states = window.states[:, : window.strides]
-    residual = covariance_residual(tangent, end.members, ends, window.last, states, vectors)
+    residual, spread = covariance_residual(tangent, end.members, ends, window.last, states, vectors)
     given = end.as_given
-    return CovariantVectors(
+    clvs = CovariantVectors(
         method="ginelli",
         times=tangent.time(ends),
         available=tangent.time(ends + window.tail * window.steps),
@@ -174,6 +176,7 @@ def _record(
             planned_bytes=window.planned,
         ),
     )
+    return clvs, spread
 
 
 def _mean(series: Array) -> Array:
@@ -181,17 +184,16 @@ def _mean(series: Array) -> Array:
     return np.full(series.shape[1], 1.0 / series.shape[1]) @ series
 
 
-def _check(tangent: Tangent, window: Window, clvs: CovariantVectors) -> None:
+def _check(tangent: Tangent, window: Window, clvs: CovariantVectors, spread: Array) -> None:
     """One warning for all checks that fail, with the remedies."""
     found = clvs.diagnostics
     needed = np.nanmax(np.append(found.tail_needed, 0.0))
     asked = f"the gaps ask for about {needed:.0f}" if needed < 1e9 else "a gap vanishes, for which none is long enough"
     starts = (found.start_agreement > LARGEST_DISAGREEMENT).any(axis=-1)
     frames = (found.frame_agreement > LARGEST_DISAGREEMENT).any(axis=-1)
-    spread = np.atleast_2d(clvs.exponents).max(axis=1) - np.atleast_2d(clvs.exponents).min(axis=1)
     inexact = np.finfo(float).eps + tangent.tolerance
     with np.errstate(over="ignore"):  # how much rounding, or what a step is free to choose, grows while it is pushed
-        rounding = 1e3 * inexact * np.exp(spread * clvs.stride * clvs.steps_per_interval * clvs.dt)
+        rounding = 1e3 * inexact * np.exp(spread)
     checks = [
         (
             found.covariance_residual > np.maximum(LARGEST_RESIDUAL, rounding),

@@ -158,6 +158,8 @@ class System(Protocol):
     def vanishing_exponents(self) -> int: ...  # noqa: D102
     @property
     def tolerance(self) -> float: ...  # noqa: D102
+    @property
+    def members(self) -> int | None: ...  # noqa: D102
     def move(self, stepper: Any, n: int, t: float, x: Array) -> Array: ...  # noqa: D102
     def push(self, stepper: Any, n: int, t: float, x: Array, V: Array) -> tuple[Array, Array]: ...  # noqa: D102
     def for_member(self, member: int) -> System: ...  # noqa: D102
@@ -187,7 +189,7 @@ def begin(tangent: Tangent, x0: Array | Pass, k: int | None, seed: int) -> Pass:
     """
     k = None if k is None else whole_number("k", k, 1)
     if not isinstance(x0, Pass):
-        return Pass.start(x0, tangent.dimension, k, seed)
+        return _start(tangent, x0, k, seed)
     start = begin_again(tangent, x0)
     if start.k == 0:
         return start.with_frames(k, seed)
@@ -207,7 +209,19 @@ def state_alone(tangent: Tangent, x0: Array | Pass) -> Pass:
     """Where a run without tangent vectors begins: initial states, or the end of an earlier run, which loses its own."""
     if isinstance(x0, Pass):
         return begin_again(tangent, x0).with_frames(0, 0)
-    return Pass.start(x0, tangent.dimension, 0, 0)
+    return _start(tangent, x0, 0, 0)
+
+
+def _start(tangent: Tangent, x0: Array, k: int | None, seed: int) -> Pass:
+    check_members(tangent.system, x0)
+    return Pass.start(x0, tangent.dimension, k, seed)
+
+
+def check_members(system: System, x0: Any) -> None:
+    """Refuse initial states that are not one for each member, of a system that has a number of these."""
+    wanted = (system.members, system.dimension)
+    if system.members is not None and np.shape(x0) != wanted:
+        raise InvalidInputError(f"x0 must have shape {wanted}, one state for each member, got {np.shape(x0)}")
 
 
 CHUNK_NUMBERS, CHUNK_STEPS = 4_000_000, 200_000  # what one forward call records, and members x steps of its drive

@@ -345,7 +345,7 @@ def _record(
         end=end.without_records(),
         diagnostics=VectorDiagnostics(
             derivative=tangent.system.derivative,
-            covariance_residual=given(covariance_residual(tangent, end.members, ends, latest, states, vectors)),
+            covariance_residual=given(covariance_residual(tangent, end.members, ends, latest, states, vectors)[0]),
             start_agreement=given(line_distance(reached.another, one)),
             frame_agreement=given(none),
             subspaces=given(

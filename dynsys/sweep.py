@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dynsys.blocks import MEMBER
+from dynsys.blocks import MEMBER, free_names
 from dynsys.compiled.build import available_cores
 from dynsys.ensemble import Ensemble, silent, tangent_of
 from dynsys.errors import DiagnosticWarning, InvalidInputError, real_array, whole_number
@@ -109,7 +109,7 @@ def sweep(
     with _counted(points):
         ensemble = Ensemble.of(run, np.tile(_state(tangent, x0), (points, 1)), **options)
         data = ensemble.run(path, block=block, executor=executor, workers=workers, progress=progress)
-    names = {name: name + "_" if name in {*data.variables, *data.dims} else name for name in grid}
+    names = free_names(grid, {str(name) for name in (*data.variables, *data.dims)})
     places = xarray.DataArray(np.arange(points).reshape(shape), dims=[*names.values()])
     coordinates = {names[name]: (names[name], axis, {"long_name": name}) for name, axis in grid.items()}
     return data.isel({MEMBER: places}).assign_coords(coordinates)

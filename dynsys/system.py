@@ -95,6 +95,11 @@ class DynamicalSystem(ABC):
         check_parameters(self, values, known)
         return attrs.evolve(self, **values)
 
+    @property
+    def members(self) -> int | None:
+        """Number of members of an ensemble, where each has a system of its own (`dynsys.varied`). None: any number."""
+        return None
+
     def for_member(self, member: int) -> DynamicalSystem:
         """The system that a member of an ensemble obeys; itself unless the drive differs between members."""
         return self
@@ -153,7 +158,7 @@ class Flow(DynamicalSystem):
 
     def tangent(self, stepper: Stepper, *, t0: float = 0.0, backend: Backend = "auto") -> TangentSystem:
         """The linearised flow under a stepper: the front door to the algorithms."""
-        return make_tangent(self, _stepper(stepper, self), t0, backend)
+        return make_tangent(self, fitting(stepper, self), t0, backend)
 
 
 @attrs.frozen(eq=False)
@@ -187,14 +192,15 @@ class DrivenFlow(DynamicalSystem):
 
     def tangent(self, stepper: Stepper, *, t0: float = 0.0, backend: Backend = "auto") -> TangentSystem:
         """The linearised flow under a stepper: the front door to the algorithms."""
-        return make_tangent(self, _stepper(stepper, self.during(0)), t0, backend)
+        return make_tangent(self, fitting(stepper, self), t0, backend)
 
 
-def _stepper(value: Stepper, flow: Flow) -> Stepper:
-    if not isinstance(value, Stepper):
-        raise InvalidInputError(f"a flow needs a stepper such as RK4(dt=0.01), got {value!r}")
-    value.check(flow, flow.dimension)
-    return value
+def fitting(stepper: Any, flow: Flow | DrivenFlow) -> Stepper:
+    """The stepper, if it is one that is made for the flow; else an InvalidInputError says why."""
+    if not isinstance(stepper, Stepper):
+        raise InvalidInputError(f"a flow needs a stepper such as RK4(dt=0.01), got {stepper!r:.100}")
+    stepper.check(flow.during(0) if isinstance(flow, DrivenFlow) else flow, flow.dimension)
+    return stepper
 
 
 def check_parameters(system: DynamicalSystem, values: Mapping[str, Any], known: Sequence[str]) -> None:

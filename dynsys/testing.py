@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from dynsys.blocks import STATUSES
 from dynsys.errors import ContractError
-from dynsys.passes import Pass
+from dynsys.passes import RUNNING, Pass
 from dynsys.scalar_function import ScalarFunction
 from dynsys.system import DrivenFlow, DynamicalSystem, finite_difference
 from dynsys.tangent import NumpyTangent, TangentSystem
@@ -133,6 +134,14 @@ def check_tangent(tangent: TangentSystem, x: Array, *, seed: int = 0, steps: int
         return kind.forward(start, intervals=2, steps_per_interval=steps, record="growth")
 
     ours, reference = run(tangent, dim), run(NumpyTangent(tangent.system, tangent.stepper, tangent.t0), dim)
+    found, expected = (STATUSES[int(end.status[0])] for end in (ours, reference))
+    if found != expected:
+        raise ContractError(f"the pass is {found}, the NumPy pass {expected}")
+    if ours.status[0] != RUNNING:
+        raise ContractError(
+            f"the pass is {found} within {2 * steps} steps from this state, and there is nothing to compare: choose "
+            "another state, or fewer steps"
+        )
     for field in ("x", "Q", "growth"):
         _agree(
             getattr(ours, field),

@@ -14,7 +14,7 @@ from dynsys.compiled.kernel import Kernel, PushSource
 from dynsys.compiled.lanes import LaneSource
 from dynsys.errors import FallbackWarning, InvalidInputError
 from dynsys.steppers import Stepper
-from dynsys.system import DynamicalSystem
+from dynsys.system import DynamicalSystem, fitting
 from dynsys.tangent import CompiledTangent, NumpyTangent, TangentSystem
 
 Array = np.ndarray
@@ -43,7 +43,7 @@ def vary(tangent: TangentSystem, values: Mapping[Any, Any]) -> TangentSystem:
     Returns
     -------
     TangentSystem
-        For states (members, dim) with as many members.
+        For states (members, dim) with as many members, which is checked.
 
     Warns
     -----
@@ -59,6 +59,10 @@ def vary(tangent: TangentSystem, values: Mapping[Any, Any]) -> TangentSystem:
     """
     system: Any = tangent.system
     varied = Varied(system, values)
+    if tangent.stepper is not None:
+        for member in range(varied.members):
+            own: Any = varied.for_member(member)
+            fitting(tangent.stepper, own)
     if isinstance(tangent, CompiledTangent) and varied.kernel() is None:
         warnings.warn(
             f"{type(system).__name__} has no kernel with these parameters: NumPy steps it",
@@ -101,6 +105,8 @@ class Varied(DynamicalSystem):
 
     def __attrs_post_init__(self) -> None:
         """Make the system of every member: at the door, not after an hour."""
+        if self.system.members is not None:
+            raise InvalidInputError("the members have parameters of their own already: give all values in one call")
         if len({len(array) for array in self.values.values()}) > 1:
             lengths = {name: len(array) for name, array in self.values.items()}
             raise InvalidInputError(f"all parameters need one value for each member, got {lengths}")
@@ -111,10 +117,14 @@ class Varied(DynamicalSystem):
                     f"{system.dimension}: make one ensemble for each dimension"
                 )
 
+    @property
+    def members(self) -> int:
+        """One for each value."""
+        return len(next(iter(self.values.values())))
+
     @cached_property
     def _systems(self) -> Sequence[DynamicalSystem]:
-        members = len(next(iter(self.values.values())))
-        return [self.system.with_parameters(self._parameters(m)).for_member(m) for m in range(members)]
+        return [self.system.with_parameters(self._parameters(m)).for_member(m) for m in range(self.members)]
 
     def _parameters(self, member: int) -> dict[str, Any]:
         return {name: array[member].item() for name, array in self.values.items()}

@@ -127,3 +127,12 @@ def test_wrong_grids_are_refused(grid, text):
 def test_wrong_base_state_is_refused():
     with pytest.raises(InvalidInputError, match=r"shape \(2,\)"):
         finite_time_field(Henon().tangent(backend="numpy"), {"x": [0.0]}, at=[0.0], steps=3)
+
+
+def test_components_that_are_called_like_variables_get_an_underscore():
+    saddle = SymbolicFlow.of({"status": "-status", "largest_exponent": "largest_exponent"})
+    tangent = saddle.tangent(RK4(0.1), backend="numpy")
+    field = finite_time_field(tangent, {"status": [0.0, 1.0]}, at=[0.0, 2.0], steps=10)
+    assert field.largest_exponent.dims == ("status_",)
+    assert field.largest_exponent_ == 2.0
+    np.testing.assert_allclose(field.largest_exponent, 1.0, rtol=1e-6)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from dynsys import RK4, DiagnosticWarning, DivergenceError, Euler, InvalidInputError, Pass
+from dynsys import RK4, DiagnosticWarning, DivergenceError, DormandPrince, Euler, InvalidInputError, Pass
 from dynsys.ginelli import random_triangles
 from dynsys.indicators import line_distance
 from dynsys.orthonormal import solve_upper, unpacked
@@ -291,3 +291,22 @@ def test_backward_passes_start_from_triangles_keyed_by_seed_member_and_column():
 def test_counts_that_are_no_counts_are_refused(name, value):
     with pytest.raises(InvalidInputError, match=f"{name} must be a whole number >= [01], got {value}"):
         Henon().tangent(backend="numpy").ginelli(ON_HENON[0], **{"intervals": 5, name: value})
+
+
+def test_frames_are_compared_at_one_state_where_steps_adapt_to_the_vectors():
+    tangent = Lorenz63().tangent(DormandPrince(dt=0.5, rtol=1e-5), backend="numpy")
+    lengths = {"intervals": 10, "warmup": 50, "tail": 40}
+    clvs = tangent.ginelli(ON_LORENZ, **lengths)  # two runs of 25 units of time with different vectors part
+    assert clvs.diagnostics.frame_agreement.max() < 1e-8
+    assert clvs.diagnostics.subspaces.tolist() == [0, 1, 2]
+    with pytest.warns(DiagnosticWarning, match="two forward frames disagree"):
+        clvs = tangent.ginelli(ON_LORENZ, **lengths | {"warmup": 1})
+    assert clvs.diagnostics.frame_agreement.max() > 1e-4
+
+
+def test_rounding_is_allowed_to_grow_as_it_does_in_the_intervals_that_are_checked():
+    S = np.array([[1.0, 0.5], [0.3, 1.0]])
+    matrices = [S @ np.diag([1.5, np.exp(25.0 - 51.0 * (n % 2))]) @ np.linalg.inv(S) for n in range(180)]
+    clvs = LinearCocycle(matrices).tangent(backend="numpy").ginelli(np.zeros(2), intervals=30, warmup=75, tail=75)
+    assert line_distance(clvs.vectors, S / np.linalg.norm(S, axis=0)).max() < 1e-4
+    assert clvs.diagnostics.covariance_residual > 2e-6  # e^26 times rounding, though the exponents differ by 0.9 only

@@ -8,16 +8,19 @@ from dynsys import (
     RK4,
     CompiledTangent,
     DiagnosticWarning,
+    Ensemble,
     FallbackWarning,
     Flow,
     FunctionFlow,
     FunctionMap,
     InvalidInputError,
+    Leapfrog,
     Map,
     NumpyTangent,
     PoincareMap,
     StoreError,
     SymbolicFlow,
+    finite_time_field,
     sweep,
     vary,
 )
@@ -304,3 +307,35 @@ def test_parameters_that_are_no_numbers_of_the_kernel_run_in_numpy_with_a_warnin
     with pytest.warns(FallbackWarning, match="no kernel with these parameters"):
         runs = sweep(Written(2.0).tangent(backend="compiled").benettin, {"gain": [2.0, 3.0]}, [1.0], **RUN)
     np.testing.assert_allclose(runs.exponent_mean[:, 0], np.log([2.0, 3.0]))
+
+
+def test_every_member_needs_a_flow_for_which_the_stepper_is_made():
+    oscillator = SymbolicFlow.of({"q": "p", "p": "-q - friction*p"}, {"friction": 0.0})
+    tangent = oscillator.tangent(Leapfrog(0.1), backend="numpy")
+    with pytest.raises(InvalidInputError, match=r"Leapfrog needs .* the rate of component 1 depends on component 1"):
+        vary(tangent, {"friction": [0.0, 0.1]})
+
+
+@pytest.mark.parametrize("x0", [[[0.3]], [[0.3], [0.3]], [0.3], [[0.3]] * 4])
+def test_states_are_one_for_each_member(x0):
+    varied = vary(Logistic().tangent(backend="numpy"), {"r": [3.5, 3.7, 3.9]})
+    runs = [varied.benettin, varied.ginelli, varied.sharafi, varied.wolfe_samelson]
+    for run in [*runs, varied.trajectory, lambda x, **rest: Ensemble.of(varied.benettin, x, **rest)]:
+        with pytest.raises(InvalidInputError, match=r"x0 must have shape \(3, 1\), one state for each member, got"):
+            run(x0, intervals=10)
+
+
+def test_members_that_differ_are_neither_varied_again_nor_a_field():
+    varied = vary(Henon().tangent(backend="numpy"), {"a": [1.0, 1.1]})
+    with pytest.raises(InvalidInputError, match="give all values in one call"):
+        vary(varied, {"b": [0.1, 0.2]})
+    with pytest.raises(InvalidInputError, match="a field is of one system"):
+        finite_time_field(varied, {"x": [0.0, 0.1]}, at=[0.0, 0.0], steps=3)
+
+
+def test_names_with_underscores_do_not_meet():
+    flow = SymbolicFlow.of({"x": "-rate*rate_*x"}, {"rate": 1.0, "rate_": 1.0})
+    benettin = flow.tangent(RK4(0.1), backend="numpy").benettin
+    runs = sweep(benettin, {"rate": [1.0, 2.0], "rate_": [1.0, 1.5, 2.0]}, [1.0], **RUN)
+    assert runs.exponent_mean.dims == ("rate__", "rate_", "exponent")
+    np.testing.assert_allclose(-runs.exponent_mean[..., 0], np.outer([1.0, 2.0], [1.0, 1.5, 2.0]), rtol=2e-3)

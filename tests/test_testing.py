@@ -4,7 +4,7 @@ import attrs
 import numpy as np
 import pytest
 
-from dynsys import RK4, ContractError, DrivenFlow, Euler, Flow, Map, NumpyTangent, ScalarFunction
+from dynsys import RK4, ContractError, DrivenFlow, Euler, Flow, Map, NumpyTangent, ScalarFunction, SymbolicMap
 from dynsys.testing import check_activation, check_system, check_tangent
 from models.activations import BY_NAME
 from models.classics import Henon, LinearMap, Lorenz63
@@ -307,3 +307,12 @@ def test_as_many_vanishing_exponents_as_there_are_dimensions_at_most(declared):
 
     with pytest.raises(ContractError, match=f"vanishing_exponents must lie between 0 and 2, got {declared}"):
         check_system(Shear(), np.array([1.0, 2.0]))
+
+
+def test_a_pass_that_stops_is_named():
+    explosive = SymbolicMap.of({"x": "1e200*x**2"}).tangent(backend="numpy")
+    with pytest.raises(ContractError, match=r"the pass is diverged within 6 steps .* fewer steps"):
+        check_tangent(explosive, np.array([1.0]))
+    constant = SymbolicMap.of({"x": "0*x + 1"}).tangent(backend="numpy")
+    with pytest.raises(ContractError, match="the pass is singular within 6 steps"):
+        check_tangent(constant, np.array([1.0]))
