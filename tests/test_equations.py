@@ -199,6 +199,20 @@ def test_latex_of_maps_and_matrices():
     )
 
 
+def test_names_that_would_look_alike_show_their_underscore():
+    parameters = dict.fromkeys(["b_c", "alpha1", "alpha_1", "x_12", "x_1_2"], 1.0)
+    flow = SymbolicFlow.of({"x1": "x_1*b_c", "x_1": "alpha_1 - alpha1", "x_2": "x_12 + x_1_2"}, parameters)
+    x_1, alpha_1 = r"\mathrm{x\_1}", r"\mathrm{alpha\_1}"
+    lines = flow.latex.removeprefix(r"\begin{aligned} ").removesuffix(r" \end{aligned}").split(r" \\ ")
+    assert lines[0] == rf"\dot{{x_{{1}}}} &= b_{{c}}\,{x_1}"
+    assert lines[1].startswith(rf"\dot{{{x_1}}} &= ")
+    assert lines[1].split("&= ")[1] in (rf"{alpha_1} - \alpha_{{1}}", rf"- \alpha_{{1}} + {alpha_1}")
+    assert lines[2].startswith(r"\dot{x_{2}} &= ")
+    assert {r"\mathrm{x\_12}", r"\mathrm{x\_1\_2}"} == set(lines[2].split("&= ")[1].split(" + "))
+    for line in lines:
+        MathTextParser("path").parse(f"${line.replace('&', '')}$")
+
+
 def ring(n):
     return {f"x{i}": f"(x{(i + 1) % n} - x{(i - 2) % n})*x{(i - 1) % n} - x{i} + 8" for i in range(n)}
 
