@@ -150,6 +150,24 @@ def test_loss_may_have_cases():
     check_system(GradientFlow.of(huber, ["w", "b"], data, {"a": "tanh(w*x) + b"}), np.array([0.3, 0.2]))
 
 
+def test_cases_of_sympy_need_a_last_one_unless_one_always_holds():
+    hole = sympy.Piecewise((x, x > 0), (-x, x < -1))
+    for equation in (hole, 2 * hole + y, sympy.Piecewise((hole, y > 0), (1, True)), sympy.Piecewise((1, x * y > 1))):
+        with pytest.raises(InvalidInputError, match=r"equation of x contains Piecewise\(.*\(expression, True\)"):
+            SymbolicFlow.of({x: equation, y: 0})
+    with pytest.raises(InvalidInputError, match=r"helper h contains Piecewise\(\(x, x > 0\), \(-x, x < -1\)\), which"):
+        SymbolicFlow.of({"x": "h"}, helpers={"h": hole})
+    whole = sympy.Piecewise((x, x > y), (-x, x < y), (3, sympy.Eq(x, y)))
+    flow = SymbolicFlow.of({x: whole, y: sympy.Piecewise((1, x * y > 0), (2, x * y <= 0))})
+    assert (
+        flow.source
+        == SymbolicFlow.of(
+            {"x": "Piecewise((x, x > y), (-x, x < y), (3, True))", "y": "Piecewise((1, x*y > 0), (2, True))"}
+        ).source
+    )
+    assert "nan" not in flow.source
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
