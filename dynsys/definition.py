@@ -276,7 +276,8 @@ def _neighbours(run: Run) -> list[str]:
 
 def _entries(run: Run) -> list[str]:
     def rows(place: int) -> str:
-        return str(range(run.first + place, run.first + place + run.count * run.step, run.step))
+        first = run.first + place
+        return f"np.arange({first}, {first + run.count * run.step}, {run.step})"
 
     return [f"_J[{rows(0)}, {rows(place)}] = {source}" for place, source in (*run.moving, *run.fixed)]
 
