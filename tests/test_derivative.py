@@ -8,7 +8,7 @@ import pytest
 import sympy
 from sympy import Abs, Heaviside, Max, Min, sign, sin
 
-from dynsys import GradientFlow, Pass, SymbolicMap
+from dynsys import DivergenceError, GradientFlow, Pass, SymbolicMap
 from dynsys.derivative import derivative
 from dynsys.orthonormal import unpacked
 from models.activations import Activation
@@ -84,3 +84,12 @@ def test_losses_and_activations_take_the_same_side():
     assert Activation.from_expression("Max(d, 0)").dsigma(0.0) == 0.0
     flow = GradientFlow.of("Max(w, v)*a", ["w", "v"], {"a": [2.0]})
     np.testing.assert_array_equal(np.sort(flow.vector_field(0.0, np.array([1.0, 1.0]))), [-2.0, 0.0])
+
+
+@pytest.mark.numba
+@pytest.mark.parametrize("text", ["Max(log(x), sqrt(y))", "Min(log(x), sqrt(y))", "Max(log(y), sqrt(x))"])
+def test_nan_of_either_argument_is_passed_on_as_in_numpy(text):
+    system = SymbolicMap.of({"x": text, "y": "y"})
+    for backend in ("numpy", "compiled"):
+        with pytest.raises(DivergenceError):
+            system.tangent(backend=backend).trajectory([-1.0, 4.0] if "log(x)" in text else [4.0, -1.0], intervals=1)
