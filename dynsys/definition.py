@@ -18,6 +18,7 @@ import attrs
 
 from dynsys.compiled.build import cache_folder
 from dynsys.compiled.equations import EquationSource, Run
+from dynsys.derivative import derivative
 from dynsys.errors import InvalidInputError
 from dynsys.expression import check_functions, nesting_refused, read_expression
 from dynsys.files import write_whole
@@ -26,8 +27,9 @@ from dynsys.source import FUNCTIONS, assignments, numpy_functions, share, to_sou
 if TYPE_CHECKING:
     import sympy
 
+# all that generated source calls by name; what else stands in it begins with an underscore, as no name of a user does
 RESERVED = {*FUNCTIONS, "t", "pi", "np", "float", "where", "maximum", "minimum", "sign", "abs"}
-LANGUAGE = ("dynsys.expression", "dynsys.source")  # the modules between text and source
+LANGUAGE = ("dynsys.expression", "dynsys.derivative", "dynsys.source")  # the modules between text and source
 FLOATING = "_u = np.asarray(_u, np.result_type(_u, float))"
 
 
@@ -235,12 +237,9 @@ class Derived:
 
 
 def _derivative(expression: sympy.Expr, symbol: sympy.Symbol, of: str, by: str) -> sympy.Expr:
-    """The derivative almost everywhere."""
-    import sympy
-
-    derivative = sympy.diff(expression, symbol).replace(sympy.DiracDelta, lambda *_: sympy.Integer(0))
-    check_functions(derivative, f"the derivative of the equation of {of} by {by}")
-    return derivative
+    slope = derivative(expression, symbol)
+    check_functions(slope, f"the derivative of the equation of {of} by {by}")
+    return slope
 
 
 LATTICE = 16  # components of a system whose equations are searched for runs
@@ -277,7 +276,8 @@ def _neighbours(run: Run) -> list[str]:
 
 def _entries(run: Run) -> list[str]:
     def rows(place: int) -> str:
-        return str(range(run.first + place, run.first + place + run.count * run.step, run.step))
+        first = run.first + place
+        return f"np.arange({first}, {first + run.count * run.step}, {run.step})"
 
     return [f"_J[{rows(0)}, {rows(place)}] = {source}" for place, source in (*run.moving, *run.fixed)]
 

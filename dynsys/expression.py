@@ -6,7 +6,7 @@ import ast
 import difflib
 import math
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -362,10 +362,25 @@ def read_expression(
                     f"{origin} uses an unknown name {name!r} ({nearest(name, symbols)}; every parameter needs a value)"
                 )
         expression = expression.subs({symbol: symbols[symbol.name] for symbol in expression.free_symbols})
+        if expression.has(sympy.Piecewise):
+            expression = expression.replace(sympy.Piecewise, lambda *cases: _with_last(origin, cases))
         for part in [part for part in expression.atoms(sympy.Function) if part.func.__name__ in functions]:
             expression = expression.replace(part.func, functions[part.func.__name__])
     check_functions(expression, origin, *functions)
     return expression
+
+
+def _with_last(origin: str, cases: Sequence[Any]) -> sympy.Expr:
+    """A Piecewise whose last case holds wherever no other does, refused if there may be points where none does."""
+    import sympy
+
+    *others, (last, condition) = cases
+    if condition != True and sympy.Or(*[held for _, held in cases]).simplify() != True:  # noqa: E712
+        raise InvalidInputError(
+            f"{origin} contains {sympy.Piecewise(*cases)}, which has no value where none of its conditions holds: "
+            "end it with a case (expression, True)"
+        )
+    return sympy.Piecewise(*others, (last, True))
 
 
 @contextmanager

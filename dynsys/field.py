@@ -156,14 +156,14 @@ def _axes(tangent: TangentSystem, grid: Mapping[Any, Any]) -> tuple[list[int], l
     names, components, axes = _names(tangent), [], []
     for given, values in grid.items():
         named = names.index(str(given)) if str(given) in names else given
-        if isinstance(named, bool) or not isinstance(named, int) or not 0 <= named < len(names):
+        if isinstance(named, bool) or not isinstance(named, int | np.integer) or not 0 <= named < len(names):
             raise InvalidInputError(
                 f"the grid names the component {given!r}; there are {', '.join(names)}, or 0 to {len(names) - 1}"
             )
         axis = real_array(f"the values of {given}", values)
         if axis.ndim != 1 or not axis.size or not np.isfinite(axis).all():
             raise InvalidInputError(f"the values of {given} must be a 1-D array of finite numbers, got {values!r:.100}")
-        components.append(named)
+        components.append(int(named))
         axes.append(axis)
     if len(set(components)) < len(components):
         raise InvalidInputError(f"the components of the grid must differ, got {', '.join(map(str, grid))}")

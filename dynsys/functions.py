@@ -9,10 +9,11 @@ Functions marked `@numba.njit` are compiled into the pass; others are called by 
 from __future__ import annotations
 
 import inspect
+import math
 import sys
 from abc import ABC
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, ClassVar, Self
 
 import attrs
@@ -60,7 +61,8 @@ class FunctionSystem(DynamicalSystem, ABC):
         subclass, the algorithms use jvp, and `dynsys.testing.check_system` holds one against the other. With neither,
         derivatives are fourth-order finite differences: `derivative` says so and `tangent` warns.
     args : tuple
-        Further arguments of all functions. `attrs.evolve(system, args=...)` is the same system with others.
+        Further arguments of all functions. `attrs.evolve(system, args=...)` is the same system with others. After them
+        come the defaults of `function` that are numbers, as far as the other functions take them too.
 
     Functions are given copies and their answers are copied: they may write into x, and return the same array again.
     A state that is not finite is not handed to them: the answer is NaN, by which a run that diverges is recognised.
@@ -112,11 +114,23 @@ class FunctionSystem(DynamicalSystem, ABC):
         InvalidInputError
             For a name that is not one of them, naming those that are.
         """
-        arguments = list(inspect.signature(self.function).parameters.values())[2:]
-        named = [argument.name for argument in arguments if argument.kind is not argument.VAR_POSITIONAL]
-        args = dict(zip(named, self.args, strict=False))
+        named = [one.name for one in _further(self.function, 2) if one.kind is not one.VAR_POSITIONAL]
+        args = dict(zip(named, self._all_args, strict=False))
         check_parameters(self, values, list(args))
-        return attrs.evolve(self, args=(*(args | dict(values)).values(), *self.args[len(args) :]))
+        return attrs.evolve(self, args=(*(args | dict(values)).values(), *self._all_args[len(args) :]))
+
+    @cached_property
+    def _all_args(self) -> tuple[Any, ...]:
+        """`args`, and the defaults after them."""
+        others = [_further(f, first) for f, first in ((self._jacobian, 2), (self._jvp, 3)) if f is not None]
+        room = min(map(_room, others), default=math.inf)
+        args = self.args
+        for argument in _further(self.function, 2)[len(args) :]:
+            default = _arguments([argument.default])
+            if len(args) >= room or not _is_number(*default):
+                break
+            args += default
+        return args
 
     def kernel(self) -> Kernel | None:
         """The same functions for the compiler, if they are marked `@numba.njit`; see `FunctionSystem`."""
@@ -125,11 +139,11 @@ class FunctionSystem(DynamicalSystem, ABC):
             functions["jvp"] = self._jvp
         elif self._jacobian is not None:
             functions["jacobian"] = self._jacobian
-        if not (all(map(_compiles, functions.values())) and all(map(_is_number, self.args))):
+        if not (all(map(_compiles, functions.values())) and all(map(_is_number, self._all_args))):
             return None
         return Kernel(
-            _source(self.derivative, tuple(map(type, self.args)), self.dimension >= LONG_COLUMN),
-            np.array(self.args, dtype=float),
+            _source(self.derivative, tuple(map(type, self._all_args)), self.dimension >= LONG_COLUMN),
+            np.array(self._all_args, dtype=float),
             scratch=self.dimension * (self.dimension + 3),
             functions=functions,
         )
@@ -151,7 +165,7 @@ class FunctionSystem(DynamicalSystem, ABC):
             raise InvalidInputError(f"x must have shape ({self.dimension},), got {copies[0].shape}")
         if not np.isfinite(copies[0]).all():
             return np.full(shape, np.nan)
-        answer = function(self._time(t), *copies, *self.args)
+        answer = function(self._time(t), *copies, *self._all_args)
         try:
             values = np.array(answer, dtype=complex)  # so that an imaginary part is seen, not dropped
         except (TypeError, ValueError):
@@ -214,6 +228,20 @@ class FunctionMap(FunctionSystem, Map):
     def step(self, n: int, x: Array) -> Array:
         """State after step n; x has shape (..., dim)."""
         return self._values(n, x)
+
+
+def _further(function: Function, first: int) -> list[inspect.Parameter]:
+    """What a function takes by position after its first arguments; nothing if it is one in C that does not say."""
+    try:
+        arguments = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [one for one in arguments if one.kind not in (one.KEYWORD_ONLY, one.VAR_KEYWORD)][first:]
+
+
+def _room(arguments: list[inspect.Parameter]) -> float:
+    """How many arguments fit there."""
+    return math.inf if any(one.kind is one.VAR_POSITIONAL for one in arguments) else len(arguments)
 
 
 def _compiles(function: Function) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from dynsys.definition import Definition
@@ -55,11 +56,17 @@ def _symbol(name: str) -> sympy.Symbol:
 
 
 def _names(definition: Definition) -> dict[sympy.Symbol, str]:
-    r"""Symbols as SymPy writes them, with words upright: x_{0}, \sigma, x_{\mathrm{rest}}, \mathrm{current}."""
-    symbols = map(_symbol, (*definition.state, *definition.parameters, "t"))
-    return {
-        symbol: re.sub(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}", r"\\mathrm{\g<0>}", _latex(symbol, {})) for symbol in symbols
-    }
+    r"""Symbols as SymPy writes them, with words upright: x_{0}, \sigma, x_{\mathrm{rest}}, \mathrm{current}.
+
+    Where that would make two look alike, as x1 and x_1, those with an underscore show it: \mathrm{x\_1}.
+    """
+    symbols = [*map(_symbol, (*definition.state, *definition.parameters, "t"))]
+    written = {s: re.sub(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}", r"\\mathrm{\g<0>}", _latex(s, {})) for s in symbols}
+    looks = Counter(text.replace(" ", "") for text in written.values())
+    for symbol, text in written.items():
+        if "_" in symbol.name and looks[text.replace(" ", "")] > 1:
+            written[symbol] = r"\mathrm{" + symbol.name.replace("_", r"\_") + "}"
+    return written
 
 
 def _latex(expression: sympy.Expr, names: dict[sympy.Symbol, str]) -> str:

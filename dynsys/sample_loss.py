@@ -26,6 +26,7 @@ import numpy as np
 
 from dynsys.compiled.samples import SampleSource, identifiers, needed, renamed
 from dynsys.definition import FLOATING, LANGUAGE, check_names, derived_once, numpy_source, run_source
+from dynsys.derivative import derivative
 from dynsys.errors import InvalidInputError
 from dynsys.expression import check_functions, nesting_refused, read_expression
 from dynsys.scalar_function import opaque_function
@@ -196,14 +197,14 @@ class _Derivation:
         for node, expression in self.nodes.items():
             gradient = self.slopes(expression)
             for inner in [z for z in self.nodes if z in expression.free_symbols]:
-                weight = self.name(_slope(expression, inner), "_u")
+                weight = self.name(derivative(expression, inner), "_u")
                 _add(gradient, {i: weight * g for i, g in gradients[inner].items()})
             gradients[node] = {i: self.name(g, "_g") for i, g in gradient.items()}
         return gradients
 
     def slopes(self, expression: sympy.Expr) -> dict[int, sympy.Expr]:
         """Derivatives by the components of the state that do not vanish, at fixed nodes."""
-        slopes = {i: _slope(expression, s) for i, s in enumerate(self.state) if s in expression.free_symbols}
+        slopes = {i: derivative(expression, s) for i, s in enumerate(self.state) if s in expression.free_symbols}
         return {i: slope for i, slope in slopes.items() if slope != 0}
 
     def entries(self, g: dict[sympy.Symbol, dict[int, sympy.Expr]]) -> tuple[list[list[sympy.Expr]], Any]:
@@ -212,16 +213,16 @@ class _Derivation:
 
         nodes = list(self.nodes)
         lagrangian = sympy.Add(self.loss, *(self.multiplier[z] * e for z, e in self.nodes.items()))
-        first = {v: _slope(lagrangian, v) for v in (*self.state, *nodes)}
+        first = {v: derivative(lagrangian, v) for v in (*self.state, *nodes)}
         self.multipliers = {self.multiplier[z]: first[z] for z in nodes}
 
         def second(v: sympy.Symbol, w: sympy.Symbol, kind: str) -> sympy.Expr:
-            slope = _slope(first[v], w) if w in first[v].free_symbols else sympy.Integer(0)
+            slope = derivative(first[v], w) if w in first[v].free_symbols else sympy.Integer(0)
             return self.name(sympy.factor_terms(slope), kind)
 
-        gradient = [[self.name(_slope(self.loss, s), "_t")] for s in self.state]
+        gradient = [[self.name(derivative(self.loss, s), "_t")] for s in self.state]
         for z in [z for z in nodes if z in self.loss.free_symbols]:
-            slope = _slope(self.loss, z)
+            slope = derivative(self.loss, z)
             weight = self.multiplier[z] if first[z] == slope else self.name(slope, "_t")
             for i, entry in g[z].items():
                 gradient[i].append(weight * entry)
@@ -268,13 +269,6 @@ class _Derivation:
         )
 
 
-def _slope(expression: sympy.Expr, variable: sympy.Symbol) -> sympy.Expr:
-    """The derivative almost everywhere."""
-    import sympy
-
-    return sympy.diff(expression, variable).replace(sympy.DiracDelta, lambda *_: sympy.Integer(0))
-
-
 def _add(total: dict[int, sympy.Expr], terms: dict[int, sympy.Expr]) -> None:
     for i, term in terms.items():
         total[i] = total.get(i, 0) + term
@@ -305,7 +299,7 @@ def _numpy_source(sample: SampleSource) -> str:
     state = [f"{name} = _u[..., {i}, None]" for i, name in enumerate(sample.state)]
     columns = [f"{name} = _data[:, {i}]" for i, name in enumerate(sample.columns)]
     parameters = [f"{name} = _p[{i}]" for i, name in enumerate(sample.parameters)]
-    begin = [FLOATING, *state, *columns, *parameters, "_shape = (*_u.shape[:-1], len(_data))"]
+    begin = [FLOATING, *state, *columns, *parameters, "_shape = (*_u.shape[:-1], _data.shape[0])"]
 
     def total(*terms: str) -> str:
         return f"{sample.factor!r} * np.sum(np.broadcast_to({' + '.join(terms)}, _shape), axis=-1)"

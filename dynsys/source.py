@@ -68,10 +68,11 @@ def _printer() -> Any:
         """Python source with bare function names and element-wise conditionals."""
 
         def _print_Piecewise(self, expr: Any) -> str:
-            source = "np.nan"
-            for value, condition in reversed(expr.args):
-                value = self._print(value)
-                source = value if condition == True else f"where({self._print(condition)}, {value}, {source})"  # noqa: E712
+            # numbers as floats: what is chosen has one type, whichever it is
+            values = [repr(float(e)) if e.is_Integer else self._print(e) for e, _ in expr.args]
+            source = values.pop()  # `read_expression` sees to it that the last case holds always
+            for value, (_, condition) in zip(reversed(values), reversed(expr.args[:-1]), strict=True):
+                source = f"where({self._print(condition)}, {value}, {source})"
             return source
 
         def _print_Heaviside(self, expr: Any) -> str:

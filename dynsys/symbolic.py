@@ -139,13 +139,12 @@ class SymbolicSystem(DynamicalSystem, ABC):
         array([[ 0.5, -1. ],
                [ 1. ,  0.5]])
         """
-        fields = {name: parameter(value) for name, value in _named("parameters", parameters or {}).items()}
-        _check_names(fields)
-        texts = {"equations": _named("equations", equations), "helpers": _named("helpers", helpers or {})}
-        _defined(texts["equations"], tuple(fields), texts["helpers"])
-        body: dict[str, Any] = {name: text for name, text in texts.items() if text} | {"__module__": __name__}
-        kind = attrs.make_class(f"{cls.__name__}Of", fields, bases=(cls,), class_body=body, frozen=True, eq=False)
-        return kind()
+        values = _named("parameters", parameters or {})
+        _check_names(values)
+        given, shorter = _named("equations", equations), _named("helpers", helpers or {})
+        _defined(given, tuple(values), shorter)
+        made: Self = _made(cls, tuple(given.items()), tuple(values), tuple(shorter.items()), values)
+        return made
 
     @property
     def definition(self) -> Definition:
@@ -197,7 +196,7 @@ class SymbolicSystem(DynamicalSystem, ABC):
         return rf"$\displaystyle {self.latex}$"
 
     def jacobian(self, t: float, x: Array) -> Array:
-        """Jacobian at one state, shape (dim, dim), derived by SymPy."""
+        """Jacobian at one state, shape (dim, dim), derived by SymPy; at kinks as `dynsys.derivative` says."""
         return self.definition.functions["jacobian"](t, x, self.parameters)
 
     def jvp(self, t: float, x: Array, V: Array) -> Array:
@@ -249,6 +248,33 @@ class SymbolicMap(SymbolicSystem, Map):
         return self.definition.functions["rule"](n, x, self.parameters)
 
 
+Named = tuple[tuple[str, Any], ...]
+
+
+def _made(base: type, equations: Named, parameters: tuple[str, ...], helpers: Named, values: dict[str, Any]) -> Any:
+    """A system of a class that `of` makes."""
+    return _kind(base, equations, parameters, helpers)(**values)
+
+
+@lru_cache(maxsize=256)
+def _kind(base: Any, equations: Named, parameters: tuple[str, ...], helpers: Named) -> type:
+    """The class that `of` makes of a definition; its parameters have no defaults, so that their values do not count."""
+
+    def remade(self: Any, protocol: Any) -> Any:
+        """For copies and pickles: such a class has no name by which to find it, but is made again from its parts."""
+        if type(self) is not kind:
+            return base.__reduce_ex__(self, protocol)
+        values = {field.alias: getattr(self, field.name) for field in attrs.fields(kind) if field.init}
+        return _made, (base, equations, parameters, helpers, values)
+
+    fields = {name: attrs.field(converter=_number, validator=_finite, kw_only=True) for name in parameters}
+    texts = {"equations": dict(equations)} | ({"helpers": dict(helpers)} if helpers else {})
+    body = {**texts, "__module__": __name__, "__reduce_ex__": remade}
+    name = f"{base.__name__}Of"
+    kind: type = attrs.make_class(name, fields, bases=(base,), class_body=body, frozen=True, slots=True, eq=False)
+    return kind
+
+
 @lru_cache(maxsize=1024)
 def _names(system: type[SymbolicSystem], sizes: bool) -> tuple[str, ...]:
     """Names of the fields that are sizes, or of the others: the parameters."""
@@ -290,11 +316,11 @@ def _defined(equations: Equations, parameters: tuple[str, ...], helpers: Equatio
 
 
 def _named(what: str, given: Any) -> dict[str, Any]:
-    """A mapping with names in place of symbols."""
+    """A mapping with names in place of symbols, and plain numbers in place of those of NumPy."""
     if not isinstance(given, Mapping) or not (given or what != "equations"):
         example = '{"sigma": 10.0}' if what == "parameters" else '{"x": "-x*y"}'
         raise InvalidInputError(f"{what} must be a mapping such as {example}, got {given!r:.100}")
-    named = {str(name): value for name, value in given.items()}
+    named = {str(name): value.item() if isinstance(value, np.number) else value for name, value in given.items()}
     if len(named) < len(given):
         raise InvalidInputError(f"names of {what} must differ, got {', '.join(map(str, given)):.200}")
     return named

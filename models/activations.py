@@ -64,15 +64,15 @@ def _derived_source(expression: str) -> str:
     """`source` from one expression in d."""
     import sympy
 
+    from dynsys.derivative import derivative
     from dynsys.expression import check_functions, parse
     from dynsys.source import assignments
 
     d = sympy.Symbol("d", real=True)
     value = parse(expression, {"d": d}, derivatives=2)
-    derivatives = [value, sympy.diff(value, d), sympy.diff(value, d, 2)]
-    derivatives = [e.replace(sympy.DiracDelta, lambda *_: sympy.Integer(0)) for e in derivatives]
-    for derivative in derivatives:
-        check_functions(derivative, f"a derivative of {expression!r:.100}")
+    derivatives = [value, slope := derivative(value, d), derivative(slope, d)]
+    for one in derivatives:
+        check_functions(one, f"a derivative of {expression!r:.100}")
     # a constant derivative must still have the shape of d
     names = ["s", "s1", "s2"]
     constant = [f"{name} = {name} + 0.0 * d" for name, e in zip(names, derivatives, strict=True) if e.is_number]

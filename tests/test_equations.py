@@ -150,6 +150,24 @@ def test_loss_may_have_cases():
     check_system(GradientFlow.of(huber, ["w", "b"], data, {"a": "tanh(w*x) + b"}), np.array([0.3, 0.2]))
 
 
+def test_cases_of_sympy_need_a_last_one_unless_one_always_holds():
+    hole = sympy.Piecewise((x, x > 0), (-x, x < -1))
+    for equation in (hole, 2 * hole + y, sympy.Piecewise((hole, y > 0), (1, True)), sympy.Piecewise((1, x * y > 1))):
+        with pytest.raises(InvalidInputError, match=r"equation of x contains Piecewise\(.*\(expression, True\)"):
+            SymbolicFlow.of({x: equation, y: 0})
+    with pytest.raises(InvalidInputError, match=r"helper h contains Piecewise\(\(x, x > 0\), \(-x, x < -1\)\), which"):
+        SymbolicFlow.of({"x": "h"}, helpers={"h": hole})
+    whole = sympy.Piecewise((x, x > y), (-x, x < y), (3, sympy.Eq(x, y)))
+    flow = SymbolicFlow.of({x: whole, y: sympy.Piecewise((1, x * y > 0), (2, x * y <= 0))})
+    assert (
+        flow.source
+        == SymbolicFlow.of(
+            {"x": "Piecewise((x, x > y), (-x, x < y), (3, True))", "y": "Piecewise((1, x*y > 0), (2, True))"}
+        ).source
+    )
+    assert "nan" not in flow.source
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -197,6 +215,20 @@ def test_latex_of_maps_and_matrices():
     assert Lorenz63().jacobian_latex == (
         r"\begin{pmatrix} - \sigma & \sigma & 0 \\ \rho - z & -1 & - x \\ y & x & - \beta \end{pmatrix}"
     )
+
+
+def test_names_that_would_look_alike_show_their_underscore():
+    parameters = dict.fromkeys(["b_c", "alpha1", "alpha_1", "x_12", "x_1_2"], 1.0)
+    flow = SymbolicFlow.of({"x1": "x_1*b_c", "x_1": "alpha_1 - alpha1", "x_2": "x_12 + x_1_2"}, parameters)
+    x_1, alpha_1 = r"\mathrm{x\_1}", r"\mathrm{alpha\_1}"
+    lines = flow.latex.removeprefix(r"\begin{aligned} ").removesuffix(r" \end{aligned}").split(r" \\ ")
+    assert lines[0] == rf"\dot{{x_{{1}}}} &= b_{{c}}\,{x_1}"
+    assert lines[1].startswith(rf"\dot{{{x_1}}} &= ")
+    assert lines[1].split("&= ")[1] in (rf"{alpha_1} - \alpha_{{1}}", rf"- \alpha_{{1}} + {alpha_1}")
+    assert lines[2].startswith(r"\dot{x_{2}} &= ")
+    assert {r"\mathrm{x\_12}", r"\mathrm{x\_1\_2}"} == set(lines[2].split("&= ")[1].split(" + "))
+    for line in lines:
+        MathTextParser("path").parse(f"${line.replace('&', '')}$")
 
 
 def ring(n):

@@ -115,6 +115,7 @@ def test_blocks_and_threads_do_not_change_a_bit(monkeypatch):
         ({"z": [0.0]}, "'z'; there are x, y, or 0 to 1"),
         ({2: [0.0]}, "there are x, y"),
         ({"x": [0.0], 0: [1.0]}, "must differ"),
+        ({"x": [0.0], np.int64(0): [1.0]}, "must differ"),
         ({"x": [[0.0]]}, "1-D"),
         ({"x": [np.nan]}, "finite"),
     ],

@@ -22,6 +22,7 @@ from dynsys import (
     InvalidInputError,
     NumpyTangent,
     Pass,
+    sweep,
 )
 from dynsys.compiled.build import build
 from dynsys.system import finite_difference
@@ -170,6 +171,58 @@ def test_time_is_that_of_the_step():
     # d ln V / dt = t: over [t0, t0 + T] the growth is t0 T + T^2 / 2
     tangent = FunctionFlow(lambda t, x: t * x, 1, lambda t, x: [[t]]).tangent(RK4(dt=0.01), t0=2.0)
     assert run(tangent, [1.0], steps=25).growth.sum() == pytest.approx(2.0 + 0.5, abs=1e-8)
+
+
+# ---- arguments with defaults
+
+
+def rotor(t, x, damping=2.0, turns=3, phase="cos"):
+    return np.array([x[1] * turns, -damping * x[1]])
+
+
+def rotor_jacobian(t, x, damping=-1.0, turns=-1):
+    return np.array([[0.0, turns], [0.0, -damping]])
+
+
+def rotor_jvp(t, x, V, *args):
+    return rotor_jacobian(t, x, *args) @ V
+
+
+@pytest.mark.parametrize("mark", MARKS, ids=["plain", "njit"])
+def test_defaults_that_are_numbers_are_parameters(mark):
+    rule, jacobian = mark(rotor), mark(rotor_jacobian)
+    x = np.array([1.0, 2.0])
+    for args, values in (((), (2.0, 3)), ((0.5,), (0.5, 3)), ((0.5, 4), (0.5, 4))):
+        flow = FunctionFlow(rule, 2, jacobian, args=args)
+        assert flow.args == args
+        check_system(flow, x)
+        np.testing.assert_array_equal(flow.vector_field(0.0, x), rotor(0.0, x, *values))
+        np.testing.assert_array_equal(flow.jacobian(0.0, x), rotor_jacobian(0.0, x, *values))
+        assert flow.with_parameters({"turns": 5}).args == (values[0], 5)
+    kernel = flow.kernel()
+    assert (kernel is None) == (rule is rotor)
+    if kernel is not None:
+        np.testing.assert_array_equal(kernel.parameters, [0.5, 4.0])
+        assert FunctionFlow(rule, 2, jacobian).kernel().source == kernel.source
+
+
+def test_defaults_reach_sweeps():
+    tangent = FunctionFlow(rotor, 2, jvp=rotor_jvp).tangent(RK4(dt=0.01))
+    runs = sweep(tangent.benettin, {"damping": [1.0, 3.0]}, [1.0, 0.0], intervals=40, warmup=0, k=2)
+    np.testing.assert_allclose(runs.exponent_mean.sum("exponent"), [-1.0, -3.0], rtol=1e-8)
+
+
+def test_defaults_that_the_derivative_does_not_take_stay_what_they_are():
+    bound = FunctionMap(lambda n, x, a=0.5: a * x, 1, lambda n, x: [[0.5]])
+    np.testing.assert_array_equal(bound.jvp(0, [2.0], np.eye(1)), [[0.5]])
+    np.testing.assert_array_equal(bound.step(0, [2.0]), [1.0])
+    with pytest.raises(InvalidInputError, match="FunctionMap has no parameter 'a'; it has none"):
+        bound.with_parameters({"a": 1.0})
+    table = np.array([3.0])
+    held = FunctionMap(lambda n, x, table=table, a=2.0: table * x, 1)
+    np.testing.assert_array_equal(held.step(0, [2.0]), [6.0])
+    other = attrs.evolve(FunctionMap(lambda n, x, a=0.5: a * x, 1), function=lambda n, x: 4.0 * x)
+    np.testing.assert_array_equal(other.step(0, [2.0]), [8.0])
 
 
 @numba.njit

@@ -113,7 +113,7 @@ def test_neither_samples_nor_batch_size_appear_in_the_source():
 @pytest.mark.numba
 def test_any_names_will_do():
     """Those of the kernel itself, of its arguments, and of parts of numbers."""
-    names = ["B", "l", "L", "a", "e", "nan", "H0_0", "v1", "scale", "range", "data"]
+    names = ["B", "l", "L", "a", "e", "nan", "H0_0", "v1", "scale", "range", "len", "data"]
     state = names[:6]
     outputs = {"f": "1e-1*B*H0_0 + l*v1 + L*a", "total": "e*scale + nan*range"}
     flow = GradientFlow.of("(f - data)^2 + total^2", state, {n: RNG.normal(size=9) for n in names[6:]}, outputs)

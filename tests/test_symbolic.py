@@ -1,6 +1,14 @@
 """Systems from equations: what SymPy writes against SymPy itself, complex steps, the compiler, and bad definitions."""
 
+import ast
+import builtins
+import copy
+import keyword
+import math
 import pickle
+import subprocess
+import sys
+import textwrap
 
 import attrs
 import numpy as np
@@ -23,6 +31,7 @@ from dynsys import (
     size,
 )
 from dynsys.compiled.sites import sites_push
+from dynsys.definition import RESERVED
 from dynsys.description import describe, differences
 from dynsys.testing import check_system, check_tangent
 from models.classics import Henon, Lorenz63
@@ -307,9 +316,9 @@ def test_definition_belongs_to_class_and_sizes():
 def test_systems_of_different_sizes_are_told_apart_and_survive_pickling():
     small, large = Ring(sites=5), Ring(sites=6)
     assert list(differences(describe(small), describe(large))) == ["sites: 5 there, 6 here"]
-    copy = pickle.loads(pickle.dumps(large))
-    assert (copy.sites, copy.dimension) == (6, 6)
-    assert copy.definition is large.definition
+    again = pickle.loads(pickle.dumps(large))
+    assert (again.sites, again.dimension) == (6, 6)
+    assert again.definition is large.definition
 
 
 @pytest.mark.parametrize("sites", [3, 0, -5, 4.0, "4", True, None])
@@ -329,3 +338,134 @@ def test_equations_that_ask_for_the_value_of_a_parameter_are_refused():
 
     with pytest.raises(InvalidInputError, match=r"equations of Chain .* value of sites.*sites: int = size"):
         _ = Chain().dimension
+
+
+# ---- copies and pickles of what `of` makes
+
+PARTS = (
+    SymbolicFlow.of({x: -a * y, y: Symbol("h") + sin(t)}, {a: 2.0, "spare": -0.0}, {"h": "x*y"}),
+    SymbolicMap.of({"x": "r*x*(1 - x)"}, {"r": 4.0}),
+)
+
+
+@attrs.frozen(eq=False)
+class Counting(SymbolicMap):
+    """A class with a field of its own, of which `of` makes others."""
+
+    count: int = size(1)
+    equations = {"x": "x"}
+
+    @property
+    def vanishing_exponents(self):
+        return self.count
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda system: pickle.loads(pickle.dumps(system))])
+@pytest.mark.parametrize("system", PARTS, ids=["flow", "map"])
+def test_copies_and_pickles_keep_the_parameters_and_derive_nothing_anew(system, again):
+    name = attrs.fields(type(system))[0].name
+    changed = again(attrs.evolve(system, **{name: 0.3}))
+    assert type(changed) is type(system)
+    assert changed.definition is system.definition
+    np.testing.assert_array_equal(changed.parameters, [0.3, *system.parameters[1:]])
+    assert repr(changed) == repr(attrs.evolve(system, **{name: 0.3}))  # also the sign of zero
+    stepper = [RK4(0.1)] if isinstance(system, SymbolicFlow) else []
+    tangent = again(attrs.evolve(changed, **{name: 0.4}).tangent(*stepper, backend="numpy"))
+    assert getattr(tangent.system, name) == 0.4
+    assert getattr(changed, name) == 0.3
+
+
+def test_copies_of_subclasses_keep_their_kind_and_their_fields():
+    made = attrs.evolve(Counting.of({"x": "r*x"}, {"r": 2.0}), count=3, r=1.5)
+    again = pickle.loads(pickle.dumps(made))
+    assert (again.count, again.vanishing_exponents, again.r) == (3, 3, 1.5)
+
+    class Special(type(made)):
+        pass
+
+    special = copy.copy(Special(r=2.5))
+    assert type(special) is Special
+    assert special.r == 2.5
+
+
+def test_pickle_reads_in_a_process_that_has_never_seen_the_equations(tmp_path):
+    system = attrs.evolve(PARTS[0], a=0.3)
+    (tmp_path / "runs").write_bytes(pickle.dumps(system.tangent(RK4(0.1), backend="numpy").trajectory))
+    code = """
+    import pickle, sys
+    trajectory = pickle.load(open(sys.argv[1], "rb"))
+    print(trajectory([1.0, 2.0], intervals=3).states[-1].tolist())
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "runs")], capture_output=True, text=True
+    )
+    expected = system.tangent(RK4(0.1), backend="numpy").trajectory([1.0, 2.0], intervals=3).states[-1]
+    assert done.stdout == f"{expected.tolist()}\n", done.stderr
+
+
+def test_numbers_of_numpy_are_numbers():
+    given = {x: np.float64(2) * x + np.int64(3) * y, y: np.float64(1.5), z: np.int64(0), "w": np.float32(0.5)}
+    system = SymbolicFlow.of(given, {a: np.int32(2)}, {"h": np.uint8(3)})
+    np.testing.assert_array_equal(system.vector_field(0.0, np.array([1.0, 1.0, 1.0, 1.0])), [5.0, 1.5, 0.0, 0.5])
+    assert system.source == SymbolicFlow.of({"x": "2.0*x + 3*y", "y": 1.5, "z": 0, "w": 0.5}, {"a": 2.0}).source
+    with pytest.raises(InvalidInputError, match="equation of x must be text or an expression, got 1j"):
+        SymbolicFlow.of({"x": np.complex128(1j)})
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint16, np.int64])
+def test_size_may_be_a_whole_number_of_numpy(kind):
+    for ring in (Ring(sites=kind(6)), Ring().with_parameters({"sites": kind(6)})):
+        assert ring.definition is Ring(sites=6).definition
+        assert repr(ring) == repr(Ring(sites=6))
+
+
+# ---- names
+
+WORDS = {*dir(builtins), *dir(math), "np", "math", "numba", "njit", "rule", "jvp", "rates"}
+ALLOWED = sorted(word for word in WORDS - RESERVED if word[0] != "_" and not keyword.iskeyword(word))
+
+
+def chain(names, parameters):
+    """A ring of which all but the ends are one text."""
+    forces = "+".join(["1", *(f"{i + 1}*{name}" for i, name in enumerate(parameters))])
+    return {name: f"sin({names[(i + 1) % len(names)]}) - {name}**2*({forces})" for i, name in enumerate(names)}
+
+
+def test_every_word_that_is_not_reserved_may_name_a_parameter_or_a_component_of_a_lattice():
+    rng = np.random.default_rng(0)
+    free = [word for word in ALLOWED if word not in (*dir(SymbolicFlow), *dir(SymbolicMap))]
+    assert {"range", "len", "sum", "slice", "int", "e", "math"} <= set(free)
+    sites, values = [f"x{i}" for i in range(17)], rng.normal(size=len(free))
+    plain = [f"n{i:03}" for i in range(len(ALLOWED))]  # in the same order: sums are, too
+    many = [
+        SymbolicFlow.of(chain(sites, names), dict(zip(names, values, strict=True)))
+        for names in (free, plain[: len(free)])
+    ]
+    for one, other in (many, [SymbolicFlow.of(chain(names, [])) for names in (ALLOWED, plain)]):
+        state, V = rng.normal(size=one.dimension), rng.normal(size=(one.dimension, 2))
+        np.testing.assert_array_equal(one.vector_field(0.0, state), other.vector_field(0.0, state))
+        np.testing.assert_array_equal(one.jacobian(0.0, state), other.jacobian(0.0, state))
+        np.testing.assert_array_equal(one.jvp(0.0, state, V), other.jvp(0.0, state, V))
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED))
+def test_words_that_generated_code_calls_are_refused(name):
+    with pytest.raises(InvalidInputError, match=f"'{name}' cannot name"):
+        SymbolicFlow.of({"x": "-x"}, {name: 1.0})
+
+
+def test_generated_code_calls_reserved_words_alone_where_names_of_users_stand():
+    driven = {name: f"{e} + Max(x0, 1) + cos(t)" for name, e in chain([f"x{i}" for i in range(17)], ["q"]).items()}
+    lattice = SymbolicMap.of(driven, {"q": 2.0})
+    few = SymbolicFlow.of(TEXTS | {"w": "Min(w, q) + t"}, {"a": 1.0, "b": 1.0, "q": 1.0})
+    sources = [lattice.source, few.source]
+    for system, stepper in ((lattice, None), (few, RK4(0.1))):
+        sources += [system.kernel().source, system.kernel().push(stepper, 2).source]
+    sources += [few.kernel().lanes(RK4(0.1), 2, varied).source for varied in (False, True)]
+    called, users = set(), {"q", *lattice.definition.state, *few.definition.state}
+    for function in (f for source in sources for f in ast.parse(source).body if isinstance(f, ast.FunctionDef)):
+        words = [node for node in ast.walk(function) if isinstance(node, ast.Name)]
+        stored = {word.id for word in words if isinstance(word.ctx, ast.Store)}
+        if stored & users:
+            called |= {word.id for word in words if not word.id.startswith("_")} - stored
+    assert {"t", "np", "float", "where", "maximum", "minimum", "sin", "pi"} <= called <= RESERVED | {"njit"}

@@ -42,12 +42,12 @@ def where(condition, yes, no):
 
 @njit
 def maximum(a, b):
-    return a if a > b else b
+    return a if a > b or a != a else b  # as NumPy: NaN of either is passed on
 
 
 @njit
 def minimum(a, b):
-    return a if a < b else b
+    return a if a < b or a != a else b
 
 
 @njit
