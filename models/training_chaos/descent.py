@@ -187,7 +187,7 @@ class GradientDescent(Map):
         block = max(1, BLOCK_NUMBERS // (len(self.X) * max(self.network.widths)))
         for first in range(0, len(states), block):
             found[first : first + block] = function(states[first : first + block])
-        return found.reshape(*x.shape[:-1], *shape)
+        return found.reshape((*x.shape[:-1], *shape))
 
     def _outputs(self, x: Array) -> Array:
         """Outputs z, (states, samples, classes)."""

@@ -71,7 +71,7 @@ def fit_growth(
         raise InvalidInputError(f"no window of {min(lengths)} steps from step {min(first)} fits into {steps} steps")
     with np.errstate(divide="ignore", invalid="ignore"):
         y = np.log(distance)
-        fits = np.array([_line(y[..., f : f + n + 1]) for f, n in pairs])  # (windows, 2, ...)
+        fits = np.array([fit_line(y[..., f : f + n + 1]) for f, n in pairs])  # (windows, 2, ...)
     rates, r2 = fits[:, 0], fits[:, 1]
     if windows is None:
         best = np.argmax(np.where(np.isnan(r2), -np.inf, r2), axis=0)
@@ -82,7 +82,7 @@ def fit_growth(
     return GrowthFit(take(rates), take(r2), chosen[..., 0], chosen[..., 1])
 
 
-def _line(y: Array) -> tuple[Array, Array]:
+def fit_line(y: Array) -> tuple[Array, Array]:
     """Slope and R^2 of the least-squares line through (..., n) equidistant points."""
     t = np.arange(y.shape[-1]) - (y.shape[-1] - 1) / 2
     centred = y - y.mean(axis=-1, keepdims=True)

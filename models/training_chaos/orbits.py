@@ -22,32 +22,41 @@ def perturbed(descent: GradientDescent, theta: Array, size: float, replicas: int
     return theta + size * descent.network.weights * random.uniform(-1.0, 1.0, size=(replicas, descent.dimension))
 
 
-def distances(tangent: TangentSystem, theta: Array, replicas: Array, *, steps: int, every: int = 1) -> Array:
-    """L1 distances sum_k |w_k - w'_k| of replicas (replicas, dim) from a network theta (dim,), every so many steps.
+def orbits(tangent: TangentSystem, theta: Array, *, steps: int, every: int = 1) -> Array:
+    """States of networks that begin at theta (members, dim), every so many steps from step 0 on.
 
     Returns
     -------
-    ndarray, shape (replicas, 1 + steps // every)
-        From step 0 on; NaN where a network has diverged.
+    ndarray, shape (members, 1 + steps // every, dim)
+        NaN where a network has diverged.
     """
-    both = np.concatenate([theta[None], replicas])
-    states = tangent.trajectory(both, intervals=steps // every, steps_per_interval=every).states
-    states = np.concatenate([both[:, None], states], axis=1)
+    later = tangent.trajectory(theta, intervals=steps // every, steps_per_interval=every).states
+    return np.concatenate([theta[:, None], later], axis=1)
+
+
+def distances(states: Array) -> Array:
+    """L1 distances sum_k |w_k - w'_k| of all others from the first, (members - 1, times), of states as of `orbits`."""
     return np.abs(states[1:] - states[0]).sum(axis=-1)
 
 
-def tangent_distances(tangent: TangentSystem, theta: Array, replicas: Array, *, steps: int) -> Array:
-    """The same to first order in the perturbation: |M_t (w' - w)|_1 with the derivative M_t of t steps.
+def displacement(states: Array) -> Array:
+    """How far networks have moved, |W_T - W_0|_1 / |W_0|_1, shape (members,), of states as of `orbits`."""
+    return np.abs(states[:, -1] - states[:, 0]).sum(axis=-1) / np.abs(states[:, 0]).sum(axis=-1)
 
-    What the distances are while they are small, and what they would be if they stayed so.
+
+def tangent_distances(tangent: TangentSystem, theta: Array, *, steps: int) -> Array:
+    """Distances to first order in the perturbation: |M_t (w' - w)|_1 with the derivative M_t of t steps.
+
+    What the distances of networks that begin at theta (members, dim) from the first of them are while they are small,
+    and what they would be if they stayed so.
 
     Returns
     -------
-    ndarray, shape (replicas, 1 + steps)
+    ndarray, shape (members - 1, 1 + steps)
     """
-    shifts = replicas - theta
+    shifts = theta[1:] - theta[0]
     lengths = np.linalg.norm(shifts, axis=1)
-    start = Pass.start(np.broadcast_to(theta, replicas.shape), tangent.dimension, 1, 0)
+    start = Pass.start(np.broadcast_to(theta[0], shifts.shape), tangent.dimension, 1, 0)
     start = attrs.evolve(start, Q=(shifts / lengths[:, None])[..., None])
     end = tangent.forward(start, intervals=steps, steps_per_interval=1, record="frames")
     growth = np.cumsum(np.log(end.R[..., 0]), axis=1)
