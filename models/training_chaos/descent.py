@@ -40,7 +40,7 @@ def _hidden(value: Any) -> tuple[int, ...]:
 
 
 def _rate(value: Any) -> float:
-    return positive("rate", value)
+    return positive("learning_rate", value)
 
 
 @attrs.frozen(eq=False)
@@ -65,8 +65,8 @@ class GradientDescent(Map):
     hidden : tuple of int
         Widths of the hidden layers; () is multinomial logistic regression.
     activation : Activation
-    rate : float
-        Learning rate eta. The unit of time is one step.
+    learning_rate : float
+        Eta. The unit of time is one step.
 
     References
     ----------
@@ -76,7 +76,7 @@ class GradientDescent(Map):
     Examples
     --------
     >>> from models.training_chaos import iris
-    >>> descent = GradientDescent(*iris(seed=0), hidden=(10,), rate=0.01)
+    >>> descent = GradientDescent(*iris(seed=0), hidden=(10,), learning_rate=0.01)
     >>> theta = descent.initial(seed=1)
     >>> descent.dimension, bool(descent.loss(descent.step(0, theta)) < descent.loss(theta))
     (83, True)
@@ -86,7 +86,7 @@ class GradientDescent(Map):
     labels: Array = attrs.field(converter=_labels)
     hidden: tuple[int, ...] = attrs.field(converter=_hidden)
     activation: Activation = attrs.field(factory=Sigmoid, kw_only=True)
-    rate: float = attrs.field(default=0.01, converter=_rate, kw_only=True)
+    learning_rate: float = attrs.field(default=0.01, converter=_rate, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if len(self.X) != len(self.labels):
@@ -114,11 +114,11 @@ class GradientDescent(Map):
 
     def step(self, n: int, x: Array) -> Array:
         """The states, shape (..., dim), after a step."""
-        return x - self.rate * self.gradient(x)
+        return x - self.learning_rate * self.gradient(x)
 
     def jvp(self, t: float, x: Array, V: Array) -> Array:
         """V - eta H V at one state, shape (dim, k), without H."""
-        return V - self.rate * self.hessian_product(x, V)
+        return V - self.learning_rate * self.hessian_product(x, V)
 
     def jacobian(self, t: float, x: Array) -> Array:
         """1 - eta H at one state, shape (dim, dim)."""
@@ -178,7 +178,7 @@ class GradientDescent(Map):
 
     def kernel(self) -> Kernel | None:
         """The same step for the compiler."""
-        return descent_kernel(self.network, self.activation, self.X, self.labels, self.rate)
+        return descent_kernel(self.network, self.activation, self.X, self.labels, self.learning_rate)
 
     def _over_blocks(self, function: Callable[[Array], Array], x: Array, shape: tuple[int, ...]) -> Array:
         """A function of states (states, dim), block by block, of states (..., dim)."""

@@ -69,7 +69,7 @@ class Experiment(ABC):
 
     def tangent(self, rate: float) -> TangentSystem:
         """The tangent of a learning rate."""
-        return attrs.evolve(self.descent, rate=rate).tangent().on_one_thread()
+        return attrs.evolve(self.descent, learning_rate=rate).tangent().on_one_thread()
 
     def initial(self, members: Array) -> Array:
         """Initial states of some networks."""

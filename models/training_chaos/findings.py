@@ -89,15 +89,19 @@ class Comparison:
         The tangent over all steps, of the same runs.
     everyone : Estimate
         The same of all runs.
-    disagreement : float
+    disagreement : ndarray, shape (runs,)
         Largest |ln(d / d_tangent)| while the distance of a pair is below `LINEAR`.
+    unscaled : ndarray, shape (runs,)
+        Distance at that step over the one of perturbations that are 1e-4 times as large: 1e4 if it is theirs, 1 if it
+        is that of rounding.
     """
 
     pairs: Estimate
     tangent: Estimate
     whole: Estimate
     everyone: Estimate
-    disagreement: float
+    disagreement: Array
+    unscaled: Array
 
 
 def comparison(edge: xarray.Dataset) -> Comparison:
@@ -107,12 +111,16 @@ def comparison(edge: xarray.Dataset) -> Comparison:
     same, taken = fit_growth(grown, windows=fit), fit.accepted
     whole = np.log(grown[:, -1] / grown[:, 0]) / (grown.shape[1] - 1)
     linear = np.maximum.accumulate(distance, axis=1) < LINEAR
+    apart = np.where(linear, np.abs(np.log(distance / grown)), 0.0)
+    runs, where = np.arange(len(apart)), apart.argmax(axis=1)
+    smaller = edge.distance.sel(size=1e-4 * SMALL, method="nearest").values
     return Comparison(
         pairs=Estimate.of(fit.rate[taken]),
         tangent=Estimate.of(same.rate[taken]),
         whole=Estimate.of(whole[taken]),
         everyone=Estimate.of(whole),
-        disagreement=float(np.abs(np.log(distance / grown))[linear].max()),
+        disagreement=apart[runs, where],
+        unscaled=distance[runs, where] / smaller[runs, where],
     )
 
 
