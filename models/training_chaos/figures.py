@@ -41,7 +41,8 @@ def orbits(runs: xarray.Dataset, path: Path) -> Path:
                     strict=True,
                 ):
                     column.append(values)
-        panel.set(xlabel=STEP if not late else "steps since the perturbation (at step 4000)", yscale="log")
+        panel.set(xlabel=STEP if not late else "steps since the perturbation (at step 4000)")
+    axes[0, 0].set_yscale("log")
     axes[0, 0].set_ylabel(r"$d(t) / (N \epsilon)$")
     axes[0, 0].legend(fontsize=7)
     return save_figure(figure, path, {name: np.concatenate(parts) for name, parts in columns.items()})

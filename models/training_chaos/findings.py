@@ -141,20 +141,16 @@ class Boundary:
 def boundaries(rates: xarray.Dataset) -> list[Boundary]:
     """Where regimes begin: for each network the first learning rate of the grid."""
     sharp = rates.sharpness.median("curvature") * rates.rate / 2
-    learned = rates.accuracy.max("step") >= LEARNED
-    ends = rates.accuracy.isel(step=-1) >= LEARNED
+    learned = rates.accuracy.isel(step=-1) >= LEARNED
     onset = {
         "the curvature has reached 2/eta": sharp >= EDGE,
         "transient growth: first exponent of 200 steps above 0.05": rates.early.isel(k=0) > LEAST_RATE,
-        "what is learned is lost again, or nothing is learned": ~ends & (rates.rate > _first_learned(rates, learned)),
+        "nothing is learned from here on": rates.rate > rates.rate.where(learned).max("rate"),
         "sustained chaos: first exponent of the last half above 0.05": rates.late.isel(k=0) > SUSTAINED,
     }
-    return [_boundary(name, holds.values, rates.rate.values) for name, holds in onset.items()]
-
-
-def _first_learned(rates: xarray.Dataset, learned: xarray.DataArray) -> xarray.DataArray:
-    """The smallest rate at which a network learns in the steps that it has."""
-    return rates.rate.where(learned).min("rate")
+    return [
+        _boundary(name, holds.transpose("member", "rate").values, rates.rate.values) for name, holds in onset.items()
+    ]
 
 
 def _boundary(name: str, holds: Array, grid: Array) -> Boundary:
