@@ -16,7 +16,8 @@ Array = np.ndarray
 # the weights of the fifth-order step minus those of the embedded fourth-order one
 ERROR = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)
 SAFETY, SHRINK, GROW = 0.9, 0.1, 5.0  # of the next length: a share of what the error allows, within these factors
-SHORTEST = 1e-8  # of a substep, as a share of dt: below it the flow is taken to blow up
+SHORTEST = 16 * np.finfo(float).eps  # of a substep, as a share of t and dt: below it time is lost in rounding
+MOST = 100_000  # substeps that are tried in a step
 
 
 def _relative(value: Any) -> float:
@@ -90,7 +91,10 @@ class DormandPrince(Stepper):
     h = dt. Choose dt as long as the intervals between two records, or times of interest, are. Runs with other tangent
     vectors, or another number of them, agree to the tolerance, not to rounding.
 
-    A flow that would need substeps below 1e-8 dt has blown up: its state becomes NaN, which ends the run.
+    A state whose next substep would be lost in the rounding of time has blown up, and becomes NaN, which ends the run.
+    So does one for which 100,000 substeps are not enough: the flow is too stiff, or slides along a jump of f. A kink or
+    jump that the flow passes is crossed by short substeps. The tangent is that of the numerical step: beyond a *jump*
+    of f, that of the flow has another term (the saltation matrix), which no derivative of f knows.
 
     Attributes
     ----------
@@ -141,7 +145,7 @@ class DormandPrince(Stepper):
     def source(self) -> str:
         """The same for the compiler."""
         return FifthOrder(self.dt).stage_source + SOURCE.format(
-            e=list(ERROR), shrink=SHRINK, grow=GROW, safety=SAFETY, shortest=SHORTEST
+            e=list(ERROR), shrink=SHRINK, grow=GROW, safety=SAFETY, shortest=float(SHORTEST), most=MOST
         )
 
     @property
@@ -153,16 +157,17 @@ class DormandPrince(Stepper):
         """State and tangent vectors one step after time t, and the lengths of the substeps."""
         lengths: list[float] = []
         remaining = h = self.dt
+        tried = 0
         while remaining > 0.0:
-            h = min(h, remaining)
+            h, tried = min(h, remaining), tried + 1
             if h < remaining < 2.0 * h:
                 h = 0.5 * remaining  # two of one length, not a long one and a tiny one
             x_new, V_new, error = self._try(FifthOrder(h), flow, t, x, V)
-            if error <= 1.0:
+            if error <= 1.0 and tried <= MOST:
                 x, V, t = x_new, V_new, t + h
                 remaining = 0.0 if h == remaining else remaining - h
                 lengths.append(h)
-            elif h < SHORTEST * self.dt:
+            elif h < SHORTEST * max(abs(t), self.dt) or tried > MOST:
                 return np.full_like(x, np.nan), np.full_like(V, np.nan), lengths
             h *= min(GROW, max(SHRINK, SAFETY * max(error, 1e-9) ** -0.2)) if np.isfinite(error) else SHRINK
         return x, V, lengths
@@ -230,23 +235,24 @@ def defect(h, x, V, X, W, f, F, rtol, atol):
 def push(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):
     """Substeps of adapted length; the seventh slope of one is the first of the next."""
     rtol, atol = parameters[parameters.size - 2], parameters[parameters.size - 1]
-    first, remaining, h = 0, dt, dt
+    first, tried, remaining, h = 0, 0, dt, dt
     while remaining > 0.0:
         h = min(h, remaining)
+        tried += 1
         if h < remaining and remaining < 2.0 * h:
             h = 0.5 * remaining
         for s in range(first, STAGES):  # the last stage is the new state X, with its vectors W
             stage(s, t, h, x, V, X, W, f, F, parameters, data, rows, scratch)
         error = defect(h, x, V, X, W, f, F, rtol, atol)
         first = 1
-        if error <= 1.0:
+        if error <= 1.0 and tried <= {most}:
             copy(x, X)
             copy_matrix(V, W)
             copy(f[0], f[STAGES - 1])
             copy_matrix(F[0].T, F[STAGES - 1].T)
             t += h
             remaining = 0.0 if h == remaining else remaining - h
-        elif h < {shortest!r} * dt:
+        elif h < {shortest!r} * max(abs(t), dt) or tried > {most}:
             x[:] = np.nan
             V[:] = np.nan
             return

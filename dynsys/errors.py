@@ -95,6 +95,14 @@ def whole_stride(stride: int, intervals: int) -> int:
     return stride
 
 
+def finite(name: str, value: Any) -> float:
+    """A finite number, or an InvalidInputError with its name."""
+    number = real_array(name, value)
+    if number.shape or not np.isfinite(number):
+        raise InvalidInputError(f"{name} must be a finite number, got {value!r:.100}")
+    return float(number)
+
+
 def positive(name: str, value: Any) -> float:
     """A positive finite number, or an InvalidInputError with its name."""
     number = real_array(name, value)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 import attrs
 import numpy as np
@@ -47,6 +48,25 @@ class FlowMap(Map, ABC):
     def derivative(self) -> str:
         """Where derivatives come from: those of the flow."""
         return self.flow.derivative
+
+    def with_parameters(self, values: Mapping[str, Any]) -> Self:
+        """The same map with other values of some of its fields, or of parameters of its flow.
+
+        Raises
+        ------
+        InvalidInputError
+            For a name that is neither, naming those that are.
+        """
+        own = [field.alias for field in attrs.fields(type(self)) if field.init]
+        of_flow = {name: value for name, value in values.items() if name not in own}
+        changed: Self = attrs.evolve(self, **{name: value for name, value in values.items() if name in own})
+        if not of_flow:
+            return changed
+        try:
+            flow: Any = changed.flow.with_parameters(of_flow)
+        except InvalidInputError as problem:
+            raise InvalidInputError(f"{problem}; {type(self).__name__} itself has {', '.join(own)}") from None
+        return attrs.evolve(changed, flow=flow)
 
     def for_member(self, member: int) -> FlowMap:
         """The map of the flow that a member of an ensemble obeys."""

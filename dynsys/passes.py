@@ -159,6 +159,8 @@ class System(Protocol):
     @property
     def tolerance(self) -> float: ...  # noqa: D102
     @property
+    def stopped_by(self) -> str: ...  # noqa: D102
+    @property
     def members(self) -> int | None: ...  # noqa: D102
     def move(self, stepper: Any, n: int, t: float, x: Array) -> Array: ...  # noqa: D102
     def push(self, stepper: Any, n: int, t: float, x: Array, V: Array) -> tuple[Array, Array]: ...  # noqa: D102
@@ -355,9 +357,11 @@ def raise_if_stopped(tangent: Tangent, end: Pass, partial: Any = None) -> None:
     if end.k == 0:
         reason, remedy = "the state became infinite or NaN", "check x0, or shorten dt"
         look = "The last of `partial.states` show which component left all bounds, as that of x' = x^2 does"
+    if diverged and tangent.system.stopped_by:
+        remedy, look = tangent.system.stopped_by, ""
     raise (DivergenceError if diverged else SingularTangentError)(
         f"{reason} by t = {tangent.time(step):g} (step {step}): {remedy}; what was finished is in the attribute "
-        f"`partial`. {look}",
+        f"`partial`{look and f'. {look}'}",
         tangent.time(step),
         partial,
     )

@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 
 from dynsys.compiled.kernel import Kernel, PushSource
-from dynsys.errors import DivergenceError, InvalidInputError, real_array, whole_number
+from dynsys.errors import DivergenceError, InvalidInputError, finite, real_array, whole_number
 from dynsys.flow_map import FlowMap
 from dynsys.leapfrog import Leapfrog
 from dynsys.steppers import Stepper, VectorField
@@ -29,14 +29,11 @@ def _normal(value: Any) -> Array:
 
 
 def _offset(value: Any) -> float:
-    offset = real_array("offset", value)
-    if offset.shape or not np.isfinite(offset):
-        raise InvalidInputError(f"offset must be a finite number, got {value!r:.100}")
-    return float(offset)
+    return finite("offset", value)
 
 
 def _direction(value: Any) -> int:
-    if value not in (1, -1):
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or value not in (1, -1):
         raise InvalidInputError(f"direction must be 1 (normal . x grows) or -1, got {value!r:.100}")
     return int(value)
 
@@ -128,7 +125,9 @@ class PoincareMap(FlowMap):
                 f"normal must have the shape ({dim},) of a state, and dim >= 2: {self.normal.shape}"
             )
         x = np.random.default_rng(0).uniform(0.2, 0.8, size=dim)
-        if not np.array_equal(self.flow.vector_field(0.0, x), self.flow.vector_field(1.234, x)):
+        with np.errstate(all="ignore"):  # a field that is not defined at this state is not for that driven
+            now, later = (self.flow.vector_field(t, x) for t in (0.0, 1.234))
+        if not np.array_equal(now, later, equal_nan=True):
             raise InvalidInputError("the flow depends on time: look at it once in a period, by StroboscopicMap")
 
     @property
@@ -140,6 +139,14 @@ class PoincareMap(FlowMap):
     def vanishing_exponents(self) -> int:
         """Those of the flow, without that along it."""
         return max(0, self.flow.vanishing_exponents - 1)
+
+    @property
+    def stopped_by(self) -> str:
+        """Why a state is no longer finite, and what to do."""
+        return (
+            f"the flow has not come back to the plane within limit = {self.limit} steps, or it has left all bounds on "
+            "the way: look at it by `flow.tangent(stepper).trajectory`, move the plane, raise limit, or shorten dt"
+        )
 
     @property
     def basis(self) -> Array:
@@ -154,11 +161,12 @@ class PoincareMap(FlowMap):
 
     def embed(self, u: Array) -> Array:
         """The states (..., dim) of points (..., dim - 1) of the plane."""
-        return self.offset * self.normal / (self.normal @ self.normal) + np.asarray(u) @ self.basis.T
+        u = self._points("u", u, self.dimension)
+        return self.offset * self.normal / (self.normal @ self.normal) + u @ self.basis.T
 
     def project(self, x: Array) -> Array:
         """The points (..., dim - 1) of the plane that are nearest to states (..., dim)."""
-        return np.asarray(x) @ self.basis
+        return self._points("x", x, self.flow.dimension) @ self.basis
 
     def step(self, n: int, u: Array) -> Array:
         """The next crossing after each of the points u, shape (..., dim - 1); NaN if there is none within `limit`."""
@@ -174,6 +182,8 @@ class PoincareMap(FlowMap):
 
     def first_return(self, u: Array) -> tuple[Array, float]:
         """The next crossing after one point, (dim - 1,), and the time until then."""
+        if np.ndim(u) != 1:
+            raise InvalidInputError(f"u must be one point of shape ({self.dimension},), got {np.shape(u)}")
         u, _, time = self._cross(self.embed(u), np.empty((self.flow.dimension, 0)))
         return u, time
 
@@ -186,14 +196,18 @@ class PoincareMap(FlowMap):
             If it does not within `limit` steps.
         """
         x = real_array("x", x)
-        if x.shape != self.normal.shape:
-            raise InvalidInputError(f"x must have shape {self.normal.shape}, got {x.shape}")
+        if x.shape != self.normal.shape or not np.isfinite(x).all():
+            raise InvalidInputError(f"x must be a finite state of shape {self.normal.shape}, got {x!r:.100}")
         u = self._cross(x, np.empty((len(x), 0)), below=self._height(x) < 0.0)[0]
         if not np.isfinite(u).all():
-            raise DivergenceError(
-                f"no crossing within {self.limit} steps: does the flow from {x} reach the plane?", 0.0
-            )
+            raise DivergenceError(f"no crossing from {x}: {self.stopped_by}", 0.0)
         return u
+
+    def _points(self, name: str, points: Array, dimension: int) -> Array:
+        points = np.asarray(points, dtype=float)
+        if points.shape[-1:] != (dimension,):
+            raise InvalidInputError(f"{name} must have shape (..., {dimension}), got {points.shape}")
+        return points
 
     def _height(self, x: Array) -> float:
         """Distance from the plane, in multiples of |normal|; it grows where a crossing counts."""

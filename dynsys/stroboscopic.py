@@ -9,12 +9,16 @@ import numpy as np
 
 from dynsys.compiled.build import push_source
 from dynsys.compiled.kernel import Kernel, PushSource
-from dynsys.errors import whole_number
+from dynsys.errors import finite, whole_number
 from dynsys.flow_map import FlowMap
 from dynsys.steppers import Stepper
-from dynsys.system import DrivenFlow
+from dynsys.system import fitting
 
 Array = np.ndarray
+
+
+def _phase(value: Any) -> float:
+    return finite("t0", value)
 
 
 def _steps(value: Any) -> int:
@@ -52,11 +56,11 @@ class StroboscopicMap(FlowMap):
     """
 
     steps: int = attrs.field(converter=_steps)
-    t0: float = attrs.field(default=0.0, converter=float)
+    t0: float = attrs.field(default=0.0, converter=_phase)
 
     def __attrs_post_init__(self) -> None:
         """Refuse a stepper that is not made for the flow."""
-        self.stepper.check(self.flow.during(0) if isinstance(self.flow, DrivenFlow) else self.flow, self.dimension)
+        fitting(self.stepper, self.flow)
 
     @property
     def dimension(self) -> int:

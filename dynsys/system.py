@@ -96,6 +96,11 @@ class DynamicalSystem(ABC):
         return attrs.evolve(self, **values)
 
     @property
+    def stopped_by(self) -> str:
+        """Why a state may be no longer finite, and what to do, where the system knows more than its users; or empty."""
+        return ""
+
+    @property
     def members(self) -> int | None:
         """Number of members of an ensemble, where each has a system of its own (`dynsys.varied`). None: any number."""
         return None

@@ -24,7 +24,7 @@ from dynsys import trajectory as _trajectory
 from dynsys import wolfe_samelson as _wolfe_samelson
 from dynsys.compiled.blas import one_blas_thread
 from dynsys.compiled.build import available_cores, build, build_lanes, compiles
-from dynsys.errors import FallbackWarning, InvalidInputError
+from dynsys.errors import FallbackWarning, InvalidInputError, finite
 from dynsys.orthonormal import LONG_COLUMN, is_singular, orthonormalise, packed
 from dynsys.passes import DIVERGED, RUNNING, SINGULAR, Pass, Record, System
 
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 Backend = Literal["auto", "numpy", "compiled"]
+
+
+def _start_time(value: Any) -> float:
+    return finite("t0", value)
 
 
 @attrs.frozen(eq=False)
@@ -50,7 +54,7 @@ class TangentSystem(ABC):
 
     system: System
     stepper: Stepper | None = None
-    t0: float = attrs.field(default=0.0, converter=float)
+    t0: float = attrs.field(default=0.0, converter=_start_time)
 
     @property
     def dimension(self) -> int:

@@ -145,6 +145,11 @@ class Varied(DynamicalSystem):
         return self.system.tolerance
 
     @property
+    def stopped_by(self) -> str:
+        """That of the system."""
+        return self.system.stopped_by
+
+    @property
     def derivative(self) -> str:
         """Where derivatives come from: those of the system."""
         return self.system.derivative

@@ -8,6 +8,7 @@ from dynsys import (
     RK4,
     DivergenceError,
     DormandPrince,
+    Euler,
     Flow,
     FunctionFlow,
     GradientFlow,
@@ -17,9 +18,10 @@ from dynsys import (
     PoincareMap,
     StroboscopicMap,
     SymbolicFlow,
+    sweep,
 )
 from dynsys.testing import check_system, check_tangent
-from models.classics import LinearFlow, Lorenz63
+from models.classics import LinearFlow, Lorenz63, Roessler
 
 CYCLE = SymbolicFlow.of({"x": "x - y - x*(x^2 + y^2)", "y": "x + y - y*(x^2 + y^2)"})  # r' = r (1 - r^2), angle' = 1
 DRIVEN = SymbolicFlow.of({"q": "p", "p": "-0.2*p + q - q^3 + 0.3*cos(t)"})
@@ -110,7 +112,7 @@ def test_a_flow_that_does_not_come_back():
     away = PoincareMap(LinearFlow(np.diag([1.0, -1.0])), RK4(0.01), [1.0, 0.0], 5.0, limit=50)
     assert np.isnan(away.step(0, np.array([[1.0], [2.0]]))).all()
     assert np.isnan(away.push(None, 0, 0.0, np.ones(1), np.ones((1, 1)))[1]).all()
-    with pytest.raises(DivergenceError, match="no crossing within 50 steps"):
+    with pytest.raises(DivergenceError, match="within limit = 50 steps"):
         away.first_crossing([1.0, 1.0])
     with pytest.raises(DivergenceError):
         away.tangent(backend="numpy").benettin([1.0], intervals=3)
@@ -217,3 +219,69 @@ def test_systems_without_a_kernel_run_in_numpy():
     assert PoincareMap(InNumpy(), RK4(0.1), [1.0, 0.0]).kernel() is None
     exponents = PoincareMap(InNumpy(), RK4(0.1), [1.0, 0.0]).tangent().benettin([1.0], intervals=3).exponents
     assert abs(exponents[0]) < 1e-4
+
+
+def test_parameters_of_the_flow_are_parameters_of_its_map():
+    returns = PoincareMap(Roessler(), RK4(0.05), normal=[0.0, 1.0, 0.0], direction=-1)
+    runs = sweep(returns.tangent(backend="numpy").benettin, {"c": [3.0, 5.0]}, [-4.0, 0.1], intervals=4, k=1)
+    assert runs.exponent_mean.dims == ("c", "exponent")
+    for m, c in enumerate((3.0, 5.0)):
+        alone = attrs.evolve(returns, flow=attrs.evolve(Roessler(), c=c)).tangent(backend="numpy")
+        of_two = alone.benettin(np.tile([-4.0, 0.1], (m + 1, 1)), intervals=4, k=1)
+        np.testing.assert_array_equal(runs.rate[m], of_two.rates[-1])
+    both = returns.with_parameters({"c": 4.0, "offset": 0.5})
+    assert (both.flow.c, both.offset) == (4.0, 0.5)
+    assert StroboscopicMap(Roessler(), RK4(0.05), steps=3).with_parameters({"a": 0.1, "steps": 4}).flow.a == 0.1
+    with pytest.raises(InvalidInputError, match=r"Roessler has no parameter 'd'.*PoincareMap itself has flow, stepper"):
+        returns.with_parameters({"d": 1.0})
+
+
+def test_members_of_a_stroboscopic_map_see_their_own_batches():
+    random = np.random.default_rng(0)
+    flow = GradientFlow.of("(a*x - y)^2", ["a"], {"x": random.normal(size=12), "y": random.normal(size=12)})
+    stepper = Euler(0.01)
+    driven = flow.minibatches(size=3, seed=1, shared=False)
+    ends = (
+        StroboscopicMap(driven, stepper, steps=5).tangent(backend="numpy").trajectory([[0.5]] * 3, intervals=4).states
+    )
+    for member in range(3):
+        own = driven.for_member(member)
+        x = np.array([0.5])
+        for n in range(20):
+            x = own.move(stepper, n, 0.01 * n, x)
+        np.testing.assert_array_equal(ends[member, -1], x)
+    assert len(np.unique(ends[:, -1])) == 3
+
+
+def test_a_field_that_is_not_defined_everywhere_is_not_called_driven():
+    logarithm = SymbolicFlow.of({"x": "y", "y": "-x + 0*log(x - 10)"})
+    assert PoincareMap(logarithm, RK4(0.1), normal=[0.0, 1.0]).dimension == 1
+
+
+def test_the_message_of_a_run_that_does_not_come_back_says_so():
+    spiral = LinearFlow([[1.0, -0.1], [0.1, 1.0]])
+    returns = PoincareMap(spiral, RK4(0.1), normal=[0.0, 1.0], limit=20)
+    with pytest.raises(DivergenceError, match=r"not come back to the plane within limit = 20 steps.*raise limit"):
+        returns.tangent(backend="numpy").benettin([1.0], intervals=3)
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda p: p.first_crossing([np.nan, 0.0]), "x must be a finite state"),
+        (lambda p: p.first_return([[1.0]]), r"u must be one point of shape \(1,\), got \(1, 1\)"),
+        (lambda p: p.embed([1.0, 2.0]), r"u must have shape \(..., 1\), got \(2,\)"),
+        (lambda p: p.embed(1.0), r"u must have shape \(..., 1\), got \(\)"),
+        (lambda p: p.project([1.0]), r"x must have shape \(..., 2\), got \(1,\)"),
+        (lambda p: attrs.evolve(p, direction=True), "direction must be 1"),
+        (lambda p: attrs.evolve(p, direction=np.array([1, 1])), "direction must be 1"),
+        (lambda p: attrs.evolve(p, direction=[1]), "direction must be 1"),
+        (lambda p: attrs.evolve(p, offset=np.inf), "offset must be a finite number"),
+        (lambda p: p.tangent(t0=np.nan), "t0 must be a finite number, got nan"),
+        (lambda p: StroboscopicMap(p.flow, RK4(0.1), steps=3, t0=np.inf), "t0 must be a finite number, got inf"),
+        (lambda p: p.flow.tangent(RK4(0.1), t0="now"), "t0 must be"),
+    ],
+)
+def test_points_times_and_directions_are_checked(call, text):
+    with pytest.raises(InvalidInputError, match=text):
+        call(PoincareMap(CYCLE, RK4(0.01), normal=[0.0, 1.0]))

@@ -454,3 +454,49 @@ def test_tolerances_do_not_compile_again():
     kernel = LinearFlow(np.eye(2)).kernel()
     one, other = (build(kernel, DormandPrince(0.1, rtol), 2, 2) for rtol in (1e-6, 1e-7))
     assert one.forward is other.forward
+
+
+SLOW_THEN_FAST = SymbolicFlow.of({"x": "1.5 + sign(x - 0.3)/2"})  # from 0 it jumps to speed 2 at t = 0.3
+
+
+@pytest.mark.parametrize("rtol", [1e-6, 1e-12])
+def test_dormand_prince_passes_a_jump_of_the_field(rtol):
+    x = DormandPrince(dt=5.0, rtol=rtol, atol=rtol).step(SLOW_THEN_FAST, 0.0, np.array([[0.0], [0.1], [1.0]]))
+    np.testing.assert_allclose(x[:, 0], [0.3 + 2 * 4.7, 0.3 + 2 * 4.8, 11.0], rtol=20 * rtol)
+    late = DormandPrince(dt=5.0, rtol=rtol, atol=rtol).step(SLOW_THEN_FAST, 1e3, np.array([0.0]))
+    np.testing.assert_allclose(late, x[0], rtol=20 * rtol)
+
+
+def test_dormand_prince_gives_up_where_a_flow_slides_along_a_jump(monkeypatch):
+    monkeypatch.setattr("dynsys.dormand_prince.MOST", 300)
+    sliding = SymbolicFlow.of({"x": "sign(0.3 - x)"})
+    assert np.isnan(DormandPrince(1.0).step(sliding, 0.0, np.array([0.0]))).all()
+
+
+CHUA = SymbolicFlow.of(
+    {"x": "15.6*(y - x - h)", "y": "x - y + z", "z": "-28*y"},
+    helpers={"h": "Piecewise((-0.714*x + 0.429, x < -1), (-1.143*x, x <= 1), (-0.714*x - 0.429, True))"},
+)
+
+
+def test_long_steps_over_many_kinks_are_short_steps():
+    """In the chaotic attractor of Chua's circuit; the check of the determinant has nothing to say."""
+    x0, found = [0.7, 0.0, 0.0], {}
+    for dt in (0.1, 1.0, 5.0):
+        tangent = CHUA.tangent(DormandPrince(dt, rtol=1e-10), backend="numpy")
+        spectrum = tangent.benettin(x0, intervals=round(5 / dt), warmup=0)
+        found[dt] = spectrum.end.x[0], spectrum.exponents
+    for dt in (1.0, 5.0):
+        np.testing.assert_allclose(found[dt][0], found[0.1][0], atol=1e-6)
+        np.testing.assert_allclose(found[dt][1], found[0.1][1], atol=1e-4)
+
+
+@pytest.mark.numba
+def test_compiled_dormand_prince_passes_a_jump_as_well():
+    stepper = DormandPrince(dt=5.0, rtol=1e-10)
+    ours, numpys = (
+        SLOW_THEN_FAST.tangent(stepper, backend=backend).trajectory([0.0], intervals=2).states
+        for backend in ("compiled", "numpy")
+    )
+    np.testing.assert_allclose(ours, numpys, rtol=1e-12)
+    np.testing.assert_allclose(ours[:, 0], [9.7, 19.7], rtol=1e-9)
