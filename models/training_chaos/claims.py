@@ -11,6 +11,7 @@ from models.report import FAILS, HOLDS, OPEN, Claim, judged, listed, number
 from models.training_chaos.experiments import SMALL, Edge, Experiment
 from models.training_chaos.findings import (
     LEARNED,
+    LEARNED_DIGITS,
     WEIGHTS,
     Estimate,
     Nmle,
@@ -287,9 +288,9 @@ def chaotic(runs: xarray.Dataset) -> Iterator[Claim]:
         "abstract",
         "eta = 5 is chaotic: first exponent (exact tangent) after the transient, per step",
         "not computed",
-        f"{spread(exponents)}, median {number(float(np.median(exponents)))}; {regular.sum()} of {len(regular)} networks "
-        "end on a plateau of period 12 or less. There are bursts between plateaus, and chaos that lasts only at larger "
-        "rates (regimes, above)",
+        f"{spread(exponents)}, median {number(float(np.median(exponents)))}; {regular.sum()} of {len(regular)} "
+        "networks end on a plateau of period 12 or less. There are bursts between plateaus, and chaos that lasts only "
+        "at larger rates (regimes, above)",
         judged(np.median(exponents) > 0.01),
     )
 
@@ -337,7 +338,7 @@ def sequel(runs: xarray.Dataset) -> Iterator[Claim]:
     yield Claim(
         27,
         "sequel",
-        f"time to an accuracy of {LEARNED} has a minimum against eta",
+        f"time to an accuracy of {LEARNED_DIGITS} has a minimum against eta",
         "a minimum",
         f"{number(mean.min())} steps at eta = {best:g}, {number(mean[0])} at {rates[known][0]:g}, and "
         f"{number(mean[-1])} at {rates[known][-1]:g}; not reached beyond",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from dynsys import Ensemble, Pass, TangentSystem
+from dynsys import Ensemble, Pass, TangentSystem, vary
 from models.activations import Tanh
 from models.training_chaos.descent import GradientDescent
 from models.training_chaos.orbits import displacement, distances, orbits, perturbed, tangent_distances
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 Array = np.ndarray
 
 RATES = tuple(float(f"{rate:.3g}") for rate in np.geomspace(1e-3, 10**1.4, 45))  # ten for each factor of ten
-SEQUEL_RATES = (5e-4, 1e-3, 5e-3, 0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 7.5, 10.0, 12.5, 15.0, 17.5, 20.0)
+SEQUEL_RATES = (  # its sixteen, and five more about its minimum
+    *(5e-4, 1e-3, 5e-3, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5),
+    *(5.0, 7.5, 10.0, 12.5, 15.0, 17.5, 20.0),
+)
 SMALL = 1e-8  # size of the perturbations of which the paper shows most
 
 
@@ -295,6 +298,41 @@ class LearningRates(Experiment):
             "sharpness": [descent.sharpness(state) for state in curved],
             "norm": np.abs(run[-1, descent.network.weights]).sum(),
         }
+
+
+@attrs.frozen(kw_only=True)
+class Bifurcations(Experiment):
+    """One network at every learning rate of a fine grid: each is a member.
+
+    Attributes
+    ----------
+    lowest, highest : float
+        The grid, equidistant in the logarithm.
+    steps, end : int
+        Length of a run, and steps at its end of which the losses are recorded.
+    """
+
+    lowest: float = 0.2
+    highest: float = 25.0
+    steps: int = 3000
+    end: int = 150
+
+    def __call__(self, members: Array) -> xarray.Dataset:
+        """What the learning rates with these numbers give.
+
+        Returns
+        -------
+        xarray.Dataset
+            rate (member,); loss (member, end).
+        """
+        rates = np.geomspace(self.lowest, self.highest, self.members)[members]
+        theta = np.tile(self.descent.initial(seed=seeds(self.seed)[1]), (len(members), 1))
+        tangent = vary(self.tangent(1.0), {"learning_rate": rates})
+        start = tangent.trajectory(theta, intervals=1, steps_per_interval=self.steps - self.end).end
+        states = tangent.trajectory(start, intervals=self.end).states
+        rows = [{"rate": rate, "loss": loss} for rate, loss in zip(rates, self.descent.loss(states), strict=True)]
+        step = np.arange(self.steps - self.end + 1, self.steps + 1)
+        return self.dataset(rows, {"rate": (), "loss": ("end",)}, end=step)
 
 
 @attrs.frozen(kw_only=True)

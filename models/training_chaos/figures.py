@@ -10,7 +10,7 @@ import numpy as np
 from dynsys.plotting import GREYS, LINES, grid, save_figure
 from models.training_chaos.claims import LN3, PAPER_NMLE, irregular
 from models.training_chaos.experiments import SMALL
-from models.training_chaos.findings import LEARNED, WEIGHTS, Nmle, boundaries, nmle, saturated, training_time
+from models.training_chaos.findings import LEARNED_DIGITS, WEIGHTS, Nmle, boundaries, nmle, saturated, training_time
 from models.training_chaos.growth import fit_growth
 from models.training_chaos.series import autocorrelation, local_expansion
 
@@ -136,14 +136,14 @@ def regimes(runs: xarray.Dataset, path: Path) -> Path:
 
 def bifurcations(runs: xarray.Dataset, path: Path) -> Path:
     """The last losses of one network against the learning rate: a bifurcation diagram."""
-    figure, axes = grid(1, 1, title="one network: losses of the last 500 of 5000 steps", size=(7, 4))
-    losses = runs.end_loss.isel(member=0)
-    rates = np.repeat(losses.rate.values, losses.sizes["end"])
-    axes[0, 0].loglog(rates, losses.values.ravel(), **DOTS)
+    title = f"one network: losses of the last {runs.sizes['end']} of {int(runs['end'][-1])} steps"
+    figure, axes = grid(1, 1, title=title, size=(8, 4.5))
+    rates, losses = np.repeat(runs.rate.values, runs.sizes["end"]), runs.loss.values.ravel()
+    axes[0, 0].loglog(rates, losses, **DOTS | {"markersize": 0.6})
     axes[0, 0].axhline(LN3, color="0.5", lw=0.8, ls=":", label="ln 3")
     axes[0, 0].set(xlabel=RATE, ylabel="loss (nats)")
     axes[0, 0].legend(fontsize=8)
-    return save_figure(figure, path, {"rate": rates, "loss": losses.values.ravel()})
+    return save_figure(figure, path, {"rate": rates, "loss": losses})
 
 
 def chaotic_losses(runs: xarray.Dataset, path: Path) -> Path:
@@ -176,13 +176,13 @@ def chaotic_losses(runs: xarray.Dataset, path: Path) -> Path:
 
 
 def training_times(runs: xarray.Dataset, path: Path) -> Path:
-    """The sequel, on small digits: time to an accuracy of 0.9, and exponents, against the learning rate."""
+    """The sequel, on small digits: time to an accuracy of 0.8, and exponents, against the learning rate."""
     figure, axes = grid(1, 2, title=f"64-64-10, tanh, 1000 digits, {runs.sizes['member']} networks", size=(9, 3.6))
     rate, time = runs.rate.values, training_time(runs)
     fits = [Nmle.of(SMALL, fit_growth(runs.distance.sel(rate=each).values)) for each in rate]
     exponent = runs.exponent.values
     axes[0, 0].loglog(rate, time.T, color="0.6", lw=0.8, marker=".")
-    axes[0, 0].set(xlabel=RATE, ylabel=f"steps to an accuracy of {LEARNED}")
+    axes[0, 0].set(xlabel=RATE, ylabel=f"steps to an accuracy of {LEARNED_DIGITS}")
     axes[0, 1].semilogx(
         rate, exponent.mean(axis=0), color="black", marker="o", ms=3, label="first exponent, 200 steps (tangent)"
     )

@@ -12,23 +12,33 @@ import attrs
 from models.report import Section, verdicts, write_report
 from models.training_chaos import figures
 from models.training_chaos.claims import claims
-from models.training_chaos.experiments import Chaotic, Edge, Experiment, LearningRates, SmallRate, TrainingTime
+from models.training_chaos.experiments import (
+    Bifurcations,
+    Chaotic,
+    Edge,
+    Experiment,
+    LearningRates,
+    SmallRate,
+    TrainingTime,
+)
 
 if TYPE_CHECKING:
     import xarray
 
-MEMBERS = {"small-rate": 10, "edge": 500, "rates": 8, "chaotic": 20, "sequel": 4}
+MEMBERS = {"small-rate": 10, "edge": 500, "rates": 8, "bifurcations": 600, "chaotic": 20, "sequel": 4}
 TITLES = {
     "small-rate": "A small learning rate: orbital stability",
     "edge": "Learning rate 1: exponential growth, and its exponent",
     "rates": "Every learning rate: regimes",
+    "bifurcations": "A bifurcation diagram",
     "chaotic": "Learning rate 5",
     "sequel": "The sequel: how long learning takes",
 }
 FIGURES = {
     "small-rate": (figures.orbits,),
     "edge": (figures.growth, figures.exponent_against_size),
-    "rates": (figures.regimes, figures.bifurcations),
+    "rates": (figures.regimes,),
+    "bifurcations": (figures.bifurcations,),
     "chaotic": (figures.chaotic_losses,),
     "sequel": (figures.training_times,),
 }
@@ -57,6 +67,7 @@ class Protocol:
             "small-rate": SmallRate,
             "edge": Edge,
             "rates": LearningRates,
+            "bifurcations": Bifurcations,
             "chaotic": Chaotic,
             "sequel": TrainingTime,
         }
@@ -91,7 +102,7 @@ def _sections(protocol: Protocol, data: Mapping[str, xarray.Dataset]) -> Iterato
         drawn: dict[str, tuple[Callable[[Path], Path], str]] = {
             draw.__name__: (partial(draw, data[name]), str(draw.__doc__)) for draw in FIGURES[name]
         }
-        yield Section(title, tuple(found[name]), drawn)
+        yield Section(title, tuple(found.get(name, ())), drawn)
 
 
 def store(folder: Path, name: str) -> Path:

@@ -6,13 +6,21 @@ import attrs
 import numpy as np
 import pytest
 
-from dynsys import InvalidInputError, sweep
+from dynsys import CompiledTangent, InvalidInputError, sweep, vary
 from dynsys.system import finite_difference
 from dynsys.testing import check_system, check_tangent
 from models.activations import Tanh
 from models.report import HOLDS
 from models.training_chaos import GradientDescent, digits, iris
-from models.training_chaos.experiments import Chaotic, Edge, Experiment, LearningRates, SmallRate, TrainingTime
+from models.training_chaos.experiments import (
+    Bifurcations,
+    Chaotic,
+    Edge,
+    Experiment,
+    LearningRates,
+    SmallRate,
+    TrainingTime,
+)
 from models.training_chaos.findings import boundaries, comparison, nmle, saturated, training_time
 from models.training_chaos.growth import fit_growth
 from models.training_chaos.orbits import distances, orbits, perturbed, tangent_distances
@@ -122,6 +130,17 @@ def test_learning_rates_are_swept_as_any_parameter():
     )
     assert dict(run.exponent_mean.sizes) == {"learning_rate": 2, "exponent": 2}
     assert (run.exponent_mean.values < 1e-3).all()  # the loss is convex
+
+
+@pytest.mark.numba
+def test_learning_rates_run_side_by_side_in_one_compiled_pass():
+    rates, theta = [0.5, 1.0, 2.0], FLOWERS.initial(members=3, seed=1)
+    varied = vary(FLOWERS.tangent(backend="compiled"), {"learning_rate": rates})
+    assert isinstance(varied, CompiledTangent)
+    states = varied.trajectory(theta, intervals=4).states
+    for rate, start, found in zip(rates, theta, states, strict=True):
+        alone = attrs.evolve(FLOWERS, learning_rate=rate).tangent(backend="numpy")
+        np.testing.assert_allclose(found, alone.trajectory(start, intervals=4).states, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -278,6 +297,7 @@ SMALL_ONES: dict[str, Experiment] = {
     "small-rate": SmallRate(members=2, sizes=(1e-12, 1e-8, 1e-4), steps=600, late=400, later=100),
     "edge": Edge(members=12, sizes=(1e-12, 1e-8, 1e-4, 1e-1)),
     "rates": LearningRates(members=2, rates=(0.01, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0), steps=400, end=100, curvatures=2),
+    "bifurcations": Bifurcations(members=6, steps=60, end=20),
     "chaotic": Chaotic(members=3, steps=4500),
     "sequel": TrainingTime(members=1, rates=(0.1, 1.0, 5.0), steps=40),
 }
@@ -302,4 +322,4 @@ def test_blocks_do_not_change_a_bit_and_the_report_is_written(tmp_path):
 
 def test_the_protocol_has_at_least_one_network_of_each():
     counts = {name: each.members for name, each in Protocol(share=0.01).experiments.items()}
-    assert counts == {"small-rate": 1, "edge": 5, "rates": 1, "chaotic": 1, "sequel": 1}
+    assert counts == {"small-rate": 1, "edge": 5, "rates": 1, "bifurcations": 6, "chaotic": 1, "sequel": 1}
