@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from dynsys.compiled.kernel import Kernel, PushSource
+from dynsys.compiled.kernel import Kernel, PushSource, no_drive
 from dynsys.compiled.lanes import LaneSource
 from dynsys.errors import FallbackWarning, InvalidInputError
 from dynsys.steppers import Stepper
@@ -178,7 +178,7 @@ class Varied(DynamicalSystem):
     def _kernel(self) -> Kernel | None:
         kernels = [system.kernel() for system in self._systems]
         first = kernels[0]
-        if first is None or first.data.size:
+        if first is None:
             return None
         alike = [kernel for kernel in kernels if kernel is not None and _alike(kernel, first)]
         if len(alike) < len(kernels):
@@ -198,7 +198,8 @@ class Varied(DynamicalSystem):
 def _alike(kernel: Kernel, other: Kernel) -> bool:
     return (
         kernel.source == other.source
-        and not kernel.data.size
+        and kernel.drive is no_drive is other.drive
+        and np.array_equal(kernel.data, other.data)
         and kernel.parameters.shape == other.parameters.shape
         and kernel.functions == other.functions
     )

@@ -19,6 +19,7 @@ from dynsys.inspection import export as export_store
 from dynsys.inspection import report
 from models.classics.command import classics
 from models.terminal import Interrupted, console
+from models.training_chaos.command import training_chaos
 from models.weight_dynamics.command import check_jacobian, weight_dynamics
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -26,6 +27,7 @@ USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 
 app.command("weight-dynamics")(weight_dynamics)
 app.command("check-jacobian")(check_jacobian)
+app.command("training-chaos")(training_chaos)
 app.command("classics")(classics)
 
 

@@ -58,7 +58,9 @@ def progress_bar() -> Bar:
     )
 
 
-def compute(ensemble: Ensemble, store: Path, workers: int | None, name: str = "") -> xarray.Dataset:
+def compute(
+    ensemble: Ensemble, store: Path, workers: int | None, name: str = "", block: int | None = None
+) -> xarray.Dataset:
     """Run an ensemble, or what is left of it, with a progress bar."""
     last = None
     with progress_bar() as bar, warnings.catch_warnings(record=True) as caught:
@@ -70,7 +72,7 @@ def compute(ensemble: Ensemble, store: Path, workers: int | None, name: str = ""
             last = progress
             bar.update(task, completed=progress.done, description=name + str(progress))
 
-        runs = ensemble.run(store, block=None if store.exists() else BLOCK, workers=workers, progress=show)
+        runs = ensemble.run(store, block=None if store.exists() else block or BLOCK, workers=workers, progress=show)
     for warning in caught:
         if issubclass(warning.category, InterruptedWarning):
             raise Interrupted(str(warning.message))

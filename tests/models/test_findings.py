@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from models.weight_dynamics.paper.claims import FAILS, HOLDS, UNDER, Claim, chosen, judged
+from models.report import FAILS, HOLDS, UNDER, Claim, chosen, judged
 from models.weight_dynamics.paper.findings import (
     Share,
     exponential_tail,

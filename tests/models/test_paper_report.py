@@ -8,9 +8,9 @@ import pytest
 import xarray
 
 from dynsys import Ensemble
+from models.report import FAILS, HOLDS, OPEN, UNDER
 from models.weight_dynamics import regression_task
 from models.weight_dynamics.paper import inference, kinks, report, sparse_regression
-from models.weight_dynamics.paper.claims import FAILS, HOLDS, OPEN, UNDER
 from models.weight_dynamics.paper.claims_angles import angles
 from models.weight_dynamics.paper.claims_exponents import exponents, wide_exponents
 from models.weight_dynamics.paper.claims_losses import losses, setup

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from models.weight_dynamics.paper.claims import HOLDS, OPEN, Claim, chosen, listed, number
+from models.report import HOLDS, OPEN, Claim, chosen, listed, number
 from models.weight_dynamics.paper.findings import HIGH, LOW, Findings
 from models.weight_dynamics.runs import ENDINGS
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from models.weight_dynamics.paper.claims import FAILS, OPEN, UNDER, Claim, chosen, judged, listed, number
+from models.report import FAILS, OPEN, UNDER, Claim, chosen, judged, listed, number
 from models.weight_dynamics.paper.findings import (
     BETWEEN,
     CHOICES,

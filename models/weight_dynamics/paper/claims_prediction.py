@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from models.weight_dynamics.paper.claims import OPEN, Claim, chosen, listed, number
+from models.report import OPEN, Claim, chosen, listed, number
 from models.weight_dynamics.paper.figures_prediction import ROWS, TABLE_I, Forecasts
 from models.weight_dynamics.paper.foretelling import ANGLES, COMBINED, EXPONENTS, LABELS, SUMS, Foretelling
 from models.weight_dynamics.paper.prediction import Area, Score

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.weight_dynamics.paper.claims import listed, number
+from models.report import listed, number
 from models.weight_dynamics.paper.findings import BATCHES, CHOICES, Findings, Share, percent
 
 Array = np.ndarray

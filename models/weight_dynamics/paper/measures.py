@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
+from models.report import HOLDS, Claim, chosen, judged, listed, number
 from models.weight_dynamics.paper import inference, kinks, kinks_figure, sparse_regression
-from models.weight_dynamics.paper.claims import HOLDS, Claim, chosen, judged, listed, number
 from models.weight_dynamics.paper.findings import Share
 from models.weight_dynamics.paper.protocol import SAMPLES, Protocol
 from models.weight_dynamics.task import regression_task

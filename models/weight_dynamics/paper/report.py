@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import attrs
 import numpy as np
 
-from dynsys.files import write_whole
-from dynsys.plotting import style
+from models.report import Figures, Section, verdicts, write_report
 from models.weight_dynamics.paper import figures, interpretation
 from models.weight_dynamics.paper import figures_prediction as foretold
-from models.weight_dynamics.paper.claims import FAILS, HOLDS, OPEN, UNDER, Claim
 from models.weight_dynamics.paper.claims_angles import angles, table
 from models.weight_dynamics.paper.claims_exponents import exponents, wide_exponents
 from models.weight_dynamics.paper.claims_losses import losses, setup
@@ -26,9 +21,6 @@ from models.weight_dynamics.paper.foretelling import EXPONENTS, LABELS, OUTCOMES
 from models.weight_dynamics.paper.measures import Measures
 from models.weight_dynamics.paper.prediction import halves
 from models.weight_dynamics.paper.protocol import BATCH_SEEDS, DATA_SEED, DATA_SEEDS, Protocol
-
-Figures = dict[str, tuple[Callable[[Path], Path], str]]  # by name: how it is drawn, and its caption
-
 
 OTHERS = {"many-drawn-biases": "biases drawn", "many-sum": "sum over the batch"}  # studies for Table I
 CAPTIONS = {
@@ -49,31 +41,10 @@ CAPTIONS = {
 }
 
 
-@attrs.frozen
-class Section:
-    """A part of the report: some claims, and the figures that show them, each with its caption."""
-
-    title: str
-    claims: tuple[Claim, ...]
-    figures: Figures = attrs.Factory(dict)
-    tables: tuple[tuple[str, list[list[str]]], ...] = ()  # a sentence, and the rows that it introduces
-
-
 def write(protocol: Protocol, folder: Path, made: str) -> Path:
     """Draw all figures of the stores in a folder into `report/`, and write `REPORT.md` beside it; both anew."""
     parts = sections(Findings(protocol, folder), Measures.of(protocol))
-    fresh, drawn = folder / "report.partial", folder / "report"
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir()
-    with style():
-        for section in parts:
-            for name, (draw, _) in section.figures.items():
-                draw(fresh / name)
-    shutil.rmtree(drawn, ignore_errors=True)
-    fresh.rename(drawn)
-    report = folder / "REPORT.md"
-    write_whole(report, "\n".join([*_head(protocol, parts), *chain.from_iterable(map(_section, parts)), made, ""]))
-    return report
+    return write_report(_head(protocol, parts), parts, folder, made)
 
 
 def sections(findings: Findings, measures: Measures) -> list[Section]:
@@ -166,10 +137,6 @@ def _other_choices(choices: foretold.Forecasts) -> list[list[str]]:
 
 
 def _head(protocol: Protocol, sections: Iterable[Section]) -> list[str]:
-    claims = [claim for section in sections for claim in section.claims]
-    verdicts: dict[str, list[int]] = {HOLDS: [], UNDER: [], FAILS: [], OPEN: []}
-    for claim in sorted(claims, key=lambda claim: claim.number):
-        verdicts[UNDER if claim.verdict.startswith(UNDER) else claim.verdict.split(":")[0]].append(claim.number)
     cell = protocol.studies["he"]
     total = sum(study.members * len(study.activations) for study in protocol.studies.values())
     return [
@@ -179,9 +146,7 @@ def _head(protocol: Protocol, sections: Iterable[Section]) -> list[str]:
         f"each followed with all nine exponents for {protocol.studies['he'].intervals * 20:,} steps; {total:,} runs "
         "in all. N. Sharafi, C. Martin, S. Hallerberg, arXiv:2405.00743, Phys. Rev. E 111, 054208 (2025).",
         "",
-        f"Of {len(claims)} claims",
-        "",
-        *(f"- {len(found)} {verdict}: {', '.join(map(str, found))}" for verdict, found in verdicts.items() if found),
+        *verdicts(sections),
         "",
         f"Data: we chose draw number {DATA_SEED}, the first from 0 of which a constant output costs more than 100 and "
         "5 % of tanh networks (64 runs, learning rate 1e-4) end below 4, so that both outcomes which the paper "
@@ -190,24 +155,5 @@ def _head(protocol: Protocol, sections: Iterable[Section]) -> list[str]:
         f"({cell.tail * cell.interval * cell.learning_rate:.3g} units of time). Shares have 95 % (Wilson) intervals; "
         "they agree with the paper's if the difference is within the errors of two samples and of rounding. Exponents "
         "of ReLU networks are those of the *step*: the derivative of the flow has other terms (kinks, below).",
-        "",
-    ]
-
-
-def _section(section: Section) -> Iterable[str]:
-    yield from (f"## {section.title}", "")
-    if section.claims:
-        rows = [[str(c.number), c.where, c.text, c.paper, c.ours, f"**{c.verdict}**"] for c in section.claims]
-        yield from _table([["", "where", "claim", "the paper", "here", "verdict"], *rows])
-    for sentence, rows in section.tables:
-        yield from (sentence, "", *_table(rows))
-    for name, (_, caption) in section.figures.items():
-        yield from (f"![{caption}](report/{name}.png)", "", f"*{caption} Data: [CSV](report/{name}.csv).*", "")
-
-
-def _table(rows: list[list[str]]) -> list[str]:
-    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    return [
-        *("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines),
         "",
     ]

@@ -1,0 +1,127 @@
+"""The report on a paper: every claim beside what we find, with a verdict, figures and tables."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+
+import attrs
+import numpy as np
+
+from dynsys.files import write_whole
+from dynsys.plotting import style
+
+Array = np.ndarray
+Figures = Mapping[str, tuple[Callable[[Path], Path], str]]  # by name: how it is drawn, and its caption
+
+HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be decided"
+UNDER = "holds under choice"  # and says which
+
+
+@attrs.frozen
+class Claim:
+    """A statement of a paper beside what we find.
+
+    Attributes
+    ----------
+    number : int
+        Its number in the list.
+    where : str
+        Figure, table or section of the paper.
+    text, paper, ours : str
+        What is said, the paper's value, and ours with its error.
+    verdict : str
+        One of the four, with the choice under which it holds.
+    """
+
+    number: int
+    where: str
+    text: str
+    paper: str
+    ours: str
+    verdict: str
+
+    def __attrs_post_init__(self) -> None:
+        if not self.verdict.startswith((HOLDS, FAILS, OPEN)):
+            raise ValueError(f"claim {self.number} has the verdict {self.verdict!r}")
+
+
+def judged(condition: bool | np.bool) -> str:
+    """Holds or not."""
+    return HOLDS if condition else FAILS
+
+
+def chosen(ours: bool | np.bool, others: Sequence[str]) -> str:
+    """Holds as we compute it, or under the choices named, or not."""
+    if ours:
+        return HOLDS
+    return f"{UNDER}: {'; '.join(others)}" if others else FAILS
+
+
+def number(value: float) -> str:
+    """Three digits."""
+    return f"{value:.3g}"
+
+
+def listed(values: Sequence[float] | Array) -> str:
+    """Numbers of three digits, with commas."""
+    return ", ".join(number(float(v)) for v in values)
+
+
+@attrs.frozen
+class Section:
+    """A part of a report: some claims, and the figures that show them, each with its caption."""
+
+    title: str
+    claims: tuple[Claim, ...]
+    figures: Figures = attrs.Factory(dict)
+    tables: tuple[tuple[str, list[list[str]]], ...] = ()  # a sentence, and the rows that it introduces
+
+
+def write_report(head: Sequence[str], sections: Sequence[Section], folder: Path, made: str) -> Path:
+    """Draw all figures into `report/` of a folder, and write `REPORT.md` beside it; both anew."""
+    fresh, drawn = folder / "report.partial", folder / "report"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    with style():
+        for section in sections:
+            for name, (draw, _) in section.figures.items():
+                draw(fresh / name)
+    shutil.rmtree(drawn, ignore_errors=True)
+    fresh.rename(drawn)
+    report = folder / "REPORT.md"
+    write_whole(report, "\n".join([*head, *chain.from_iterable(map(_section, sections)), made, ""]))
+    return report
+
+
+def verdicts(sections: Iterable[Section]) -> list[str]:
+    """How many claims there are, and the numbers of those with each verdict."""
+    claims = sorted(chain.from_iterable(section.claims for section in sections), key=lambda claim: claim.number)
+    found: dict[str, list[int]] = {HOLDS: [], UNDER: [], FAILS: [], OPEN: []}
+    for claim in claims:
+        found[UNDER if claim.verdict.startswith(UNDER) else claim.verdict.split(":")[0]].append(claim.number)
+    lines = [
+        f"- {len(numbers)} {verdict}: {', '.join(map(str, numbers))}" for verdict, numbers in found.items() if numbers
+    ]
+    return [f"Of {len(claims)} claims", "", *lines]
+
+
+def _section(section: Section) -> Iterable[str]:
+    yield from (f"## {section.title}", "")
+    if section.claims:
+        rows = [[str(c.number), c.where, c.text, c.paper, c.ours, f"**{c.verdict}**"] for c in section.claims]
+        yield from _table([["", "where", "claim", "the paper", "here", "verdict"], *rows])
+    for sentence, rows in section.tables:
+        yield from (sentence, "", *_table(rows))
+    for name, (_, caption) in section.figures.items():
+        yield from (f"![{caption}](report/{name}.png)", "", f"*{caption} Data: [CSV](report/{name}.csv).*", "")
+
+
+def _table(rows: list[list[str]]) -> list[str]:
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return [
+        *("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines),
+        "",
+    ]

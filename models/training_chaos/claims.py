@@ -1,0 +1,369 @@
+"""What the paper and its sequel say, beside what we find."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from models.report import FAILS, HOLDS, OPEN, Claim, judged, listed, number
+from models.training_chaos.experiments import SMALL, Edge, Experiment
+from models.training_chaos.findings import (
+    LEARNED,
+    LEARNED_DIGITS,
+    WEIGHTS,
+    Estimate,
+    Nmle,
+    boundaries,
+    comparison,
+    nmle,
+    saturated,
+    training_time,
+)
+from models.training_chaos.growth import fit_growth
+from models.training_chaos.series import autocorrelation, local_expansion
+
+if TYPE_CHECKING:
+    import xarray
+
+Array = np.ndarray
+
+RATE_READ = 0.01  # by which a rate read from a figure by eye may be off
+PAPER_NMLE = {  # size -> rate, deviation, accepted of 500; read from the figures of the paper's notebook
+    1e-14: (0.335, 0.13, 450),
+    1e-10: (0.31, 0.12, 450),
+    1e-8: (0.285, 0.10, 450),
+    1e-6: (0.25, 0.09, None),
+    1e-4: (0.175, 0.06, 310),
+    1e-3: (0.12, 0.04, 190),
+    1e-2: (0.075, 0.02, 48),
+}
+PAPER_ACF = {1: -0.28, 2: -0.32, 3: 0.17, 6: 0.11, 7: -0.19}
+TRANSIENT = 2700  # steps of a series that are left out, as in the paper
+LN3 = np.log(3.0)  # loss of three equal probabilities
+
+
+def spread(values: Array) -> str:
+    """From the smallest to the largest."""
+    return f"{number(float(np.nanmin(values)))} to {number(float(np.nanmax(values)))}"
+
+
+def with_error(estimate: Estimate) -> str:
+    """Mean, standard error, deviation."""
+    return f"{number(estimate.mean)} ± {estimate.error:.2g} (deviation {estimate.deviation:.2g})"
+
+
+def agrees(ours: Nmle, rate: float, deviation: float, accepted: int | None) -> bool:
+    """Within four standard errors of both, and what a reading by eye may be off."""
+    error = np.hypot(ours.rate.error, deviation / np.sqrt(accepted or 450))
+    return bool(abs(ours.rate.mean - rate) < 4 * error + RATE_READ)
+
+
+def small_rate(runs: xarray.Dataset, experiment: Experiment) -> Iterator[Claim]:
+    """Claims 1 to 7."""
+    network = experiment.descent.network
+    found = f"{network.dimension} = {int(network.weights.sum())} + {int((~network.weights).sum())}"
+    yield Claim(1, "code", "parameters: weights and biases of the 4-10-3 network", "83 = 70 + 13", found,
+                judged(found == "83 = 70 + 13"))  # fmt: skip
+    ratio = (runs.distance.isel(step=-1) / runs.distance.isel(step=0)).sel(size=SMALL).values
+    exponents = runs.exponent.isel(k=0).values
+    yield Claim(
+        2,
+        "thesis; figures",
+        "small learning rate (0.01): the distance is not monotonic and does not grow exponentially",
+        "d(5000)/d(0) from 1 to 2.2",
+        f"{spread(ratio)}, median {number(float(np.median(ratio)))}; first exponent of the run, per step: "
+        f"{spread(exponents)}",
+        judged(np.median(ratio) < 4 and exponents.max() < 1e-2),
+    )
+    scaled = (runs.distance / runs["size"]).isel(step=-1)
+    linear = scaled.sel(size=[size for size in scaled["size"].values if 1e-15 <= size <= 1e-2])
+    off = np.abs(linear / scaled.sel(size=SMALL) - 1).max("size").values
+    yield Claim(
+        3,
+        "figures",
+        "d / (N eps) does not depend on eps from 1e-15 to 1e-2",
+        "within about 15 %",
+        f"largest difference from eps = 1e-8, per network: {listed(np.sort(off))}",
+        judged(np.median(off) < 0.15),
+    )
+    late = (runs.late_distance / (WEIGHTS * runs["size"])).sel(size=SMALL).values
+    yield Claim(
+        4,
+        "figures",
+        "perturbed after learning: d / (N eps) contracts slightly, then stays",
+        "0.5 to 0.48",
+        f"{number(late[:, 0].mean())} to {number(late[:, -1].mean())}; over the last half of it by "
+        f"{spread(late[:, -1] / late[:, late.shape[1] // 2] - 1)}",
+        judged(abs(late[:, -1].mean() - 0.48) < 0.03 and late[:, -1].mean() < late[:, 0].mean()),
+    )
+    first, last = runs.norm.values[:, 0], runs.norm.values[:, -1]
+    yield Claim(5, "figures", "norm of the weights grows, and still does at step 5000", "52-63 to 66-78",
+                f"from {spread(first)} to {spread(last)}",
+                judged((last > first).all() and (last > runs.norm.values[:, -50]).all()))  # fmt: skip
+    moved = runs.displacement.sel(size=SMALL).values
+    yield Claim(6, "figures", "displacement |W_T - W_0| / |W_0|, independent of eps", "0.30 to 0.59", spread(moved),
+                judged(np.abs(moved - 0.445).max() < 0.3))  # fmt: skip
+    start, end = runs.loss.values[:, 0], runs.loss.values[:, -1]
+    slow = int((end > 0.32).sum())
+    yield Claim(7, "figures", "loss at the start and after 5000 steps", "1.5-2.2 to 0.20-0.30",
+                f"medians {number(float(np.median(start)))} to {number(float(np.median(end)))}; ranges {spread(start)} "
+                f"and {spread(end)}; {slow} of {len(end)} have not yet learned",
+                judged(0.15 < np.median(end) < 0.32))  # fmt: skip
+
+
+def edge_of_stability(runs: xarray.Dataset, experiment: Edge) -> Iterator[Claim]:
+    """Claims 8 to 15."""
+    distance = runs.distance.sel(size=SMALL).values
+    reached = np.where((distance > 1).any(axis=1), (distance > 1).argmax(axis=1), np.nan)
+    yield Claim(
+        8,
+        "figures",
+        "learning rate 1, eps = 1e-8: the distance grows exponentially to O(1-10) in 60 to 200 steps",
+        "60 to 200",
+        f"{np.isfinite(reached).mean():.0%} of the networks reach 1 within {experiment.steps} steps, 80 % of these "
+        f"at {listed(np.nanquantile(reached, [0.1, 0.9]))}",
+        judged(np.isfinite(reached).mean() > 0.5 and np.nanmedian(reached) > 60),
+    )
+    estimates = {each.size: each for each in nmle(runs)}
+    main = estimates[SMALL]
+    yield Claim(9, "figures", "nMLE at eta = 1, eps = 1e-8, 1/step", "0.285 (deviation 0.10)", with_error(main.rate),
+                judged(agrees(main, *PAPER_NMLE[SMALL])))  # fmt: skip
+    pairs = [(estimates[size], told) for size, told in PAPER_NMLE.items() if size in estimates]
+    yield Claim(
+        10,
+        "figures",
+        f"nMLE falls with eps: {', '.join(f'{each.size:g}' for each, _ in pairs)}",
+        ", ".join(f"{told[0]:g}" for _, told in pairs),
+        ", ".join(f"{number(each.rate.mean)} ± {each.rate.error:.1g}" for each, _ in pairs),
+        judged(all(agrees(each, *told) for each, told in pairs if each.accepted > 1)),
+    )
+    counted = [(each, told[2]) for each, told in pairs if told[2] is not None]
+    yield Claim(
+        11,
+        "figures",
+        f"share of accepted runs, eps = {', '.join(f'{each.size:g}' for each, _ in counted)}; none at 0.1",
+        ", ".join(f"{told / 500:.0%}" for _, told in counted) + "; 0 %",
+        ", ".join(f"{each.accepted / each.runs:.0%}" for each, _ in counted)
+        + f"; {estimates[0.1].accepted / estimates[0.1].runs:.0%}",
+        judged(all(abs(each.accepted / each.runs - told / 500) < 0.1 for each, told in counted)),
+    )
+    model = {each.size: each for each in saturated(runs)}
+    sizes = [each.size for each, _ in pairs]
+    off = max(abs(model[size].rate.mean / estimates[size].rate.mean - 1) for size in sizes if size <= 1e-4)
+    yield Claim(
+        12,
+        "ours",
+        "cause of the fall: windows of 30 and more steps reach into the saturation. Tangent growth that saturates, "
+        "with eps alone changed, by the same fit",
+        "not discussed",
+        ", ".join(number(model[size].rate.mean) for size in sizes)
+        + f" (up to eps = 1e-4 within {off:.0%} of the pairs)",
+        judged(off < 0.15),
+    )
+    found = comparison(runs)
+    same = found.disagreement < 0.01
+    rounding = ~same & (found.unscaled < 100)
+    yield Claim(
+        13,
+        "ours",
+        "pairs and the exact tangent agree while the distance is small (below 1e-5)",
+        "not computed",
+        f"largest |ln(d / d_tangent)|: median {number(float(np.median(found.disagreement)))}; below 0.01 in "
+        f"{np.mean(same):.1%}; in {int(np.sum(rounding))} of the {int(np.sum(~same))} others rounding has outgrown the "
+        "perturbation (the distance is as large for one of 1e-12). Rates in the windows of the paper's fit: "
+        f"{number(found.pairs.mean)} and {number(found.tangent.mean)}",
+        judged(np.mean(same | rounding) > 0.95 and abs(found.pairs.mean / found.tangent.mean - 1) < 0.1),
+    )
+    yield Claim(
+        14,
+        "ours",
+        "what the estimate keeps: accepted windows, the same runs over all steps, all runs over all steps (tangent)",
+        "positive by construction",
+        f"{number(found.tangent.mean)}, {with_error(found.whole)}, {with_error(found.everyone)}",
+        HOLDS if found.tangent.mean > found.whole.mean > found.everyone.mean else FAILS,
+    )
+    rates = fit_growth(distance)
+    taken = rates.rate[rates.accepted]
+    peak = _mode(taken)
+    yield Claim(15, "figures", "distribution of single rates at eps = 1e-8", "0.06 to 0.63, mode about 0.21",
+                f"{spread(taken)}, mode about {number(peak)}", judged(abs(peak - 0.21) < 0.07))  # fmt: skip
+
+
+def _mode(values: Array) -> float:
+    from scipy.stats import gaussian_kde
+
+    grid = np.linspace(values.min(), values.max(), 400)
+    return float(grid[np.argmax(gaussian_kde(values)(grid))])
+
+
+def learning_rates(runs: xarray.Dataset, experiment: Experiment) -> Iterator[Claim]:
+    """Claims 16 to 20."""
+    sharp = (runs.sharpness.median("curvature") * runs.rate / 2).values
+    begins = {each.name: each for each in boundaries(runs)}
+    reached, growth, lost, chaos = begins.values()
+    between = (runs.rate.values >= reached.rate * reached.factor) & (runs.rate.values < 1.0)
+    yield Claim(
+        16,
+        "abstract",
+        "edge of stability: the largest eigenvalue of the Hessian settles at 2 / eta",
+        "named",
+        f"from eta = {number(reached.rate)} (factor {reached.factor:.2f}) to 1, eigenvalue times eta / 2 at the end: "
+        f"median {number(float(np.median(sharp[:, between])))}, 80 % of the runs in "
+        f"{listed(np.quantile(sharp[:, between], [0.1, 0.9]))}",
+        judged(abs(np.median(sharp[:, between]) - 1) < 0.1),
+    )
+    late = runs.late.isel(k=0)
+    at_one = late.sel(rate=1.0, method="nearest").values
+    yield Claim(
+        17,
+        "abstract",
+        "the growth at eta = 1 is transient: first exponent of steps 1 to 200, and of the last half of the run",
+        "'finite-time' exponents",
+        f"{number(float(np.median(runs.early.isel(k=0).sel(rate=1.0, method='nearest'))))} and "
+        f"{number(float(np.median(at_one)))} (medians)",
+        judged(np.median(at_one) < 0.01),
+    )
+    two, five = (float((runs.accuracy.isel(step=-1) >= LEARNED).sel(rate=r, method="nearest").mean()) for r in (2, 5))
+    yield Claim(18, "figures", "eta = 2 can still learn, eta = 5 does not", "described",
+                f"accuracy 0.9 at the end: {two:.0%} of the networks and {five:.0%}",
+                judged(two > 0.2 and five < 0.2))  # fmt: skip
+    yield Claim(
+        19,
+        "abstract; boundaries not given",
+        "regimes: regular, edge of stability, chaotic",
+        "eta = 0.01, 1, 5",
+        "; ".join(
+            f"{each.name}: {number(each.rate)} (factor {each.factor:.2f}; {each.networks} of {each.runs})"
+            for each in (reached, growth, lost, chaos)
+        ),
+        judged(0.01 < growth.rate < 1.0 < lost.rate < 5.0),
+    )
+    neutral = experiment.descent.vanishing_exponents
+    yield Claim(
+        20,
+        "ours",
+        "marginal stability is partly exact: directions along which the loss never changes (softmax)",
+        "'flat, high-dimensional loss basins'",
+        f"{neutral} of {experiment.descent.dimension} exponents vanish at every learning rate",
+        HOLDS,
+    )
+
+
+def chaotic(runs: xarray.Dataset) -> Iterator[Claim]:
+    """Claims 21 to 25."""
+    accuracy = runs.accuracy.values
+    series = runs.loss.values[:, TRANSIENT:]
+    yield Claim(21, "figures", "eta = 5: no learning", "none",
+                f"accuracy at the end: {spread(accuracy)}; {np.mean(accuracy >= LEARNED):.0%} have learned",
+                judged(np.mean(accuracy >= LEARNED) < 0.2))  # fmt: skip
+    near = np.mean(np.abs(series - LN3) < 0.02, axis=1)
+    yield Claim(22, "figures", "plateaus near ln 3 = 1.0986: three equal probabilities", "intermittent",
+                f"{np.sum(near > 0.01)} of {len(near)} networks spend more than 1 % of the time within 0.02 of it, "
+                f"at most {near.max():.0%}", judged(np.any(near > 0.01)))  # fmt: skip
+    period = np.array([_period(row[-1000:]) for row in series])
+    yield Claim(23, "figures", "plateaus of period 3", "e.g. 3.9, 6.3, 8.9",
+                "periods of the last 1000 losses (0: none up to 12): "
+                + ", ".join(f"{p}: {n}" for p, n in zip(*np.unique(period, return_counts=True), strict=True)),
+                judged(np.any(period == 3)))  # fmt: skip
+    lags = list(PAPER_ACF)
+    found = autocorrelation(series, max(lags))[:, np.array(lags) - 1]
+    alike = (np.sign(found[:, :3]) == [-1, -1, 1]).all(axis=1)
+    near = np.abs(found[:, :3] - [PAPER_ACF[lag] for lag in lags[:3]]).max(axis=1) < 0.15
+    yield Claim(
+        24,
+        "figures",
+        f"autocorrelation of an irregular series at lags {', '.join(map(str, lags))}",
+        listed(list(PAPER_ACF.values())),
+        f"{alike.sum()} of {len(alike)} networks have these signs at lags 1 to 3, with r(3) {spread(found[alike, 2])}"
+        if alike.any()
+        else "no network has these signs at lags 1 to 3",
+        HOLDS if near.any() else f"{OPEN}: one series, of unknown initial weights",
+    )
+    exponents = runs.exponent.isel(k=0).values
+    regular = period > 0
+    yield Claim(
+        25,
+        "abstract",
+        "eta = 5 is chaotic: first exponent (exact tangent) after the transient, per step",
+        "not computed",
+        f"{spread(exponents)}, median {number(float(np.median(exponents)))}; {regular.sum()} of {len(regular)} "
+        "networks end on a plateau of period 12 or less. There are bursts between plateaus, and chaos that lasts only "
+        "at larger rates (regimes, above)",
+        judged(np.median(exponents) > 0.01),
+    )
+
+
+def _period(series: Array, longest: int = 12) -> int:
+    """Smallest period of a series, to a thousandth of its deviation; 1 if it is constant, 0 if there is none."""
+    scale = 1e-3 * max(float(np.std(series)), 1e-3)
+    return next((p for p in range(1, longest + 1) if np.abs(series[p:] - series[:-p]).max() < scale), 0)
+
+
+def expansion(runs: xarray.Dataset) -> Iterator[Claim]:
+    """Claim 26, of the most irregular of the long series."""
+    series = irregular(runs)
+    found = local_expansion(series)
+    rates = found.rate[found.significant & np.isfinite(found.rate)]
+    share = len(rates) / max(1, len(found.rate))
+    yield Claim(
+        26,
+        "figures",
+        "local expansion of the loss series: Lambda",
+        "-1 to 2.3, mode about 0.3",
+        f"{spread(rates)}, median {number(float(np.median(rates)))}; significant at {share:.1%} of the points"
+        if len(rates)
+        else "significant nowhere",
+        judged(np.median(rates) > 0) if share > 0.05 else f"{OPEN}: no network stays irregular for long",
+    )
+
+
+def irregular(runs: xarray.Dataset) -> Array:
+    """The loss series, after the transient, of the network with the largest exponent."""
+    return runs.loss.values[int(np.argmax(runs.exponent.isel(k=0).values)), TRANSIENT:]
+
+
+def sequel(runs: xarray.Dataset) -> Iterator[Claim]:
+    """Claims 27 and 28."""
+    rates = runs.rate.values
+    time = training_time(runs)
+    known = np.isfinite(time).all(axis=0)
+    mean = time[:, known].mean(axis=0)
+    best = rates[known][np.argmin(mean)]
+    fits = [Nmle.of(SMALL, fit_growth(runs.distance.sel(rate=rate).values)) for rate in rates]
+    share = np.array([each.accepted / each.runs for each in fits])
+    exponent = runs.exponent.mean("member").values
+    onset = rates[np.argmax(share >= 0.5)] if (share >= 0.5).any() else np.inf
+    yield Claim(
+        27,
+        "sequel",
+        f"time to an accuracy of {LEARNED_DIGITS} has a minimum against eta",
+        "a minimum",
+        f"{number(mean.min())} steps at eta = {best:g}, {number(mean[0])} at {rates[known][0]:g}, and "
+        f"{number(mean[-1])} at {rates[known][-1]:g}; not reached beyond",
+        judged(0 < np.argmin(mean) < len(mean) - 1 or np.argmin(mean) == len(mean) - 1 < len(rates) - 1),
+    )
+    positive = rates[np.argmax(exponent > 0.02)]
+    yield Claim(
+        28,
+        "sequel",
+        "the minimum lies where the exponent turns positive",
+        "does",
+        f"minimum at {best:g}; half of the runs are accepted by the paper's fit from {onset:g} on, the mean exponent "
+        f"of the run (exact tangent) exceeds 0.02 from {positive:g} on",
+        judged(best <= positive <= 5 * best),
+    )
+
+
+def claims(data: Mapping[str, xarray.Dataset], experiments: Mapping[str, Experiment]) -> dict[str, list[Claim]]:
+    """All claims, by experiment."""
+    edge = experiments["edge"]
+    assert isinstance(edge, Edge)
+    return {
+        "small-rate": list(small_rate(data["small-rate"], experiments["small-rate"])),
+        "edge": list(edge_of_stability(data["edge"], edge)),
+        "rates": list(learning_rates(data["rates"], experiments["rates"])),
+        "chaotic": [*chaotic(data["chaotic"]), *expansion(data["chaotic"])],
+        "sequel": list(sequel(data["sequel"])),
+    }

@@ -1,0 +1,43 @@
+"""The command `dynsys training-chaos`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import dynsys
+from dynsys import InvalidInputError
+from models.terminal import compute, console, prepare
+
+
+def training_chaos(
+    share: Annotated[float, typer.Option(help="Share of the networks; 1 takes some minutes on two cores.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Spawns all random numbers.")] = 0,
+    workers: Annotated[int | None, typer.Option(help="Threads [default: all cores].")] = None,
+    output: Annotated[Path, typer.Option(help="New or empty folder, or that of the same command.")] = Path(
+        "training-chaos"
+    ),
+) -> None:
+    """Train networks at learning rates from regular to chaotic, and report on 'Dynamical stability and chaos ...'.
+
+    Writes the data (runs/) and REPORT.md with figures (report/): every claim of the paper beside what we find.
+    Whatever ends it, the same command goes on. Example: dynsys training-chaos --share 0.1
+    """
+    from models.training_chaos.protocol import Protocol, store, write
+
+    if not 0.0 < share <= 100.0:
+        raise InvalidInputError(f"--share must be positive and at most 100, got {share}")
+    protocol = Protocol(share=share, seed=seed)
+    prepare(output, output / "runs")
+    (output / "runs").mkdir(exist_ok=True)
+    data = {}
+    for place, (name, experiment) in enumerate(protocol.experiments.items(), start=1):
+        label = f"{name} ({place} of {len(protocol.experiments)}): "
+        data[name] = compute(experiment.ensemble(), store(output, name), workers, label, block=experiment.block)
+    console.print("writing the report", markup=False)
+    made = f"Made by `{shlex.join(['dynsys', *sys.argv[1:]])}`, dynsys {dynsys.__version__}."
+    console.print(f"see {write(protocol, data, output, made)}", markup=False)

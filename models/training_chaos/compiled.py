@@ -1,0 +1,195 @@
+"""A step of gradient descent, and its tangent, for the compiler: matrix products by BLAS, the rest in fused loops.
+
+Units stand in rows, samples in columns: loops over samples are vectorised. Back-propagation and its derivative along a
+tangent vector, layer by layer, as in `models.training_chaos.descent`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dynsys.compiled.kernel import Kernel
+from dynsys.compiled.lanes import LANE_TANH
+from models.activations import Activation
+from models.training_chaos.perceptron import Perceptron
+
+Array = np.ndarray
+
+HELPERS = '''
+@njit
+{sigma}
+
+@njit
+def affine(W, b, a, z):
+    """z = W^T a + b."""
+    np.dot(W.T, a, z)
+    for j in range(b.size):
+        for s in range(z.shape[1]):
+            z[j, s] += b[j]
+
+
+@njit
+def activate(z, s0, s1, s2):
+    """sigma(z) and its derivatives, element by element."""
+    for j in range(z.shape[0]):
+        for s in range(z.shape[1]):
+            s0[j, s], s1[j, s], s2[j, s] = sigma(z[j, s])
+
+
+@njit
+def softmax(p):
+    """Outputs become probabilities."""
+    for s in range(p.shape[1]):
+        largest = p[0, s]
+        for q in range(1, p.shape[0]):
+            largest = max(largest, p[q, s])
+        total = 0.0
+        for q in range(p.shape[0]):
+            p[q, s] = exp(p[q, s] - largest)
+            total += p[q, s]
+        for q in range(p.shape[0]):
+            p[q, s] /= total
+
+
+@njit
+def gradient(a, e, W, b):
+    """The entries of weights and biases: a e^T, and the sums of e."""
+    np.dot(a, e.T, W)
+    for j in range(b.size):
+        total = 0.0
+        for s in range(e.shape[1]):
+            total += e[j, s]
+        b[j] = total
+
+
+@njit
+def add(A, B):
+    """A += B."""
+    for j in range(A.shape[0]):
+        for s in range(A.shape[1]):
+            A[j, s] += B[j, s]
+
+
+@njit
+def multiply(A, B, C):
+    """C = A B, element by element."""
+    for j in range(A.shape[0]):
+        for s in range(A.shape[1]):
+            C[j, s] = A[j, s] * B[j, s]
+
+'''
+
+
+def descent_kernel(network: Perceptron, activation: Activation, X: Array, labels: Array, rate: float) -> Kernel | None:
+    """The kernel of a step, or None for an activation without source."""
+    if not activation.compiles:
+        return None
+    targets = np.zeros((network.widths[-1], len(X)))
+    targets[labels, np.arange(len(X))] = 1.0
+    data = np.vstack([X.T, targets])
+    text = _Text(network, len(X))
+    body = "\n    ".join(text.state() + ["for c in range(V.shape[1]):"] + [f"    {line}" for line in text.vector()])
+    source = LANE_TANH + HELPERS.format(sigma=activation.kernel_source("sigma")) + LINEARISE.format(body=body)
+    return Kernel(source, np.array([rate]), data, scratch=text.used)
+
+
+LINEARISE = '''
+@njit
+def linearise(t, x, V, f, F, parameters, data, rows, scratch):
+    """f = x - eta grad L and F = V - eta H V."""
+    rate = parameters[0]
+    {body}
+
+'''
+
+
+class _Text:
+    """The statements of a step, and the places of its matrices in the work array."""
+
+    def __init__(self, network: Perceptron, samples: int) -> None:
+        self.network, self.samples, self.used = network, samples, 0
+        self.depth = len(network.layers)
+
+    def room(self, name: str, rows: int, columns: int = 0) -> str:
+        """A statement that gives a matrix, of one column for each sample unless said, a name and a place."""
+        columns = columns or self.samples
+        first, self.used = self.used, self.used + rows * columns
+        return f"{name} = scratch[{first}:{self.used}].reshape({rows}, {columns})"
+
+    def views(self, vector: str, W: str, b: str) -> list[str]:
+        """Statements that name the weights W1, W2, ... and biases b1, ... of a vector in the order of the state."""
+        found, at = [], 0
+        for layer, (i, o) in enumerate(self.network.layers, start=1):
+            found += [
+                f"{W}{layer} = {vector}[{at}:{at + i * o}].reshape({i}, {o})",
+                f"{b}{layer} = {vector}[{at + i * o}:{at + (i + 1) * o}]",
+            ]
+            at += (i + 1) * o
+        return found
+
+    def state(self) -> list[str]:
+        """Forward and backward through the layers; the derivatives s1_l, s2_l, the errors e_l and back_l are kept."""
+        widths, last = self.network.widths, self.depth
+        lines = [f"a0 = data[:{widths[0]}]", f"targets = data[{widths[0]}:]"]
+        for layer, units in enumerate(widths[1:last], start=1):
+            lines += [self.room(f"{name}{layer}", units) for name in ("a", "s1_", "s2_", "e", "back", "da")]
+            lines += [self.room(f"{name}{layer}", units) for name in ("dz", "de", "other")]
+        lines += [self.room(f"{name}{last}", widths[last]) for name in ("a", "e", "dz", "de", "other")]
+        for layer, (i, o) in enumerate(self.network.layers[1:], start=2):
+            lines.append(self.room(f"product{layer}", i, o))
+        lines += [*self.views("x", "W", "b"), *self.views("f", "fW", "fb")]
+        for layer in range(1, last):
+            lines += [
+                f"affine(W{layer}, b{layer}, a{layer - 1}, e{layer})",
+                f"activate(e{layer}, a{layer}, s1_{layer}, s2_{layer})",
+            ]
+        lines += [
+            f"affine(W{last}, b{last}, a{last - 1}, a{last})",
+            f"softmax(a{last})",
+            f"for q in range({widths[last]}):",
+            f"    for s in range({self.samples}):",
+            f"        e{last}[q, s] = (a{last}[q, s] - targets[q, s]) / {self.samples}",
+        ]
+        for layer in range(last, 0, -1):
+            lines.append(f"gradient(a{layer - 1}, e{layer}, fW{layer}, fb{layer})")
+            if layer > 1:
+                lines += [
+                    f"np.dot(W{layer}, e{layer}, back{layer - 1})",
+                    f"multiply(s1_{layer - 1}, back{layer - 1}, e{layer - 1})",
+                ]
+        return [*lines, "for i in range(x.size):", "    f[i] = x[i] - rate * f[i]"]
+
+    def vector(self) -> list[str]:
+        """The derivative of all that along column c of V."""
+        widths, last = self.network.widths, self.depth
+        lines = ["v, g = V.T[c], F.T[c]", *self.views("v", "vW", "vb"), *self.views("g", "gW", "gb")]
+        for layer in range(1, last + 1):
+            lines.append(f"affine(vW{layer}, vb{layer}, a{layer - 1}, dz{layer})")
+            if layer > 1:
+                lines += [f"np.dot(W{layer}.T, da{layer - 1}, other{layer})", f"add(dz{layer}, other{layer})"]
+            if layer < last:
+                lines.append(f"multiply(s1_{layer}, dz{layer}, da{layer})")
+        lines += [
+            f"for s in range({self.samples}):",
+            "    mean = 0.0",
+            f"    for q in range({widths[last]}):",
+            f"        mean += a{last}[q, s] * dz{last}[q, s]",
+            f"    for q in range({widths[last]}):",
+            f"        de{last}[q, s] = a{last}[q, s] * (dz{last}[q, s] - mean) / {self.samples}",
+        ]
+        for layer in range(last, 0, -1):
+            before = layer - 1
+            lines.append(f"gradient(a{before}, de{layer}, gW{layer}, gb{layer})")
+            if layer > 1:
+                lines += [
+                    f"np.dot(da{before}, e{layer}.T, product{layer})",
+                    f"add(gW{layer}, product{layer})",
+                    f"np.dot(W{layer}, de{layer}, de{before})",
+                    f"np.dot(vW{layer}, e{layer}, other{before})",
+                    f"for j in range({widths[before]}):",
+                    f"    for s in range({self.samples}):",
+                    f"        curved = s2_{before}[j, s] * dz{before}[j, s] * back{before}[j, s]",
+                    f"        turned = s1_{before}[j, s] * (de{before}[j, s] + other{before}[j, s])",
+                    f"        de{before}[j, s] = curved + turned",
+                ]
+        return [*lines, "for i in range(x.size):", "    g[i] = v[i] - rate * g[i]"]
