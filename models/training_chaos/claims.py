@@ -199,7 +199,7 @@ def _mode(values: Array) -> float:
 
 
 def learning_rates(runs: xarray.Dataset, experiment: Experiment) -> Iterator[Claim]:
-    """Claims 16 to 20."""
+    """Claims 16 to 22."""
     sharp = (runs.sharpness.median("curvature") * runs.rate / 2).values
     begins = {each.name: each for each in boundaries(runs)}
     reached, growth, lost, chaos = begins.values()
@@ -249,21 +249,28 @@ def learning_rates(runs: xarray.Dataset, experiment: Experiment) -> Iterator[Cla
         f"{neutral} of {experiment.descent.dimension} exponents vanish at every learning rate",
         HOLDS,
     )
+    ends = {rate: runs.end_loss.sel(rate=rate, method="nearest") for rate in (1, 10)}
+    learned = np.median(ends[1].values, axis=1)
+    yield Claim(21, "figures", "eta = 1: loss at the end mostly below 0.05", "below 0.05",
+                f"medians of the last {runs.sizes['end']} steps: {spread(learned)}; {np.mean(learned < 0.05):.0%} are",
+                judged(np.mean(learned < 0.05) > 0.5))  # fmt: skip
+    yield Claim(22, "figures", "eta = 10: losses up to about 40", "40",
+                f"largest of a network: {spread(ends[10].max('end').values)}", judged(20 < float(ends[10].max()) < 80))  # fmt: skip
 
 
 def chaotic(runs: xarray.Dataset) -> Iterator[Claim]:
-    """Claims 21 to 25."""
+    """Claims 23 to 28."""
     accuracy = runs.accuracy.values
     series = runs.loss.values[:, TRANSIENT:]
-    yield Claim(21, "figures", "eta = 5: no learning", "none",
+    yield Claim(23, "figures", "eta = 5: no learning", "none",
                 f"accuracy at the end: {spread(accuracy)}; {np.mean(accuracy >= LEARNED):.0%} have learned",
                 judged(np.mean(accuracy >= LEARNED) < 0.2))  # fmt: skip
     near = np.mean(np.abs(series - LN3) < 0.02, axis=1)
-    yield Claim(22, "figures", "plateaus near ln 3 = 1.0986: three equal probabilities", "intermittent",
+    yield Claim(24, "figures", "plateaus near ln 3 = 1.0986: three equal probabilities", "intermittent",
                 f"{np.sum(near > 0.01)} of {len(near)} networks spend more than 1 % of the time within 0.02 of it, "
                 f"at most {near.max():.0%}", judged(np.any(near > 0.01)))  # fmt: skip
     period = np.array([_period(row[-1000:]) for row in series])
-    yield Claim(23, "figures", "plateaus of period 3", "e.g. 3.9, 6.3, 8.9",
+    yield Claim(25, "figures", "plateaus of period 3", "e.g. 3.9, 6.3, 8.9",
                 "periods of the last 1000 losses (0: none up to 12): "
                 + ", ".join(f"{p}: {n}" for p, n in zip(*np.unique(period, return_counts=True), strict=True)),
                 judged(np.any(period == 3)))  # fmt: skip
@@ -272,7 +279,7 @@ def chaotic(runs: xarray.Dataset) -> Iterator[Claim]:
     alike = (np.sign(found[:, :3]) == [-1, -1, 1]).all(axis=1)
     near = np.abs(found[:, :3] - [PAPER_ACF[lag] for lag in lags[:3]]).max(axis=1) < 0.15
     yield Claim(
-        24,
+        26,
         "figures",
         f"autocorrelation of an irregular series at lags {', '.join(map(str, lags))}",
         listed(list(PAPER_ACF.values())),
@@ -284,7 +291,7 @@ def chaotic(runs: xarray.Dataset) -> Iterator[Claim]:
     exponents = runs.exponent.isel(k=0).values
     regular = period > 0
     yield Claim(
-        25,
+        27,
         "abstract",
         "eta = 5 is chaotic: first exponent (exact tangent) after the transient, per step",
         "not computed",
@@ -293,6 +300,10 @@ def chaotic(runs: xarray.Dataset) -> Iterator[Claim]:
         "at larger rates (regimes, above)",
         judged(np.median(exponents) > 0.01),
     )
+    norm = runs.norm.values[:, TRANSIENT:]
+    yield Claim(28, "figures", "eta = 5: norm of the weights", "110 to 215, in steps",
+                f"{spread(norm)}, median {number(float(np.median(norm)))}",
+                judged(norm.max() > 150 and 90 < np.median(norm) < 250))  # fmt: skip
 
 
 def _period(series: Array, longest: int = 12) -> int:
@@ -302,13 +313,13 @@ def _period(series: Array, longest: int = 12) -> int:
 
 
 def expansion(runs: xarray.Dataset) -> Iterator[Claim]:
-    """Claim 26, of the most irregular of the long series."""
+    """Claim 29, of the most irregular of the long series."""
     series = irregular(runs)
     found = local_expansion(series)
     rates = found.rate[found.significant & np.isfinite(found.rate)]
     share = len(rates) / max(1, len(found.rate))
     yield Claim(
-        26,
+        29,
         "figures",
         "local expansion of the loss series: Lambda",
         "-1 to 2.3, mode about 0.3",
@@ -325,7 +336,7 @@ def irregular(runs: xarray.Dataset) -> Array:
 
 
 def sequel(runs: xarray.Dataset) -> Iterator[Claim]:
-    """Claims 27 and 28."""
+    """Claims 30 and 31."""
     rates = runs.rate.values
     time = training_time(runs)
     known = np.isfinite(time).all(axis=0)
@@ -336,7 +347,7 @@ def sequel(runs: xarray.Dataset) -> Iterator[Claim]:
     exponent = runs.exponent.mean("member").values
     onset = rates[np.argmax(share >= 0.5)] if (share >= 0.5).any() else np.inf
     yield Claim(
-        27,
+        30,
         "sequel",
         f"time to an accuracy of {LEARNED_DIGITS} has a minimum against eta",
         "a minimum",
@@ -346,7 +357,7 @@ def sequel(runs: xarray.Dataset) -> Iterator[Claim]:
     )
     positive = rates[np.argmax(exponent > 0.02)]
     yield Claim(
-        28,
+        31,
         "sequel",
         "the minimum lies where the exponent turns positive",
         "does",

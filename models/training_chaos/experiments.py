@@ -7,6 +7,7 @@ Each is a record of its settings, and a function of the numbers of initial netwo
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +93,7 @@ class Experiment(ABC):
     def __call__(self, members: Array) -> xarray.Dataset:
         """What the networks with these numbers give."""
 
-    def dataset(self, rows: list[dict[str, Any]], dims: dict[str, tuple[str, ...]], **coords: Any) -> xarray.Dataset:
+    def dataset(self, rows: list[dict[str, Any]], dims: Mapping[str, tuple[str, ...]], **coords: Any) -> xarray.Dataset:
         """What was found of each member as one dataset, with the settings as attributes."""
         import xarray
 
@@ -242,7 +243,7 @@ class LearningRates(Experiment):
     rates: tuple[float, ...] = RATES
     steps: int = 5000
     fitted: int = 200
-    end: int = 500
+    end: int = 2000
     every: int = 10
     k: int = 3
     curvatures: int = 10
@@ -255,8 +256,7 @@ class LearningRates(Experiment):
         xarray.Dataset
             distance (member, rate, fitted): L1, mean over replicas; early, late (member, rate, k): exponents of the
             first `fitted` steps, and of the last half of a run; end_loss (member, rate, end); loss, accuracy (member,
-            rate, step); sharpness (member, rate, curvature): the largest eigenvalue of the Hessian; norm (member,
-            rate): |W|_1 at the end.
+            rate, step); sharpness (member, rate, curvature): the largest eigenvalue of the Hessian.
         """
         rows = []
         for member, theta in zip(members.tolist(), self.initial(members), strict=True):
@@ -270,7 +270,6 @@ class LearningRates(Experiment):
             "loss": ("rate", "step"),
             "accuracy": ("rate", "step"),
             "sharpness": ("rate", "curvature"),
-            "norm": ("rate",),
         }
         return self.dataset(
             rows,
@@ -296,7 +295,6 @@ class LearningRates(Experiment):
             "loss": descent.loss(some),
             "accuracy": descent.accuracy(some),
             "sharpness": [descent.sharpness(state) for state in curved],
-            "norm": np.abs(run[-1, descent.network.weights]).sum(),
         }
 
 

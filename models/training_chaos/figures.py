@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,16 @@ import numpy as np
 from dynsys.plotting import GREYS, LINES, grid, save_figure
 from models.training_chaos.claims import LN3, PAPER_NMLE, irregular
 from models.training_chaos.experiments import SMALL
-from models.training_chaos.findings import LEARNED_DIGITS, WEIGHTS, Nmle, boundaries, nmle, saturated, training_time
+from models.training_chaos.findings import (
+    LEARNED_DIGITS,
+    WEIGHTS,
+    Nmle,
+    boundaries,
+    expansion_of_losses,
+    nmle,
+    saturated,
+    training_time,
+)
 from models.training_chaos.growth import fit_growth
 from models.training_chaos.series import autocorrelation, local_expansion
 
@@ -96,12 +106,12 @@ def exponent_against_size(runs: xarray.Dataset, path: Path) -> Path:
 
 
 def regimes(runs: xarray.Dataset, path: Path) -> Path:
-    """Against the learning rate: loss and accuracy, exponents, largest curvature, the paper's exponent."""
+    """Against the learning rate: loss, exponents, curvature, the paper's exponent, and the series of the loss."""
     figure, axes = grid(
-        2, 2, title=f"{runs.sizes['member']} networks; lines: medians, shades: 10 to 90 %", size=(9, 6.4), sharex=True
+        3, 2, title=f"{runs.sizes['member']} networks; lines: medians, shades: 10 to 90 %", size=(9, 9), sharex=True
     )
     rate = runs.rate.values
-    fits = fit_growth(runs.distance.values)
+    fits, correlation = fit_growth(runs.distance.values), autocorrelation(runs.end_loss.values, 3)
     columns = {"rate": rate}
     shown = {
         "loss": (runs.end_loss.mean("end").values, axes[0, 0], "-"),
@@ -109,11 +119,17 @@ def regimes(runs: xarray.Dataset, path: Path) -> Path:
         "first_exponent_late": (runs.late.values[..., 0], axes[0, 1], "-"),
         "curvature_eta_half": (runs.sharpness.median("curvature").values * rate / 2, axes[1, 0], "-"),
         "pair_rate": (np.where(fits.r2 > 0.9, fits.rate, np.nan), axes[1, 1], "-"),
+        **{f"r{lag + 1}": (correlation[..., lag], axes[2, 0], LINES[lag]) for lag in range(3)},
+        "local_expansion": (expansion_of_losses(runs), axes[2, 1], "-"),
     }
     labels = {"first_exponent_early": "steps 1 to 200", "first_exponent_late": "last half of 5000 steps"}
+    labels |= {f"r{lag}": f"r({lag})" for lag in (1, 2, 3)}
     for name, (values, panel, line) in shown.items():
-        low, middle, high = np.nanquantile(values, [0.1, 0.5, 0.9], axis=0)
-        panel.fill_between(rate, low, high, color="0.85" if line == "-" else "0.93", lw=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # no network has the number: the line has a gap
+            low, middle, high = np.nanquantile(values, [0.1, 0.5, 0.9], axis=0)
+        if panel is not axes[2, 0]:
+            panel.fill_between(rate, low, high, color="0.85" if line == "-" else "0.93", lw=0)
         panel.plot(rate, middle, color="black", lw=1.2, ls=line, label=labels.get(name))
         columns |= {name: middle, f"{name}_10": low, f"{name}_90": high}
     accuracy = np.median(runs.accuracy.values[..., -1], axis=0)
@@ -125,11 +141,13 @@ def regimes(runs: xarray.Dataset, path: Path) -> Path:
     for begin in boundaries(runs):
         for panel in axes.flat:
             panel.axvline(begin.rate, color="0.7", lw=0.6)
-    axes[0, 0].set(xscale="log", yscale="log", ylabel="mean loss of the last 500 steps (nats)")
+    axes[0, 0].set(xscale="log", yscale="log", ylabel=f"mean loss of the last {runs.sizes['end']} steps (nats)")
     axes[0, 1].set(ylabel="first exponent (1/step)")
-    axes[1, 0].set(ylabel=r"largest eigenvalue of H times $\eta/2$", xlabel=RATE)
-    axes[1, 1].set(ylabel=r"rate of pairs, $R^2 > 0.9$ (1/step)", xlabel=RATE)
-    for panel in axes.flat:
+    axes[1, 0].set(ylabel=r"largest eigenvalue of H times $\eta/2$")
+    axes[1, 1].set(ylabel=r"rate of pairs, $R^2 > 0.9$ (1/step)")
+    axes[2, 0].set(ylabel="autocorrelation of the loss", xlabel=RATE)
+    axes[2, 1].set(ylabel=r"local expansion $\Lambda$ of the loss (1/step)", xlabel=RATE)
+    for panel in axes.flat[:5]:
         panel.legend(fontsize=8)
     return save_figure(figure, path, columns | {"accuracy": accuracy, "accepted": share})
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from models.training_chaos.experiments import SMALL
 from models.training_chaos.growth import LEAST_RATE, GrowthFit, fit_growth
+from models.training_chaos.series import local_expansion
 
 if TYPE_CHECKING:
     import xarray
@@ -163,6 +164,21 @@ def _boundary(name: str, holds: Array, grid: Array) -> Boundary:
         name, float(np.exp(estimate.mean)), float(np.exp(np.hypot(np.nan_to_num(estimate.error), step / np.sqrt(12)))),
         int(some.sum()), len(some),
     )  # fmt: skip
+
+
+def expansion_of_losses(rates: xarray.Dataset, points: int = 200) -> Array:
+    """Median local expansion of the last losses of every run, (member, rate), where it is significant; else NaN.
+
+    Neighbours are within a hundredth of the deviation. NaN also for losses that do not vary.
+    """
+    found = np.full(rates.end_loss.shape[:2], np.nan)
+    for index in np.ndindex(found.shape):
+        losses = rates.end_loss.values[index]
+        if np.std(losses) > 1e-6 * np.mean(losses):
+            here = local_expansion(losses, points=points, radius=0.01 * float(np.std(losses)))
+            if here.significant.any():
+                found[index] = np.median(here.rate[here.significant])
+    return found
 
 
 def training_time(times: xarray.Dataset) -> Array:

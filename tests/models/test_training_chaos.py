@@ -311,7 +311,7 @@ def test_blocks_do_not_change_a_bit_and_the_report_is_written(tmp_path):
     assert times.shape == (1, 3)
     protocol = SimpleNamespace(experiments=SMALL_ONES, seed=0)
     report = write(protocol, runs, tmp_path, "Made by hand.").read_text()
-    assert "Of 28 claims" in report
+    assert "Of 31 claims" in report
     assert "| 1 | code | parameters" in report
     assert report.count(f"**{HOLDS}") >= 8
     drawn = sorted(path.name for path in (tmp_path / "report").iterdir())
