@@ -21,6 +21,7 @@ SECTIONS = (
     "lorenz96-wide",
     "vectors",
     "networks",
+    "descent",
     "startup",
     "peak",
     "threads",
@@ -38,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=0, help="interleaved repeats (default: 5, quick: 1)")
     parser.add_argument("--figure", type=Path, metavar="FOLDER", help="where `sharafi` draws its figure")
     chosen = parser.parse_args(arguments)
-    from benchmarks import ensembles, flows, memory, networks, sharafi, startup, steppers, vectors, wide
+    from benchmarks import descent, ensembles, flows, memory, networks, sharafi, startup, steppers, vectors, wide
 
     sections = {
         "lorenz63": flows.lorenz63,
@@ -47,6 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
         "lorenz96-wide": wide.lorenz96_wide,
         "vectors": vectors.vectors,
         "networks": networks.networks,
+        "descent": descent.descent,
         "startup": startup.startup,
         "peak": networks.peak,
         "threads": networks.threads,

@@ -255,7 +255,8 @@ def learning_rates(runs: xarray.Dataset, experiment: Experiment) -> Iterator[Cla
                 f"medians of the last {runs.sizes['end']} steps: {spread(learned)}; {np.mean(learned < 0.05):.0%} are",
                 judged(np.mean(learned < 0.05) > 0.5))  # fmt: skip
     yield Claim(22, "figures", "eta = 10: losses up to about 40", "40",
-                f"largest of a network: {spread(ends[10].max('end').values)}", judged(20 < float(ends[10].max()) < 80))  # fmt: skip
+                f"largest of a network: {spread(ends[10].max('end').values)}",
+                judged(20 < float(ends[10].max()) < 80))  # fmt: skip
 
 
 def chaotic(runs: xarray.Dataset) -> Iterator[Claim]:

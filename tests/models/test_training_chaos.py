@@ -21,7 +21,7 @@ from models.training_chaos.experiments import (
     SmallRate,
     TrainingTime,
 )
-from models.training_chaos.findings import boundaries, comparison, nmle, saturated, training_time
+from models.training_chaos.findings import boundaries, comparison, expansion_of_losses, nmle, saturated, training_time
 from models.training_chaos.growth import fit_growth
 from models.training_chaos.orbits import distances, orbits, perturbed, tangent_distances
 from models.training_chaos.perceptron import Perceptron
@@ -291,6 +291,19 @@ def test_boundaries_are_means_over_networks_between_the_rates_of_the_grid():
     assert 3 / half**2 < grows.rate < 3 * half
     assert 5 / half**2 < lost.rate < 5 * half
     assert (chaos.networks, chaos.runs) == (0, 2)
+
+
+def test_expansion_of_the_losses_of_a_logistic_map_and_of_none():
+    import xarray
+
+    x = [0.3]
+    for _ in range(1999):
+        x.append(4 * x[-1] * (1 - x[-1]))
+    losses = np.array([[x, np.ones(2000)]])
+    found = expansion_of_losses(xarray.Dataset({"end_loss": (("member", "rate", "end"), losses)}))
+    assert found.shape == (1, 2)
+    assert 0.2 < found[0, 0] < 0.7  # ln 2, less what has saturated
+    assert np.isnan(found[0, 1])
 
 
 SMALL_ONES: dict[str, Experiment] = {

@@ -1,0 +1,71 @@
+"""Gradient descent of a classifier: what a step costs with and without tangent vectors, and how far from the limit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from benchmarks.measure import Contestant, Timing, race, table
+from dynsys import CompiledTangent, NumpyTangent, Pass
+from models.activations import Tanh
+from models.training_chaos import GradientDescent, digits, iris
+
+Array = np.ndarray
+
+
+def descent(rounds: int, quick: bool) -> None:
+    """The small network of the paper, and that of its sequel."""
+    print(
+        "## Gradient descent of a classifier\n\nFull batches, one thread. The share is the time that the matrix "
+        "products of a step would take at the rate of a product of two 512 x 512 matrices, measured beside.\n"
+    )
+    _network(
+        "4-10-3, sigmoid, 120 flowers", GradientDescent(*iris(), hidden=(10,), learning_rate=1.0), 16, rounds, quick
+    )
+    large = GradientDescent(*digits(100 if quick else 1000), hidden=(64,), activation=Tanh(), learning_rate=1.0)
+    _network("64-64-10, tanh, 1000 digits", large, 2, rounds, quick)
+
+
+def _network(name: str, system: GradientDescent, members: int, rounds: int, quick: bool) -> None:
+    theta = system.initial(members=members, seed=0)
+    steps = 2 if quick else max(2, 4000 // len(system.X)) * 4
+    matrix = np.random.default_rng(0).normal(size=(512, 512))
+    products = Contestant("a product", lambda: matrix @ matrix, 512**3)  # ns per multiply-add
+    batch = Contestant("state, NumPy, all members at once", lambda: _by_numpy(system, theta, steps), steps * members)
+    entrants = [batch]
+    for k in (0, 1, 3):
+        what = f"{k} tangent vectors" if k else "state"
+        entrants.append(
+            Contestant(f"{what}, compiled", _pass(CompiledTangent(system, threads=1), theta, steps, k), steps * members)
+        )
+    entrants.append(Contestant("3 tangent vectors, NumPy", _pass(NumpyTangent(system), theta[:1], steps, 3), steps))
+    limit, *timings = race([products, *entrants], rounds)
+    table(
+        (name, "µs per step", "share of the rate of a product"),
+        [
+            (one.name, one.median / 1e3, f"{_share(system, k, one, limit):.0%}")
+            for k, one in zip((0, 0, 1, 3, 3), timings, strict=True)
+        ],
+    )
+
+
+def _by_numpy(system: GradientDescent, theta: Array, steps: int) -> Array:
+    for n in range(steps):
+        theta = system.step(n, theta)
+    return theta
+
+
+def _pass(tangent: Any, theta: Array, steps: int, k: int) -> Any:
+    start = Pass.start(theta, tangent.dimension, k, 0)
+    return lambda: tangent.forward(start, intervals=steps, steps_per_interval=1, record="growth")
+
+
+def _share(system: GradientDescent, k: int, timing: Timing, product: Timing) -> float:
+    """Time of the matrix products at the full rate, as a share of the time of a step.
+
+    Forward, and twice backward but for the first layer, whose inputs need no error.
+    """
+    sizes = [inputs * outputs for inputs, outputs in system.network.layers]
+    flops = len(system.X) * (3 * sum(sizes) - sizes[0]) + k * len(system.X) * (6 * sum(sizes) - 3 * sizes[0])
+    return flops * product.median / timing.median
