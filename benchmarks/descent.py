@@ -20,9 +20,8 @@ def descent(rounds: int, quick: bool) -> None:
         "## Gradient descent of a classifier\n\nFull batches, one thread. The share is the time that the matrix "
         "products of a step would take at the rate of a product of two 512 x 512 matrices, measured beside.\n"
     )
-    _network(
-        "4-10-3, sigmoid, 120 flowers", GradientDescent(*iris(), hidden=(10,), learning_rate=1.0), 16, rounds, quick
-    )
+    small = GradientDescent(*iris(), hidden=(10,), learning_rate=1.0)
+    _network("4-10-3, sigmoid, 120 flowers", small, 16, rounds, quick)
     large = GradientDescent(*digits(100 if quick else 1000), hidden=(64,), activation=Tanh(), learning_rate=1.0)
     _network("64-64-10, tanh, 1000 digits", large, 2, rounds, quick)
 
@@ -32,22 +31,20 @@ def _network(name: str, system: GradientDescent, members: int, rounds: int, quic
     steps = 2 if quick else max(2, 4000 // len(system.X)) * 4
     matrix = np.random.default_rng(0).normal(size=(512, 512))
     products = Contestant("a product", lambda: matrix @ matrix, 512**3)  # ns per multiply-add
-    batch = Contestant("state, NumPy, all members at once", lambda: _by_numpy(system, theta, steps), steps * members)
-    entrants = [batch]
-    for k in (0, 1, 3):
-        what = f"{k} tangent vectors" if k else "state"
-        entrants.append(
-            Contestant(f"{what}, compiled", _pass(CompiledTangent(system, threads=1), theta, steps, k), steps * members)
-        )
-    entrants.append(Contestant("3 tangent vectors, NumPy", _pass(NumpyTangent(system), theta[:1], steps, 3), steps))
-    limit, *timings = race([products, *entrants], rounds)
-    table(
-        (name, "µs per step", "share of the rate of a product"),
-        [
-            (one.name, one.median / 1e3, f"{_share(system, k, one, limit):.0%}")
-            for k, one in zip((0, 0, 1, 3, 3), timings, strict=True)
-        ],
-    )
+    work, compiled = steps * members, CompiledTangent(system, threads=1)
+    entrants = {
+        ("state, NumPy, all members at once", 0): (lambda: _by_numpy(system, theta, steps), work),
+        ("state, compiled", 0): (_pass(compiled, theta, steps, 0), work),
+        ("with 1 tangent vector, compiled", 1): (_pass(compiled, theta, steps, 1), work),
+        ("with 3 tangent vectors, compiled", 3): (_pass(compiled, theta, steps, 3), work),
+        ("with 3 tangent vectors, NumPy", 3): (_pass(NumpyTangent(system), theta[:1], steps, 3), steps),
+    }
+    limit, *timings = race([products, *(Contestant(what, *run) for (what, _), run in entrants.items())], rounds)
+    rows = [
+        (one.name, one.median / 1e3, f"{_share(system, k, one, limit):.0%}")
+        for (_, k), one in zip(entrants, timings, strict=True)
+    ]
+    table((name, "µs per step", "share of the rate of a product"), rows)
 
 
 def _by_numpy(system: GradientDescent, theta: Array, steps: int) -> Array:
