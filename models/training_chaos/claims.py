@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.report import FAILS, HOLDS, OPEN, Claim, judged, listed, number
-from models.training_chaos.experiments import SMALL, Edge, Experiment
+from models.training_chaos.experiment import Experiment
+from models.training_chaos.experiments import SMALL, Edge
 from models.training_chaos.findings import (
     LEARNED,
     LEARNED_DIGITS,

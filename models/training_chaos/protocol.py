@@ -12,11 +12,11 @@ import attrs
 from models.report import Section, verdicts, write_report
 from models.training_chaos import figures
 from models.training_chaos.claims import claims
+from models.training_chaos.experiment import Experiment
 from models.training_chaos.experiments import (
     Bifurcations,
     Chaotic,
     Edge,
-    Experiment,
     LearningRates,
     SmallRate,
     TrainingTime,

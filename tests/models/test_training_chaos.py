@@ -12,11 +12,11 @@ from dynsys.testing import check_system, check_tangent
 from models.activations import Tanh
 from models.report import HOLDS
 from models.training_chaos import GradientDescent, digits, iris
+from models.training_chaos.experiment import Experiment
 from models.training_chaos.experiments import (
     Bifurcations,
     Chaotic,
     Edge,
-    Experiment,
     LearningRates,
     SmallRate,
     TrainingTime,
