@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import attrs
@@ -13,8 +14,9 @@ from dynsys.compiled.kernel import Kernel
 from dynsys.errors import positive, whole_number
 from dynsys.minibatches import table
 from models.activations import Activation, Sigmoid
-from models.training_chaos.compiled import descent_kernel
-from models.training_chaos.perceptron import Perceptron
+from models.losses import CrossEntropy, labels_of
+from models.perceptron import Perceptron
+from models.perceptron_kernel import perceptron_kernel
 
 Array = np.ndarray
 
@@ -24,15 +26,6 @@ LARGEST_DENSE = 400  # weights and biases of which all eigenvalues are computed 
 
 def _inputs(value: Any) -> Array:
     return table("X", value)
-
-
-def _labels(value: Any) -> Array:
-    given = np.array(value)
-    if given.ndim != 1 or given.dtype.kind not in "iu" or given.size == 0 or given.min() < 0:
-        raise InvalidInputError(f"labels must be whole numbers 0, 1, ..., one for each sample, got {value!r:.100}")
-    labels = given.astype(np.int64)
-    labels.flags.writeable = False
-    return labels
 
 
 def _hidden(value: Any) -> tuple[int, ...]:
@@ -83,7 +76,7 @@ class GradientDescent(Map):
     """
 
     X: Array = attrs.field(converter=_inputs)
-    labels: Array = attrs.field(converter=_labels)
+    labels: Array = attrs.field(converter=labels_of)
     hidden: tuple[int, ...] = attrs.field(converter=_hidden)
     activation: Activation = attrs.field(factory=Sigmoid, kw_only=True)
     learning_rate: float = attrs.field(default=0.01, converter=_rate, kw_only=True)
@@ -91,13 +84,17 @@ class GradientDescent(Map):
     def __attrs_post_init__(self) -> None:
         if len(self.X) != len(self.labels):
             raise InvalidInputError(f"X has {len(self.X)} samples but there are {len(self.labels)} labels")
-        if not isinstance(self.activation, Activation):
-            raise InvalidInputError(f"activation must be an object such as Sigmoid(), got {self.activation!r}")
+        assert self.network  # which checks the activation
 
-    @property
+    @cached_property
     def network(self) -> Perceptron:
-        """Widths of all layers, and the order of the state."""
-        return Perceptron((self.X.shape[1], *self.hidden, int(self.labels.max()) + 1))
+        """The network, and the order of the state."""
+        return Perceptron((self.X.shape[1], *self.hidden, int(self.labels.max()) + 1), self.activation)
+
+    @cached_property
+    def objective(self) -> CrossEntropy:
+        """The function of the outputs of which L is the value."""
+        return CrossEntropy(self.labels)
 
     @property
     def dimension(self) -> int:
@@ -126,38 +123,23 @@ class GradientDescent(Map):
 
     def loss(self, x: Array) -> Array:
         """L at the states x, shape (...)."""
-        return self._over_blocks(self._loss, x, ())
+        return self._over_blocks(lambda block: self.objective.value(self.network.outputs(block, self.X)), x, ())
 
     def accuracy(self, x: Array) -> Array:
         """Share of the samples whose label has the largest output, shape (...)."""
-        return self._over_blocks(lambda block: np.mean(self._outputs(block).argmax(-1) == self.labels, -1), x, ())
+        return self._over_blocks(
+            lambda block: np.mean(self.network.outputs(block, self.X).argmax(-1) == self.labels, -1), x, ()
+        )
 
     def gradient(self, x: Array) -> Array:
         """Grad L at the states x, shape (..., dim), by back-propagation."""
-        return self._over_blocks(self._gradient, x, (self.dimension,))
+        return self._over_blocks(
+            lambda block: self.network.gradient(block, self.X, self.objective), x, (self.dimension,)
+        )
 
     def hessian_product(self, x: Array, V: Array) -> Array:
         """H V at one state, shape (dim, k)."""
-        layers, changes = self.network.unpack(x), self.network.unpack(V.T)
-        units, steps = [(self.X, np.zeros_like(self.X), np.zeros(1), np.zeros(1))], changes[:-1]
-        for (W, b), (dW, db) in zip(layers[:-1], steps, strict=True):
-            a, da = units[-1][:2]
-            s, s1, s2 = self.activation.fused(a @ W + b)
-            dz = a @ dW + da @ W + db
-            units.append((s, s1 * dz, s1, s2 * dz))
-        (W, b), (dW, db) = layers[-1], changes[-1]
-        a, da = units[-1][:2]
-        p = _softmax(a @ W + b)
-        dz = a @ dW + da @ W + db
-        de = p * (dz - np.sum(p * dz, axis=-1, keepdims=True)) / len(self.X)
-        e = self._errors(p)
-        found = []
-        for (W, _), (dW, _), (a, da, s1, ds1) in zip(layers[::-1], changes[::-1], units[::-1], strict=True):
-            found.append((_transpose(da) @ e + a.T @ de, de.sum(axis=-2)))
-            back = e @ W.T
-            de = ds1 * back + s1 * (de @ W.T + e @ _transpose(dW))
-            e = s1 * back
-        return self.network.pack(found[::-1]).T
+        return self.network.hessian_product(x, V, self.X, self.objective)
 
     def sharpness(self, x: Array) -> float:
         """Largest eigenvalue of H at one state: above 2 / eta, a minimum repels gradient descent."""
@@ -178,7 +160,7 @@ class GradientDescent(Map):
 
     def kernel(self) -> Kernel | None:
         """The same step for the compiler."""
-        return descent_kernel(self.network, self.activation, self.X, self.labels, self.learning_rate)
+        return perceptron_kernel(self.network, self.X, self.objective, rate=self.learning_rate, keep=1.0)
 
     def _over_blocks(self, function: Callable[[Array], Array], x: Array, shape: tuple[int, ...]) -> Array:
         """A function of states (states, dim), block by block, of states (..., dim)."""
@@ -188,46 +170,3 @@ class GradientDescent(Map):
         for first in range(0, len(states), block):
             found[first : first + block] = function(states[first : first + block])
         return found.reshape((*x.shape[:-1], *shape))
-
-    def _outputs(self, x: Array) -> Array:
-        """Outputs z, (states, samples, classes)."""
-        a = self.X
-        layers = self.network.unpack(x)
-        for W, b in layers[:-1]:
-            a = self.activation.sigma(a @ W + b)
-        W, b = layers[-1]
-        return a @ W + b
-
-    def _loss(self, x: Array) -> Array:
-        z = self._outputs(x)
-        z -= z.max(axis=-1, keepdims=True)
-        right = z[..., np.arange(len(self.X)), self.labels]
-        return np.mean(np.log(np.exp(z).sum(axis=-1)) - right, axis=-1)
-
-    def _gradient(self, x: Array) -> Array:
-        layers, units = self.network.unpack(x), [(self.X, np.zeros(1))]
-        for W, b in layers[:-1]:
-            units.append(self.activation.fused(units[-1][0] @ W + b)[:2])
-        W, b = layers[-1]
-        e, found = self._errors(_softmax(units[-1][0] @ W + b)), []
-        for (W, _), (a, s1) in zip(layers[::-1], units[::-1], strict=True):
-            found.append((_transpose(a) @ e, e.sum(axis=-2)))
-            if a is not self.X:
-                e = s1 * (e @ _transpose(W))
-        return self.network.pack(found[::-1])
-
-    def _errors(self, p: Array) -> Array:
-        """Derivatives of L by the outputs."""
-        e = p / len(self.X)
-        e[..., np.arange(len(self.X)), self.labels] -= 1.0 / len(self.X)
-        return e
-
-
-def _softmax(z: Array) -> Array:
-    p = np.exp(z - z.max(axis=-1, keepdims=True))
-    p /= p.sum(axis=-1, keepdims=True)
-    return p
-
-
-def _transpose(matrices: Array) -> Array:
-    return np.swapaxes(matrices, -1, -2)

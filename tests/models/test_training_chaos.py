@@ -10,6 +10,7 @@ from dynsys import CompiledTangent, InvalidInputError, sweep, vary
 from dynsys.system import finite_difference
 from dynsys.testing import check_system, check_tangent
 from models.activations import Tanh
+from models.perceptron import Perceptron
 from models.report import HOLDS
 from models.training_chaos import GradientDescent, digits, iris
 from models.training_chaos.experiment import Experiment
@@ -24,7 +25,6 @@ from models.training_chaos.experiments import (
 from models.training_chaos.findings import boundaries, comparison, expansion_of_losses, nmle, saturated, training_time
 from models.training_chaos.growth import fit_growth
 from models.training_chaos.orbits import distances, orbits, perturbed, tangent_distances
-from models.training_chaos.perceptron import Perceptron
 from models.training_chaos.protocol import Protocol, write
 from models.training_chaos.series import autocorrelation, local_expansion
 
@@ -36,7 +36,7 @@ NETWORKS = {"4-10-3": FLOWERS, "64-6-5-10": DEEP, "4-3": REGRESSION}
 
 @pytest.mark.parametrize("widths", [(4, 10, 3), (2, 5), (3, 4, 4, 2)])
 def test_the_state_is_weights_and_biases_layer_by_layer(widths):
-    network = Perceptron(widths)
+    network = Perceptron(widths, Tanh())
     theta = np.random.default_rng(0).normal(size=(2, network.dimension))
     layers = network.unpack(theta)
     assert [W.shape for W, _ in layers] == [(2, i, o) for i, o in network.layers]

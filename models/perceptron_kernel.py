@@ -1,7 +1,7 @@
-"""A step of gradient descent, and its tangent, for the compiler: matrix products by BLAS, the rest in fused loops.
+"""Gradients of a perceptron and products with the Hessian of its loss, for the compiler.
 
-Units stand in rows, samples in columns: loops over samples are vectorised. Back-propagation and its derivative along a
-tangent vector, layer by layer, as in `models.training_chaos.descent`.
+Matrix products by BLAS, the rest in fused loops. Units stand in rows, samples in columns: loops over samples are
+vectorised. Back-propagation and its derivative along a tangent vector, layer by layer, as in `models.perceptron`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import numpy as np
 
 from dynsys.compiled.kernel import Kernel
 from dynsys.compiled.lanes import LANE_TANH
-from models.activations import Activation
-from models.training_chaos.perceptron import Perceptron
+from models.losses import Loss
+from models.perceptron import Perceptron
 
 Array = np.ndarray
 
@@ -34,21 +34,6 @@ def activate(z, s0, s1, s2):
     for j in range(z.shape[0]):
         for s in range(z.shape[1]):
             s0[j, s], s1[j, s], s2[j, s] = sigma(z[j, s])
-
-
-@njit
-def softmax(p):
-    """Outputs become probabilities."""
-    for s in range(p.shape[1]):
-        largest = p[0, s]
-        for q in range(1, p.shape[0]):
-            largest = max(largest, p[q, s])
-        total = 0.0
-        for q in range(p.shape[0]):
-            p[q, s] = exp(p[q, s] - largest)
-            total += p[q, s]
-        for q in range(p.shape[0]):
-            p[q, s] /= total
 
 
 @njit
@@ -80,24 +65,26 @@ def multiply(A, B, C):
 '''
 
 
-def descent_kernel(network: Perceptron, activation: Activation, X: Array, labels: Array, rate: float) -> Kernel | None:
-    """The kernel of a step, or None for an activation without source."""
-    if not activation.compiles:
+def perceptron_kernel(network: Perceptron, X: Array, loss: Loss, *, rate: float, keep: float) -> Kernel | None:
+    """The kernel of x -> keep x - rate grad L(x): a step of gradient descent (keep = 1), or a velocity (0).
+
+    None for an activation without source, and for scaled weights.
+    """
+    if not network.activation.compiles or network.scaled:
         return None
-    targets = np.zeros((network.widths[-1], len(X)))
-    targets[labels, np.arange(len(X))] = 1.0
-    data = np.vstack([X.T, targets])
     text = _Text(network, len(X))
     body = "\n    ".join(text.state() + ["for c in range(V.shape[1]):"] + [f"    {line}" for line in text.vector()])
-    source = LANE_TANH + HELPERS.format(sigma=activation.kernel_source("sigma")) + LINEARISE.format(body=body)
-    return Kernel(source, np.array([rate]), data, scratch=text.used)
+    helpers = HELPERS.format(sigma=network.activation.kernel_source("sigma"))
+    source = LANE_TANH + helpers + loss.source + LINEARISE.format(body=body)
+    data = np.vstack([X.T, loss.targets.T])
+    return Kernel(source, np.array([rate, keep]), data, scratch=text.used)
 
 
 LINEARISE = '''
 @njit
 def linearise(t, x, V, f, F, parameters, data, rows, scratch):
-    """f = x - eta grad L and F = V - eta H V."""
-    rate = parameters[0]
+    """f = keep x - rate grad L and F = keep V - rate H V."""
+    rate, keep = parameters[0], parameters[1]
     {body}
 
 '''
@@ -122,15 +109,20 @@ class _Text:
         for layer, (i, o) in enumerate(self.network.layers, start=1):
             found += [
                 f"{W}{layer} = {vector}[{at}:{at + i * o}].reshape({i}, {o})",
-                f"{b}{layer} = {vector}[{at + i * o}:{at + (i + 1) * o}]",
+                f"{b}{layer} = {vector}[{at + i * o}:{at + (i + self.network.biases) * o}]",
             ]
-            at += (i + 1) * o
+            at += (i + self.network.biases) * o
         return found
 
     def state(self) -> list[str]:
         """Forward and backward through the layers; the derivatives s1_l, s2_l, the errors e_l and back_l are kept."""
         widths, last = self.network.widths, self.depth
-        lines = [f"a0 = data[:{widths[0]}]", f"targets = data[{widths[0]}:]"]
+        inputs, outputs = widths[0] * self.samples, widths[-1] * self.samples  # slices of rows are no views to BLAS
+        lines = [
+            "flat = data.reshape(data.size)",
+            f"a0 = flat[:{inputs}].reshape({widths[0]}, {self.samples})",
+            f"targets = flat[{inputs}:{inputs + outputs}].reshape({widths[-1]}, {self.samples})",
+        ]
         for layer, units in enumerate(widths[1:last], start=1):
             lines += [self.room(f"{name}{layer}", units) for name in ("a", "s1_", "s2_", "e", "back", "da")]
             lines += [self.room(f"{name}{layer}", units) for name in ("dz", "de", "other")]
@@ -145,10 +137,7 @@ class _Text:
             ]
         lines += [
             f"affine(W{last}, b{last}, a{last - 1}, a{last})",
-            f"softmax(a{last})",
-            f"for q in range({widths[last]}):",
-            f"    for s in range({self.samples}):",
-            f"        e{last}[q, s] = (a{last}[q, s] - targets[q, s]) / {self.samples}",
+            f"errors(a{last}, e{last}, targets)",
         ]
         for layer in range(last, 0, -1):
             lines.append(f"gradient(a{layer - 1}, e{layer}, fW{layer}, fb{layer})")
@@ -157,7 +146,7 @@ class _Text:
                     f"np.dot(W{layer}, e{layer}, back{layer - 1})",
                     f"multiply(s1_{layer - 1}, back{layer - 1}, e{layer - 1})",
                 ]
-        return [*lines, "for i in range(x.size):", "    f[i] = x[i] - rate * f[i]"]
+        return [*lines, "for i in range(x.size):", "    f[i] = keep * x[i] - rate * f[i]"]
 
     def vector(self) -> list[str]:
         """The derivative of all that along column c of V."""
@@ -169,14 +158,7 @@ class _Text:
                 lines += [f"np.dot(W{layer}.T, da{layer - 1}, other{layer})", f"add(dz{layer}, other{layer})"]
             if layer < last:
                 lines.append(f"multiply(s1_{layer}, dz{layer}, da{layer})")
-        lines += [
-            f"for s in range({self.samples}):",
-            "    mean = 0.0",
-            f"    for q in range({widths[last]}):",
-            f"        mean += a{last}[q, s] * dz{last}[q, s]",
-            f"    for q in range({widths[last]}):",
-            f"        de{last}[q, s] = a{last}[q, s] * (dz{last}[q, s] - mean) / {self.samples}",
-        ]
+        lines.append(f"errors_along(a{last}, dz{last}, de{last}, targets)")
         for layer in range(last, 0, -1):
             before = layer - 1
             lines.append(f"gradient(a{before}, de{layer}, gW{layer}, gb{layer})")
@@ -192,4 +174,4 @@ class _Text:
                     f"        turned = s1_{before}[j, s] * (de{before}[j, s] + other{before}[j, s])",
                     f"        de{before}[j, s] = curved + turned",
                 ]
-        return [*lines, "for i in range(x.size):", "    g[i] = v[i] - rate * g[i]"]
+        return [*lines, "for i in range(x.size):", "    g[i] = keep * v[i] - rate * g[i]"]
