@@ -102,6 +102,18 @@ class ReLU(Activation):
     """
 
 
+class LeakyReLU(Activation):
+    """sigma(d) = d for d > 0 and 0.1 d below, with sigma'(0) = 0.1 and sigma'' = 0 almost everywhere."""
+
+    kinks = (0.0,)
+    piecewise_linear = True
+    source = """
+        s1 = where(d > 0.0, 1.0, 0.1)
+        s = s1 * d
+        s2 = 0.0 * s1
+    """
+
+
 class Tanh(Activation):
     """sigma(d) = tanh d."""
 
@@ -134,7 +146,7 @@ class GELU(Activation):
     """
 
 
-BY_NAME: dict[str, type[Activation]] = {c.__name__.lower(): c for c in (ReLU, Tanh, GELU, Sigmoid, Linear)}
+BY_NAME: dict[str, type[Activation]] = {c.__name__.lower(): c for c in (ReLU, LeakyReLU, Tanh, GELU, Sigmoid, Linear)}
 """The activations that the command line knows."""
 
 

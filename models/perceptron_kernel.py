@@ -76,7 +76,7 @@ def perceptron_kernel(network: Perceptron, X: Array, loss: Loss, *, rate: float,
     body = "\n    ".join(text.state() + ["for c in range(V.shape[1]):"] + [f"    {line}" for line in text.vector()])
     helpers = HELPERS.format(sigma=network.activation.kernel_source("sigma"))
     source = LANE_TANH + helpers + loss.source + LINEARISE.format(body=body)
-    data = np.vstack([X.T, loss.targets.T])
+    data = np.ascontiguousarray(np.vstack([X.T, loss.targets.T]))
     return Kernel(source, np.array([rate, keep]), data, scratch=text.used)
 
 
