@@ -130,7 +130,12 @@ class _Text:
     def state(self) -> list[str]:
         """Forward and backward through the layers; the derivatives s1_l, s2_l, the errors e_l and back_l are kept."""
         widths, last = self.network.widths, self.depth
-        lines = [f"a0 = data[:{widths[0]}]", f"targets = data[{widths[0]}:]"]
+        inputs, outputs = widths[0] * self.samples, widths[-1] * self.samples  # slices of rows are no views to BLAS
+        lines = [
+            "flat = data.reshape(data.size)",
+            f"a0 = flat[:{inputs}].reshape({widths[0]}, {self.samples})",
+            f"targets = flat[{inputs}:{inputs + outputs}].reshape({widths[-1]}, {self.samples})",
+        ]
         for layer, units in enumerate(widths[1:last], start=1):
             lines += [self.room(f"{name}{layer}", units) for name in ("a", "s1_", "s2_", "e", "back", "da")]
             lines += [self.room(f"{name}{layer}", units) for name in ("dz", "de", "other")]
