@@ -86,7 +86,7 @@ def descent_kernel(network: Perceptron, activation: Activation, X: Array, labels
         return None
     targets = np.zeros((network.widths[-1], len(X)))
     targets[labels, np.arange(len(X))] = 1.0
-    data = np.vstack([X.T, targets])
+    data = np.ascontiguousarray(np.vstack([X.T, targets]))
     text = _Text(network, len(X))
     body = "\n    ".join(text.state() + ["for c in range(V.shape[1]):"] + [f"    {line}" for line in text.vector()])
     source = LANE_TANH + HELPERS.format(sigma=activation.kernel_source("sigma")) + LINEARISE.format(body=body)
