@@ -72,6 +72,12 @@ def perceptron_kernel(network: Perceptron, X: Array, loss: Loss, *, rate: float,
     """
     if not network.activation.compiles or network.scaled:
         return None
+<<<<<<< HEAD:models/perceptron_kernel.py
+=======
+    targets = np.zeros((network.widths[-1], len(X)))
+    targets[labels, np.arange(len(X))] = 1.0
+    data = np.ascontiguousarray(np.vstack([X.T, targets]))
+>>>>>>> main:models/training_chaos/compiled.py
     text = _Text(network, len(X))
     body = "\n    ".join(text.state() + ["for c in range(V.shape[1]):"] + [f"    {line}" for line in text.vector()])
     helpers = HELPERS.format(sigma=network.activation.kernel_source("sigma"))

@@ -121,7 +121,8 @@ def test_errors_of_vectors_are_seen():
     ("section", "row", "times"),
     [
         ("lorenz63", "| dynsys |", 2),
-        pytest.param("steppers", "| `RK4(dt=0.001)` |", 4, marks=pytest.mark.slow),
+        pytest.param("steppers", "| `RK4(dt=0.001)` |", 1, marks=pytest.mark.slow),
+        pytest.param("descent", "| state, compiled |", 2, marks=pytest.mark.slow),
         pytest.param("lorenz96-wide", "| step with 3 vectors, ", 2, marks=pytest.mark.slow),
         pytest.param("vectors", "| dynsys |", 2, marks=pytest.mark.slow),
         pytest.param("vectors-memory", "| 200 |", 1, marks=pytest.mark.slow),

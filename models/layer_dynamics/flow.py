@@ -117,13 +117,11 @@ class DeepNetworkFlow(Flow):
 
     def balances(self, x: Array) -> list[Array]:
         """G_l of every hidden layer at the states x, shapes (..., units, units)."""
-        return [
-            U @ _transpose(U) - _transpose(W) @ W - _transpose(b) * b
-            for (W, b), (U, _) in pairwise(self.network.unpack(x))
-        ]
+        layers = self.network.unpack(x)
+        return [U @ _transpose(U) - _transpose(W) @ W - _transpose(b) * b for (W, b), (U, _) in pairwise(layers)]
 
     def conserved(self, x: Array) -> Array:
-        """What is conserved of G_l at the states x, side by side, shape (..., number): all, the diagonal, or nothing."""
+        """What is conserved of all G_l at the states x, shape (..., number): all entries, the diagonal, or nothing."""
         parts = [np.zeros((*x.shape[:-1], 0))]
         for G in self.balances(x):
             if isinstance(self.activation, Linear):

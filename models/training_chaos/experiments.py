@@ -242,7 +242,7 @@ class Bifurcations(Experiment):
     lowest: float = 0.2
     highest: float = 25.0
     steps: int = 3000
-    end: int = 150
+    end: int = 100
 
     def __call__(self, members: Array) -> xarray.Dataset:
         """What the learning rates with these numbers give.

@@ -25,7 +25,7 @@ from models.training_chaos.experiments import (
 if TYPE_CHECKING:
     import xarray
 
-MEMBERS = {"small-rate": 10, "edge": 500, "rates": 8, "bifurcations": 600, "chaotic": 20, "sequel": 4}
+MEMBERS = {"small-rate": 10, "edge": 500, "rates": 8, "bifurcations": 400, "chaotic": 20, "sequel": 4}
 TITLES = {
     "small-rate": "A small learning rate: orbital stability",
     "edge": "Learning rate 1: exponential growth, and its exponent",

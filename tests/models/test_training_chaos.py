@@ -335,4 +335,4 @@ def test_blocks_do_not_change_a_bit_and_the_report_is_written(tmp_path):
 
 def test_the_protocol_has_at_least_one_network_of_each():
     counts = {name: each.members for name, each in Protocol(share=0.01).experiments.items()}
-    assert counts == {"small-rate": 1, "edge": 5, "rates": 1, "bifurcations": 6, "chaotic": 1, "sequel": 1}
+    assert counts == {"small-rate": 1, "edge": 5, "rates": 1, "bifurcations": 4, "chaotic": 1, "sequel": 1}
