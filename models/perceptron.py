@@ -49,6 +49,9 @@ class Perceptron:
         Whether there are b_l.
     scaled : bool
         Whether weights are scaled by the width of the layer before.
+    gates : sequence of ndarray, shapes (samples, units), or None
+        Instead of the activation, for every hidden layer what each unit multiplies its input by, sample by sample: the
+        linearisation of a network of linear pieces on the region where these do not change.
 
     Examples
     --------
@@ -61,6 +64,7 @@ class Perceptron:
     activation: Activation = attrs.field(converter=_activation)
     biases: bool = True
     scaled: bool = False
+    gates: tuple[Array, ...] | None = None
 
     @property
     def layers(self) -> list[tuple[int, int]]:
@@ -103,13 +107,19 @@ class Perceptron:
         units = [(X, np.zeros(1), np.zeros(1))]
         *hidden, (W, b) = self.unpack(theta)
         *scales, last = self.scales
-        for (V, c), scale in zip(hidden, scales, strict=True):
-            units.append(self.activation.fused(scale * (units[-1][0] @ V) + c))
+        for place, ((V, c), scale) in enumerate(zip(hidden, scales, strict=True)):
+            z = scale * (units[-1][0] @ V) + c
+            gate = None if self.gates is None else self.gates[place]
+            units.append(self.activation.fused(z) if gate is None else (gate * z, gate, 0.0 * gate))
         return units, last * (units[-1][0] @ W) + b
 
     def outputs(self, theta: Array, X: Array) -> Array:
         """Outputs z of states (..., dim), shape (..., samples, outputs)."""
         return self.forward(theta, X)[1]
+
+    def gates_at(self, theta: Array, X: Array) -> tuple[Array, ...]:
+        """Sigma' of every hidden layer, (..., samples, units): the gates of a network of linear pieces."""
+        return tuple(s1 for _, s1, _ in self.forward(theta, X)[0][1:])
 
     def gradient(self, theta: Array, X: Array, loss: Loss) -> Array:
         """Gradient of a loss at states (..., dim), by back-propagation."""

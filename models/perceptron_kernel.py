@@ -68,16 +68,10 @@ def multiply(A, B, C):
 def perceptron_kernel(network: Perceptron, X: Array, loss: Loss, *, rate: float, keep: float) -> Kernel | None:
     """The kernel of x -> keep x - rate grad L(x): a step of gradient descent (keep = 1), or a velocity (0).
 
-    None for an activation without source, and for scaled weights.
+    None for an activation without source, for scaled weights, and for gates.
     """
-    if not network.activation.compiles or network.scaled:
+    if not network.activation.compiles or network.scaled or network.gates is not None:
         return None
-<<<<<<< HEAD:models/perceptron_kernel.py
-=======
-    targets = np.zeros((network.widths[-1], len(X)))
-    targets[labels, np.arange(len(X))] = 1.0
-    data = np.ascontiguousarray(np.vstack([X.T, targets]))
->>>>>>> main:models/training_chaos/compiled.py
     text = _Text(network, len(X))
     body = "\n    ".join(text.state() + ["for c in range(V.shape[1]):"] + [f"    {line}" for line in text.vector()])
     helpers = HELPERS.format(sigma=network.activation.kernel_source("sigma"))

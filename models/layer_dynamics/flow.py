@@ -58,6 +58,8 @@ class DeepNetworkFlow(Flow):
         Widths of the hidden layers.
     activation : Activation
     biases : bool
+    gates : sequence of ndarray, shapes (samples, units), or None
+        See `Perceptron`: `linearised` makes them.
 
     References
     ----------
@@ -77,6 +79,7 @@ class DeepNetworkFlow(Flow):
     hidden: tuple[int, ...] = attrs.field(converter=_hidden)
     activation: Activation = attrs.field(factory=Linear, kw_only=True)
     biases: bool = attrs.field(default=False, kw_only=True)
+    gates: tuple[Array, ...] | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if len(self.X) != len(self.y):
@@ -87,7 +90,7 @@ class DeepNetworkFlow(Flow):
     def network(self) -> Perceptron:
         """The network, and the order of the state."""
         widths = (self.X.shape[1], *self.hidden, self.y.shape[1])
-        return Perceptron(widths, self.activation, biases=self.biases)
+        return Perceptron(widths, self.activation, biases=self.biases, gates=self.gates)
 
     @cached_property
     def objective(self) -> HalfSquares:
@@ -114,6 +117,15 @@ class DeepNetworkFlow(Flow):
     def kernel(self) -> Kernel | None:
         """The same for the compiler."""
         return perceptron_kernel(self.network, self.X, self.objective, rate=1.0, keep=0.0)
+
+    def linearised(self, x: Array) -> DeepNetworkFlow:
+        """The flow on the region of fixed gates about one state: sigma' of each unit and sample stays what it is at x.
+
+        For ReLU and leaky ReLU it is the flow itself until a sample crosses a kink.
+        """
+        if not self.activation.piecewise_linear:
+            raise InvalidInputError(f"{self.activation!r} is not made of linear pieces: there are no gates to be fixed")
+        return attrs.evolve(self, gates=self.network.gates_at(x, self.X))
 
     def balances(self, x: Array) -> list[Array]:
         """G_l of every hidden layer at the states x, shapes (..., units, units)."""
