@@ -16,7 +16,7 @@ Array = np.ndarray
 # the weights of the fifth-order step minus those of the embedded fourth-order one
 ERROR = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)
 SAFETY, SHRINK, GROW = 0.9, 0.1, 5.0  # of the next length: a share of what the error allows, within these factors
-SHORTEST = 16 * np.finfo(float).eps  # of a substep, as a share of t and dt: below it time is lost in rounding
+SHORTEST = 16 * np.finfo(float).eps  # of a substep, as a share of dt: below it dt is lost in rounding
 MOST = 100_000  # substeps that are tried in a step
 
 
@@ -91,7 +91,7 @@ class DormandPrince(Stepper):
     h = dt. Choose dt as long as the intervals between two records, or times of interest, are. Runs with other tangent
     vectors, or another number of them, agree to the tolerance, not to rounding.
 
-    A state whose next substep would be lost in the rounding of time has blown up, and becomes NaN, which ends the run.
+    A state whose next substep would be lost in the rounding of dt has blown up, and becomes NaN, which ends the run.
     So does one for which 100,000 substeps are not enough: the flow is too stiff, or slides along a jump of f. A kink or
     jump that the flow passes is crossed by short substeps. The tangent is that of the numerical step: beyond a *jump*
     of f, that of the flow has another term (the saltation matrix), which no derivative of f knows.
@@ -119,6 +119,15 @@ class DormandPrince(Stepper):
     rtol: float = attrs.field(default=1e-9, converter=_relative)
     atol: float = attrs.field(default=1e-12, converter=_absolute)
     order = 5
+
+    @property
+    def stopped_by(self) -> str:
+        """Why a step has no result, and what to do."""
+        return (
+            f"a step of DormandPrince has no result where the flow blows up, as x' = x^2 does, slides along a jump of "
+            f"the vector field, or needs more than {MOST} substeps: check x0, smooth the jump, shorten dt, "
+            "or allow larger errors (rtol, atol)"
+        )
 
     @property
     def tolerance(self) -> float:
@@ -167,7 +176,7 @@ class DormandPrince(Stepper):
                 x, V, t = x_new, V_new, t + h
                 remaining = 0.0 if h == remaining else remaining - h
                 lengths.append(h)
-            elif h < SHORTEST * max(abs(t), self.dt) or tried > MOST:
+            elif h < SHORTEST * self.dt or tried > MOST:
                 return np.full_like(x, np.nan), np.full_like(V, np.nan), lengths
             h *= min(GROW, max(SHRINK, SAFETY * max(error, 1e-9) ** -0.2)) if np.isfinite(error) else SHRINK
         return x, V, lengths
@@ -252,7 +261,7 @@ def push(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):
             copy_matrix(F[0].T, F[STAGES - 1].T)
             t += h
             remaining = 0.0 if h == remaining else remaining - h
-        elif h < {shortest!r} * max(abs(t), dt) or tried > {most}:
+        elif h < {shortest!r} * dt or tried > {most}:
             x[:] = np.nan
             V[:] = np.nan
             return

@@ -45,6 +45,11 @@ class FlowMap(Map, ABC):
         return self.stepper.tolerance
 
     @property
+    def stopped_by(self) -> str:
+        """What the stepper says."""
+        return self.stepper.stopped_by
+
+    @property
     def derivative(self) -> str:
         """Where derivatives come from: those of the flow."""
         return self.flow.derivative

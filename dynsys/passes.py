@@ -179,6 +179,8 @@ class Tangent(Protocol):
     def dt(self) -> float: ...  # noqa: D102
     @property
     def tolerance(self) -> float: ...  # noqa: D102
+    @property
+    def stopped_by(self) -> str: ...  # noqa: D102
     def time(self, n: int | Array) -> Any: ...  # noqa: D102
     def step(self, n: int, x: Array, V: Array, *, member: int = 0) -> tuple[Array, Array]: ...  # noqa: D102
     def forward(self, start: Pass, *, intervals: int, steps_per_interval: int, record: Record) -> Pass: ...  # noqa: D102
@@ -357,8 +359,8 @@ def raise_if_stopped(tangent: Tangent, end: Pass, partial: Any = None) -> None:
     if end.k == 0:
         reason, remedy = "the state became infinite or NaN", "check x0, or shorten dt"
         look = "The last of `partial.states` show which component left all bounds, as that of x' = x^2 does"
-    if diverged and tangent.system.stopped_by:
-        remedy, look = tangent.system.stopped_by, ""
+    if diverged and tangent.stopped_by:
+        remedy, look = tangent.stopped_by, ""
     raise (DivergenceError if diverged else SingularTangentError)(
         f"{reason} by t = {tangent.time(step):g} (step {step}): {remedy}; what was finished is in the attribute "
         f"`partial`{look and f'. {look}'}",

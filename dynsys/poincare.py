@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -40,6 +41,17 @@ def _direction(value: Any) -> int:
 
 def _limit(value: Any) -> int:
     return whole_number("limit", value, 1)
+
+
+def _driven(flow: Flow) -> bool:
+    """Whether the field at some states differs between two times; where it is not defined it says nothing."""
+    x = np.random.default_rng(0).uniform(0.2, 0.8, size=flow.dimension) * np.logspace(-3, 3, 13)[:, None]
+    for state in (*x, *-x):
+        with np.errstate(all="ignore"), suppress(ArithmeticError, ValueError):
+            now, later = (flow.vector_field(t, state) for t in (0.0, 1.234))
+            if not np.array_equal(now, later, equal_nan=True):
+                return True
+    return False
 
 
 @attrs.frozen(eq=False)
@@ -124,10 +136,7 @@ class PoincareMap(FlowMap):
             raise InvalidInputError(
                 f"normal must have the shape ({dim},) of a state, and dim >= 2: {self.normal.shape}"
             )
-        x = np.random.default_rng(0).uniform(0.2, 0.8, size=dim)
-        with np.errstate(all="ignore"):  # a field that is not defined at this state is not for that driven
-            now, later = (self.flow.vector_field(t, x) for t in (0.0, 1.234))
-        if not np.array_equal(now, later, equal_nan=True):
+        if _driven(self.flow):
             raise InvalidInputError("the flow depends on time: look at it once in a period, by StroboscopicMap")
 
     @property
@@ -182,8 +191,9 @@ class PoincareMap(FlowMap):
 
     def first_return(self, u: Array) -> tuple[Array, float]:
         """The next crossing after one point, (dim - 1,), and the time until then."""
-        if np.ndim(u) != 1:
-            raise InvalidInputError(f"u must be one point of shape ({self.dimension},), got {np.shape(u)}")
+        u = real_array("u", u)
+        if u.shape != (self.dimension,) or not np.isfinite(u).all():
+            raise InvalidInputError(f"u must be one finite point of shape ({self.dimension},), got {u!r:.100}")
         u, _, time = self._cross(self.embed(u), np.empty((self.flow.dimension, 0)))
         return u, time
 
@@ -204,7 +214,7 @@ class PoincareMap(FlowMap):
         return u
 
     def _points(self, name: str, points: Array, dimension: int) -> Array:
-        points = np.asarray(points, dtype=float)
+        points = real_array(name, points)
         if points.shape[-1:] != (dimension,):
             raise InvalidInputError(f"{name} must have shape (..., {dimension}), got {points.shape}")
         return points

@@ -76,6 +76,11 @@ class Stepper(ABC):
         """
         return 0.0
 
+    @property
+    def stopped_by(self) -> str:
+        """Why a step may have no result, and what to do, where the method knows more than its users; or empty."""
+        return ""
+
     def held(self, flow: VectorField, t: float, x: Array, V: Array) -> Stepper:
         """The same method with the choices that it makes at x and V held fixed: what `push` is the derivative of."""
         return self

@@ -67,6 +67,11 @@ class TangentSystem(ABC):
         return 1.0 if self.stepper is None else self.stepper.dt
 
     @property
+    def stopped_by(self) -> str:
+        """Why a state may be no longer finite, and what to do: what the system knows, or its stepper; or empty."""
+        return self.system.stopped_by or ("" if self.stepper is None else self.stepper.stopped_by)
+
+    @property
     def tolerance(self) -> float:
         """Relative error within which a step depends on the vectors that it is given; see `Stepper.tolerance`."""
         return self.system.tolerance if self.stepper is None else self.stepper.tolerance

@@ -1,5 +1,7 @@
 """Stroboscopic and Poincare maps: closed forms, exact tangents, and the exponents of the flow behind them."""
 
+import math
+
 import attrs
 import numpy as np
 import pytest
@@ -256,6 +258,19 @@ def test_members_of_a_stroboscopic_map_see_their_own_batches():
 def test_a_field_that_is_not_defined_everywhere_is_not_called_driven():
     logarithm = SymbolicFlow.of({"x": "y", "y": "-x + 0*log(x - 10)"})
     assert PoincareMap(logarithm, RK4(0.1), normal=[0.0, 1.0]).dimension == 1
+    driven = SymbolicFlow.of({"x": "y", "y": "cos(t) + log(x - 10)"})
+    with pytest.raises(InvalidInputError, match="the flow depends on time"):
+        PoincareMap(driven, RK4(0.1), normal=[0.0, 1.0])
+
+
+def test_a_function_that_raises_outside_its_domain_can_be_looked_at():
+    def pendulum(t, x):
+        return np.array([x[1], -math.sin(x[0]) + 0.0 * math.exp(x[1])])  # overflows
+
+    returns = PoincareMap(FunctionFlow(pendulum, 2), RK4(0.05), normal=[1.0, 0.0])
+    with pytest.warns(UserWarning, match="finite-difference"):
+        found = returns.tangent(backend="numpy").trajectory([1.0], intervals=2).states
+    np.testing.assert_allclose(found, 1.0, atol=1e-5)
 
 
 def test_the_message_of_a_run_that_does_not_come_back_says_so():
@@ -269,7 +284,9 @@ def test_the_message_of_a_run_that_does_not_come_back_says_so():
     ("call", "text"),
     [
         (lambda p: p.first_crossing([np.nan, 0.0]), "x must be a finite state"),
-        (lambda p: p.first_return([[1.0]]), r"u must be one point of shape \(1,\), got \(1, 1\)"),
+        (lambda p: p.first_return([[1.0]]), r"u must be one finite point of shape \(1,\), got array\(\[\[1"),
+        (lambda p: p.first_return([np.nan]), r"u must be one finite point of shape \(1,\), got array\(\[nan"),
+        (lambda p: p.embed(["one"]), "u must be an array of real numbers"),
         (lambda p: p.embed([1.0, 2.0]), r"u must have shape \(..., 1\), got \(2,\)"),
         (lambda p: p.embed(1.0), r"u must have shape \(..., 1\), got \(\)"),
         (lambda p: p.project([1.0]), r"x must have shape \(..., 2\), got \(1,\)"),

@@ -11,6 +11,7 @@ from scipy.linalg import expm
 
 from dynsys import (
     RK4,
+    DivergenceError,
     DormandPrince,
     Euler,
     Flow,
@@ -467,10 +468,22 @@ def test_dormand_prince_passes_a_jump_of_the_field(rtol):
     np.testing.assert_allclose(late, x[0], rtol=20 * rtol)
 
 
+def test_a_jump_where_the_state_is_zero_is_passed_however_late():
+    """There atol alone allows an error, so the substep is far below the rounding of t, which the field does not see."""
+    jump = SymbolicFlow.of({"x": "1.5 + sign(x)/2"})
+    for t in (0.0, 1e7):
+        x = DormandPrince(1.0).step(jump, t, np.array([[-0.3], [-0.01]]))
+        np.testing.assert_allclose(x[:, 0], [1.4, 1.98], rtol=1e-9)
+
+
 def test_dormand_prince_gives_up_where_a_flow_slides_along_a_jump(monkeypatch):
     monkeypatch.setattr("dynsys.dormand_prince.MOST", 300)
     sliding = SymbolicFlow.of({"x": "sign(0.3 - x)"})
     assert np.isnan(DormandPrince(1.0).step(sliding, 0.0, np.array([0.0]))).all()
+    for run in ("trajectory", "benettin"):
+        tangent = sliding.tangent(DormandPrince(1.0), backend="numpy")
+        with pytest.raises(DivergenceError, match=r"slides along a jump of the vector field.*more than 300 substeps"):
+            getattr(tangent, run)([0.0], intervals=2)
 
 
 CHUA = SymbolicFlow.of(
