@@ -18,6 +18,7 @@ from dynsys import DynsysError, InvalidInputError
 from dynsys.inspection import export as export_store
 from dynsys.inspection import report
 from models.classics.command import classics
+from models.layer_dynamics.command import layer_dynamics
 from models.terminal import Interrupted, console
 from models.training_chaos.command import training_chaos
 from models.weight_dynamics.command import check_jacobian, weight_dynamics
@@ -28,6 +29,7 @@ USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 app.command("weight-dynamics")(weight_dynamics)
 app.command("check-jacobian")(check_jacobian)
 app.command("training-chaos")(training_chaos)
+app.command("layer-dynamics")(layer_dynamics)
 app.command("classics")(classics)
 
 
