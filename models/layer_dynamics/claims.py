@@ -58,7 +58,7 @@ def growth(courses: Mapping[str, Numbers]) -> Iterator[Claim]:
 
     linear, relu = listed(grown("linear")), listed(grown("ReLU"))
     others = f"ReLU: {relu}; leaky ReLU: {listed(grown('leaky ReLU'))}"
-    yield Claim(6, "abstract", "layers of linear nets grow at 'approximately the same rate'; ours: the squared norms of "
+    yield Claim(6, "abstract", "layers of linear nets grow at 'approximately the same rate'; ours: squared norms of "
                 "linear, ReLU and leaky ReLU nets grow equally", "approximately", f"linear: {linear}; {others}",
                 judged(max(apart(kind) for kind in ("linear", "ReLU", "leaky ReLU")) < 1e-3))  # fmt: skip
     yield Claim(7, "abstract", "'nonlinearity breaks down the growth symmetry'", "does",

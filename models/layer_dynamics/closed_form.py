@@ -6,7 +6,7 @@ import numpy as np
 
 from dynsys import InvalidInputError
 from dynsys.errors import positive, whole_number
-from models.layer_dynamics.flow import DeepNetworkFlow
+from models.deep_network import DeepNetworkFlow
 
 Array = np.ndarray
 

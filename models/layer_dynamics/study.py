@@ -11,8 +11,8 @@ import numpy as np
 from dynsys import RK4, Euler
 from dynsys.errors import whole_number
 from models.activations import Activation, LeakyReLU, Linear, ReLU, Tanh
+from models.deep_network import DeepNetworkFlow
 from models.layer_dynamics.closed_form import balanced_initial, mode_strength, singular_vectors, white
-from models.layer_dynamics.flow import DeepNetworkFlow
 
 Array = np.ndarray
 Numbers = dict[str, Array]

@@ -9,10 +9,10 @@ from typing import Any
 import attrs
 import numpy as np
 
-from dynsys import Flow, InvalidInputError
+from dynsys import InvalidInputError
 from dynsys.compiled.kernel import Kernel
 from dynsys.errors import positive, whole_number
-from dynsys.minibatches import table
+from dynsys.minibatches import DataFlow, table
 from dynsys.system import finite_difference
 from models.activations import Activation, Linear
 from models.losses import HalfSquares
@@ -35,7 +35,7 @@ def _hidden(value: Any) -> tuple[int, ...]:
 
 
 @attrs.frozen(eq=False)
-class DeepNetworkFlow(Flow):
+class DeepNetworkFlow(DataFlow):
     """Gradient flow of a deep network, dtheta/dt = -grad L, with L = 1/2 mean over the samples of |y - z|^2.
 
         z = W_m a_{m-1} + b_m,      a_l = sigma(W_l a_{l-1} + b_l),      a_0 = x
@@ -57,7 +57,8 @@ class DeepNetworkFlow(Flow):
     hidden : tuple of int
         Widths of the hidden layers.
     activation : Activation
-    biases : bool
+    biases, scaled : bool
+        Whether there are b_l, and whether the sums of z_l are divided by the root of their length: see `Perceptron`.
     gates : sequence of ndarray, shapes (samples, units), or None
         See `Perceptron`: `linearised` makes them.
 
@@ -79,9 +80,12 @@ class DeepNetworkFlow(Flow):
     hidden: tuple[int, ...] = attrs.field(converter=_hidden)
     activation: Activation = attrs.field(factory=Linear, kw_only=True)
     biases: bool = attrs.field(default=False, kw_only=True)
+    scaled: bool = attrs.field(default=False, kw_only=True)
     gates: tuple[Array, ...] | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
+        if self.reduction != "mean":
+            raise InvalidInputError(f'reduction must be "mean", got {self.reduction!r}')
         if len(self.X) != len(self.y):
             raise InvalidInputError(f"X has {len(self.X)} samples but y has {len(self.y)}")
         assert self.network  # which checks the activation
@@ -90,7 +94,7 @@ class DeepNetworkFlow(Flow):
     def network(self) -> Perceptron:
         """The network, and the order of the state."""
         widths = (self.X.shape[1], *self.hidden, self.y.shape[1])
-        return Perceptron(widths, self.activation, biases=self.biases, gates=self.gates)
+        return Perceptron(widths, self.activation, biases=self.biases, scaled=self.scaled, gates=self.gates)
 
     @cached_property
     def objective(self) -> HalfSquares:
@@ -114,8 +118,22 @@ class DeepNetworkFlow(Flow):
         """-H V at one state, shape (dim, k), without the Hessian H."""
         return -self.network.hessian_product(x, V, self.X, self.objective)
 
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return len(self.X)
+
+    def on(self, rows: Array) -> DeepNetworkFlow:
+        """The flow on some of the samples."""
+        gates = None if self.gates is None else tuple(gate[rows] for gate in self.gates)
+        return attrs.evolve(self, X=self.X[rows], y=self.y[rows], gates=gates)
+
+    def batch_kernel(self, size: int) -> Kernel | None:
+        """None: batches are not compiled."""
+        return None
+
     def kernel(self) -> Kernel | None:
-        """The same for the compiler."""
+        """The same on all samples for the compiler."""
         return perceptron_kernel(self.network, self.X, self.objective, rate=1.0, keep=0.0)
 
     def linearised(self, x: Array) -> DeepNetworkFlow:
@@ -155,9 +173,16 @@ class DeepNetworkFlow(Flow):
         return int(np.linalg.matrix_rank(gradients)) if gradients.size else 0
 
     def initial(self, *, scale: float = 1.0, members: int | None = None, seed: int = 0) -> Array:
-        """Weights N(0, scale^2 / inputs of the layer) and biases 0, shape (dim,) or (members, dim)."""
+        """Random states, shape (dim,) or (members, dim): weights N(0, scale^2 / inputs of the layer), biases 0.
+
+        Scaled networks have weights N(0, scale^2) and biases likewise, as it is usual for them.
+        """
         shape = (self.dimension,) if members is None else (whole_number("members", members, 1), self.dimension)
-        deviations = [np.repeat([i**-0.5, 0.0], [i * o, self.biases * o]) for i, o in self.network.layers]
+        of_weights = [1.0 if self.scaled else i**-0.5 for i, _ in self.network.layers]
+        deviations = [
+            np.repeat([d, float(self.scaled)], [i * o, self.biases * o])
+            for d, (i, o) in zip(of_weights, self.network.layers, strict=True)
+        ]
         random = np.random.default_rng(whole_number("seed", seed, 0))
         return positive("scale", scale) * np.concatenate(deviations) * random.normal(size=shape)
 

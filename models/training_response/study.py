@@ -1,0 +1,204 @@
+"""What is measured of responses: their first order, the kernel along training, features, fragility, the tangent."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import attrs
+import numpy as np
+
+from dynsys import DiagnosticWarning, Euler
+from dynsys.errors import whole_number
+from models.activations import Activation, Linear, ReLU, Sigmoid, Tanh
+from models.deep_network import DeepNetworkFlow
+from models.training_response.methods import Method
+from models.training_response.response import (
+    features,
+    first_order,
+    gradients,
+    participation_ratio,
+    response,
+    smallest_flip,
+    tangent_kernel,
+)
+
+Array = np.ndarray
+Numbers = dict[str, Array]
+
+ACTIVATIONS: dict[str, Activation] = {"tanh": Tanh(), "ReLU": ReLU(), "sigmoid": Sigmoid(), "linear": Linear()}
+RATES = (0.1, 0.03, 0.01, 0.003, 0.001)
+WIDTHS = (16, 32, 64, 128, 256, 512, 1024)
+TIME, RATE = 200.0, 0.05
+
+
+@attrs.frozen
+class Study:
+    """An encoding task: as many real inputs in [-1, 1] as samples, each with a random sign as its target.
+
+    Attributes
+    ----------
+    networks : int
+        Initial networks.
+    samples, width : int
+    seed : int
+    """
+
+    networks: int = 12
+    samples: int = 10
+    width: int = 50
+    seed: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what cannot be counted."""
+        for name, least in (("networks", 2), ("samples", 4), ("width", 2), ("seed", 0)):
+            whole_number(name, getattr(self, name), least)
+
+    def flow(self, activation: str = "tanh", *, scaled: bool = False, width: int = 0) -> DeepNetworkFlow:
+        """The network of one hidden layer on the task."""
+        x = np.linspace(-1.0, 1.0, self.samples)[:, None]
+        y = np.random.default_rng([self.seed, 0]).permutation(np.resize([-1.0, 1.0], self.samples))
+        hidden = (width or self.width,)
+        return DeepNetworkFlow(x, y, hidden, activation=ACTIVATIONS[activation], biases=True, scaled=scaled)
+
+    def initial(self, flow: DeepNetworkFlow) -> Array:
+        """Initial states, (networks, dim), with biases drawn: units bend at different inputs."""
+        theta = flow.initial(members=self.networks, seed=self.seed)
+        random = np.random.default_rng([self.seed, 1]).normal(size=theta.shape)
+        return theta if flow.scaled else np.where(flow.network.weights, 2.0 * theta, random)
+
+    def steps(self, activation: str) -> Array:
+        """Largest |R - first order| of one step on a sample, for each learning rate, (rates, networks)."""
+        flow = self.flow(activation)
+        probe = np.linspace(-1.2, 1.2, 49)[:, None]
+        return np.array(
+            [
+                [
+                    np.abs(response(flow, theta, 3, rate, probe) - first_order(flow, theta, 3, rate, probe)).max()
+                    for theta in self.initial(flow)
+                ]
+                for rate in RATES
+            ]
+        )
+
+    def widths(self) -> Numbers:
+        """Drift of the kernel of scaled networks in training by time 20, against their width.
+
+        Returns
+        -------
+        width : ndarray, shape (widths,)
+        drift : ndarray, shape (widths, networks)
+            |Theta(20) - Theta(0)| / |Theta(0)| on the samples.
+        """
+        found = []
+        for width in WIDTHS:
+            flow = self.flow(scaled=True, width=width)
+            states = self.initial(flow)
+            ends = states
+            for _ in range(200):
+                ends = Euler(0.1).step(flow, 0.0, ends)
+            found.append([_change(flow, a, b) for a, b in zip(states, ends, strict=True)])
+        return {"width": np.array(WIDTHS), "drift": np.array(found)}
+
+    def course(self, activation: str, method: Method, points: int = 25) -> Numbers:
+        """The kernel, the errors and the features along training.
+
+        Returns
+        -------
+        time : ndarray, shape (points,)
+            Learning rate times steps.
+        amplitude : ndarray, shape (networks, points)
+            alpha: mean over the samples of Theta(x, x).
+        shape : ndarray, shape (networks, points)
+            How far Theta / alpha is from its first shape, relative.
+        error, participation, loss : ndarray, shape (networks, points)
+            Mean of |f - y|; effective dimensions of the hidden features; L.
+        log_share : ndarray, shape (networks,)
+            Share of the variance of ln|R| along training that is the errors': the rest is the kernel's.
+        flip : ndarray, shape (networks,)
+            Median over samples of the smallest input change that flips the output, at the end.
+        """
+        flow = self.flow(activation)
+        counts = np.unique(np.geomspace(1, TIME / RATE, points).round().astype(int))
+        rows: dict[str, list[Any]] = {
+            name: [] for name in ("amplitude", "shape", "error", "participation", "loss", "log_share", "flip")
+        }
+        for number, theta in enumerate(self.initial(flow)):
+            tangent = method.tangent(flow, RATE, seed=self.seed + number)
+            run = tangent.trajectory(method.start(theta), intervals=int(counts[-1])).states[:, : flow.dimension]
+            states = np.concatenate([theta[None], run[counts - 1]])
+            kernels = np.array([tangent_kernel(flow.network, state, flow.X, flow.X) for state in states])
+            errors = flow.network.outputs(states, flow.X)[..., 0] - flow.y[:, 0]
+            alpha = np.trace(kernels, axis1=1, axis2=2) / self.samples
+            shapes = kernels / alpha[:, None, None]
+            rows["amplitude"].append(alpha)
+            rows["shape"].append(np.linalg.norm(shapes - shapes[0], axis=(1, 2)) / np.linalg.norm(shapes[0]))
+            rows["error"].append(np.abs(errors).mean(axis=1))
+            rows["participation"].append([participation_ratio(features(flow, state)) for state in states])
+            rows["loss"].append(flow.loss(states))
+            parts = np.log(np.abs(errors)).mean(axis=1), np.log(alpha)
+            rows["log_share"].append(np.var(parts[0]) / (np.var(parts[0]) + np.var(parts[1])))
+            rows["flip"].append(np.nanmedian([smallest_flip(flow.network, states[-1], x) for x in flow.X]))
+        return {"time": RATE * np.concatenate([[0], counts])} | {name: np.array(each) for name, each in rows.items()}
+
+    def carried(self, activation: str = "tanh", steps: int = 400) -> Numbers:
+        """A response at one time, carried to later ones by the tangent of training, and its share along vectors.
+
+        After 200 steps of full batches, one more step on one sample moves the weights by d. The tangent map carries d
+        on, and with it the response of the output, grad f_t . d_t.
+
+        Returns
+        -------
+        time : ndarray, shape (steps + 1,)
+        tangent : ndarray, shape (steps + 1,)
+            Root mean square over the samples of the response, by the tangent.
+        difference : ndarray, shape (sizes, steps + 1)
+            The same by training with and without the step, of three sizes, per size.
+        sizes : ndarray, shape (sizes,)
+        exponents : ndarray, shape (dim,)
+            Of 400 steps after it, along covariant vectors.
+        neutral, contracting : ndarray, shape ()
+            Lengths of the parts of d, relative to |d|, in the common span of the covariant vectors whose exponents are
+            below 0.01 in size, and in that of the others: single vectors of the first are not determined.
+        """
+        flow = self.flow(activation, width=6)
+        tangent = flow.tangent(Euler(RATE), backend="numpy")
+        theta = self.initial(flow)[0]
+        start = tangent.trajectory(theta, intervals=1, steps_per_interval=200).states[-1]
+        d = flow.on(np.array([3])).vector_field(0.0, start)
+        states = np.concatenate([start[None], tangent.trajectory(start, intervals=steps).states])
+        vector, carried = d[:, None], [d]
+        for n in range(steps):
+            vector = tangent.step(n, states[n], vector)[1]
+            carried.append(vector[:, 0])
+        slopes = [gradients(flow.network, state, flow.X) for state in states]
+        sizes, before = np.array([1e-1, 1e-2, 1e-3]), flow.network.outputs(states, flow.X)[..., 0]
+        difference = []
+        for size in sizes:
+            moved = start + size * d
+            other = np.concatenate([moved[None], tangent.trajectory(moved, intervals=steps).states])
+            difference.append(_rms(flow.network.outputs(other, flow.X)[..., 0] - before) / size)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DiagnosticWarning)  # neutral directions are determined together alone
+            clvs = tangent.ginelli(theta, warmup=199, intervals=steps + 1, tail=steps)
+        exponents = clvs.rates[1:].mean(axis=0)
+        parts, flat = np.linalg.lstsq(clvs.vectors[0], d, rcond=None)[0], np.abs(exponents) < 0.01
+        lengths = [np.linalg.norm(clvs.vectors[0][:, group] @ parts[group]) for group in (flat, ~flat)]
+        return {
+            "time": RATE * np.arange(steps + 1),
+            "tangent": _rms(np.array([slope @ v for slope, v in zip(slopes, carried, strict=True)])),
+            "difference": np.array(difference),
+            "sizes": sizes,
+            "exponents": exponents,
+            "neutral": lengths[0] / np.linalg.norm(d),
+            "contracting": lengths[1] / np.linalg.norm(d),
+        }
+
+
+def _rms(values: Array) -> Array:
+    return np.sqrt(np.mean(values**2, axis=-1))
+
+
+def _change(flow: DeepNetworkFlow, before: Array, after: Array) -> float:
+    kernels = [tangent_kernel(flow.network, state, flow.X, flow.X) for state in (before, after)]
+    return float(np.linalg.norm(kernels[1] - kernels[0]) / np.linalg.norm(kernels[0]))
