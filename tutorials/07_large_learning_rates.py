@@ -50,7 +50,7 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained
 for m in range(5):
     left.semilogy(pairs[m], color=f"{0.15 * m}", lw=1, label="pairs" if m == 0 else None)
     left.semilogy(foretold[m], ":", color=f"{0.15 * m}", lw=1, label="tangent" if m == 0 else None)
-left.set(xlabel="step", ylabel="L1 distance of weights", ylim=(1e-8, 1e3))
+left.set(xlabel="time (steps)", ylabel="L1 distance of weights (no unit)", ylim=(1e-8, 1e3))
 left.legend()
 
 # %% [markdown]
@@ -87,8 +87,9 @@ accuracy = descent.accuracy(ends[:, -1])
 right.semilogx(learning_rates, curvature * learning_rates / 2, "k.-", label=r"largest eigenvalue $\times\ \eta/2$")
 right.semilogx(learning_rates, accuracy, "--", color="0.5", label="accuracy")
 right.semilogx(learning_rates, spectra.exponents[:, 0], ":", color="0.3", label="first exponent (1/step)")
-right.set(xlabel=r"learning rate $\eta$", ylim=(-0.1, 2.5))
+right.set(xlabel=r"learning rate $\eta$ (no unit)", ylabel="see the legend (no unit)", ylim=(-0.1, 2.5))
 right.legend(fontsize=8)
+plt.show()
 
 # %% [markdown]
 # From eta = 0.25 on the product is 1. Beyond eta = 2 nothing is learned. And the exponent, after 1000 steps, is zero
@@ -124,4 +125,3 @@ assert abs(rates.mean() - 0.285) < 4 * rates.std(ddof=1) / len(rates) ** 0.5 + 0
 assert whole.mean() < rates.mean()
 assert abs(np.median(curvature[inside] * learning_rates[inside] / 2) - 1) < 0.1
 assert moved < 1e-15
-plt.show()

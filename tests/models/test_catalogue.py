@@ -263,7 +263,8 @@ def test_page_that_is_kept_tells_of_every_system_and_gives_the_verdicts_that_are
     for kind in SYSTEMS:
         section = sections[kind.__name__]
         for known in kind.reference.known:
-            (row,) = [line for line in section.splitlines() if line.startswith(f"| {known.source} |")]
+            lines = [line for line in section.splitlines() if line.startswith(f"| {known.source} |")]
+            (row,) = [line for line in lines if "agrees**" in line]  # long lists stand one by one as well
             assert ("**agrees**" in row) == known.agrees, row
             assert known.note in row
         for end in ("png", "csv"):
