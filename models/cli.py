@@ -21,6 +21,7 @@ from models.classics.command import classics
 from models.layer_dynamics.command import layer_dynamics
 from models.terminal import Interrupted, console
 from models.training_chaos.command import training_chaos
+from models.training_response.command import training_response
 from models.weight_dynamics.command import check_jacobian, weight_dynamics
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -29,6 +30,7 @@ USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 app.command("weight-dynamics")(weight_dynamics)
 app.command("check-jacobian")(check_jacobian)
 app.command("training-chaos")(training_chaos)
+app.command("training-response")(training_response)
 app.command("layer-dynamics")(layer_dynamics)
 app.command("classics")(classics)
 

@@ -15,9 +15,9 @@ import attrs
 import numpy as np
 
 from dynsys import Ensemble, Pass, TangentSystem
+from models.tasks import iris
 from models.training_chaos.descent import GradientDescent
 from models.training_chaos.orbits import perturbed
-from models.training_chaos.task import iris
 
 if TYPE_CHECKING:
     import xarray

@@ -13,10 +13,10 @@ import numpy as np
 
 from dynsys import TangentSystem, vary
 from models.activations import Tanh
+from models.tasks import digits
 from models.training_chaos.descent import GradientDescent
 from models.training_chaos.experiment import Experiment, seeds
 from models.training_chaos.orbits import displacement, distances, orbits, tangent_distances
-from models.training_chaos.task import digits
 
 if TYPE_CHECKING:
     import xarray

@@ -104,11 +104,7 @@ def reduction(courses: Courses) -> Iterator[Claim]:
         for activation, method in courses
         if method != full
     }
-    reduced = [
-        change[activation, single].mean()
-        < -2 * change[activation, single].std(ddof=1) / len(change[activation, single]) ** 0.5
-        for activation in activations
-    ]
+    reduced = [_below_zero(change[activation, single]) for activation in activations]
     yield Claim(
         6,
         "abstract 2405.04074",
@@ -127,10 +123,15 @@ def reduction(courses: Courses) -> Iterator[Claim]:
         "abstract 2405.04074",
         "it 'can result in network fragility': smaller input changes flip the output",
         "can",
-        "median smallest flip (inputs are 0.22 apart): "
+        "median smallest flip (numbers are 0.22 apart): "
         + "; ".join(f"{', '.join(key)} {with_error(each)}" for key, each in flips.items()),
         judged(any(fragile)),
     )
+
+
+def _below_zero(values: Array) -> bool:
+    """Whether the mean is negative by more than two standard errors."""
+    return bool(values.mean() < -2.0 * values.std(ddof=1) / np.sqrt(len(values)))
 
 
 def link(found: Numbers) -> Iterator[Claim]:
@@ -153,7 +154,7 @@ def link(found: Numbers) -> Iterator[Claim]:
         "its share along covariant vectors",
         "not computed",
         f"of {len(found['exponents'])} exponents {flat} are below 0.01 in size; the step has the length "
-        f"{number(float(found['neutral']))} along their span and {number(float(found['contracting']))} along the others, "
-        "relative to its own: what is left of a response later is what lay along the first",
+        f"{number(float(found['neutral']))} along their span and {number(float(found['contracting']))} along the "
+        "others, relative to its own: what is left of a response later is what lay along the first",
         HOLDS,
     )

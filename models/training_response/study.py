@@ -12,6 +12,7 @@ from dynsys import DiagnosticWarning, Euler
 from dynsys.errors import whole_number
 from models.activations import Activation, Linear, ReLU, Sigmoid, Tanh
 from models.deep_network import DeepNetworkFlow
+from models.tasks import iris
 from models.training_response.methods import Method
 from models.training_response.response import (
     features,
@@ -34,19 +35,22 @@ TIME, RATE = 200.0, 0.05
 
 @attrs.frozen
 class Study:
-    """An encoding task: as many real inputs in [-1, 1] as samples, each with a random sign as its target.
+    """An encoding task: as many real inputs in [-1, 1] as samples, each with a random sign as its target; or flowers.
 
     Attributes
     ----------
     networks : int
         Initial networks.
     samples, width : int
+    flowers : bool
+        Four lengths of two species of iris in the place of numbers in [-1, 1], in deviations from their means.
     seed : int
     """
 
     networks: int = 12
     samples: int = 10
     width: int = 50
+    flowers: bool = False
     seed: int = 0
 
     def __attrs_post_init__(self) -> None:
@@ -56,10 +60,19 @@ class Study:
 
     def flow(self, activation: str = "tanh", *, scaled: bool = False, width: int = 0) -> DeepNetworkFlow:
         """The network of one hidden layer on the task."""
-        x = np.linspace(-1.0, 1.0, self.samples)[:, None]
-        y = np.random.default_rng([self.seed, 0]).permutation(np.resize([-1.0, 1.0], self.samples))
+        x, y = self.task()
         hidden = (width or self.width,)
         return DeepNetworkFlow(x, y, hidden, activation=ACTIVATIONS[activation], biases=True, scaled=scaled)
+
+    def task(self) -> tuple[Array, Array]:
+        """Inputs (samples, 1 or 4), and targets -1 or 1, (samples,)."""
+        if not self.flowers:
+            signs = np.random.default_rng([self.seed, 0]).permutation(np.resize([-1.0, 1.0], self.samples))
+            return np.linspace(-1.0, 1.0, self.samples)[:, None], signs
+        X, species = iris(150, seed=self.seed)
+        two = species > 0  # versicolor and virginica, which overlap
+        x, y = X[two][: self.samples], np.where(species[two] == 1, -1.0, 1.0)[: self.samples]
+        return (x - x.mean(axis=0)) / x.std(axis=0), y
 
     def initial(self, flow: DeepNetworkFlow) -> Array:
         """Initial states, (networks, dim), with biases drawn: units bend at different inputs."""

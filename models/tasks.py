@@ -1,4 +1,4 @@
-"""The data: the flowers of the paper, and the digits of its sequel."""
+"""Data for classifiers: flowers and digits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def iris(samples: int = 120, seed: int = 0) -> tuple[Array, Array]:
 
     References
     ----------
-    R. A. Fisher, Annals of Eugenics 7, 179 (1936). The paper trains on 120 of the 150.
+    R. A. Fisher, Annals of Eugenics 7, 179 (1936).
     """
     from sklearn.datasets import load_iris
 
@@ -29,7 +29,7 @@ def iris(samples: int = 120, seed: int = 0) -> tuple[Array, Array]:
 
 
 def digits(samples: int = 1000, seed: int = 0) -> tuple[Array, Array]:
-    """Handwritten digits, 8 x 8 pixels in [0, 1], shuffled: in the place of the larger images of the sequel.
+    """Handwritten digits, 8 x 8 pixels in [0, 1], shuffled.
 
     Returns
     -------
