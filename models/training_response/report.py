@@ -51,10 +51,10 @@ def write(study: Study, folder: Path, made: str, tell: Callable[[str], None]) ->
     head = [
         "# 'A simple theory for training response of deep neural networks', claim by claim",
         "",
-        "K. Nakazato, arXiv:2405.04074, and arXiv:2204.07291 on the law. Only the abstracts could be had: widths, data, "
-        "losses and equations are not known. **What follows is our reading**: the response is the change of the output "
-        "at x' in one step of training on (x, y); the task is to encode random signs at inputs in [-1, 1], and to tell "
-        "two species of iris apart.",
+        "K. Nakazato, arXiv:2405.04074, and arXiv:2204.07291 on the law. Only the abstracts could be had: widths, "
+        "data, losses and equations are not known. **What follows is our reading**: the response is the change of the "
+        "output at x' in one step of training on (x, y); the task is to encode random signs at inputs in [-1, 1], and "
+        "to tell two species of iris apart.",
         "",
         *verdicts(parts),
         "",

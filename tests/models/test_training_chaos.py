@@ -10,7 +10,6 @@ from dynsys import CompiledTangent, InvalidInputError, sweep, vary
 from dynsys.system import finite_difference
 from dynsys.testing import check_system, check_tangent
 from models.activations import Tanh
-from models.perceptron import Perceptron
 from models.report import HOLDS
 from models.training_chaos import GradientDescent, digits, iris
 from models.training_chaos.experiment import Experiment
@@ -32,18 +31,6 @@ FLOWERS = GradientDescent(*iris(), hidden=(10,), learning_rate=1.0)
 DEEP = GradientDescent(*digits(40), hidden=(6, 5), activation=Tanh(), learning_rate=0.3)
 REGRESSION = GradientDescent(*iris(), hidden=(), learning_rate=0.1)
 NETWORKS = {"4-10-3": FLOWERS, "64-6-5-10": DEEP, "4-3": REGRESSION}
-
-
-@pytest.mark.parametrize("widths", [(4, 10, 3), (2, 5), (3, 4, 4, 2)])
-def test_the_state_is_weights_and_biases_layer_by_layer(widths):
-    network = Perceptron(widths, Tanh())
-    theta = np.random.default_rng(0).normal(size=(2, network.dimension))
-    layers = network.unpack(theta)
-    assert [W.shape for W, _ in layers] == [(2, i, o) for i, o in network.layers]
-    np.testing.assert_array_equal(network.pack([(W, b[:, 0]) for W, b in layers]), theta)
-    (W, b), weights = layers[0], network.weights
-    np.testing.assert_array_equal(theta[:, weights][:, : W[0].size], W.reshape(2, -1))
-    np.testing.assert_array_equal(theta[:, ~weights][:, : widths[1]], b[:, 0])
 
 
 @pytest.mark.parametrize("descent", NETWORKS.values(), ids=NETWORKS)
