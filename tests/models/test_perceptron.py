@@ -37,9 +37,9 @@ def test_the_state_is_weights_and_biases_layer_by_layer(widths, biases):
 )
 def test_gradients_and_products_with_the_hessian_are_those_of_the_loss(loss, biases, scaled):
     network = Perceptron((3, 5, 4, 3), Tanh(), biases=biases, scaled=scaled)
-    theta, eye = np.random.default_rng(1).normal(size=network.dimension), np.eye(network.dimension)
+    theta, eye = 0.4 * np.random.default_rng(1).normal(size=network.dimension), np.eye(network.dimension)
     slopes = finite_difference(lambda z: loss.value(network.outputs(z, X))[..., None], theta, eye)[0]
-    np.testing.assert_allclose(network.gradient(theta, X, loss), slopes, atol=2e-6)
+    np.testing.assert_allclose(network.gradient(theta, X, loss), slopes, atol=1e-7, rtol=1e-6)
     hessian = network.hessian_product(theta, eye, X, loss)
     np.testing.assert_allclose(
         hessian, finite_difference(lambda z: network.gradient(z, X, loss), theta, eye), atol=1e-9
