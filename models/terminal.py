@@ -29,9 +29,9 @@ class Interrupted(DynsysError):
     """Ctrl-C ended a run, and what was finished is kept: exit status 130."""
 
 
-def prepare(output: Path, store: Path) -> None:
+def prepare(output: Path, store: Path | None = None) -> None:
     """Make the output folder, or say why not; nothing in it is ever overwritten."""
-    if output.exists() and not store.exists() and (not output.is_dir() or any(output.iterdir())):
+    if output.exists() and not (store and store.exists()) and (not output.is_dir() or any(output.iterdir())):
         raise InvalidInputError(
             f"the output folder {output} is not empty, and holds no study to be continued: nothing is overwritten, "
             "choose another one"

@@ -27,7 +27,7 @@ def layer_dynamics(
     from models.layer_dynamics.study import Study
 
     study = Study(networks=networks, seed=seed)
-    prepare(output, output / "REPORT.md" / "none")
+    prepare(output)
     made = f"Made by `{shlex.join(['dynsys', *sys.argv[1:]])}`, dynsys {dynsys.__version__}."
     with progress_bar() as bar:
         task = bar.add_task("", total=15)
