@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import cached_property
 
 import attrs
 import numpy as np
 
-from dynsys import RK4, Euler
+from dynsys import RK4, DiagnosticWarning, Euler
 from dynsys.errors import whole_number
+from dynsys.indicators import principal_angles
 from models.activations import Activation, LeakyReLU, Linear, ReLU, Tanh
 from models.deep_network import DeepNetworkFlow
 from models.layer_dynamics.closed_form import balanced_initial, mode_strength, singular_vectors, white
@@ -184,7 +186,7 @@ class Study:
         Returns
         -------
         exponents : ndarray, shape (dim,)
-            By Benettin's algorithm, in descending order; they differ from what they tend to by about 1 / time.
+            In descending order; they differ from what they tend to by about 1 / time.
         exact : ndarray, shape (dim,)
             ln|1 - dt h_j| / dt with the eigenvalues h_j of the Hessian.
         counts : ndarray of int, shape (2,)
@@ -192,6 +194,10 @@ class Study:
             quantities.
         time : ndarray, shape ()
             Over which exponents were averaged.
+        split, angle : ndarray, shape ()
+            Number of exponents above the widest gap of those above -0.2, and the sine of the largest angle between the
+            span of the covariant vectors of the others and that of as many eigenvectors of the Hessian. (Vectors of
+            equal exponents are a random triangular basis of their span, too oblique to be compared.)
         """
         activation, biases = KINDS[kind]
         plain = self.flow(kind)
@@ -199,14 +205,23 @@ class Study:
         flow = DeepNetworkFlow(
             self.inputs, plain.network.outputs(theta, self.inputs), hidden=(6, 6), activation=activation, biases=biases
         )
-        dt, intervals = 0.02, 600
-        h = np.linalg.eigvalsh(-flow.jvp(0.0, theta, np.eye(flow.dimension)))
-        spectrum = flow.tangent(Euler(dt)).benettin(theta, intervals=intervals, steps_per_interval=10, warmup=0)
+        h, eigenvectors = np.linalg.eigh(-flow.jvp(0.0, theta, np.eye(flow.dimension)))
+        dt, intervals = float(0.5 / h[-1]), 800
+        exact = np.log(1.0 - dt * h) / dt  # in descending order, as h ascends
+        tangent = flow.tangent(Euler(dt))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DiagnosticWarning)  # exponents coincide: only common spans are determined
+            clvs = tangent.ginelli(
+                theta, intervals=intervals, warmup=intervals, tail=intervals, steps_per_interval=10, stride=intervals
+            )
+        split = int(np.argmax(np.where(exact[:-1] > -0.2, -np.diff(exact), 0.0))) + 1
         return {
-            "exponents": np.sort(spectrum.exponents)[::-1],
-            "exact": np.sort(np.log(np.abs(1.0 - dt * h)) / dt)[::-1],
+            "exponents": np.sort(clvs.exponents)[::-1],
+            "exact": exact,
             "counts": np.array([int(np.sum(np.abs(h) < 1e-10 * h[-1])), flow.vanishing_exponents]),
             "time": np.array(10 * intervals * dt),
+            "split": np.array(split),
+            "angle": np.sin(principal_angles(clvs.vectors[0][:, split:], eigenvectors[:, split:])[-1]),
         }
 
 

@@ -108,7 +108,7 @@ def test_the_report_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr("models.layer_dynamics.report.AT_MINIMUM", ("linear",))
     told = []
     report = write(Study(networks=2, samples=20), tmp_path, "Made by hand.", told.append).read_text()
-    assert "Of 13 claims" in report
+    assert "Of 14 claims" in report
     assert report.count(f"**{HOLDS}") >= 9
     assert len(told) == 2 * len(KINDS) + 3
     assert len(list((tmp_path / "report").iterdir())) == 10
