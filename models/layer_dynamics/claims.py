@@ -102,12 +102,13 @@ def linearisation(found: Numbers) -> Iterator[Claim]:
 def minima(found: Mapping[str, Numbers]) -> Iterator[Claim]:
     """Claims 12 to 14."""
     counts = {kind: each["counts"].tolist() for kind, each in found.items()}
+    enough = all(null >= kept for null, kept in counts.values())
     small = int(np.sum(np.abs(found["linear"]["exponents"]) < 0.01))  # the next one is -0.03
     yield Claim(12, "ours", "exponents that vanish at a minimum: parameters minus the rank of the Hessian, at least as "
                 "many as conserved quantities", "not computed",
                 "; ".join(f"{kind}: {null}, conserved {kept}" for kind, (null, kept) in counts.items())
                 + f". Exponents of the linear one that are below 0.01 in size: {small}",
-                judged(small == counts["linear"][0] and all(null >= kept for null, kept in counts.values())))  # fmt: skip
+                judged(small == counts["linear"][0] and enough))  # fmt: skip
     worst = {kind: float(np.abs(each["exponents"] - each["exact"]).max()) for kind, each in found.items()}
     time = min(float(each["time"]) for each in found.values())
     yield Claim(13, "ours", "exponents at a minimum are ln|1 - dt h| / dt of the eigenvalues h of the Hessian",

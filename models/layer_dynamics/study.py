@@ -28,6 +28,7 @@ KINDS: dict[str, tuple[Activation, bool]] = {
 }
 STEPS = (1e-2, 3e-3, 1e-3)  # of gradient descent
 DRIFT_TIME, GROWTH_TIME = 2.0, 80.0
+INTERVALS = 800  # at a minimum, of ten steps each: warm-up, window and tail
 DEPTHS = (2, 3, 4)  # layers of weights
 
 
@@ -206,7 +207,7 @@ class Study:
             self.inputs, plain.network.outputs(theta, self.inputs), hidden=(6, 6), activation=activation, biases=biases
         )
         h, eigenvectors = np.linalg.eigh(-flow.jvp(0.0, theta, np.eye(flow.dimension)))
-        dt, intervals = float(0.5 / h[-1]), 800
+        dt, intervals = float(0.5 / h[-1]), INTERVALS
         exact = np.log(1.0 - dt * h) / dt  # in descending order, as h ascends
         tangent = flow.tangent(Euler(dt))
         with warnings.catch_warnings():
