@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
@@ -78,6 +80,11 @@ class Section:
     claims: tuple[Claim, ...]
     figures: Figures = attrs.Factory(dict)
     tables: tuple[tuple[str, list[list[str]]], ...] = ()  # a sentence, and the rows that it introduces
+
+
+def one_figure(draw: Callable[[Any, Path], Path], data: Any) -> Figures:
+    """A figure of a section: drawn by a function of some data, with its docstring for a caption."""
+    return {draw.__name__: (partial(draw, data), str(draw.__doc__))}
 
 
 def write_report(head: Sequence[str], sections: Sequence[Section], folder: Path, made: str) -> Path:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+import dynsys
 from dynsys import DynsysError, InterruptedWarning, InvalidInputError
 
 if TYPE_CHECKING:
@@ -80,3 +84,17 @@ def compute(
     if last is not None and last.computed:
         console.print(f"{last.seconds_per_member:.3g} s of a worker for each member", markup=False)
     return runs
+
+
+def made() -> str:
+    """How what is written was made: the last line of every report."""
+    return f"Made by `{shlex.join(['dynsys', *sys.argv[1:]])}`, dynsys {dynsys.__version__}."
+
+
+def report(output: Path, parts: int, write: Callable[[Path, str, Callable[[str], None]], Path]) -> None:
+    """Have a report written into a new folder, `write(folder, made, tell)`, with a bar that `tell` moves on."""
+    prepare(output)
+    with progress_bar() as bar:
+        task = bar.add_task("", total=parts)
+        written = write(output, made(), lambda what: bar.update(task, advance=1, description=what))
+    console.print(f"see {written}", markup=False)

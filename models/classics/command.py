@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 import time
 import warnings
 from enum import StrEnum
@@ -12,9 +10,8 @@ from typing import Annotated
 
 import typer
 
-import dynsys
 from dynsys import InvalidInputError
-from models.terminal import console, progress_bar
+from models.terminal import console, made, progress_bar
 
 
 class Length(StrEnum):
@@ -64,5 +61,4 @@ def classics(
     typer.echo(table(entries))
     console.print(f"{time.monotonic() - began:.0f} s", markup=False)
     if report is not None:
-        made = f"Made by `{shlex.join(['dynsys', *sys.argv[1:]])}`, dynsys {dynsys.__version__}."
-        console.print(f"see {write(entries, report, made)}", markup=False)
+        console.print(f"see {write(entries, report, made())}", markup=False)

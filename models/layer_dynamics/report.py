@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from models.layer_dynamics import claims, figures
 from models.layer_dynamics.study import DEPTHS, KINDS, Study
-from models.report import Figures, Section, verdicts, write_report
+from models.report import Section, one_figure, verdicts, write_report
 
 AT_MINIMUM = ("linear", "ReLU", "tanh")
 
@@ -31,18 +30,14 @@ def sections(study: Study, tell: Callable[[str], None]) -> list[Section]:
     linearised = study.linearised()
     minima = by_kind("exponents at a minimum", study.minimum, AT_MINIMUM)
     return [
-        Section("What is conserved", tuple(claims.conservation(drifts)), _figure(figures.drifts, drifts)),
-        Section("How layers grow", tuple(claims.growth(courses)), _figure(figures.layers, courses)),
-        Section("Phases of learning", tuple(claims.phases(courses, modes)), _figure(figures.phases, modes)),
+        Section("What is conserved", tuple(claims.conservation(drifts)), one_figure(figures.drifts, drifts)),
+        Section("How layers grow", tuple(claims.growth(courses)), one_figure(figures.layers, courses)),
+        Section("Phases of learning", tuple(claims.phases(courses, modes)), one_figure(figures.phases, modes)),
         Section(
-            "Linearised on fixed gates", tuple(claims.linearisation(linearised)), _figure(figures.gates, linearised)
+            "Linearised on fixed gates", tuple(claims.linearisation(linearised)), one_figure(figures.gates, linearised)
         ),
-        Section("Exponents", tuple(claims.minima(minima)), _figure(figures.spectra, minima)),
+        Section("Exponents", tuple(claims.minima(minima)), one_figure(figures.spectra, minima)),
     ]
-
-
-def _figure(draw: Callable[..., Path], data: object) -> Figures:
-    return {draw.__name__: (partial(draw, data), str(draw.__doc__))}
 
 
 def write(study: Study, folder: Path, made: str, tell: Callable[[str], None]) -> Path:

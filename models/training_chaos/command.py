@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-import dynsys
 from dynsys import InvalidInputError
-from models.terminal import compute, console, prepare
+from models.terminal import compute, console, made, prepare
 
 
 def training_chaos(
@@ -39,5 +36,4 @@ def training_chaos(
         label = f"{name} ({place} of {len(protocol.experiments)}): "
         data[name] = compute(experiment.ensemble(), store(output, name), workers, label, block=experiment.block)
     console.print("writing the report", markup=False)
-    made = f"Made by `{shlex.join(['dynsys', *sys.argv[1:]])}`, dynsys {dynsys.__version__}."
-    console.print(f"see {write(protocol, data, output, made)}", markup=False)
+    console.print(f"see {write(protocol, data, output, made())}", markup=False)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-import dynsys
-from models.terminal import console, prepare, progress_bar
+from models.terminal import report
 
 
 def training_response(
@@ -26,10 +24,4 @@ def training_response(
     from models.training_response.report import write
     from models.training_response.study import Study
 
-    study = Study(networks=networks, seed=seed)
-    prepare(output)
-    made = f"Made by `{shlex.join(['dynsys', *sys.argv[1:]])}`, dynsys {dynsys.__version__}."
-    with progress_bar() as bar:
-        task = bar.add_task("", total=20)
-        report = write(study, output, made, lambda what: bar.update(task, advance=1, description=what))
-    console.print(f"see {report}", markup=False)
+    report(output, 20, partial(write, Study(networks=networks, seed=seed)))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import attrs
 
-from models.report import Figures, Section, verdicts, write_report
+from models.report import Section, one_figure, verdicts, write_report
 from models.training_response import claims, figures
 from models.training_response.methods import METHODS
 from models.training_response.study import ACTIVATIONS, Study
@@ -34,15 +33,13 @@ def sections(study: Study, tell: Callable[[str], None]) -> list[Section]:
     tell("carried by the tangent")
     carried = study.carried()
     return [
-        Section("Definition", tuple(claims.definition(steps, widths)), _figure(figures.first_orders, (steps, widths))),
-        Section("Ageing, and its factors", tuple(claims.ageing(courses)), _figure(figures.amplitudes, courses)),
-        Section("Features", tuple(claims.reduction(courses)), _figure(figures.reductions, courses)),
-        Section("As tangent dynamics", tuple(claims.link(carried)), _figure(figures.carried_on, carried)),
+        Section(
+            "Definition", tuple(claims.definition(steps, widths)), one_figure(figures.first_orders, (steps, widths))
+        ),
+        Section("Ageing, and its factors", tuple(claims.ageing(courses)), one_figure(figures.amplitudes, courses)),
+        Section("Features", tuple(claims.reduction(courses)), one_figure(figures.reductions, courses)),
+        Section("As tangent dynamics", tuple(claims.link(carried)), one_figure(figures.carried_on, carried)),
     ]
-
-
-def _figure(draw: Callable[..., Path], data: object) -> Figures:
-    return {draw.__name__: (partial(draw, data), str(draw.__doc__))}
 
 
 def write(study: Study, folder: Path, made: str, tell: Callable[[str], None]) -> Path:

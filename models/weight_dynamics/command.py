@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
-import sys
 from collections import Counter
 from enum import StrEnum
 from pathlib import Path
@@ -12,12 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-import dynsys
 from dynsys import InvalidInputError
 from dynsys.blocks import STATUSES
 from dynsys.files import write_whole
 from models.activations import BY_NAME
-from models.terminal import Failed, compute, console, prepare
+from models.terminal import Failed, compute, console, made, prepare
 
 if TYPE_CHECKING:
     import xarray
@@ -155,11 +152,7 @@ def _paper(members: int | None, steps: int | None, seed: int, workers: int | Non
     for place, name in enumerate(names, start=1):
         compute(protocol.ensemble(name), store(output, name), workers, f"{name} ({place} of {len(names)}): ")
     console.print("writing the report", markup=False)
-    console.print(f"see {write(protocol, output, _made())}", markup=False)
-
-
-def _made() -> str:
-    return f"Made by `{shlex.join(['dynsys', *sys.argv[1:]])}`, dynsys {dynsys.__version__}."
+    console.print(f"see {write(protocol, output, made())}", markup=False)
 
 
 def _write_summary(runs: xarray.Dataset, output: Path, paper_task: bool) -> None:
@@ -172,7 +165,7 @@ def _write_summary(runs: xarray.Dataset, output: Path, paper_task: bool) -> None
     shutil.rmtree(output / "figures", ignore_errors=True)  # of a process that was killed while it drew
     if _counts(runs)["finished"]:
         draw_all(runs, output / "figures")
-    write_whole(output / "summary.md", f"{summary(runs, paper_task)}\n{_made()}\n")
+    write_whole(output / "summary.md", f"{summary(runs, paper_task)}\n{made()}\n")
 
 
 def _counts(runs: xarray.Dataset) -> Counter[str]:
