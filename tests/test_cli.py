@@ -7,6 +7,7 @@ import xarray
 
 from dynsys.inspection import open_store
 from models import cli, terminal
+from models.activations import BY_NAME
 from models.weight_dynamics import jacobian, regression_task
 from models.weight_dynamics.study import Study
 
@@ -101,7 +102,7 @@ def test_if_all_runs_diverge_the_data_are_kept_and_the_status_is_1(command, tmp_
 def test_jacobian_check_passes_for_all_activations(command):
     status, text = command("check-jacobian", "--sizes", "1,3,2")
     assert status == 0
-    assert text.count("(23)") == 5
+    assert text.count("(23)") == len(BY_NAME)
     assert "All agree within 1e-11" in text
 
 

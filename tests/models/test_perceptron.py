@@ -85,7 +85,7 @@ def test_the_linearisation_is_the_flow_until_a_kink_is_crossed(activation):
 @pytest.mark.numba
 @pytest.mark.parametrize("biases", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_compiled_velocity_is_the_same(biases):
-    flow = DeepNetworkFlow(X, Y, hidden=(4, 3), activation=Tanh(), biases=biases)
+    flow = DeepNetworkFlow(X, Y, hidden=(3,), activation=Tanh(), biases=biases)
     from dynsys import Euler
 
     check_tangent(flow.tangent(Euler(0.1), backend="compiled"), flow.initial(seed=1))
