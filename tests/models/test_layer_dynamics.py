@@ -101,8 +101,8 @@ def test_strengths_must_be_positive():
         balanced_initial(flow_of(Linear()), [0.1, -0.1])
 
 
-@pytest.mark.numba
 def test_the_report_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(DeepNetworkFlow, "kernel", lambda self: None)  # compiling takes longer than these few steps
     monkeypatch.setattr("models.layer_dynamics.study.GROWTH_TIME", 8.0)
     monkeypatch.setattr("models.layer_dynamics.study.STEPS", (1e-2, 5e-3))
     monkeypatch.setattr("models.layer_dynamics.claims.STEPS", (1e-2, 5e-3))

@@ -82,8 +82,9 @@ def test_the_linearisation_is_the_flow_until_a_kink_is_crossed(activation):
         attrs.evolve(flow, activation=Tanh()).linearised(theta)
 
 
+@pytest.mark.slow
 @pytest.mark.numba
-@pytest.mark.parametrize("biases", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("biases", [False, True])
 def test_the_compiled_velocity_is_the_same(biases):
     flow = DeepNetworkFlow(X, Y, hidden=(3,), activation=Tanh(), biases=biases)
     from dynsys import Euler
