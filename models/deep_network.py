@@ -143,6 +143,8 @@ class DeepNetworkFlow(DataFlow):
         """
         if not self.activation.piecewise_linear:
             raise InvalidInputError(f"{self.activation!r} is not made of linear pieces: there are no gates to be fixed")
+        if np.shape(x) != (self.dimension,):
+            raise InvalidInputError(f"x must be one state of shape ({self.dimension},), got {np.shape(x)}")
         return attrs.evolve(self, gates=self.network.gates_at(x, self.X))
 
     def balances(self, x: Array) -> list[Array]:

@@ -50,6 +50,8 @@ def labels_of(value: Any) -> Array:
     given = np.array(value)
     if given.ndim != 1 or given.dtype.kind not in "iu" or given.size == 0 or given.min() < 0:
         raise InvalidInputError(f"labels must be whole numbers 0, 1, ..., one for each sample, got {value!r:.100}")
+    if len(np.unique(given)) != given.max() + 1 or given.max() == 0:
+        raise InvalidInputError(f"labels must have two classes at least and each of 0, 1, ..., got {np.unique(given)}")
     labels = given.astype(np.int64)
     labels.flags.writeable = False
     return labels

@@ -35,7 +35,7 @@ class Interrupted(DynsysError):
 
 def prepare(output: Path, store: Path | None = None) -> None:
     """Make the output folder, or say why not; nothing in it is ever overwritten."""
-    if output.exists() and not (store and store.exists()) and (not output.is_dir() or any(output.iterdir())):
+    if output.exists() and not _holds(output, store) and (not output.is_dir() or any(output.iterdir())):
         raise InvalidInputError(
             f"the output folder {output} is not empty, and holds no study to be continued: nothing is overwritten, "
             "choose another one"
@@ -46,6 +46,16 @@ def prepare(output: Path, store: Path | None = None) -> None:
         raise InvalidInputError(f"the output folder {output} cannot be made: {problem}") from None
     if not os.access(output, os.W_OK):
         raise InvalidInputError(f"the output folder {output} cannot be written: choose another one")
+
+
+def _holds(output: Path, store: Path | None) -> bool:
+    """Whether a folder holds the store of an ensemble, or of several and nothing else in their folder."""
+    if store is None or not store.is_dir():
+        return False
+    if store.suffix == ".zarr":
+        return True
+    stores = list(store.iterdir())
+    return all(".zarr" in each.name for each in stores) and (bool(stores) or list(output.iterdir()) == [store])
 
 
 def progress_bar() -> Bar:

@@ -6,6 +6,7 @@ import numpy as np
 
 from dynsys import InvalidInputError
 from dynsys.errors import positive, whole_number
+from models.activations import Linear
 from models.deep_network import DeepNetworkFlow
 
 Array = np.ndarray
@@ -28,6 +29,10 @@ def balanced_initial(flow: DeepNetworkFlow, strengths: Array) -> Array:
     widths = flow.network.widths
     if u.ndim != 1 or (u <= 0).any() or len(u) > min(widths):
         raise InvalidInputError(f"strengths must be positive, at most {min(widths)} of them, got {strengths!r:.100}")
+    if not isinstance(flow.activation, Linear) or flow.biases or flow.scaled:
+        raise InvalidInputError("balanced modes are those of a linear network without biases and scaling")
+    if np.abs(flow.X.T @ flow.X / len(flow.X) - np.eye(flow.X.shape[1])).max() > 1e-8:
+        raise InvalidInputError("modes do not see each other on white data alone: take X = white(X)")
     left, right, modes = *singular_vectors(flow), len(u)
     depth = len(widths) - 1
     each = u ** (1.0 / depth)
@@ -52,8 +57,8 @@ def singular_vectors(flow: DeepNetworkFlow) -> tuple[Array, Array]:
 def mode_strength(t: Array, start: float, end: float, depth: int) -> Array:
     """Strength u(t) of a balanced mode, du/dt = depth u^(2 - 2 / depth) (end - u), from `start` to the singular value.
 
-    Two layers: u = end / (1 + (end / start - 1) exp(-2 end t)). One: u = end + (start - end) exp(-t). More: by solving
-    for t(u), a hypergeometric function, numerically.
+    Two layers: u = end / (1 + (end / start - 1) exp(-2 end t)). One: u = end + (start - end) exp(-t). More: the
+    equation of the single mode, integrated to 1e-12.
 
     References
     ----------
@@ -64,7 +69,7 @@ def mode_strength(t: Array, start: float, end: float, depth: int) -> Array:
     >>> mode_strength(np.array([0.0, 10.0]), 0.01, 1.0, depth=2).round(4)
     array([0.01, 1.  ])
     """
-    t, depth = np.asarray(t, dtype=float), whole_number("depth", depth, 1)
+    t, depth = np.atleast_1d(np.asarray(t, dtype=float)), whole_number("depth", depth, 1)
     start, end = positive("start", start), positive("end", end)
     if depth == 1:
         return end + (start - end) * np.exp(-t)

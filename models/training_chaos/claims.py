@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.report import FAILS, HOLDS, OPEN, Claim, judged, listed, number
-from models.training_chaos.experiment import Experiment
+from models.report import FAILS, HOLDS, OPEN, UNDER, Claim, judged, listed, number
+from models.training_chaos.experiment import Experiment, seeds
 from models.training_chaos.experiments import SMALL, Edge
 from models.training_chaos.findings import (
     LEARNED,
@@ -72,11 +72,11 @@ def small_rate(runs: xarray.Dataset, experiment: Experiment) -> Iterator[Claim]:
     yield Claim(
         2,
         "thesis; figures",
-        "small learning rate (0.01): the distance is not monotonic and does not grow exponentially",
+        "small learning rate (0.01): the distance does not grow exponentially",
         "d(5000)/d(0) from 1 to 2.2",
         f"{spread(ratio)}, median {number(float(np.median(ratio)))}; first exponent of the run, per step: "
         f"{spread(exponents)}",
-        judged(np.median(ratio) < 4 and exponents.max() < 1e-2),
+        judged(np.median(ratio) < 4 and ratio.max() < 20 and exponents.max() < 1e-3),
     )
     scaled = (runs.distance / runs["size"]).isel(step=-1)
     linear = scaled.sel(size=[size for size in scaled["size"].values if 1e-15 <= size <= 1e-2])
@@ -104,8 +104,11 @@ def small_rate(runs: xarray.Dataset, experiment: Experiment) -> Iterator[Claim]:
                 f"from {spread(first)} to {spread(last)}",
                 judged((last > first).all() and (last > runs.norm.values[:, -50]).all()))  # fmt: skip
     moved = runs.displacement.sel(size=SMALL).values
-    yield Claim(6, "figures", "displacement |W_T - W_0| / |W_0|, independent of eps", "0.30 to 0.59", spread(moved),
-                judged(np.abs(moved - 0.445).max() < 0.3))  # fmt: skip
+    small = runs.displacement.where(runs["size"] <= 1e-2, drop=True)
+    differs = float((small.max("size") / small.min("size") - 1).max())
+    yield Claim(6, "figures", "displacement |W_T - W_0| / |W_0|, independent of eps", "0.30 to 0.59",
+                f"{spread(moved)}; differs by {differs:.1%} at most between eps = 1e-15 and 1e-2",
+                judged(moved.min() > 0.25 and moved.max() < 0.65 and differs < 0.15))  # fmt: skip
     start, end = runs.loss.values[:, 0], runs.loss.values[:, -1]
     slow = int((end > 0.32).sum())
     yield Claim(7, "figures", "loss at the start and after 5000 steps", "1.5-2.2 to 0.20-0.30",
@@ -138,7 +141,7 @@ def edge_of_stability(runs: xarray.Dataset, experiment: Edge) -> Iterator[Claim]
         f"nMLE falls with eps: {', '.join(f'{each.size:g}' for each, _ in pairs)}",
         ", ".join(f"{told[0]:g}" for _, told in pairs),
         ", ".join(f"{number(each.rate.mean)} ± {each.rate.error:.1g}" for each, _ in pairs),
-        judged(all(agrees(each, *told) for each, told in pairs if each.accepted > 1)),
+        judged(main.accepted > 1 and all(agrees(each, *told) for each, told in pairs if each.accepted > 1)),
     )
     counted = [(each, told[2]) for each, told in pairs if told[2] is not None]
     yield Claim(
@@ -148,7 +151,10 @@ def edge_of_stability(runs: xarray.Dataset, experiment: Edge) -> Iterator[Claim]
         ", ".join(f"{told / 500:.0%}" for _, told in counted) + "; 0 %",
         ", ".join(f"{each.accepted / each.runs:.0%}" for each, _ in counted)
         + f"; {estimates[0.1].accepted / estimates[0.1].runs:.0%}",
-        judged(all(abs(each.accepted / each.runs - told / 500) < 0.1 for each, told in counted)),
+        judged(
+            estimates[0.1].accepted <= 0.01 * estimates[0.1].runs
+            and all(_same_share(each.accepted, each.runs, told) for each, told in counted)
+        ),
     )
     model = {each.size: each for each in saturated(runs)}
     sizes = [each.size for each, _ in pairs]
@@ -187,9 +193,17 @@ def edge_of_stability(runs: xarray.Dataset, experiment: Edge) -> Iterator[Claim]
     )
     rates = fit_growth(distance)
     taken = rates.rate[rates.accepted]
-    peak = _mode(taken)
+    peak = _mode(taken) if len(taken) > 9 else np.nan
     yield Claim(15, "figures", "distribution of single rates at eps = 1e-8", "0.06 to 0.63, mode about 0.21",
-                f"{spread(taken)}, mode about {number(peak)}", judged(abs(peak - 0.21) < 0.07))  # fmt: skip
+                f"{spread(taken)}, mode about {number(peak)}" if len(taken) else "none accepted",
+                judged(abs(peak - 0.21) < 0.07) if len(taken) > 9 else f"{OPEN}: too few networks")  # fmt: skip
+
+
+def _same_share(accepted: int, runs: int, of_500: int) -> bool:
+    """Whether shares agree within four standard errors and what is read by eye, 0.02."""
+    share = of_500 / 500
+    error = np.sqrt(share * (1 - share) * (1 / runs + 1 / 500))
+    return bool(abs(accepted / runs - share) < 4 * error + 0.02)
 
 
 def _mode(values: Array) -> float:
@@ -203,8 +217,9 @@ def learning_rates(runs: xarray.Dataset, experiment: Experiment) -> Iterator[Cla
     """Claims 16 to 22."""
     sharp = (runs.sharpness.median("curvature") * runs.rate / 2).values
     begins = {each.name: each for each in boundaries(runs)}
-    reached, growth, lost, chaos = begins.values()
-    between = (runs.rate.values >= reached.rate * reached.factor) & (runs.rate.values < 1.0)
+    reached, growth, lost, first, chaos = begins.values()
+    from_here = np.nan_to_num(reached.rate * reached.factor, nan=0.25)
+    between = (runs.rate.values >= from_here) & (runs.rate.values <= 1.0)
     yield Claim(
         16,
         "abstract",
@@ -215,16 +230,14 @@ def learning_rates(runs: xarray.Dataset, experiment: Experiment) -> Iterator[Cla
         f"{listed(np.quantile(sharp[:, between], [0.1, 0.9]))}",
         judged(abs(np.median(sharp[:, between]) - 1) < 0.1),
     )
-    late = runs.late.isel(k=0)
-    at_one = late.sel(rate=1.0, method="nearest").values
+    early, late = (float(np.median(each.isel(k=0).sel(rate=1.0, method="nearest"))) for each in (runs.early, runs.late))
     yield Claim(
         17,
         "abstract",
         "the growth at eta = 1 is transient: first exponent of steps 1 to 200, and of the last half of the run",
         "'finite-time' exponents",
-        f"{number(float(np.median(runs.early.isel(k=0).sel(rate=1.0, method='nearest'))))} and "
-        f"{number(float(np.median(at_one)))} (medians)",
-        judged(np.median(at_one) < 0.01),
+        f"{number(early)} and {number(late)} (medians)",
+        judged(late < 0.01 < 0.1 < early),
     )
     two, five = (float((runs.accuracy.isel(step=-1) >= LEARNED).sel(rate=r, method="nearest").mean()) for r in (2, 5))
     yield Claim(18, "figures", "eta = 2 can still learn, eta = 5 does not", "described",
@@ -233,22 +246,26 @@ def learning_rates(runs: xarray.Dataset, experiment: Experiment) -> Iterator[Cla
     yield Claim(
         19,
         "abstract; boundaries not given",
-        "regimes: regular, edge of stability, chaotic",
+        "regimes: regular, edge of stability, chaotic, in this order",
         "eta = 0.01, 1, 5",
         "; ".join(
             f"{each.name}: {number(each.rate)} (factor {each.factor:.2f}; {each.networks} of {each.runs})"
-            for each in (reached, growth, lost, chaos)
+            for each in begins.values()
         ),
-        judged(0.01 < growth.rate < 1.0 < lost.rate < 5.0),
+        judged(0.01 < growth.rate < 1.0 < lost.rate < chaos.rate and first.rate < chaos.rate),
     )
-    neutral = experiment.descent.vanishing_exponents
+    descent, neutral = experiment.descent, experiment.descent.vanishing_exponents
+    states = descent.initial(members=5, seed=seeds(experiment.seed)[1])
+    curvatures = [np.linalg.eigvalsh(descent.hessian_product(state, np.eye(descent.dimension))) for state in states]
+    flat = {int(np.sum(np.abs(each) < 1e-12)) for each in curvatures}
     yield Claim(
         20,
         "ours",
         "marginal stability is partly exact: directions along which the loss never changes (softmax)",
         "'flat, high-dimensional loss basins'",
-        f"{neutral} of {experiment.descent.dimension} exponents vanish at every learning rate",
-        HOLDS,
+        f"{neutral} of {descent.dimension} exponents vanish at every learning rate; eigenvalues of the Hessian that "
+        f"vanish at five initial states: {', '.join(map(str, sorted(flat)))}",
+        judged(flat == {neutral}),
     )
     ends = {rate: runs.end_loss.sel(rate=rate, method="nearest") for rate in (1, 10)}
     learned = np.median(ends[1].values, axis=1)
@@ -298,8 +315,7 @@ def chaotic(runs: xarray.Dataset) -> Iterator[Claim]:
         "eta = 5 is chaotic: first exponent (exact tangent) after the transient, per step",
         "not computed",
         f"{spread(exponents)}, median {number(float(np.median(exponents)))}; {regular.sum()} of {len(regular)} "
-        "networks end on a plateau of period 12 or less. There are bursts between plateaus, and chaos that lasts only "
-        "at larger rates (regimes, above)",
+        "networks end on a plateau of period 12 or less. Between plateaus there are bursts",
         judged(np.median(exponents) > 0.01),
     )
     norm = runs.norm.values[:, TRANSIENT:]
@@ -342,8 +358,12 @@ def sequel(runs: xarray.Dataset) -> Iterator[Claim]:
     rates = runs.rate.values
     time = training_time(runs)
     known = np.isfinite(time).all(axis=0)
+    if not known.any():
+        yield Claim(30, "sequel", "training time has a minimum against eta", "a minimum", "never learned", OPEN)
+        return
     mean = time[:, known].mean(axis=0)
     best = rates[known][np.argmin(mean)]
+    beyond = "; not by all networks beyond" if rates[known][-1] < rates[-1] else ""
     fits = [Nmle.of(SMALL, fit_growth(runs.distance.sel(rate=rate).values)) for rate in rates]
     share = np.array([each.accepted / each.runs for each in fits])
     exponent = runs.exponent.mean("member").values
@@ -354,10 +374,12 @@ def sequel(runs: xarray.Dataset) -> Iterator[Claim]:
         f"time to an accuracy of {LEARNED_DIGITS} has a minimum against eta",
         "a minimum",
         f"{number(mean.min())} steps at eta = {best:g}, {number(mean[0])} at {rates[known][0]:g}, and "
-        f"{number(mean[-1])} at {rates[known][-1]:g}; not reached beyond",
+        f"{number(mean[-1])} at {rates[known][-1]:g}{beyond}",
         judged(0 < np.argmin(mean) < len(mean) - 1 or np.argmin(mean) == len(mean) - 1 < len(rates) - 1),
     )
-    positive = rates[np.argmax(exponent > 0.02)]
+    positive = rates[np.argmax(exponent > 0.02)] if (exponent > 0.02).any() else np.inf
+    near = best <= positive <= 2 * best
+    by_pairs = best <= onset <= 2 * best
     yield Claim(
         31,
         "sequel",
@@ -365,7 +387,7 @@ def sequel(runs: xarray.Dataset) -> Iterator[Claim]:
         "does",
         f"minimum at {best:g}; half of the runs are accepted by the paper's fit from {onset:g} on, the mean exponent "
         f"of the run (exact tangent) exceeds 0.02 from {positive:g} on",
-        judged(best <= positive <= 5 * best),
+        HOLDS if near and by_pairs else f"{UNDER}: positive means a tangent exponent above 0.02" if near else FAILS,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dynsys import InvalidInputError
+from dynsys.errors import whole_number
 from models.terminal import compute, console, made, prepare
 
 
@@ -29,6 +30,7 @@ def training_chaos(
     if not 0.0 < share <= 100.0:
         raise InvalidInputError(f"--share must be positive and at most 100, got {share}")
     protocol = Protocol(share=share, seed=seed)
+    whole_number("--seed", seed, 0)
     prepare(output, output / "runs")
     (output / "runs").mkdir(exist_ok=True)
     data = {}

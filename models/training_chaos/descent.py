@@ -143,6 +143,8 @@ class GradientDescent(Map):
 
     def sharpness(self, x: Array) -> float:
         """Largest eigenvalue of H at one state: above 2 / eta, a minimum repels gradient descent."""
+        if not np.isfinite(x).all():
+            return float("nan")
         if self.dimension <= LARGEST_DENSE:
             return float(np.linalg.eigvalsh(self.hessian_product(x, np.eye(self.dimension)))[-1])
         from scipy.sparse.linalg import LinearOperator, eigsh

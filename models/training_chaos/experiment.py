@@ -15,6 +15,7 @@ import attrs
 import numpy as np
 
 from dynsys import Ensemble, Pass, TangentSystem
+from dynsys.errors import whole_number
 from models.tasks import iris
 from models.training_chaos.descent import GradientDescent
 from models.training_chaos.orbits import perturbed
@@ -27,7 +28,7 @@ Array = np.ndarray
 
 def seeds(seed: int) -> tuple[int, int, int]:
     """Seeds of the order of the samples, of initial weights, and of perturbations and frames."""
-    data, weights, moved = map(int, np.random.SeedSequence(seed).generate_state(3))
+    data, weights, moved = map(int, np.random.SeedSequence(whole_number("seed", seed, 0)).generate_state(3))
     return data, weights, moved
 
 

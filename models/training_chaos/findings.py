@@ -148,8 +148,10 @@ def boundaries(rates: xarray.Dataset) -> list[Boundary]:
         "the curvature has reached 2/eta": sharp >= EDGE,
         "transient growth: first exponent of 200 steps above 0.05": rates.early.isel(k=0) > LEAST_RATE,
         "nothing is learned from here on": rates.rate > rates.rate.where(learned).max("rate"),
-        "sustained chaos: first exponent of the last half above 0.05": rates.late.isel(k=0) > SUSTAINED,
+        "the first sustained chaos: first exponent of the last half above 0.05": rates.late.isel(k=0) > SUSTAINED,
     }
+    quiet = (rates.late.isel(k=0) <= SUSTAINED).isel(rate=slice(None, None, -1))
+    onset["chaos that is sustained at this rate and all larger ones"] = (quiet.cumsum("rate") == 0).sortby("rate")
     return [
         _boundary(name, holds.transpose("member", "rate").values, rates.rate.values) for name, holds in onset.items()
     ]

@@ -48,7 +48,7 @@ def features(flow: DeepNetworkFlow, theta: Array) -> Array:
 
 
 def participation_ratio(values: Array) -> float:
-    """Effective number of dimensions, (sum l)^2 / sum l^2, of the covariance of values (samples, width).
+    """Effective number of dimensions, (sum l)^2 / sum l^2, of the covariance of values (samples, width); 0: constant.
 
     Examples
     --------
@@ -57,7 +57,7 @@ def participation_ratio(values: Array) -> float:
     """
     centred = values - values.mean(axis=0)
     squares = np.linalg.svd(centred, compute_uv=False) ** 2
-    return float(squares.sum() ** 2 / np.sum(squares**2))
+    return float(squares.sum() ** 2 / np.sum(squares**2)) if squares.any() else 0.0
 
 
 def smallest_flip(network: Perceptron, theta: Array, x: Array, rounds: int = 200) -> float:

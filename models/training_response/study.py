@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from dynsys import DiagnosticWarning, Euler
+from dynsys import DiagnosticWarning, Euler, InvalidInputError
 from dynsys.errors import whole_number
 from models.activations import Activation, Linear, ReLU, Sigmoid, Tanh
 from models.deep_network import DeepNetworkFlow
@@ -55,7 +55,7 @@ class Study:
 
     def __attrs_post_init__(self) -> None:
         """Refuse what cannot be counted."""
-        for name, least in (("networks", 2), ("samples", 4), ("width", 2), ("seed", 0)):
+        for name, least in (("networks", 3), ("samples", 4), ("width", 2), ("seed", 0)):
             whole_number(name, getattr(self, name), least)
 
     def flow(self, activation: str = "tanh", *, scaled: bool = False, width: int = 0) -> DeepNetworkFlow:
@@ -71,6 +71,8 @@ class Study:
             return np.linspace(-1.0, 1.0, self.samples)[:, None], signs
         X, species = iris(150, seed=self.seed)
         two = species > 0  # versicolor and virginica, which overlap
+        if np.count_nonzero(two) < self.samples:
+            raise InvalidInputError(f"there are {np.count_nonzero(two)} flowers of two species, not {self.samples}")
         x, y = X[two][: self.samples], np.where(species[two] == 1, -1.0, 1.0)[: self.samples]
         return (x - x.mean(axis=0)) / x.std(axis=0), y
 
@@ -78,7 +80,8 @@ class Study:
         """Initial states, (networks, dim), with biases drawn: units bend at different inputs."""
         theta = flow.initial(members=self.networks, seed=self.seed)
         random = np.random.default_rng([self.seed, 1]).normal(size=theta.shape)
-        return theta if flow.scaled else np.where(flow.network.weights, 2.0 * theta, random)
+        scale = 1.0 if isinstance(flow.activation, ReLU) else 1.5  # rate x kernel stays below 2, or training explodes
+        return theta if flow.scaled else np.where(flow.network.weights, scale * theta, random)
 
     def steps(self, activation: str) -> Array:
         """Largest |R - first order| of one step on a sample, for each learning rate, (rates, networks)."""
@@ -127,14 +130,18 @@ class Study:
         error, participation, loss : ndarray, shape (networks, points)
             Mean of |f - y|; effective dimensions of the hidden features; L.
         log_share : ndarray, shape (networks,)
-            Share of the variance of ln|R| along training that is the errors': the rest is the kernel's.
+            Share of the errors, A = mean of ln|f - y|, in the variance of A + B along training, with B = ln alpha of
+            the kernel: cov(A, A + B) / var(A + B).
+        stability : ndarray, shape (networks,)
+            Largest rate x Theta(x, x) in training: from 2 on, steps on single samples overshoot.
         flip : ndarray, shape (networks,)
             Median over samples of the smallest input change that flips the output, at the end.
         """
         flow = self.flow(activation)
         counts = np.unique(np.geomspace(1, TIME / RATE, points).round().astype(int))
         rows: dict[str, list[Any]] = {
-            name: [] for name in ("amplitude", "shape", "error", "participation", "loss", "log_share", "flip")
+            name: []
+            for name in ("amplitude", "shape", "error", "participation", "loss", "log_share", "stability", "flip")
         }
         for number, theta in enumerate(self.initial(flow)):
             tangent = method.tangent(flow, RATE, seed=self.seed + number)
@@ -150,7 +157,9 @@ class Study:
             rows["participation"].append([participation_ratio(features(flow, state)) for state in states])
             rows["loss"].append(flow.loss(states))
             parts = np.log(np.abs(errors)).mean(axis=1), np.log(alpha)
-            rows["log_share"].append(np.var(parts[0]) / (np.var(parts[0]) + np.var(parts[1])))
+            both = parts[0] + parts[1]
+            rows["log_share"].append(np.mean((parts[0] - parts[0].mean()) * (both - both.mean())) / np.var(both))
+            rows["stability"].append(RATE * np.diagonal(kernels, axis1=1, axis2=2).max())
             rows["flip"].append(np.nanmedian([smallest_flip(flow.network, states[-1], x) for x in flow.X]))
         return {"time": RATE * np.concatenate([[0], counts])} | {name: np.array(each) for name, each in rows.items()}
 

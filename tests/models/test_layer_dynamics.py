@@ -99,6 +99,10 @@ def test_exponents_at_a_minimum_are_those_of_the_hessian_and_enough_vanish():
 def test_strengths_must_be_positive():
     with pytest.raises(InvalidInputError, match="strengths must be positive"):
         balanced_initial(flow_of(Linear()), [0.1, -0.1])
+    with pytest.raises(InvalidInputError, match="white data"):
+        balanced_initial(flow_of(Linear()), [0.1, 0.2])
+    with pytest.raises(InvalidInputError, match="of a linear network"):
+        balanced_initial(flow_of(ReLU()), [0.1, 0.2])
 
 
 def test_the_report_is_written(tmp_path, monkeypatch):
@@ -122,6 +126,9 @@ def test_growth_is_that_of_the_derivative():
     x = flow.initial(seed=3)
     course = attrs.evolve(Study(networks=2), samples=20).growth("linear", times=3)
     assert np.ptp(course["squares"][-1] - course["squares"][0]) < 1e-4
+    fine = attrs.evolve(Study(networks=2), samples=20).growth("linear", times=401)
+    slopes = np.gradient(fine["squares"], fine["time"], axis=0)
+    np.testing.assert_allclose(fine["rate"][5:-5], slopes[5:-5], rtol=0.05, atol=1e-4)
     after = moved(flow, Euler(1e-6), x, 1)
     W, before = flow.network.unpack(after)[0][0], flow.network.unpack(x)[0][0]
     V = flow.network.unpack(flow.vector_field(0.0, x))[0][0]

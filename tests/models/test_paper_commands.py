@@ -8,7 +8,7 @@ from models import cli
 
 COMMANDS = {
     "training-chaos": ["--share", "0.01"],
-    "training-response": ["--networks", "2"],
+    "training-response": ["--networks", "3"],
     "layer-dynamics": ["--networks", "2"],
 }
 
@@ -38,6 +38,11 @@ def test_a_folder_that_holds_something_else_is_refused(monkeypatch, tmp_path, ca
     (tmp_path / "mine.txt").write_text("not to be lost")
     assert run(monkeypatch, command, "--output", tmp_path) == cli.USAGE
     assert "is not empty" in " ".join(capsys.readouterr().err.split())
+    (tmp_path / "runs").mkdir()  # of something else
+    (tmp_path / "runs" / "mine").mkdir()
+    assert run(monkeypatch, command, "--output", tmp_path) == cli.USAGE
+    (tmp_path / "runs" / "mine").rmdir()
+    assert run(monkeypatch, command, "--output", tmp_path) == cli.USAGE
     assert (tmp_path / "mine.txt").read_text() == "not to be lost"
 
 
@@ -45,7 +50,8 @@ def test_a_folder_that_holds_something_else_is_refused(monkeypatch, tmp_path, ca
     ("arguments", "text"),
     [
         (["training-chaos", "--share", "0"], "--share must be positive"),
-        (["training-response", "--networks", "1"], "networks must be a whole number >= 2"),
+        (["training-chaos", "--seed", "-1"], "--seed must be a whole number >= 0"),
+        (["training-response", "--networks", "1"], "networks must be a whole number >= 3"),
         (["layer-dynamics", "--networks", "1"], "networks must be a whole number >= 2"),
     ],
 )

@@ -270,14 +270,18 @@ def test_boundaries_are_means_over_networks_between_the_rates_of_the_grid():
         },
         {"rate": grid},
     )
-    reached, grows, lost, chaos = boundaries(runs)
+    reached, grows, lost, chaos, for_good = boundaries(runs)
     half = (grid[1] / grid[0]) ** 0.5
     firsts = [grid[grid >= begin][0] for begin in (1.0, 2.0)]
     assert reached.rate == pytest.approx(np.sqrt(firsts[0] * firsts[1]) / half)
     assert reached.factor > grows.factor == pytest.approx(np.exp(2 * np.log(half) / np.sqrt(12)))
     assert 3 / half**2 < grows.rate < 3 * half
     assert 5 / half**2 < lost.rate < 5 * half
-    assert (chaos.networks, chaos.runs) == (0, 2)
+    assert (chaos.networks, chaos.runs) == (for_good.networks, 2) == (0, 2)
+    runs["late"] = runs.late.where(runs.rate < 4, 0.3).where(runs.rate != grid[3], 0.3)
+    *_, chaos, for_good = boundaries(runs)
+    assert chaos.rate == pytest.approx(grid[3] / half)
+    assert 4 / half**2 < for_good.rate < 4 * half
 
 
 def test_expansion_of_the_losses_of_a_logistic_map_and_of_none():

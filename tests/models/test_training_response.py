@@ -77,6 +77,12 @@ def test_a_power_law_is_found_with_its_error(gamma):
     law = fit_law(time, (1 + time / 5) ** -gamma * np.exp(noise))
     assert law.preferred == "power law"
     assert abs(law.gamma - gamma) < 5 * law.gamma_error
+    powers = np.random.default_rng(1).normal(gamma, 0.2, size=(8, 1))  # networks differ
+    spread = fit_law(time, (1 + time / 5) ** -powers)
+    assert spread.gamma == pytest.approx(powers.mean(), abs=0.02)
+    assert spread.gamma_error == pytest.approx(powers.std(ddof=1) / 8**0.5, rel=0.2)
+    walks = np.exp(np.cumsum(np.random.default_rng(2).normal(scale=0.02, size=(20, 12, 31)), axis=-1))
+    assert sum(fit_law(time, each).ages for each in walks) <= 3
     constant = fit_law(time, np.exp(noise))
     assert constant.preferred == "constant"
     growing = fit_law(time, (1 + time / 5000) * np.exp(noise))
@@ -102,7 +108,7 @@ def test_the_smallest_flip_of_a_linear_output_is_the_distance_from_its_plane():
 
 
 def test_the_tangent_carries_a_response_on():
-    found = Study(networks=2, samples=6).carried(steps=60)
+    found = Study(networks=3, samples=6).carried(steps=60)
     off = [np.abs(each / found["tangent"] - 1).max() for each in found["difference"]]
     assert off[0] > off[1] > off[2]
     assert off[2] < 0.02
@@ -110,7 +116,7 @@ def test_the_tangent_carries_a_response_on():
 
 
 def test_flowers_are_two_species():
-    flow = Study(networks=2, samples=20, flowers=True).flow("tanh")
+    flow = Study(networks=3, samples=20, flowers=True).flow("tanh")
     assert flow.X.shape == (20, 4)
     assert set(flow.y[:, 0]) == {-1.0, 1.0}
     np.testing.assert_allclose(flow.X.std(axis=0), 1.0)
@@ -121,7 +127,7 @@ def test_the_report_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr("models.training_response.study.WIDTHS", (16, 64, 256))
     monkeypatch.setattr("models.training_response.report.FOLLOWED", ("tanh",))
     told = []
-    report = write(Study(networks=2, samples=6, width=8), tmp_path, "Made by hand.", told.append).read_text()
+    report = write(Study(networks=3, samples=6, width=8), tmp_path, "Made by hand.", told.append).read_text()
     assert "Of 9 claims" in report
     assert report.count(f"**{HOLDS}") >= 4
     assert len(list((tmp_path / "report").iterdir())) == 8
