@@ -83,7 +83,8 @@ def phases(courses: Mapping[str, Numbers], modes: Mapping[int, Numbers]) -> Iter
     errors = {depth: modes[depth]["error"] for depth in DEPTHS}
     orders = [float(np.log2(errors[depth][-2] / errors[depth][-1])) for depth in DEPTHS]
     exact = [float(np.abs(modes[depth]["strength"] - modes[depth]["exact"]).max()) for depth in DEPTHS]
-    yield Claim(10, "Saxe et al. 2014", "balanced modes: closed form (2 layers), their own equation (3 and 4)", "exact in the flow",
+    yield Claim(10, "Saxe et al. 2014", "balanced modes: closed form (2 layers), their own equation (3 and 4)",
+                "exact in the flow",
                 f"largest error of RK4 (0.01): {listed(exact)}; order of gradient descent: {listed(orders)}",
                 judged(max(exact) < 1e-4 and all(abs(order - 1) < 0.15 for order in orders)))  # fmt: skip
 
