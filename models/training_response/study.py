@@ -80,7 +80,7 @@ class Study:
         """Initial states, (networks, dim), with biases drawn: units bend at different inputs."""
         theta = flow.initial(members=self.networks, seed=self.seed)
         random = np.random.default_rng([self.seed, 1]).normal(size=theta.shape)
-        scale = 1.0 if isinstance(flow.activation, ReLU) else 1.5  # rate x kernel stays below 2, or training explodes
+        scale = 1.0 if isinstance(flow.activation, ReLU) else 1.5  # larger ones make steps overshoot at once
         return theta if flow.scaled else np.where(flow.network.weights, scale * theta, random)
 
     def steps(self, activation: str) -> Array:
