@@ -131,7 +131,7 @@ def exponents_figure(runs: xarray.Dataset, axes: Axes | None = None) -> tuple[Fi
         (axes,) = _axes(axes, "Lyapunov exponents")
         x, parts = runs[names[0]].values, []
         for j, number in enumerate(runs.exponent.values):
-            value, band, look = mean.values[:, j], error.values[:, j], _look(j)
+            value, band, look = mean.values[:, j], error.values[:, j], line_look(j)
             axes.fill_between(x, value - band, value + band, color="0.8", lw=0)
             axes.plot(x, value, lw=1.0, label=rf"$\lambda_{{{number}}}$", **look)
             parts.append({names[0]: x, "exponent": np.full(len(x), number), "exponent_mean": value})
@@ -269,7 +269,7 @@ def _figure(axes: Axes) -> Figure:
     return figure
 
 
-def _look(j: int) -> dict[str, Any]:
+def line_look(j: int) -> dict[str, Any]:
     """Line j: told apart from the others without colour."""
     return {"ls": LINES[j % len(LINES)], "color": GREYS[j // len(LINES) % len(GREYS)]}
 

@@ -16,7 +16,7 @@ from dynsys.minibatches import DataFlow, table
 from dynsys.system import finite_difference
 from models.activations import Activation, Linear
 from models.losses import HalfSquares
-from models.perceptron import Perceptron
+from models.perceptron import Perceptron, whole_widths
 from models.perceptron_kernel import perceptron_kernel
 
 Array = np.ndarray
@@ -31,7 +31,7 @@ def _targets(value: Any) -> Array:
 
 
 def _hidden(value: Any) -> tuple[int, ...]:
-    return tuple(whole_number("a width of hidden", width, 1) for width in np.atleast_1d(value).tolist())
+    return whole_widths("a width of hidden", value)
 
 
 @attrs.frozen(eq=False)
@@ -150,7 +150,7 @@ class DeepNetworkFlow(DataFlow):
     def balances(self, x: Array) -> list[Array]:
         """G_l of every hidden layer at the states x, shapes (..., units, units)."""
         layers = self.network.unpack(x)
-        return [U @ _transpose(U) - _transpose(W) @ W - _transpose(b) * b for (W, b), (U, _) in pairwise(layers)]
+        return [U @ U.mT - W.mT @ W - b.mT * b for (W, b), (U, _) in pairwise(layers)]
 
     def conserved(self, x: Array) -> Array:
         """What is conserved of all G_l at the states x, shape (..., number): all entries, the diagonal, or nothing."""
@@ -189,7 +189,3 @@ class DeepNetworkFlow(DataFlow):
         ]
         random = np.random.default_rng(whole_number("seed", seed, 0))
         return positive("scale", scale) * np.concatenate(deviations) * random.normal(size=shape)
-
-
-def _transpose(matrices: Array) -> Array:
-    return np.swapaxes(matrices, -1, -2)

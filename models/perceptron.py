@@ -18,8 +18,13 @@ Layers = list[tuple[Array, Array]]
 Units = list[tuple[Array, Array, Array]]  # outputs of the units of a layer, and two derivatives by their inputs
 
 
+def whole_widths(name: str, value: Any) -> tuple[int, ...]:
+    """Widths of layers as a tuple of ints, of one layer or several, or an error that names them and what came."""
+    return tuple(whole_number(name, width, 1) for width in np.atleast_1d(value).tolist())
+
+
 def _widths(value: Any) -> tuple[int, ...]:
-    widths = tuple(whole_number("a width", width, 1) for width in np.atleast_1d(value).tolist())
+    widths = whole_widths("a width", value)
     if len(widths) < 2:
         raise InvalidInputError(f"widths must be those of inputs and outputs at least, got {value!r}")
     return widths
@@ -130,9 +135,9 @@ class Perceptron:
         """The sum of e dz / dtheta over samples and outputs, (..., dim), with e of shape (..., samples, outputs)."""
         found: Layers = []
         for (W, _), (a, s1, _), scale in zip(self.unpack(theta)[::-1], units[::-1], self.scales[::-1], strict=True):
-            found.append((scale * (_transpose(a) @ e), e.sum(axis=-2)))
+            found.append((scale * (a.mT @ e), e.sum(axis=-2)))
             if a is not units[0][0]:
-                e = s1 * (scale * (e @ _transpose(W)))
+                e = s1 * (scale * (e @ W.mT))
         return self.pack(found[::-1])
 
     def hessian_product(self, theta: Array, V: Array, X: Array, loss: Loss) -> Array:
@@ -154,10 +159,10 @@ class Perceptron:
         for place in reversed(range(len(layers))):
             (W, _), (dW, _), (a, s1, _), scale = layers[place], changes[place], units[place], scales[place]
             da = changed[place][0]
-            found.append((scale * (_transpose(da) @ e + a.T @ de), de.sum(axis=-2)))
+            found.append((scale * (da.mT @ e + a.T @ de), de.sum(axis=-2)))
             if place:
                 back = scale * (e @ W.T)
-                de = changed[place - 1][1] * back + s1 * (scale * (de @ W.T + e @ _transpose(dW)))
+                de = changed[place - 1][1] * back + s1 * (scale * (de @ W.T + e @ dW.mT))
                 e = s1 * back
         return self.pack(found[::-1]).T
 
@@ -168,7 +173,3 @@ class Perceptron:
         e = np.zeros((samples, outputs, samples, outputs))
         e[np.arange(samples)[:, None], np.arange(outputs), np.arange(samples)[:, None], np.arange(outputs)] = 1.0
         return self.back(theta, units, e)
-
-
-def _transpose(matrices: Array) -> Array:
-    return np.swapaxes(matrices, -1, -2)

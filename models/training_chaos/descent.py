@@ -15,7 +15,7 @@ from dynsys.errors import positive, whole_number
 from dynsys.minibatches import table
 from models.activations import Activation, Sigmoid
 from models.losses import CrossEntropy, labels_of
-from models.perceptron import Perceptron
+from models.perceptron import Perceptron, whole_widths
 from models.perceptron_kernel import perceptron_kernel
 
 Array = np.ndarray
@@ -29,7 +29,7 @@ def _inputs(value: Any) -> Array:
 
 
 def _hidden(value: Any) -> tuple[int, ...]:
-    return tuple(whole_number("a width of hidden", width, 1) for width in np.atleast_1d(value).tolist())
+    return whole_widths("a width of hidden", value)
 
 
 def _rate(value: Any) -> float:

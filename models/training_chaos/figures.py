@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dynsys.plotting import GREYS, LINES, grid, save_figure
+from dynsys.plotting import GREYS, LINES, grid, line_look, save_figure
 from models.training_chaos.claims import LN3, PAPER_NMLE, irregular
 from models.training_chaos.experiments import SMALL
 from models.training_chaos.findings import (
@@ -44,7 +44,7 @@ def orbits(runs: xarray.Dataset, path: Path) -> Path:
             for j, size in enumerate(runs["size"].values):
                 d = runs[name].isel(member=m, size=j).values / (WEIGHTS * size)
                 label = rf"$\epsilon$ = {size:g}" if m == 0 else None
-                panel.plot(runs[steps].values, d, lw=1, label=label, **_look(j))
+                panel.plot(runs[steps].values, d, lw=1, label=label, **line_look(j))
                 for column, values in zip(
                     columns.values(),
                     (np.full(len(d), m), np.full(len(d), size), np.full(len(d), late), runs[steps].values, d),
@@ -67,7 +67,7 @@ def growth(runs: xarray.Dataset, path: Path) -> Path:
         first_order = SMALL * runs.tangent_distance.values[m]
         axes[0, 0].semilogy(step, d, lw=1, label="pairs" if m == 0 else None, color=GREYS[m % 3])
         axes[0, 0].semilogy(step, first_order, lw=1, ls=":", label="tangent" if m == 0 else None, color=GREYS[m % 3])
-        axes[0, 1].semilogy(step, loss, lw=1, **_look(m))
+        axes[0, 1].semilogy(step, loss, lw=1, **line_look(m))
         columns |= {f"distance_{m}": d, f"tangent_{m}": first_order, f"loss_{m}": loss}
     axes[0, 0].set(xlabel=STEP, ylabel="L1 distance of weights d(t)", ylim=(1e-8, 1e4))
     axes[0, 0].legend(fontsize=8)
@@ -219,8 +219,3 @@ def training_times(runs: xarray.Dataset, path: Path) -> Path:
 
 def _rates(estimates: list[Nmle]) -> Array:
     return np.array([each.rate.mean for each in estimates])
-
-
-def _look(j: int) -> dict[str, Any]:
-    """Line j: told apart from the others without colour."""
-    return {"ls": LINES[j % len(LINES)], "color": GREYS[j // len(LINES) % len(GREYS)]}
