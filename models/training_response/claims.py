@@ -23,6 +23,11 @@ def with_error(values: Array) -> str:
     return f"{number(float(known.mean()))} ± {known.std(ddof=1) / np.sqrt(len(known)):.1g}{left}"
 
 
+def of_each(values: Mapping[tuple[str, str], Array]) -> str:
+    """Means and standard errors of every activation and method."""
+    return "; ".join(f"{', '.join(key)} {with_error(each)}" for key, each in values.items())
+
+
 def laws(courses: Courses) -> dict[tuple[str, str], Law]:
     """The law of the amplitude of every activation and method."""
     return {key: fit_law(each["time"], each["amplitude"]) for key, each in courses.items()}
@@ -86,7 +91,7 @@ def ageing(courses: Courses) -> Iterator[Claim]:
         "Theta_t(x', x) = alpha(t) K(x', x) with one shape K",
         "'multiplied by a simple response kernel'",
         "relative change of the shape in training: "
-        + "; ".join(f"{', '.join(key)} {with_error(each)}" for key, each in moved.items())
+        + of_each(moved)
         + f". Largest rate x Theta(x, x) in training, which makes steps overshoot from 2 on: {steepest:.2g}",
         judged(np.median([each.mean() for each in moved.values()]) < 0.25),
     )
@@ -98,7 +103,7 @@ def ageing(courses: Courses) -> Iterator[Claim]:
         "methods'",
         "not separated",
         "share of the errors (stage) in the variance of ln|f - y| + ln alpha along training, the rest being the "
-        "kernel's: " + "; ".join(f"{', '.join(key)} {with_error(each)}" for key, each in shares.items()),
+        "kernel's: " + of_each(shares),
         HOLDS,
     )
 
@@ -120,7 +125,7 @@ def reduction(courses: Courses) -> Iterator[Claim]:
         "'feature space reduction as an effect of stochastic training dynamics'",
         "does",
         "participation ratio of hidden features at the end, less that of full batches on the same networks: "
-        + "; ".join(f"{', '.join(key)} {with_error(each)}" for key, each in change.items()),
+        + of_each(change),
         judged(all(reduced))
         if all(reduced) or not any(reduced)
         else f"holds under choice: {', '.join(a for a, r in zip(activations, reduced, strict=True) if r)}",
@@ -133,7 +138,7 @@ def reduction(courses: Courses) -> Iterator[Claim]:
         "it 'can result in network fragility': smaller input changes flip the output",
         "can",
         "median smallest flip (judged: smaller with single samples than with full batches, paired, by two errors): "
-        + "; ".join(f"{', '.join(key)} {with_error(each)}" for key, each in flips.items()),
+        + of_each(flips),
         judged(any(fragile)),
     )
 
