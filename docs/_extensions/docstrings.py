@@ -1,0 +1,52 @@
+"""Docstrings are written to be read in `help()`; here they become reStructuredText.
+
+What is indented by four spaces, before the sections, is an equation or code, kept as it is; bars and stars of formulas
+are no markup. Backticks, lists, and the sections of NumPy's style mean the same in both. Of the words that say what a
+parameter is, only classes become links: "shape (members, dim)" has nothing to do with methods of that name.
+"""
+
+import re
+from typing import Any
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
+
+MARKUP = re.compile(r"(`[^`]*`)|(\||(?<!\w)\*(?=\w+[^\w*]))")  # what is in backticks comes first, and stays
+
+
+def _escaped(line: str) -> str:
+    return line if line.lstrip().startswith(">>>") else MARKUP.sub(lambda m: m[1] or "\\" + m[2], line)
+
+
+def restructured(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Rewrite the lines of a docstring in place, before Napoleon sees them."""
+    done: list[str] = []
+    sections = literal = examples = False
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        sections = sections or bool(re.fullmatch(r"-{3,}", following))
+        examples = line == "Examples" or (examples and not re.fullmatch(r"-{3,}", following))
+        indented = line.startswith("    ")
+        if not sections and indented and not literal and done and not done[-1]:
+            done += [".. code-block:: text", ""]
+            literal = True
+        elif line and not indented:
+            literal = False
+        done.append(line if literal or examples else _escaped(line))
+    if what == "property":
+        done.insert(0, "")  # or Napoleon takes the words before a colon of the first line for a type
+    lines[:] = done
+
+
+def without_words(app: Sphinx, page: nodes.document) -> None:
+    """Leave links of types to names that begin with a capital."""
+    for link in list(page.findall(addnodes.pending_xref)):
+        if link["reftype"] == "class" and not link["reftarget"][:1].isupper() and "." not in link["reftarget"]:
+            link.replace_self(link.children)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Come before Napoleon, whose priority is the usual 500."""
+    app.connect("autodoc-process-docstring", restructured, priority=400)
+    app.connect("doctree-read", without_words)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
