@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "_extensions")]
 
-from dynsys import __version__
+from dynsys import __version__  # noqa: E402  from this repository, whatever is installed
 
 project = "dynsys"
 author = copyright = "the authors of dynsys"
@@ -50,9 +50,8 @@ autodoc_typehints = "none"  # the sections say it in words, with shapes
 default_role = "py:obj"
 napoleon_google_docstring = False
 napoleon_use_ivar = True
-napoleon_use_rtype = False
 
-smartquotes = False  # a string in a docstring keeps its quotes
+smartquotes_action = "D"  # dashes alone: a string in a docstring keeps its quotes
 html_theme = "furo"
 html_title = "dynsys"
 html_math_renderer = "mathml"

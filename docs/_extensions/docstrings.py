@@ -12,7 +12,8 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 
-MARKUP = re.compile(r"(`[^`]*`)|(\||(?<!\w)\*(?=\w+[^\w*]))")  # what is in backticks comes first, and stays
+# What is in backticks comes first, and stays; then bars, stars of arguments, and initials of authors, no list items.
+MARKUP = re.compile(r"(`[^`]*`)|(\||(?<!\w)\*(?=\w+[^\w*])|(?:^|(?<=^ {4}))[A-Z](?=\. ))")
 
 
 def _escaped(line: str) -> str:
