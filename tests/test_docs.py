@@ -14,6 +14,9 @@ DOCS = Path(__file__).parents[1] / "docs"
 EXAMPLE, VARIED, OWN, CLUSTER = re.findall(r"```python\n(.*?)```", (DOCS / "ensembles.md").read_text(), flags=re.DOTALL)
 
 
+PAGES = ("benettin", "ginelli", "extending")  # their blocks run one after the other, and assert what they claim
+
+
 @pytest.fixture(autouse=True)
 def in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -60,3 +63,14 @@ def test_the_script_for_slurm_runs_on_a_cluster_of_this_machine(monkeypatch):
     runs = open_store("runs.zarr")
     assert (runs.status == 0).all()
     assert runs.sizes["member"] == 200
+
+
+@pytest.mark.numba
+@pytest.mark.parametrize("name", PAGES)
+def test_the_code_of_a_page_runs(name, capsys):
+    names: dict = {}
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / f"{name}.md").read_text(), flags=re.DOTALL)
+    for block in blocks:
+        exec(compile(block, f"{name}.md", "exec"), names)
+    assert capsys.readouterr().out
+    assert len(blocks) == {"benettin": 1, "ginelli": 2, "extending": 6}[name]
