@@ -3,6 +3,7 @@
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "_extensions")]
@@ -61,3 +62,14 @@ html_css_files = ["site.css"]
 templates_path = ["_templates"]
 html_additional_pages = {"index": "redirect.html"}
 html_copy_source = False
+
+
+def without_ways_back(app: Any, page: str, template: str, context: dict[str, Any], page_tree: Any) -> None:
+    """Take the links to the documentation from pages of source: of what is imported from two modules some are wrong."""
+    if page.startswith("_modules/"):
+        context["body"] = re.sub(r'<a class="viewcode-back".*?</a>', "", context["body"])
+
+
+def setup(app: Any) -> None:
+    """Connect the above."""
+    app.connect("html-page-context", without_ways_back)

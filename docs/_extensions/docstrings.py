@@ -15,6 +15,8 @@ from sphinx.application import Sphinx
 # What is in backticks comes first, and stays; then bars, stars of arguments, and initials of authors, no list items.
 MARKUP = re.compile(r"(`[^`]*`)|(\||(?<!\w)\*(?=\w+[^\w*])|(?:^|(?<=^ {4}))[A-Z](?=\. ))")
 
+COLON = "\0"
+
 
 def _escaped(line: str) -> str:
     return line if line.lstrip().startswith(">>>") else MARKUP.sub(lambda m: m[1] or "\\" + m[2], line)
@@ -34,9 +36,14 @@ def restructured(app: Sphinx, what: str, name: str, obj: Any, options: Any, line
         elif line and not indented:
             literal = False
         done.append(line if literal or examples else _escaped(line))
-    if what == "property":
-        done.insert(0, "")  # or Napoleon takes the words before a colon of the first line for a type
+    if what == "property" and done:
+        done[0] = done[0].replace(":", COLON)  # or Napoleon takes the words before it for a type
     lines[:] = done
+
+
+def with_colons(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Put the colons back that Napoleon must not see."""
+    lines[:] = [line.replace(COLON, ":") for line in lines]
 
 
 def without_words(app: Sphinx, page: nodes.document) -> None:
@@ -47,7 +54,8 @@ def without_words(app: Sphinx, page: nodes.document) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Come before Napoleon, whose priority is the usual 500."""
+    """Come before and after Napoleon, whose priority is the usual 500."""
     app.connect("autodoc-process-docstring", restructured, priority=400)
+    app.connect("autodoc-process-docstring", with_colons, priority=600)
     app.connect("doctree-read", without_words)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
