@@ -72,6 +72,7 @@ class Study:
     predictions: tuple[int, ...] = ()
     tangent_intervals: int | None = None
     tail: int = 0
+    angles: bool = False
 
     def __attrs_post_init__(self) -> None:
         least = {"members": 1, "hidden": 1, "batch": 0, "interval": 1, "seed": 0, "outputs": 1, "tail": 0}
