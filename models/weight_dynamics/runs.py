@@ -57,6 +57,12 @@ class TrainingRuns:
 
     A covariant vector is Q C with the orthonormal frame Q of the forward pass and triangular coefficients C of a
     backward one: angles are those of the columns of C.
+
+    A training run is a transient, and covariant vectors along it are finite-time objects with two ends that are open.
+    The frame begins at random with the training, and vector q knows nothing of the system until the span of the first q
+    has forgotten that. The backward pass begins at random at the end of training, so that vectors drop out towards it:
+    all but the first at the end itself, and long before it those whose exponents hardly differ, as near a minimum with
+    flat directions. What is left between belongs to the run; the rest belongs to the seeds.
     """
 
     study: Study
@@ -83,6 +89,12 @@ class TrainingRuns:
             With a tail: final_cosine (..., ending, pair), by Ginelli's backward pass through the tail from two starts,
             and by Sharafi's estimate from the last window of training; subspace (..., q), which of Ginelli's vectors
             are determined singly (see `dynsys.convergence.determined_subspaces`; the forward frame is taken as given).
+
+            With angles: angle (..., time, pair), radians in [0, pi/2], between the covariant vectors that come back
+            from the end of training; NaN where two starts there part by more than `SAME_SPAN` in one of the two.
+            frame_distance (..., time, q): how far the span of the first q vectors lies from that of another frame which
+            began at random, see `frame_distance`; where it is above `SAME_SPAN`, vector q depends on the seed. Both in
+            single precision, and NaN for members that stopped.
         """
         import xarray
 
@@ -133,10 +145,11 @@ class TrainingRuns:
                 end = warm_up(tangent, end, count, study.interval)
                 growth = np.full_like(growth, np.nan)
             elif window or study.angles:
-                end = recorded(tangent, end, count, study.interval)
+                parts = list(forward_in_chunks(tangent, end, count, study.interval, "R"))
                 if study.angles:
-                    factors.append((until, end.R))
-                steps = np.log(packed_diagonal(end.R))
+                    factors += [(part.n // study.interval, part.R) for part in parts]
+                end = joined(parts) if window else parts[-1]  # factors of a whole run are copied for nothing
+                steps = np.concatenate([np.log(packed_diagonal(part.R)) for part in parts], axis=1)
                 spans = [growth + np.add.accumulate(steps, axis=1)[:, -1]]
                 growth = spans[0]
                 if until in study.predictions:
@@ -188,7 +201,7 @@ def alternatives(flow: ThreeLayerGradientFlow, x: Array) -> dict[str, Array]:
 
 def final_vectors(tangent: TangentSystem, end: Pass, tail: int, steps_per_interval: int) -> dict[str, Array]:
     """Angles of covariant vectors at the end of a pass that recorded the last window, and which are determined."""
-    after = recorded(tangent, end, tail, steps_per_interval)
+    after = joined(list(forward_in_chunks(tangent, end, tail, steps_per_interval, "R")))
     one, other = (_back(after.R, random_triangles(after, 0, key))[0] for key in (0, 1))
     stopped = after.status != RUNNING  # in the tail
     one[stopped] = other[stopped] = np.nan
@@ -201,7 +214,7 @@ def vectors_along(end: Pass, factors: list[tuple[int, Array]], outputs: set[int]
     """Angles between covariant vectors at `outputs`, and what their frame has to do with them, as `TrainingRuns` says.
 
     Ginelli's backward pass begins at the `end` of training, from two random starts, and comes back through all
-    `factors`: the ends of segments, in intervals, and R within them. Both variables are (members, outputs, ...).
+    `factors`: the ends of parts of the run, in intervals, and R within them. Both variables are (members, outputs, ...).
     """
     one, other = (random_triangles(end, 0, key) for key in (0, 1))
     growth, found = np.zeros(one.shape[:2]), []  # of vectors, from here to the end
@@ -241,9 +254,8 @@ def frame_distance(C0: Array, C: Array, growth: Array, members: Array) -> Array:
     return np.stack([np.sqrt(squares[..., i:, :i].sum(axis=(-2, -1))) for i in range(1, k + 1)], axis=-1)
 
 
-def recorded(tangent: TangentSystem, start: Pass, intervals: int, steps_per_interval: int) -> Pass:
-    """A pass that recorded R of all its intervals."""
-    parts = list(forward_in_chunks(tangent, start, intervals, steps_per_interval, "R"))
+def joined(parts: list[Pass]) -> Pass:
+    """One pass of successive ones that recorded R."""
     return attrs.evolve(parts[-1], R=np.concatenate([part.R for part in parts], axis=1))
 
 
