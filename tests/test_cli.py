@@ -37,7 +37,7 @@ def test_main_job_writes_data_summary_and_figures(command, tmp_path):
     status, text = command(*QUICK, "--output", output)
     assert status == 0
     assert "4 of 4 runs finished" in text
-    assert sorted(p.name for p in output.iterdir()) == ["figures", "runs.zarr", "summary.md"]
+    assert sorted(p.name for p in output.iterdir()) == ["figures", "runs.html", "runs.zarr", "summary.md"]
     assert len(list((output / "figures").glob("*.png"))) == len(list((output / "figures").glob("*.csv"))) == 4
     data = open_store(output / "runs.zarr")
     assert dict(data.exponent.sizes) == {"activation": 2, "member": 2, "time": 2, "q": 9}
@@ -184,7 +184,7 @@ def test_ctrl_c_saves_the_blocks_and_the_same_command_goes_on(command, tmp_path,
     assert "compute.study.steps: 40 there, 60 here" in text
     status, text = command(*arguments)
     assert (status, "8 of 8 runs finished" in text) == (0, True)
-    study = Study(members=4, steps=40, learning_rate=1e-3)
+    study = Study(members=4, steps=40, learning_rate=1e-3, angles=True)
     undisturbed = study.ensemble(*regression_task(100, study.seeds["data"])).run()
     xarray.testing.assert_equal(open_store(tmp_path / "out" / "runs.zarr").load(), undisturbed)
     status, text = command(*arguments)  # a finished study is left alone

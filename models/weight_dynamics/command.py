@@ -128,7 +128,9 @@ def weight_dynamics(
     _write_summary(runs, output, data is None)
     counts = _counts(runs)
     console.print(
-        f"{counts['finished']} of {runs.status.size} runs finished: see {output / 'summary.md'}", markup=False
+        f"{counts['finished']} of {runs.status.size} runs finished: see {output / 'summary.md'}"
+        + (f" and, in a browser, {output / 'runs.html'}" if counts["finished"] else ""),
+        markup=False,
     )
     if not counts["finished"]:
         stopped = runs.stopped.values[runs.stopped.values >= 0]
@@ -183,8 +185,9 @@ def _paper(members: int | None, steps: int | None, seed: int, workers: int | Non
 
 
 def _write_summary(runs: xarray.Dataset, output: Path, paper_task: bool) -> None:
-    """Figures, and last the summary; a study that has one is left alone."""
+    """Figures, the page, and last the summary; a study that has one is left alone."""
     from models.weight_dynamics.figures import draw_all
+    from models.weight_dynamics.page import write_page
     from models.weight_dynamics.summary import summary
 
     if (output / "summary.md").exists():
@@ -192,6 +195,7 @@ def _write_summary(runs: xarray.Dataset, output: Path, paper_task: bool) -> None
     shutil.rmtree(output / "figures", ignore_errors=True)  # of a process that was killed while it drew
     if _counts(runs)["finished"]:
         draw_all(runs, output / "figures")
+        write_page(runs, output / "runs.html", made())
     write_whole(output / "summary.md", f"{summary(runs, paper_task)}\n{made()}\n")
 
 

@@ -214,7 +214,7 @@ def vectors_along(end: Pass, factors: list[tuple[int, Array]], outputs: set[int]
     """Angles between covariant vectors at `outputs`, and what their frame has to do with them, as `TrainingRuns` says.
 
     Ginelli's backward pass begins at the `end` of training, from two random starts, and comes back through all
-    `factors`: the ends of parts of the run, in intervals, and R within them. Both variables are (members, outputs, ...).
+    `factors`: the ends of parts of the run, in intervals, and R within them. Both are (members, outputs, ...).
     """
     one, other = (random_triangles(end, 0, key) for key in (0, 1))
     growth, found = np.zeros(one.shape[:2]), []  # of vectors, from here to the end

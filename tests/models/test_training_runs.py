@@ -12,7 +12,9 @@ from models.weight_dynamics import regression_task
 from models.weight_dynamics.runs import SAME_SPAN, vectors_along
 from models.weight_dynamics.study import Study
 
-STUDY = Study(members=3, steps=1200, learning_rate=1e-3, seed=5, outputs=12, predictions=(12, 30), tail=100, angles=True)
+STUDY = Study(
+    members=3, steps=1200, learning_rate=1e-3, seed=5, outputs=12, predictions=(12, 30), tail=100, angles=True
+)
 TASK = regression_task(samples=200, seed=STUDY.seeds["data"])
 PAIRS = np.triu_indices(9, 1)
 
