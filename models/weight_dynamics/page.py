@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dynsys.files import write_whole
-from models.weight_dynamics.figures import SHOWN_EXPONENTS
 from models.weight_dynamics.page_data import MISSING, PARTS, SEEDED, PageData
 from models.weight_dynamics.page_panels import course, final_losses
 
@@ -115,57 +115,64 @@ def page(data: xarray.Dataset) -> Document:
     """What can be looked at, and what happens when a run is picked, as a document of Bokeh."""
     from bokeh.document import Document
     from bokeh.layouts import column, row
-    from bokeh.models import ColumnDataSource, CustomJS
-    from bokeh.models.widgets import Button, Div, Select, Spinner
+    from bokeh.models import CustomJS
+    from bokeh.models.widgets import Button, Div
 
     kept = PageData(data)
-    table, record = ColumnDataSource(kept.table(), name="table"), ColumnDataSource(kept.record(), name="record")
-    looks = dict(zip(kept.activations, MARKERS * len(kept.activations), strict=False))
-    for key in MARKERS[0]:
-        table.add([looks[name][key] for name in table.data["activation"]], key)
-    picked = ColumnDataSource({"x": [], "share": []}, name="picked")
-    names = ["time", "loss", *(f"exponent_{q}" for q in kept.shown), "smallest", "closest", "chosen"]
-    curves = ColumnDataSource({name: [] for name in names}, name="curves")
-    pairs = ColumnDataSource({name: [] for name in ("times", "known", "seeded", "pair")}, name="pairs")
-
-    members = data.sizes["member"]
-    activation = Select(title="Activation", value=kept.activations[0], options=kept.activations, name="activation")
-    number = Spinner(title="Run", low=0, high=members - 1, step=1, value=kept.median(0), name="number")
-    pair = Select(title="Pair", value=next(iter(kept.pairs), ""), options=kept.pairs, name="pair")
+    sources, widgets = _sources(kept), _widgets(kept)
     heading = Div(name="heading", sizing_mode="stretch_width")
-    buttons = [Button(label=place, name=place, min_width=0, sizing_mode="stretch_width") for place in PLACES]
-    for widget in (activation, number, pair):
-        widget.update(sizing_mode="stretch_width", min_width=0)
-
-    losses = final_losses(table, picked)
-    chosen: dict[str, Any] = {
-        "activation": activation, "number": number, "table": table, "names": kept.activations, "members": members,
-    }  # fmt: skip
-    show = CustomJS(
-        args=chosen | {
-            "record": record, "curves": curves, "pairs": pairs, "picked": picked, "pair": pair, "heading": heading,
-            "times": data.time.values.tolist(), "parts": PARTS, "seeded": SEEDED, "missing": MISSING,
-        },
-        code=SHOW,
-    )  # fmt: skip
-    for widget in (activation, number, pair):
+    shared = sources | widgets | {"heading": heading, "names": kept.activations, "members": data.sizes["member"]}
+    codes = {"times": data.time.values.tolist(), "parts": PARTS, "seeded": SEEDED, "missing": MISSING}
+    show = CustomJS(args=shared | codes, code=SHOW)
+    for widget in widgets.values():
         widget.js_on_change("value", show)
-    losses.js_on_event("tap", CustomJS(args=chosen | {"plot": losses}, code=NEAREST))
-    for button in buttons:
-        button.js_on_click(CustomJS(args=chosen | {"place": button.name}, code=WALK))
 
+    losses = final_losses(sources["table"], sources["picked"])
+    for gesture in ("tap", "doubletap"):  # which are two quick taps, wherever
+        losses.js_on_event(gesture, CustomJS(args=shared | {"plot": losses}, code=NEAREST))
+    buttons = [Button(label=place, name=place, min_width=0, sizing_mode="stretch_width") for place in PLACES]
+    for button in buttons:
+        button.js_on_click(CustomJS(args=shared | {"place": button.name}, code=WALK))
+
+    exponents, *others = course(kept, sources["curves"], sources["pairs"])
+    above = [widgets["pair"]] if kept.pairs else []
+    numbers = row(widgets["activation"], widgets["number"], sizing_mode="stretch_width")
+    walk = row(*buttons, sizing_mode="stretch_width")
     document = Document()
-    document.add_root(
-        column(row(activation, number, sizing_mode="stretch_width"), row(*buttons, sizing_mode="stretch_width"), losses,
-               name="picking", sizing_mode="stretch_width")
-    )  # fmt: skip
-    panels = course(kept, curves, pairs)
-    document.add_root(
-        column(heading, *panels[:1], *([pair] if kept.pairs else []), *panels[1:], name="looking",
-               sizing_mode="stretch_width")
-    )  # fmt: skip
+    document.add_root(column(numbers, walk, losses, name="picking", sizing_mode="stretch_width"))
+    document.add_root(column(heading, exponents, *above, *others, name="looking", sizing_mode="stretch_width"))
     document.js_on_event("document_ready", show)
     return document
+
+
+def _sources(kept: PageData) -> dict[str, Any]:
+    """All runs, `table` and `record`, and what is shown of the one that is picked: filled in the browser."""
+    from bokeh.models import ColumnDataSource
+
+    table = kept.table()
+    looks = dict(zip(kept.activations, cycle(MARKERS), strict=False))
+    for key in MARKERS[0]:
+        table[key] = [looks[name][key] for name in table["activation"]]
+    record = kept.record()
+    curves = ["time", *(name for name in record if not name.startswith("angle_")), "smallest", "closest", "chosen"]
+    empty = {"curves": curves, "pairs": ["times", "known", "seeded", "pair"], "picked": ["x", "share"]}
+    columns = {"table": table, "record": record} | {name: {key: [] for key in keys} for name, keys in empty.items()}
+    return {name: ColumnDataSource(column, name=name) for name, column in columns.items()}
+
+
+def _widgets(kept: PageData) -> dict[str, Any]:
+    """The keyboard's way to a run, which begins with the median one, and to a pair of vectors."""
+    from bokeh.models.widgets import Select, Spinner
+
+    wide: dict[str, Any] = {"sizing_mode": "stretch_width", "min_width": 0}
+    names: list[Any] = [*kept.activations]
+    pairs: list[Any] = [*kept.pairs]
+    last = kept.data.sizes["member"] - 1
+    return {
+        "activation": Select(title="Activation", value=names[0], options=names, name="activation", **wide),
+        "number": Spinner(title="Run", low=0, high=last, step=1, value=kept.median(0), name="number", **wide),
+        "pair": Select(title="Pair", value=next(iter(pairs), ""), options=pairs, name="pair", **wide),
+    }
 
 
 def _header(data: xarray.Dataset) -> list[str]:
@@ -187,15 +194,15 @@ def _header(data: xarray.Dataset) -> list[str]:
         )
     else:
         texts.append("No angles between covariant vectors were recorded (--no-angles, or too much memory for them).")
-    if data.sizes["q"] > SHOWN_EXPONENTS:
+    if len(kept.shown) < data.sizes["q"]:
         texts.append(
-            f"Of {data.sizes['q']} exponents the first {SHOWN_EXPONENTS} are shown, and pairs of their vectors."
+            f"Of {data.sizes['q']} exponents and their vectors {len(kept.shown)} are shown: the first, middle and last."
         )
     stopped = int((~kept.finished).sum())
     if stopped:
         texts.append(
-            f"{stopped} of {kept.finished.size} runs stopped before the end and have no final loss: their markers stand "
-            "at the right edge, above the others."
+            f"{stopped} of {kept.finished.size} runs stopped before the end and have no final loss: their markers "
+            "stand at the right edge, above the others."
         )
     return texts
 
@@ -204,8 +211,8 @@ def _footer(data: xarray.Dataset, made: str) -> list[str]:
     settings = data.attrs
     return [
         f"{settings['task']} {settings['hidden']} hidden units, {data.sizes['member']} runs of each activation, "
-        f"learning rate {settings['learning_rate']:g}, T = {float(data.time[-1]):.4g} in units of learning rate times steps, "
-        f"seed {settings['seed']}. Numbers are in single precision here, angles in 1/{PARTS} of a degree, at "
+        f"learning rate {settings['learning_rate']:g}, T = {float(data.time[-1]):.4g} in units of learning rate times "
+        f"steps, seed {settings['seed']}. Numbers are in single precision here, angles in 1/{PARTS} of a degree, at "
         f"{data.sizes['time']} times; all of them are in runs.zarr.",
         made,
     ]

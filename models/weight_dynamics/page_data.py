@@ -10,7 +10,7 @@ import numpy as np
 
 from dynsys.blocks import STATUSES
 from dynsys.passes import RUNNING
-from models.weight_dynamics.figures import SHOWN_EXPONENTS
+from models.weight_dynamics.figures import shown_exponents
 from models.weight_dynamics.runs import SAME_SPAN
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ class PageData:
 
     @property
     def shown(self) -> list[int]:
-        """The exponents that are shown, the first nine."""
-        return [int(q) for q in self.data.q.values[:SHOWN_EXPONENTS]]
+        """The exponents that are shown, those of the figures."""
+        return shown_exponents(self.data)
 
     @property
     def pairs(self) -> list[str]:
@@ -93,9 +93,9 @@ class PageData:
         exponents = self.data.exponent.values.reshape(-1, self.data.sizes["q"])
         floats = {"loss": self.data.loss.values.ravel()} | {f"exponent_{q}": exponents[:, q - 1] for q in self.shown}
         columns = {name: np.ascontiguousarray(column, dtype=np.float32) for name, column in floats.items()}
-        places = combinations(range(self.data.sizes["q"]), 2)
+        places = combinations(range(self.data.sizes["q"]), 2)  # the order of the dataset
         for p, (i, j) in enumerate(places if self.pairs else ()):
-            if j < len(self.shown):
+            if {i + 1, j + 1} <= set(self.shown):
                 columns[f"angle_{i + 1}–{j + 1}"] = self._code(p, i, j).ravel()
         return columns
 

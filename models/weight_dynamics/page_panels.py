@@ -27,7 +27,7 @@ def final_losses(table: Any, picked: Any) -> Any:
     from bokeh.models import HoverTool
 
     x = table.data["x"]
-    plot = _figure("losses", 420, x_axis_type="log", x_range=(x.min() / 1.5, x.max() * 1.5), y_range=(-0.03, 1.03))
+    plot = _figure("losses", 480, x_axis_type="log", x_range=(x.min() / 1.5, x.max() * 1.5), y_range=(-0.03, 1.03))
     plot.scatter(
         "x", "share", source=table, marker="marker", size=8, fill_color="fill", line_color="line",
         legend_field="activation", name="runs",
@@ -88,13 +88,13 @@ def _exponents(kept: PageData, curves: Any, together: Any) -> Any:
     bent = CustomJSTransform(
         args={"scale": scale}, func="return Math.asinh(x / scale)", v_func="return xs.map((x) => Math.asinh(x / scale))"
     )
-    for q in kept.shown:
-        look = line_look(q - 1)
+    for place, q in enumerate(kept.shown):
+        look = line_look(place)
         line = plot.line(
             "time", transform(f"exponent_{q}", bent), source=curves, color=to_hex(look["color"]), line_width=1.8,
             line_dash=DASHES[look["ls"]], legend_label=f"λ{subscript(q)}", name=f"exponent_{q}",
         )  # fmt: skip
-        if q == 1:
+        if place == 0:
             plot.add_tools(_at(line, [(f"λ{subscript(i)}(t)", f"@exponent_{i}{{0.0000}}") for i in kept.shown]))
     largest = max(abs(low), abs(high))
     powers = np.arcsinh(10.0 ** np.arange(0, np.ceil(largest / np.log(10.0)) + 1))
@@ -169,6 +169,6 @@ def _legend(plot: Any, columns: int) -> None:
     (legend,) = plot.legend
     plot.add_layout(legend, "above")
     legend.update(
-        click_policy="hide", ncols=columns, border_line_color=None, padding=0, margin=0, spacing=0,
+        click_policy="hide", ncols=columns, border_line_color=None, padding=0, margin=0, spacing=6,
         label_text_font_size="12px", glyph_width=28,
     )  # fmt: skip
