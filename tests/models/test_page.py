@@ -15,6 +15,7 @@ from models.weight_dynamics.page import page, write_page
 from models.weight_dynamics.page_data import MISSING, PARTS, SEEDED, PageData
 from models.weight_dynamics.runs import SAME_SPAN
 from models.weight_dynamics.study import Study
+from models.weight_dynamics.summary import summary
 
 STUDY = Study(members=6, steps=3000, learning_rate=1e-3, seed=5, outputs=40, angles=True)
 TASK = regression_task(samples=100, seed=STUDY.seeds["data"])
@@ -97,6 +98,19 @@ def test_the_file_asks_for_nothing_and_says_how_it_was_made(runs, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["runs.html"]
 
 
+def test_the_summary_counts_the_angles_that_the_run_decides(runs):
+    text = summary(runs, paper_task=False)
+    finished = runs.status.values[1] == 0
+    at = int(np.abs(runs.time.values - 0.5 * runs.time.values[-1]).argmin())
+    known = np.concatenate([decoded(runs, 1, m)["known"][:, at] for m in np.flatnonzero(finished)])
+    share, known = np.isfinite(known).mean(), known[np.isfinite(known)]
+    assert 0.0 < share < 1.0
+    low, few, middle = np.quantile(known, [0.0, 0.05, 0.5])
+    row = f"{100 * share:.0f} %: {low:.4g}°, {few:.4g}°, {middle:.4g}° |"
+    assert any(line.startswith(f"| {runs.time.values[at]:.3g} |") and line.endswith(row) for line in text.split("\n"))
+    assert "`runs.html`" in text
+
+
 def test_of_large_networks_nine_exponents_are_shown_and_without_angles_none(tmp_path):
     large = Study(activations=("tanh",), members=2, steps=3000, outputs=9, hidden=4, learning_rate=1e-3, angles=True)
     data = large.ensemble(*TASK).run()
@@ -109,7 +123,7 @@ def test_of_large_networks_nine_exponents_are_shown_and_without_angles_none(tmp_
     np.testing.assert_array_equal(codes == MISSING, np.isnan(degrees))
     known = np.isfinite(degrees)
     assert 0.02 < known.mean() < 0.98
-    np.testing.assert_allclose((codes[known] & ~SEEDED) / PARTS, degrees[known], atol=0.51 / PARTS)
+    np.testing.assert_allclose((codes[known].astype(int) & ~SEEDED) / PARTS, degrees[known], atol=0.51 / PARTS)
     text = write_page(data, tmp_path / "large.html", "").read_text()
     assert "Of 17 exponents and their vectors 9 are shown" in text
     bare = attrs.evolve(large, angles=False).ensemble(*TASK).run()
