@@ -168,9 +168,10 @@ def _widgets(kept: PageData) -> dict[str, Any]:
     names: list[Any] = [*kept.activations]
     pairs: list[Any] = [*kept.pairs]
     last = kept.data.sizes["member"] - 1
+    first, member = kept.median
     return {
-        "activation": Select(title="Activation", value=names[0], options=names, name="activation", **wide),
-        "number": Spinner(title="Run", low=0, high=last, step=1, value=kept.median(0), name="number", **wide),
+        "activation": Select(title="Activation", value=names[first], options=names, name="activation", **wide),
+        "number": Spinner(title="Run", low=0, high=last, step=1, value=member, name="number", **wide),
         "pair": Select(title="Pair", value=next(iter(pairs), ""), options=pairs, name="pair", **wide),
     }
 

@@ -64,9 +64,12 @@ class PageData:
         loss = np.where(self.finished, self.data.loss.values[..., -1], np.inf)
         return np.argsort(loss, axis=1, kind="stable")
 
-    def median(self, activation: int) -> int:
-        """The run in the middle of those that finished."""
-        return int(self.order[activation, np.count_nonzero(self.finished[activation]) // 2])
+    @property
+    def median(self) -> tuple[int, int]:
+        """Activation, the first of which a run finished, and the member in the middle of those that did."""
+        counts = np.count_nonzero(self.finished, axis=1)
+        first = int(np.flatnonzero(counts)[0])
+        return first, int(self.order[first, counts[first] // 2])
 
     def table(self) -> dict[str, Any]:
         """A row for each run: activation, member, final loss, first exponent, status; where its marker stands.
@@ -76,7 +79,7 @@ class PageData:
         """
         members = self.data.sizes["member"]
         loss = self.data.loss.values[..., -1]
-        edge = 3.0 * loss[self.finished].max()
+        edge = 3.0 * loss[self.finished].max() * 1.3 ** np.arange(len(loss))[:, None]  # one beside the other
         codes, steps = self.data.status.values.ravel(), self.data.stopped.values.ravel()
         return {
             "activation": np.repeat(self.activations, members).tolist(),
@@ -92,7 +95,8 @@ class PageData:
         """A row for each run and time: loss, exponents, and angles in code."""
         exponents = self.data.exponent.values.reshape(-1, self.data.sizes["q"])
         floats = {"loss": self.data.loss.values.ravel()} | {f"exponent_{q}": exponents[:, q - 1] for q in self.shown}
-        columns = {name: np.ascontiguousarray(column, dtype=np.float32) for name, column in floats.items()}
+        with np.errstate(over="ignore"):  # of runs that diverge
+            columns = {name: np.ascontiguousarray(column, dtype=np.float32) for name, column in floats.items()}
         places = combinations(range(self.data.sizes["q"]), 2)  # the order of the dataset
         for p, (i, j) in enumerate(places if self.pairs else ()):
             if {i + 1, j + 1} <= set(self.shown):

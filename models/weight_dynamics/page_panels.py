@@ -51,11 +51,13 @@ def course(kept: PageData, curves: Any, pairs: Any) -> list[Any]:
     from bokeh.models import CrosshairTool, Range1d
     from bokeh.models.annotations import Span
 
-    data = kept.data
-    times, loss = data.time.values, data.loss.values
+    times, loss = (
+        kept.data.time.values,
+        kept.data.loss.values[kept.finished],
+    )  # a run that diverges may leave the panels
     together = Range1d(times[0] / 1.1, times[-1] * 1.1)
     span = Span(dimension="height", line_color="#666666", line_dash="dotted")
-    positive = loss[np.isfinite(loss) & (loss > 0)]
+    positive = loss[loss > 0]
     loss_panel = _figure(
         "loss", 200, x_axis_type="log", y_axis_type="log", x_range=together,
         y_range=(positive.min() / 1.5, positive.max() * 1.5),
@@ -80,7 +82,7 @@ def _exponents(kept: PageData, curves: Any, together: Any) -> Any:
     from bokeh.transform import transform
     from matplotlib.colors import to_hex
 
-    values = kept.data.exponent.values[..., [q - 1 for q in kept.shown]]
+    values = kept.data.exponent.values[kept.finished][..., [q - 1 for q in kept.shown]]
     # the sign of an exponent below 1 / T is that of a remainder: from the power of ten next to it, logarithmic
     scale = 10.0 ** round(-np.log10(kept.data.time.values[-1]))
     low, high = (float(np.arcsinh(end / scale)) for end in (np.nanmin(values), np.nanmax(values)))
@@ -117,14 +119,9 @@ def _angles(curves: Any, pairs: Any, together: Any) -> Any:
     )
     known = plot.multi_line("times", "known", source=pairs, color="#777777", line_width=1.2, legend_label="a pair")
     plot.line(
-        "time",
-        "chosen",
-        source=curves,
-        color="black",
-        line_width=1.8,
-        line_dash="dashed",
+        "time", "chosen", source=curves, color="black", line_width=1.8, line_dash="dashed",
         legend_label="the pair chosen",
-    )
+    )  # fmt: skip
     smallest = plot.line(
         "time", "smallest", source=curves, color="black", line_width=3, legend_label="the smallest angle"
     )
@@ -155,13 +152,8 @@ def _at(line: Any, tooltips: list[tuple[str, str]]) -> Any:
     """What is shown at the time under the pointer."""
     from bokeh.models import HoverTool
 
-    return HoverTool(
-        renderers=[line],
-        mode="vline",
-        tooltips=[("t", "@time{0.0000}"), *tooltips],
-        visible=False,
-        line_policy="nearest",
-    )
+    tooltips = [("t", "@time{0.0000}"), *tooltips]
+    return HoverTool(renderers=[line], mode="vline", line_policy="nearest", tooltips=tooltips, visible=False)
 
 
 def _legend(plot: Any, columns: int) -> None:

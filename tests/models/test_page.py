@@ -85,6 +85,17 @@ class Addresses(HTMLParser):
         self.addresses += [each for each in attributes if each[0] in ("src", "href")]
 
 
+def test_of_an_activation_that_always_diverged_there_is_no_median(runs):
+    data = runs.copy(deep=True)
+    data.loss.values[0, :, -1] = np.nan
+    data.loss.values[0, 1, 1] = 1e300  # not a number in single precision
+    document = page(data)
+    assert document.get_model_by_name("activation").value == "tanh"
+    assert document.get_model_by_name("number").value == int(np.argsort(data.loss.values[1, :, -1])[3])
+    assert document.get_model_by_name("record").data["loss"][data.sizes["time"] + 1] == np.inf
+    assert document.get_model_by_name("loss").y_range.end < 1e4  # the others are seen
+
+
 def test_the_file_asks_for_nothing_and_says_how_it_was_made(runs, tmp_path):
     text = write_page(runs, tmp_path / "runs.html", "Made by `dynsys <x>`.").read_text()
     page_of = Addresses()
@@ -193,8 +204,7 @@ def test_a_click_and_the_keyboard_pick_a_run(runs, tmp_path):
         tab.wait_for_function("Bokeh.documents[0]?.get_model_by_name('heading').text")
 
         table = PageData(runs).table()
-        median = PageData(runs).median(0)
-        assert_shown(runs, tab.evaluate(SHOWN), 0, median)
+        assert_shown(runs, tab.evaluate(SHOWN), *PageData(runs).median)
         for row in (9, 4, 2):  # a tanh run, the one that stopped, a ReLU run
             tab.mouse.click(*tab.evaluate(PLACE, [float(table["x"][row]), float(table["share"][row])]))
             activation, member = divmod(row, 6)
