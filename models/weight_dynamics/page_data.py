@@ -106,7 +106,7 @@ class PageData:
     def _code(self, p: int, i: int, j: int) -> Array:
         angle = np.degrees(self.data.angle.values[..., p], dtype=float)
         parts = np.round(np.nan_to_num(angle) * PARTS).astype(np.uint16)
-        seeded = (self.data.frame_distance.values[..., [i, j]] > SAME_SPAN).any(axis=-1)
+        seeded = ~(self.data.frame_distance.values[..., [i, j]] <= SAME_SPAN).all(axis=-1)
         return np.where(np.isnan(angle), np.uint16(MISSING), np.where(seeded, parts | np.uint16(SEEDED), parts))
 
 

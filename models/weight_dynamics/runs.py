@@ -14,7 +14,7 @@ from dynsys.compiled.sweep import sweep_back
 from dynsys.convergence import determined_subspaces
 from dynsys.ginelli import random_triangles
 from dynsys.indicators import angles, cosines, line_distance
-from dynsys.orthonormal import packed_diagonal, random_frames
+from dynsys.orthonormal import packed_diagonal, random_frames, solve_upper
 from dynsys.passes import RUNNING, forward_in_chunks, warm_up
 from dynsys.sharafi import eigenvectors
 
@@ -246,7 +246,7 @@ def frame_distance(C0: Array, C: Array, growth: Array, members: Array) -> Array:
     The distance is the norm of the sines of all principal angles.
     """
     k = C0.shape[-1]
-    H = np.linalg.solve(C0, random_frames(k, k, 1, members))
+    H = solve_upper(C0, random_frames(k, k, 1, members))
     columns = [H[..., :i] @ np.linalg.solve(H[:, :i, :i], np.eye(i)[:, -1:]) for i in range(1, k + 1)]
     L = np.tril(np.concatenate(columns, axis=-1))
     W = L[:, None] * np.exp(np.minimum(growth[..., :, None] - growth[..., None, :], MOST_GROWTH))

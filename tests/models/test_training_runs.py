@@ -130,6 +130,7 @@ def test_angles_along_a_run_are_those_of_ginelli():
     assert np.isnan(data.angle.values[:, -1]).all()  # at the end of the run starts are random
 
 
+@pytest.fixture(scope="module")
 def dead_and_alive() -> tuple[list[Pass], list[Pass]]:
     """Parts of the runs of two dead ReLU networks and of two that learn, from two random frames."""
     flow = STUDY.network(*TASK, "relu")
@@ -151,8 +152,8 @@ def along(parts: list[Pass]) -> dict:
     return vectors_along(parts[-1], factors, {place for place, _ in factors})
 
 
-def test_vectors_of_equal_exponents_are_determined_by_nothing():
-    parts, _ = dead_and_alive()
+def test_vectors_of_equal_exponents_are_determined_by_nothing(dead_and_alive):
+    parts, _ = dead_and_alive
     found = along(parts)
     angle, frames = found["angle"][:2], found["frame_distance"][:2]
     assert np.isnan(angle[..., (PAIRS[0] > 0) & (PAIRS[1] < 8)]).all()
@@ -161,8 +162,8 @@ def test_vectors_of_equal_exponents_are_determined_by_nothing():
     assert (frames[:, -1, 7:] < SAME_SPAN).all()  # the vector of the negative exponent is known
 
 
-def test_distance_of_frames_is_that_of_a_second_forward_pass():
-    parts, others = dead_and_alive()
+def test_distance_of_frames_is_that_of_a_second_forward_pass(dead_and_alive):
+    parts, others = dead_and_alive
     found = along(parts)["frame_distance"]
     for m, place, j in np.ndindex(4, len(parts), 9):
         angles = principal_angles(parts[place].Q[m, :, : j + 1], others[place].Q[m, :, : j + 1])
