@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dynsys.files import write_whole
 from models.weight_dynamics.page_data import MISSING, PARTS, SEEDED, PageData
 from models.weight_dynamics.page_panels import course, final_losses
+from models.weight_dynamics.runs import SAME_SPAN
 
 if TYPE_CHECKING:
     import xarray
@@ -191,7 +192,8 @@ def _header(data: xarray.Dataset) -> list[str]:
         texts.append(
             "Covariant vectors of a training run are finite-time objects. They begin in a random frame and come back "
             "from a random start at the end of training. Pale lines are pairs that the seed of the frame still "
-            "decides; a line ends where two starts disagree, towards the end and where exponents hardly differ."
+            "decides, dots the smallest angle of the others; a line ends where two starts disagree, towards the end "
+            "and where exponents hardly differ."
         )
     else:
         texts.append("No angles between covariant vectors were recorded (--no-angles, or too much memory for them).")
@@ -214,6 +216,7 @@ def _footer(data: xarray.Dataset, made: str) -> list[str]:
         f"{settings['task']} {settings['hidden']} hidden units, {data.sizes['member']} runs of each activation, "
         f"learning rate {settings['learning_rate']:g}, T = {float(data.time[-1]):.4g} in units of learning rate times "
         f"steps, seed {settings['seed']}. Numbers are in single precision here, angles in 1/{PARTS} of a degree, at "
-        f"{data.sizes['time']} times; all of them are in runs.zarr.",
+        f"{data.sizes['time']} times; all of them are in runs.zarr. Two frames, and two starts, agree where spans and "
+        f"vectors do to a sine of {SAME_SPAN:g}.",
         made,
     ]

@@ -122,8 +122,8 @@ def _angles(curves: Any, pairs: Any, together: Any) -> Any:
         "time", "chosen", source=curves, color="black", line_width=1.8, line_dash="dashed",
         legend_label="the pair chosen",
     )  # fmt: skip
-    smallest = plot.line(
-        "time", "smallest", source=curves, color="black", line_width=3, legend_label="the smallest angle"
+    smallest = plot.scatter(  # no line: from one time to the next it may be another pair
+        "time", "smallest", source=curves, size=5, color="black", legend_label="the smallest angle"
     )
     plot.add_tools(
         HoverTool(renderers=[seeded, known], tooltips=[("pair", "@pair")], visible=False),
