@@ -112,6 +112,7 @@ def test_final_vectors_come_back_through_the_tail(runs, plain):
             np.testing.assert_allclose(final.sel(ending=ending)[m, known], pairs(C)[known], atol=0.03)
 
 
+@pytest.mark.numba
 @pytest.mark.filterwarnings("ignore:.*two (starts|forward frames)")  # the run is short: that is what is tested
 def test_angles_along_a_run_are_those_of_ginelli():
     study = Study(activations=("tanh",), members=2, steps=6000, learning_rate=1e-3, frame_seed=0, angles=True)
@@ -152,6 +153,7 @@ def along(parts: list[Pass]) -> dict:
     return vectors_along(parts[-1], factors, {place for place, _ in factors})
 
 
+@pytest.mark.numba
 def test_vectors_of_equal_exponents_are_determined_by_nothing(dead_and_alive):
     parts, _ = dead_and_alive
     found = along(parts)
@@ -162,6 +164,7 @@ def test_vectors_of_equal_exponents_are_determined_by_nothing(dead_and_alive):
     assert (frames[:, -1, 7:] < SAME_SPAN).all()  # the vector of the negative exponent is known
 
 
+@pytest.mark.numba
 def test_distance_of_frames_is_that_of_a_second_forward_pass(dead_and_alive):
     parts, others = dead_and_alive
     found = along(parts)["frame_distance"]
