@@ -37,10 +37,11 @@ def test_main_job_writes_data_summary_and_figures(command, tmp_path):
     status, text = command(*QUICK, "--output", output)
     assert status == 0
     assert "4 of 4 runs finished" in text
-    assert sorted(p.name for p in output.iterdir()) == ["figures", "runs.zarr", "summary.md"]
+    assert sorted(p.name for p in output.iterdir()) == ["figures", "runs.html", "runs.zarr", "summary.md"]
     assert len(list((output / "figures").glob("*.png"))) == len(list((output / "figures").glob("*.csv"))) == 4
     data = open_store(output / "runs.zarr")
     assert dict(data.exponent.sizes) == {"activation": 2, "member": 2, "time": 2, "q": 9}
+    assert dict(data.angle.sizes) == {"activation": 2, "member": 2, "time": 2, "pair": 36}
     assert data.attrs["learning_rate"] == 1e-3
     assert "Made by `dynsys weight-dynamics" in (output / "summary.md").read_text()
     assert "learning rate 0.001 (the paper's: 3e-05)".lower() in (output / "summary.md").read_text().lower()
@@ -51,8 +52,9 @@ def test_main_job_takes_a_table_of_ones_own(command, tmp_path):
     table = np.column_stack([rng.normal(5, 2, 50), rng.normal(size=50), rng.normal(size=50), rng.normal(size=50)])
     np.savetxt(tmp_path / "own.csv", table, delimiter=",", header="a,b,target,c", comments="")
     arguments = [*QUICK, "--data", tmp_path / "own.csv", "--target", "target", "--output", tmp_path / "out"]
-    status, _ = command(*arguments, "--activation", "gelu")
+    status, _ = command(*arguments, "--activation", "gelu", "--no-angles")
     assert status == 0
+    assert "angle" not in open_store(tmp_path / "out" / "runs.zarr")
     assert "target from a, b, c of own.csv" in (tmp_path / "out" / "summary.md").read_text()
     assert open_store(tmp_path / "out" / "runs.zarr").sizes["q"] == 3 * 2 + 2 + 2 + 1
 
@@ -67,6 +69,10 @@ def test_main_job_takes_a_table_of_ones_own(command, tmp_path):
         (["--batch", "101"], "a batch of 101 samples needs at least as many data; there are 100"),
         (["--data", "nowhere.csv", "--target", "y"], "'nowhere.csv' cannot be read"),
         (["--target", "y"], "go together"),
+        (
+            ["--angles", "--hidden", "40", "--steps", "200000"],
+            "--angles holds all triangular factors of the 161 vectors",
+        ),
         (["--hidden", "0"], "hidden must be a whole number >= 1, got 0"),
     ],
 )
@@ -184,7 +190,7 @@ def test_ctrl_c_saves_the_blocks_and_the_same_command_goes_on(command, tmp_path,
     assert "compute.study.steps: 40 there, 60 here" in text
     status, text = command(*arguments)
     assert (status, "8 of 8 runs finished" in text) == (0, True)
-    study = Study(members=4, steps=40, learning_rate=1e-3)
+    study = Study(members=4, steps=40, learning_rate=1e-3, angles=True)
     undisturbed = study.ensemble(*regression_task(100, study.seeds["data"])).run()
     xarray.testing.assert_equal(open_store(tmp_path / "out" / "runs.zarr").load(), undisturbed)
     status, text = command(*arguments)  # a finished study is left alone

@@ -14,12 +14,15 @@ from dynsys import InvalidInputError
 from dynsys.blocks import STATUSES
 from dynsys.files import write_whole
 from models.activations import BY_NAME
-from models.terminal import Failed, compute, console, made, prepare
+from models.terminal import BLOCK, Failed, compute, console, made, prepare
 
 if TYPE_CHECKING:
     import xarray
 
     from models.weight_dynamics.check import BlockCheck
+    from models.weight_dynamics.study import Study
+
+MOST_BYTES = 2**30  # of the triangular factors that a worker holds for the angles
 
 Activation = StrEnum("Activation", list(BY_NAME))  # type: ignore[misc]
 
@@ -65,6 +68,13 @@ def weight_dynamics(
     samples: Annotated[int, typer.Option(help="Samples of the paper's task.")] = 1000,
     data: Annotated[Path | None, typer.Option(help="Your own table (CSV) instead of the paper's task.")] = None,
     target: Annotated[str | None, typer.Option(help="Its column to be predicted; the others are inputs.")] = None,
+    angles: Annotated[
+        bool | None,
+        typer.Option(
+            "--angles/--no-angles",
+            help="Angles between covariant vectors along the runs [default: where 1 GiB for each worker is enough].",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Spawns all random numbers.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Threads [default: all cores].")] = None,
     output: Annotated[
@@ -73,7 +83,8 @@ def weight_dynamics(
 ) -> None:
     """Train an ensemble of networks and follow all Lyapunov exponents of every run.
 
-    Writes the data (runs.zarr), summary.md and figures. Whatever ends it, the same command goes on: Ctrl-C saves the
+    Writes the data (runs.zarr), summary.md, figures, and runs.html: a page on which a run is picked by its final loss
+    and looked at. Whatever ends it, the same command goes on: Ctrl-C saves the
     runs under way, a second one ends at once. Example: dynsys weight-dynamics --members 20 --activation gelu
 
     With --study paper, all that "On the weight dynamics of learning networks" reports, and one study for everything
@@ -110,13 +121,16 @@ def weight_dynamics(
     else:
         X, y = regression_task(samples, settings.seeds["data"])
         task = paper_task(samples)
+    settings = _with_angles(settings, settings.network(X, y, settings.activations[0]).dimension, angles)
     store = output / "runs.zarr"
     prepare(output, store)
     runs = compute(settings.ensemble(X, y, task), store, workers)
     _write_summary(runs, output, data is None)
     counts = _counts(runs)
     console.print(
-        f"{counts['finished']} of {runs.status.size} runs finished: see {output / 'summary.md'}", markup=False
+        f"{counts['finished']} of {runs.status.size} runs finished: see {output / 'summary.md'}"
+        + (f" and, in a browser, {output / 'runs.html'}" if counts["finished"] else ""),
+        markup=False,
     )
     if not counts["finished"]:
         stopped = runs.stopped.values[runs.stopped.values >= 0]
@@ -124,6 +138,21 @@ def weight_dynamics(
             f"all {len(stopped)} runs stopped (diverged or singular), the first by step {stopped.min()}: choose a "
             f"smaller --learning-rate than {learning_rate:g}; what was computed is in {store}"
         )
+
+
+def _with_angles(settings: Study, dimension: int, asked: bool | None) -> Study:
+    """The same settings with angles where they are asked for, or nothing is said and memory allows them."""
+    import attrs
+
+    block = min(BLOCK, settings.members)
+    planned = settings.factor_bytes(dimension, block)
+    if asked and planned > MOST_BYTES:
+        raise InvalidInputError(
+            f"--angles holds all triangular factors of the {dimension} vectors of {block} runs, "
+            f"{planned / 2**30:.3g} GiB for each worker, and at most {MOST_BYTES / 2**30:g} GiB are allowed: leave it "
+            "out, or choose fewer --steps, a longer --interval, or fewer --hidden units"
+        )
+    return attrs.evolve(settings, angles=planned <= MOST_BYTES if asked is None else asked)
 
 
 def _only(context: typer.Context, names: tuple[str, ...]) -> None:
@@ -156,8 +185,9 @@ def _paper(members: int | None, steps: int | None, seed: int, workers: int | Non
 
 
 def _write_summary(runs: xarray.Dataset, output: Path, paper_task: bool) -> None:
-    """Figures, and last the summary; a study that has one is left alone."""
+    """Figures, the page, and last the summary; a study that has one is left alone."""
     from models.weight_dynamics.figures import draw_all
+    from models.weight_dynamics.page import write_page
     from models.weight_dynamics.summary import summary
 
     if (output / "summary.md").exists():
@@ -165,6 +195,7 @@ def _write_summary(runs: xarray.Dataset, output: Path, paper_task: bool) -> None
     shutil.rmtree(output / "figures", ignore_errors=True)  # of a process that was killed while it drew
     if _counts(runs)["finished"]:
         draw_all(runs, output / "figures")
+        write_page(runs, output / "runs.html", made())
     write_whole(output / "summary.md", f"{summary(runs, paper_task)}\n{made()}\n")
 
 

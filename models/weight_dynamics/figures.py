@@ -134,11 +134,16 @@ def _final(variable: xarray.DataArray) -> dict[str, Array]:
     return {str(name): last.sel(activation=name).values for name in variable.activation.values}
 
 
-def _panels(data: xarray.Dataset, title: str) -> tuple[Any, list[Any], list[int]]:
-    """A panel for every exponent; of more than nine, for the first, middle and last three."""
+def shown_exponents(data: xarray.Dataset) -> list[int]:
+    """Numbers of the exponents that are shown: all, or of more than nine the first, middle and last three."""
     every = [int(q) for q in data.q.values]
     middle = len(every) // 2 - 1
-    shown = every if len(every) <= SHOWN_EXPONENTS else [*every[:3], *every[middle : middle + 3], *every[-3:]]
+    return every if len(every) <= SHOWN_EXPONENTS else [*every[:3], *every[middle : middle + 3], *every[-3:]]
+
+
+def _panels(data: xarray.Dataset, title: str) -> tuple[Any, list[Any], list[int]]:
+    """A panel for every exponent that is shown."""
+    shown = shown_exponents(data)
     rows = -(-len(shown) // 3)
     figure, axes = grid(rows, 3, title=title, size=(10.5, 2.6 * rows + 0.6))
     for unused in axes.ravel()[len(shown) :]:

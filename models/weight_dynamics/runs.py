@@ -13,8 +13,8 @@ from dynsys import Euler, Pass, TangentSystem
 from dynsys.compiled.sweep import sweep_back
 from dynsys.convergence import determined_subspaces
 from dynsys.ginelli import random_triangles
-from dynsys.indicators import cosines
-from dynsys.orthonormal import packed_diagonal
+from dynsys.indicators import angles, cosines, line_distance
+from dynsys.orthonormal import packed_diagonal, random_frames, solve_upper
 from dynsys.passes import RUNNING, forward_in_chunks, warm_up
 from dynsys.sharafi import eigenvectors
 
@@ -30,6 +30,7 @@ SPANS = ("start", "window", "interval")  # over which an exponent at a predictio
 READINGS = ("lagged", "lagged, random start", "recycled")  # of Sharafi's estimate, see dynsys.sharafi
 ENDINGS = ("ginelli", "ginelli, another start", *READINGS)  # where covariant vectors at the end of training come from
 SAME_SPAN = 0.01  # sine up to which vectors, or spans, of two backward starts are called the same
+MOST_GROWTH = 100.0  # logarithm: nothing overflows, and the spans of vectors so far out of order are lost anyway
 
 DIMENSIONS = {
     "loss": ("activation", "member", "time"),
@@ -41,6 +42,8 @@ DIMENSIONS = {
     "cosine": ("activation", "member", "prediction", "reading", "pair"),
     "final_cosine": ("activation", "member", "ending", "pair"),
     "subspace": ("activation", "member", "q"),
+    "angle": ("activation", "member", "time", "pair"),
+    "frame_distance": ("activation", "member", "time", "q"),
     "initial": ("activation", "member", "weight"),
     "final": ("activation", "member", "weight"),
     "status": ("activation", "member"),
@@ -54,6 +57,12 @@ class TrainingRuns:
 
     A covariant vector is Q C with the orthonormal frame Q of the forward pass and triangular coefficients C of a
     backward one: angles are those of the columns of C.
+
+    A training run is a transient, and covariant vectors along it are finite-time objects with two ends that are open.
+    The frame begins at random with the training, and vector q knows nothing of the system until the span of the first q
+    has forgotten that. The backward pass begins at random at the end of training, so that vectors drop out towards it:
+    all but the first at the end itself, and long before it those whose exponents hardly differ, as near a minimum with
+    flat directions. What is left between belongs to the run; the rest belongs to the seeds.
     """
 
     study: Study
@@ -80,6 +89,12 @@ class TrainingRuns:
             With a tail: final_cosine (..., ending, pair), by Ginelli's backward pass through the tail from two starts,
             and by Sharafi's estimate from the last window of training; subspace (..., q), which of Ginelli's vectors
             are determined singly (see `dynsys.convergence.determined_subspaces`; the forward frame is taken as given).
+
+            With angles: angle (..., time, pair), radians in [0, pi/2], between the covariant vectors that come back
+            from the end of training; NaN where two starts there part by more than `SAME_SPAN` in one of the two.
+            frame_distance (..., time, q): how far the span of the first q vectors lies from that of another frame which
+            began at random, see `frame_distance`; where it is above `SAME_SPAN`, vector q depends on the seed. Both in
+            single precision, and NaN for members that stopped.
         """
         import xarray
 
@@ -123,14 +138,18 @@ class TrainingRuns:
         duration = study.interval * study.learning_rate
         outputs = set(study.output_intervals.tolist())
         series: dict[str, list[Array]] = defaultdict(list)
+        factors: list[tuple[int, Array]] = []
         for done, until in pairwise([0, *study.cuts.tolist()]):
             count, window = until - done, until in study.windows
             if done >= study.followed:
                 end = warm_up(tangent, end, count, study.interval)
                 growth = np.full_like(growth, np.nan)
-            elif window:
-                end = tangent.forward(end, intervals=count, steps_per_interval=study.interval, record="R")
-                steps = np.log(packed_diagonal(end.R))
+            elif window or study.angles:
+                parts = list(forward_in_chunks(tangent, end, count, study.interval, "R"))
+                if study.angles:
+                    factors += [(part.n // study.interval, part.R) for part in parts]
+                end = joined(parts) if window else parts[-1]  # factors of a whole run are copied for nothing
+                steps = np.concatenate([np.log(packed_diagonal(part.R)) for part in parts], axis=1)
                 spans = [growth + np.add.accumulate(steps, axis=1)[:, -1]]
                 growth = spans[0]
                 if until in study.predictions:
@@ -151,6 +170,7 @@ class TrainingRuns:
         return {
             **{name: np.stack(values, axis=1) for name, values in series.items()},
             **(final_vectors(tangent, end, study.tail, study.interval) if study.tail else {}),
+            **(vectors_along(end, factors, outputs) if study.angles else {}),
             "initial": initial,
             "final": end.x,
             "status": end.status,
@@ -165,8 +185,8 @@ def estimated_cosines(end: Pass) -> Array:
     """
     k = end.k
     identity = np.broadcast_to(np.eye(k), (len(end.x), k, k))
-    lagged, total = _back(end, identity)
-    by_chance, _ = _back(end, random_triangles(end, 0, 0))
+    lagged, total = _back(end.R, identity)
+    by_chance, _ = _back(end.R, random_triangles(end, 0, 0))
     return np.stack([_pairs(C) for C in (lagged, by_chance, eigenvectors(lagged, total))], axis=1)
 
 
@@ -181,9 +201,8 @@ def alternatives(flow: ThreeLayerGradientFlow, x: Array) -> dict[str, Array]:
 
 def final_vectors(tangent: TangentSystem, end: Pass, tail: int, steps_per_interval: int) -> dict[str, Array]:
     """Angles of covariant vectors at the end of a pass that recorded the last window, and which are determined."""
-    parts = list(forward_in_chunks(tangent, end, tail, steps_per_interval, "R"))
-    after = attrs.evolve(parts[-1], R=np.concatenate([part.R for part in parts], axis=1))
-    one, other = (_back(after, random_triangles(after, 0, key))[0] for key in (0, 1))
+    after = joined(list(forward_in_chunks(tangent, end, tail, steps_per_interval, "R")))
+    one, other = (_back(after.R, random_triangles(after, 0, key))[0] for key in (0, 1))
     stopped = after.status != RUNNING  # in the tail
     one[stopped] = other[stopped] = np.nan
     labels = determined_subspaces(one, other, np.ones(one.shape[::2], dtype=bool), SAME_SPAN)
@@ -191,10 +210,59 @@ def final_vectors(tangent: TangentSystem, end: Pass, tail: int, steps_per_interv
     return {"final_cosine": np.concatenate([ginelli, estimated_cosines(end)], axis=1), "subspace": labels}
 
 
-def _back(end: Pass, C: Array) -> tuple[Array, Array]:
-    """A backward pass through the factors that `end` recorded."""
-    members = np.arange(len(end.x))
-    return sweep_back(end.R, members, np.zeros_like(members), np.full_like(members, end.R.shape[1]), C)
+def vectors_along(end: Pass, factors: list[tuple[int, Array]], outputs: set[int]) -> dict[str, Array]:
+    """Angles between covariant vectors at `outputs`, and what their frame has to do with them, as `TrainingRuns` says.
+
+    Ginelli's backward pass begins at the `end` of training, from two random starts, and comes back through all
+    `factors`: the ends of parts of the run, in intervals, and R within them. Both are (members, outputs, ...).
+    """
+    one, other = (random_triangles(end, 0, key) for key in (0, 1))
+    growth, found = np.zeros(one.shape[:2]), []  # of vectors, from here to the end
+    for until, R in reversed(factors):
+        if until in outputs:
+            found.append((one, other, growth))
+        one, total = _back(R, one)
+        other, _ = _back(R, other, totals=False)
+        growth = growth + total
+    C, D, ahead = (np.stack(parts[::-1], axis=1) for parts in zip(*found, strict=True))
+    running = end.status == RUNNING
+    C[~running] = np.nan
+    distance = np.full(ahead.shape, np.nan)
+    distance[running] = frame_distance(one, C, growth[:, None] - ahead, end.members)[running]
+    determined = np.where((line_distance(C, D) <= SAME_SPAN)[..., None, :], C, np.nan)
+    angle = angles(determined)[(..., *np.triu_indices(end.k, 1))]
+    return {"angle": angle.astype(np.float32), "frame_distance": distance.astype(np.float32)}
+
+
+def frame_distance(C0: Array, C: Array, growth: Array, members: Array) -> Array:
+    """Distance between the leading spans of the frame and of another one that began at random, (members, times, k).
+
+    Covariant vectors spare the second forward pass. With the log growth g along them, the product of all R from 0 to t
+    is C(t) exp(g) C(0)^-1. Another first frame, Q(0) G, becomes Q(t) C(t) exp(g) H, H = C(0)^-1 G, and its leading
+    spans do not change if H is replaced by L of H = L U, and columns are scaled:
+
+        Q(t) C(t) W(t),     W_ab = L_ab exp(g_a - g_b), a >= b.
+
+    The distance is the norm of the sines of all principal angles.
+    """
+    k = C0.shape[-1]
+    H = solve_upper(C0, random_frames(k, k, 1, members))
+    columns = [H[..., :i] @ np.linalg.solve(H[:, :i, :i], np.eye(i)[:, -1:]) for i in range(1, k + 1)]
+    L = np.tril(np.concatenate(columns, axis=-1))
+    W = L[:, None] * np.exp(np.minimum(growth[..., :, None] - growth[..., None, :], MOST_GROWTH))
+    squares = np.linalg.qr(C @ W)[0] ** 2
+    return np.stack([np.sqrt(squares[..., i:, :i].sum(axis=(-2, -1))) for i in range(1, k + 1)], axis=-1)
+
+
+def joined(parts: list[Pass]) -> Pass:
+    """One pass of successive ones that recorded R."""
+    return attrs.evolve(parts[-1], R=np.concatenate([part.R for part in parts], axis=1))
+
+
+def _back(R: Array, C: Array, totals: bool = True) -> tuple[Array, Array]:
+    """A backward pass through factors, (members, intervals, k (k + 1) / 2)."""
+    members = np.arange(len(R))
+    return sweep_back(R, members, np.zeros_like(members), np.full_like(members, R.shape[1]), C, totals=totals)
 
 
 def _pairs(C: Array) -> Array:

@@ -51,6 +51,9 @@ class Study:
     tail : int
         If not 0, covariant vectors at the end of training: the run goes on for so many intervals, from which the
         backward pass comes back.
+    angles : bool
+        Whether the angles between covariant vectors along the whole run are recorded. All triangular factors of a block
+        are held for it: see `factor_bytes`.
     """
 
     activations: tuple[str, ...] = ("relu", "tanh")
@@ -72,6 +75,7 @@ class Study:
     predictions: tuple[int, ...] = ()
     tangent_intervals: int | None = None
     tail: int = 0
+    angles: bool = False
 
     def __attrs_post_init__(self) -> None:
         least = {"members": 1, "hidden": 1, "batch": 0, "interval": 1, "seed": 0, "outputs": 1, "tail": 0}
@@ -85,10 +89,10 @@ class Study:
             raise InvalidInputError(f"activations must be different names, at least one, got {self.activations}")
         for name in self.activations:
             named(name)
-        if self.followed > self.intervals or (self.tail and self.followed < self.intervals):
+        if self.followed > self.intervals or ((self.tail or self.angles) and self.followed < self.intervals):
             raise InvalidInputError(
-                f"tangent_intervals must be at most the {self.intervals} of a run, and all of them with a tail, got "
-                f"{self.tangent_intervals}"
+                f"tangent_intervals must be at most the {self.intervals} of a run, and all of them with a tail or "
+                f"angles, got {self.tangent_intervals}"
             )
         gaps = np.diff([0, *self.windows])
         if (gaps < WINDOW).any() or max(self.windows, default=0) > self.followed:
@@ -133,6 +137,14 @@ class Study:
         given = {"data": self.data_seed, "batches": self.batch_seed, "frames": self.frame_seed}
         spawned = dict(zip(("data", "weights", "batches", "frames"), words, strict=True))
         return spawned | {name: seed for name, seed in given.items() if seed is not None}
+
+    def factor_bytes(self, dimension: int, members: int) -> int:
+        """Bytes of the triangular factors of so many members that `angles` holds.
+
+        >>> Study().factor_bytes(dimension=9, members=16) / 1e6
+        211.20192
+        """
+        return 8 * members * self.intervals * (dimension * (dimension + 1) // 2)
 
     def network(self, X: Array, y: Array, activation: str) -> ThreeLayerGradientFlow:
         """The full-batch gradient flow of one activation."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from dynsys.blocks import STATUSES
 from dynsys.passes import DIVERGED, RUNNING, SINGULAR
+from models.weight_dynamics.runs import SAME_SPAN
 from models.weight_dynamics.study import PAPER_LEARNING_RATE
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 Array = np.ndarray
 
 SHOWN = (RUNNING, DIVERGED, SINGULAR)
+ANGLES_AT = (0.001, 0.01, 0.1, 0.5, 1.0)  # shares of the whole time
 HIGH_LOSS = 0.9  # of Var(y), the loss of a network whose output is constant
 
 # What the paper reports for He initial weights (Sec. V): share of runs, by activation.
@@ -75,10 +77,12 @@ def summary(data: xarray.Dataset, paper_task: bool) -> str:
             _share_rows(final, settings["variance_of_y"], paper_task),
         ),
         "",
+        *(_angles(data) if "angle" in data else ()),
         "Training is a transient: these are finite-time exponents, and the sign of one that is close to zero is that "
         "of a remainder of order 1/T, not a sign of chaos. The spread is over initial weights"
         + ("." if settings["shared_batches"] else " and batches.")
-        + " Raw numbers: `runs.zarr`; every figure has its numbers beside it as CSV.",
+        + " Raw numbers: `runs.zarr`; every figure has its numbers beside it as CSV."
+        + (" Single runs, one by one: `runs.html`, in a browser." if np.isfinite(final.loss).any() else ""),
         "",
     ]
     return "\n".join(lines)
@@ -99,6 +103,38 @@ def _run_row(run: tuple[str, xarray.Dataset]) -> list[Any]:
     loss = final.loss.values[np.isfinite(final.loss.values)]
     spread = [f"{value:.4g}" for value in np.quantile(loss, [0, 0.5, 1])] if loss.size else ["none finished"] * 3
     return [name, *counts, *spread]
+
+
+def _angles(data: xarray.Dataset) -> list[str]:
+    """How many angles the run itself decides, and how small they are."""
+    i, j = np.triu_indices(data.sizes["q"], 1)
+    decided = (data.frame_distance <= SAME_SPAN).values
+    angle = np.degrees(np.where(decided[..., i] & decided[..., j], data.angle.values, np.nan))
+    finished = (data.status == RUNNING).values
+    times = np.abs(data.time.values[:, None] - np.array(ANGLES_AT) * float(data.time[-1])).argmin(axis=0)
+    rows = [
+        [f"{data.time.values[n]:.3g}", *map(_angle_cell, (a[m, n] for a, m in zip(angle, finished, strict=True)))]
+        for n in dict.fromkeys(times.tolist())
+    ]
+    return [
+        "## Angles between covariant vectors: share of pairs that are determined; lowest, 5 % quantile, median",
+        "",
+        *_table(["t", *map(str, data.activation.values)], rows),
+        "",
+        "Covariant vectors of a training run are finite-time objects with two open ends. Determined is a vector in "
+        "which two starts of the backward pass at the end of training agree, and up to which the spans of two random "
+        f"first frames do, to {SAME_SPAN:g}. Early vectors depend on the seed of the frame; late ones, and those whose "
+        "exponents hardly differ, on the start.",
+        "",
+    ]
+
+
+def _angle_cell(angle: Array) -> str:
+    known = angle[np.isfinite(angle)]
+    if not known.size:
+        return "none"
+    low, few, middle = np.quantile(known, [0.0, 0.05, 0.5])
+    return f"{100 * known.size / angle.size:.0f} %: {low:.4g}°, {few:.4g}°, {middle:.4g}°"
 
 
 def _exponent_rows(final: xarray.Dataset) -> Iterable[list[Any]]:

@@ -6,10 +6,15 @@ import pytest
 import xarray
 
 from dynsys import Euler, InvalidInputError, Pass
+from dynsys.indicators import principal_angles
+from dynsys.orthonormal import random_frames
 from models.weight_dynamics import regression_task
+from models.weight_dynamics.runs import SAME_SPAN, vectors_along
 from models.weight_dynamics.study import Study
 
-STUDY = Study(members=3, steps=1200, learning_rate=1e-3, seed=5, outputs=12, predictions=(12, 30), tail=100)
+STUDY = Study(
+    members=3, steps=1200, learning_rate=1e-3, seed=5, outputs=12, predictions=(12, 30), tail=100, angles=True
+)
 TASK = regression_task(samples=200, seed=STUDY.seeds["data"])
 PAIRS = np.triu_indices(9, 1)
 
@@ -107,15 +112,77 @@ def test_final_vectors_come_back_through_the_tail(runs, plain):
             np.testing.assert_allclose(final.sel(ending=ending)[m, known], pairs(C)[known], atol=0.03)
 
 
+@pytest.mark.numba
+@pytest.mark.filterwarnings("ignore:.*two (starts|forward frames)")  # the run is short: that is what is tested
+def test_angles_along_a_run_are_those_of_ginelli():
+    study = Study(activations=("tanh",), members=2, steps=6000, learning_rate=1e-3, frame_seed=0, angles=True)
+    data = study.ensemble(*TASK).run().sel(activation="tanh")
+    flow = study.network(*TASK, "tanh")
+    tangent = flow.minibatches(32, study.seeds["batches"]).tangent(Euler(1e-3))
+    x0 = flow.initial(members=2, seed=study.seeds["weights"])
+    # the same frames, and the same first start at the end of the run
+    clvs = tangent.ginelli(x0, intervals=250, tail=50, steps_per_interval=20, warmup=0, seed=0)
+    shown = study.output_intervals[study.output_intervals <= 250]
+    expected = clvs.angles[:, shown - 1][(..., *PAIRS)]
+    found = data.angle.values[:, : len(shown)]
+    known = np.isfinite(found)
+    assert 0.2 < known.mean() < 0.95
+    np.testing.assert_allclose(found[known], expected[known], rtol=1e-6, atol=1e-7)
+    assert np.isnan(data.angle.values[:, -1]).all()  # at the end of the run starts are random
+
+
+@pytest.fixture(scope="module")
+def dead_and_alive() -> tuple[list[Pass], list[Pass]]:
+    """Parts of the runs of two dead ReLU networks and of two that learn, from two random frames."""
+    flow = STUDY.network(*TASK, "relu")
+    x0 = flow.initial(members=4, seed=2)
+    x0[:2, 6:8] = -50.0  # no sample gets through a hidden unit: one exponent is negative, eight vanish
+    begun = Pass.start(x0, 9, None, 3)
+    other = attrs.evolve(begun, Q=begun.Q @ random_frames(9, 9, 1, begun.members))
+    runs: list[list[Pass]] = []
+    for end in (begun, other):
+        runs.append([])
+        for _ in range(20):
+            end = flow.tangent(Euler(1e-3)).forward(end, intervals=30, steps_per_interval=10, record="frames")
+            runs[-1].append(end)
+    return runs[0], runs[1]
+
+
+def along(parts: list[Pass]) -> dict:
+    factors = [(part.n // 10, part.R) for part in parts]
+    return vectors_along(parts[-1], factors, {place for place, _ in factors})
+
+
+@pytest.mark.numba
+def test_vectors_of_equal_exponents_are_determined_by_nothing(dead_and_alive):
+    parts, _ = dead_and_alive
+    found = along(parts)
+    angle, frames = found["angle"][:2], found["frame_distance"][:2]
+    assert np.isnan(angle[..., (PAIRS[0] > 0) & (PAIRS[1] < 8)]).all()
+    assert (frames[..., :7] > 0.1).all()  # also the first, in which two starts cannot differ
+    assert np.isfinite(angle[:, 0, (PAIRS[0] == 0) & (PAIRS[1] == 8)]).all()
+    assert (frames[:, -1, 7:] < SAME_SPAN).all()  # the vector of the negative exponent is known
+
+
+@pytest.mark.numba
+def test_distance_of_frames_is_that_of_a_second_forward_pass(dead_and_alive):
+    parts, others = dead_and_alive
+    found = along(parts)["frame_distance"]
+    for m, place, j in np.ndindex(4, len(parts), 9):
+        angles = principal_angles(parts[place].Q[m, :, : j + 1], others[place].Q[m, :, : j + 1])
+        np.testing.assert_allclose(found[m, place, j], np.linalg.norm(np.sin(angles)), rtol=1e-4, atol=1e-7)
+    assert ((found > 0.02) & (found < 0.9)).mean() > 0.1  # not all or nothing
+
+
 def test_every_run_is_the_same_whatever_is_recorded_of_it(runs):
-    bare = attrs.evolve(STUDY, predictions=(), tail=0).ensemble(*TASK).run()
+    bare = attrs.evolve(STUDY, predictions=(), tail=0, angles=False).ensemble(*TASK).run()
     np.testing.assert_array_equal(bare.final, runs.final)
     common = np.intersect1d(bare.time, runs.time)
     np.testing.assert_allclose(bare.exponent.sel(time=common), runs.exponent.sel(time=common), rtol=1e-12, atol=1e-12)
 
 
 def test_after_the_tangent_the_state_goes_on_alone(runs):
-    short = attrs.evolve(STUDY, tail=0, tangent_intervals=30).ensemble(*TASK).run()
+    short = attrs.evolve(STUDY, tail=0, angles=False, tangent_intervals=30).ensemble(*TASK).run()
     np.testing.assert_allclose(short.final, runs.final, rtol=1e-9)  # another kernel: not to the bit
     np.testing.assert_array_equal(short.cosine, runs.cosine)
     after = short.time > 30 * 20e-3 + 1e-9
@@ -145,6 +212,10 @@ def test_runs_that_diverge_have_no_angles():
     assert stopped.any()
     assert np.isnan(data.final_cosine.values[0][stopped]).all()
     assert (data.subspace.values[0][stopped] == -1).all()
+    assert np.isnan(data.angle.values[0][stopped]).all()
+    assert np.isnan(data.frame_distance.values[0][stopped]).all()
+    assert np.isfinite(data.angle.values[0][~stopped][:, 0]).any(axis=1).all()
+    xarray.testing.assert_identical(study.ensemble(*TASK).run(block=1), data)  # each alone
     early = stopped & (data.stopped.values[0] <= 20 * 12)
     assert np.isnan(data.sharpness.values[0][early]).all()
 
@@ -156,9 +227,10 @@ def test_runs_that_diverge_have_no_angles():
         ({"predictions": (20, 25)}, "10 intervals apart"),
         ({"predictions": (55,)}, "10 intervals apart"),  # the window at the end begins at 50
         ({"predictions": (70,), "tail": 0}, "up to 60"),
-        ({"predictions": (30,), "tail": 0, "tangent_intervals": 20}, "up to 20"),
+        ({"predictions": (30,), "tail": 0, "angles": False, "tangent_intervals": 20}, "up to 20"),
         ({"tangent_intervals": 30}, "all of them with a tail"),
-        ({"tangent_intervals": 61, "tail": 0}, "at most the 60"),
+        ({"tangent_intervals": 30, "tail": 0}, "or angles"),
+        ({"tangent_intervals": 61, "tail": 0, "angles": False}, "at most the 60"),
         ({"outputs": 0}, "outputs"),
         ({"frame_seed": -1}, "frame_seed"),
     ],
