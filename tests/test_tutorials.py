@@ -1,5 +1,6 @@
 import ast
 import runpy
+import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -55,3 +56,14 @@ def test_tutorial_runs_without_a_warning_and_leaves_no_file(path, monkeypatch, t
     assert shown
     assert not plt.get_fignums()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.numba
+def test_first_tutorial_runs_where_matplotlib_is_not_installed(monkeypatch, tmp_path):
+    for module in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # importing it fails from here on
+    monkeypatch.chdir(tmp_path)
+    names = runpy.run_path(str(TUTORIALS[0]), run_name="__main__")
+    assert not names["pictures"]
+    assert abs(names["best"] - names["literature"]) < 4 * names["best_error"]  # it has come to its end
