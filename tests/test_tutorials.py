@@ -22,6 +22,10 @@ def test_tutorial_is_a_percent_script_that_ends_with_an_assertion(path):
     assert text.startswith("# %% [markdown]\n# # ")
     assert set(cells) == {"# %%", "# %% [markdown]"}
     assert isinstance(ast.parse(text).body[-1], ast.Assert)
+    parts = [text.index(f"\n# ## {title}\n") for title in ("Exercises", "Answers", "The headline")]
+    assert parts == sorted(parts)
+    for cell in text.split("\n# %%\n"):  # a figure is complete in the cell that shows it: it is a page of the site, too
+        assert cell.count("plt.subplots(") == cell.count("plt.show()")
 
 
 def check_figure(figure):
