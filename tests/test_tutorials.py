@@ -1,5 +1,6 @@
 import ast
 import runpy
+import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -11,7 +12,7 @@ each_tutorial = pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path
 
 
 def test_there_are_tutorials():
-    assert [path.name[:3] for path in TUTORIALS] == ["01_", "02_", "03_", "04_", "05_", "06_", "07_", "08_"]
+    assert [path.name[:3] for path in TUTORIALS] == ["01_", "02_", "03_", "04_", "05_", "06_", "07_", "08_", "09_"]
 
 
 @each_tutorial
@@ -21,6 +22,10 @@ def test_tutorial_is_a_percent_script_that_ends_with_an_assertion(path):
     assert text.startswith("# %% [markdown]\n# # ")
     assert set(cells) == {"# %%", "# %% [markdown]"}
     assert isinstance(ast.parse(text).body[-1], ast.Assert)
+    parts = [text.index(f"\n# ## {title}\n") for title in ("Exercises", "Answers", "The headline")]
+    assert parts == sorted(parts)
+    for cell in text.split("\n# %%\n"):  # a figure is complete in the cell that shows it: it is a page of the site, too
+        assert cell.count("plt.subplots(") == cell.count("plt.show()")
 
 
 def check_figure(figure):
@@ -55,3 +60,14 @@ def test_tutorial_runs_without_a_warning_and_leaves_no_file(path, monkeypatch, t
     assert shown
     assert not plt.get_fignums()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.numba
+def test_first_tutorial_runs_where_matplotlib_is_not_installed(monkeypatch, tmp_path):
+    for module in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # importing it fails from here on
+    monkeypatch.chdir(tmp_path)
+    names = runpy.run_path(str(TUTORIALS[0]), run_name="__main__")
+    assert not names["pictures"]
+    assert abs(names["best"] - names["literature"]) < 4 * names["best_error"]  # it has come to its end

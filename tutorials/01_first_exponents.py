@@ -6,21 +6,28 @@
 # number: the rate at which a tiny separation grows, as a natural logarithm per unit of time. A number without an error
 # bar is a rumour, so this tutorial asks two things: what is an exponent, and how well do we know it?
 #
-# Run it with `python tutorials/01_first_exponents.py`, or cell by cell in an editor that knows `# %%`.
+# Needed: Python, NumPy, and what a differential equation is.
+#
+# Run it with `python tutorials/01_first_exponents.py`, or cell by cell in an editor that knows `# %%`. Its figures need
+# Matplotlib, its numbers do not; the later tutorials need the extra `study` (`pip install '.[study]'`).
 
 # %%
 import tempfile
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import attrs
-import matplotlib.pyplot as plt
 import numpy as np
 
 from dynsys import RK4, DiagnosticWarning, Flow, LyapunovSpectrum, SymbolicFlow
 from dynsys.indicators import batch_means_error
 from dynsys.testing import check_system
 from models.classics import Lorenz63
+
+pictures = find_spec("matplotlib") is not None  # where it is missing there are the numbers alone
+if pictures:
+    import matplotlib.pyplot as plt
 
 lorenz = Lorenz63()
 stepper = RK4(dt=0.01)
@@ -60,16 +67,18 @@ slopes = (log_distance[late] - log_distance[early]) / (pair_times[late] - pair_t
 slope, slope_error = slopes.mean(), slopes.std(ddof=1) / np.sqrt(len(slopes))
 print(f"from pairs: {slope:.4f} ± {slope_error:.4f} per unit of time")
 
-figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
-axes.semilogy(pair_times, np.exp(log_distance[:, 0]), color="0.65", lw=1.0, label="one pair")
-axes.semilogy(pair_times, np.exp(log_distance.mean(axis=1)), color="black", lw=1.5, label="all pairs, mean of ln")
-middle = slice(early, late + 700)
-line = log_distance[early].mean() + slope * (pair_times[middle] - pair_times[early])
-above = 100.0  # drawn above the data, or it would hide under them
-axes.semilogy(pair_times[middle], above * np.exp(line), "k--", label=r"slope of $\exp(\lambda t)$")
-axes.set(xlabel="time $t$ (model units)", ylabel="distance (model units)", title="Neighbours part exponentially")
-axes.legend()
-plt.show()
+# %%
+if pictures:
+    figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
+    axes.semilogy(pair_times, np.exp(log_distance[:, 0]), color="0.65", lw=1.0, label="one pair")
+    axes.semilogy(pair_times, np.exp(log_distance.mean(axis=1)), color="black", lw=1.5, label="all pairs, mean of ln")
+    middle = slice(early, late + 700)
+    line = log_distance[early].mean() + slope * (pair_times[middle] - pair_times[early])
+    above = 100.0  # drawn above the data, or it would hide under them
+    axes.semilogy(pair_times[middle], above * np.exp(line), "k--", label=r"slope of $\exp(\lambda t)$")
+    axes.set(xlabel="time $t$ (model units)", ylabel="distance (model units)", title="Neighbours part exponentially")
+    axes.legend()
+    plt.show()
 
 # %% [markdown]
 # This way has limits. The growth must be read before it saturates, so every run is short; and only the fastest
@@ -139,15 +148,21 @@ print(f"error / scatter (± {doubt:.0%})   batch means   naive")
 for n, batch_ratio, naive_ratio in zip(lengths, batches / scatter, independent / scatter, strict=True):
     print(f"T = {length * n:<6.0f} {batch_ratio:30.1f} {naive_ratio:9.1f}")
 
-figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
-axes.loglog(length * lengths, independent, "k:o", mfc="white", label="naive error")
-axes.loglog(length * lengths, batches, "k--s", label="batch means")
-axes.errorbar(length * lengths, scatter, doubt * scatter, fmt="k-", capsize=3, label="scatter of the runs (the truth)")
-axes.set(
-    xlabel="length of the run (model units)", ylabel=r"error of $\lambda_1$ (1/time)", title="What an error is worth"
-)
-axes.legend()
-plt.show()
+# %%
+if pictures:
+    figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
+    axes.loglog(length * lengths, independent, "k:o", mfc="white", label="naive error")
+    axes.loglog(length * lengths, batches, "k--s", label="batch means")
+    axes.errorbar(
+        length * lengths, scatter, doubt * scatter, fmt="k-", capsize=3, label="scatter of the runs (the truth)"
+    )
+    axes.set(
+        xlabel="length of the run (model units)",
+        ylabel=r"error of $\lambda_1$ (1/time)",
+        title="What an error is worth",
+    )
+    axes.legend()
+    plt.show()
 
 # %% [markdown]
 # The naive error stays wrong by a large factor however long the run. Batch means come down to the truth, from above,
@@ -172,13 +187,15 @@ mean = spectrum.running_mean[counts - 1, 0]
 band = np.array([batch_means_error(spectrum.rates[:count])[0] for count in counts])
 elapsed = counts * spectrum.steps_per_interval * spectrum.dt
 
-figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
-axes.fill_between(elapsed, mean - band, mean + band, color="0.8", label="± standard error")
-axes.semilogx(elapsed, mean, color="black", label="running mean")
-axes.axhline(spectrum.exponents[0], color="black", ls="--", lw=1, label="whole record")
-axes.set(xlabel="time since the warm-up (model units)", ylabel=r"$\lambda_1$ (1/time)", title="How sure, and when")
-axes.legend()
-plt.show()
+# %%
+if pictures:
+    figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
+    axes.fill_between(elapsed, mean - band, mean + band, color="0.8", label="± standard error")
+    axes.semilogx(elapsed, mean, color="black", label="running mean")
+    axes.axhline(spectrum.exponents[0], color="black", ls="--", lw=1, label="whole record")
+    axes.set(xlabel="time since the warm-up (model units)", ylabel=r"$\lambda_1$ (1/time)", title="How sure, and when")
+    axes.legend()
+    plt.show()
 
 # %% [markdown]
 # ## What must be true, whatever the statistics
@@ -300,6 +317,41 @@ from_equations = pendulum.tangent(RK4(dt=0.05)).benettin([0.1, 0.0], **short)
 difference = np.abs(from_class.rates - from_equations.rates).max()
 print(f"class and equations agree to {difference:.0e}")
 assert difference < 1e-9
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. How much longer a run is needed for one more digit of λ₁?
+# 2. A thermometer that is ten times as good makes a forecast how much longer? Ask the pairs.
+# 3. `repeat` followed two exponents only. What is the third?
+#
+# ## Answers
+#
+# *1.* A hundred times, in the end, when the error falls like one over the square root of the length. In runs as short
+# as these it falls faster: what happens to be cut off at the ends of the record still weighs, like one over the length.
+
+# %%
+power = np.polyfit(np.log(lengths), np.log(scatter), 1)[0]
+print(f"error ∝ length^{power:.2f}: one digit for {10 ** (-1 / power):.0f} times the length")
+assert -1 < power < -0.45
+
+# %% [markdown]
+# *2.* By ln 10/λ₁, some two and a half units of time, however good it was before: the reason why weather forecasts get
+# longer so slowly. The mean of the logarithms passes a power of ten about every so often.
+
+# %%
+mean_log = log_distance.mean(axis=1)
+passed = [pair_times[np.argmax(mean_log > np.log(limit))] for limit in (1e-8, 1e-5)]
+print(f"a power of ten in {(passed[1] - passed[0]) / 3:.2f} units of time; ln 10/λ1 = {np.log(10) / slope:.2f}")
+assert abs((passed[1] - passed[0]) / 3 / (np.log(10) / slope) - 1) < 0.1
+
+# %% [markdown]
+# *3.* The trace minus the other two: nothing else had to be computed.
+
+# %%
+third = trace - repeat.exponents.sum(axis=1).mean()
+print(f"third exponent: {third:.3f} from the sum, {spectrum.exponents[2]:.3f} measured")
+assert abs(third - spectrum.exponents[2]) < 4 * spectrum.standard_error[2]
 
 # %% [markdown]
 # ## The headline

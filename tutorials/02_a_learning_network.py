@@ -7,6 +7,8 @@
 # interesting (two inputs, two hidden units, one output) through these questions. It follows N. Sharafi, C. Martin and
 # S. Hallerberg, "Weight dynamics of learning networks", Phys. Rev. E 111, 054208 (2025), arXiv:2405.00743.
 #
+# Needed from before: Benettin's algorithm, its intervals and its warm-up, and what an error bar is (tutorial 1).
+#
 # Run it with `python tutorials/02_a_learning_network.py`, or cell by cell in an editor that knows `# %%`.
 
 # %%
@@ -109,9 +111,9 @@ check_jacobians(attrs.evolve(flow, activation=Softplus()), theta)
 steps, seldom = 11_000, 100  # steps of a training; steps between two records of its state
 
 
-def training(network, state):
+def training(network, theta):
     """States (members, time, dim) along the training."""
-    start = Pass.start(state, network.dimension, k=1, seed=0)
+    start = Pass.start(np.atleast_2d(theta), network.dimension, k=1, seed=0)  # one kernel for one and for many
     tangent = network.tangent(Euler(dt))
     return tangent.forward(start, intervals=steps // seldom, steps_per_interval=seldom, record="frames").xs
 
@@ -211,8 +213,8 @@ times = spectra.times
 # %%
 pupil = many[np.flatnonzero(groups["below the linear fit"])[0]]
 tangents = [flow.minibatches(size=32, seed=seed).tangent(Euler(dt)) for seed in range(16)]
-repeats = [tangent.benettin(pupil, warmup=0, seed=0, **run) for tangent in tangents]
-finite_time = np.array([repeat.finite_time_exponents() for repeat in repeats])  # (batch seed, time, q)
+repeats = [tangent.benettin(pupil[None], warmup=0, seed=0, **run) for tangent in tangents]
+finite_time = np.concatenate([repeat.finite_time_exponents() for repeat in repeats])  # (batch seed, time, q)
 mean, spread = finite_time.mean(axis=0), finite_time.std(axis=0, ddof=1)
 for q in range(flow.dimension):
     print(f"λ{q + 1}(T) = {mean[-1, q]:8.3f}, spread over batch seeds {spread[-1, q]:.3f}")
@@ -252,13 +254,13 @@ print(
 # so there is no standard error to allow for: with the frame aligned, agreement must be to rounding.
 
 # %%
-at_the_end = spectra.end.x[dead[0]]
+at_the_end = spectra.end.x[dead]
 still_dead = sgd.tangent(Euler(dt)).benettin(at_the_end, intervals=100, steps_per_interval=interval, warmup=500, seed=0)
 expected = np.log(1 - 2 * dt) / dt
-print("exponents", still_dead.exponents.round(9) + 0.0)
-print(f"last one {still_dead.exponents[-1]:.10f}, ln(1 − 2 dt)/dt = {expected:.10f}, the flow's: -2")
-assert np.allclose(still_dead.exponents[:-1], 0.0, rtol=0, atol=1e-9)
-assert abs(still_dead.exponents[-1] - expected) < 1e-9
+print("exponents", still_dead.exponents[0].round(9) + 0.0)
+print(f"last one {still_dead.exponents[0, -1]:.10f}, ln(1 − 2 dt)/dt = {expected:.10f}, the flow's: -2")
+assert np.allclose(still_dead.exponents[:, :-1], 0.0, rtol=0, atol=1e-9)
+assert np.allclose(still_dead.exponents[:, -1], expected, rtol=0, atol=1e-9)
 
 # %% [markdown]
 # ## What is conserved
@@ -281,6 +283,63 @@ assert flow.vanishing_exponents == flow.hidden
 assert np.allclose(leak_of_a_step, dt**2 * flow.invariants(velocity), rtol=0, atol=1e-13)
 
 # %% [markdown]
+# ## Exercises
+#
+# 1. Does a tanh network conserve Q, too? How would you know, if a step leaks anyway?
+# 2. The most negative exponent of the pupil is that of the direction in which the loss is steepest. What does it say
+#    about the largest learning rate that the trained network bears?
+# 3. How many exponents of a dead network would vanish with three hidden units?
+#
+# ## Answers
+#
+# *1.* No: to tanh, twice the weight is not twice the answer. The leak over a given time tells: that of ReLU halves with
+# the learning rate, that of tanh stays. It belongs to the flow.
+
+
+# %%
+def leak_by(network, rate, time=2.0):
+    """Largest change of the invariants over some time of full-batch descent."""
+    x = theta
+    for _ in range(round(time / rate)):
+        x = Euler(rate).step(network, 0.0, x)
+    return np.abs(network.invariants(x) - network.invariants(theta)).max()
+
+
+for activation in (ReLU(), Tanh()):
+    network = attrs.evolve(flow, activation=activation)
+    coarse, fine = leak_by(network, 4e-3), leak_by(network, 2e-3)
+    print(f"{activation!r}: leak {coarse:.4f} at the rate 0.004, {fine:.4f} at half of it")
+    assert abs(fine / coarse - (0.5 if network.vanishing_exponents else 1.0)) < 0.1
+
+# %% [markdown]
+# *2.* Along a direction of curvature h a step multiplies a distance by 1 − dt·h, which is larger than 1 in size beyond
+# dt = 2/h. Then the minimum repels. (More of that in tutorial 7.)
+
+# %%
+trained = training(flow, pupil)[0, -1]
+steepest = np.linalg.eigvalsh(-flow.jacobian(0.0, trained))[-1]
+nudged = trained + 1e-6
+print(f"largest curvature {steepest:.1f}, minus the last exponent {-mean[-1, -1]:.1f}; 2/h = {2 / steepest:.4f}")
+for share in (0.95, 1.05):
+    x, z = trained, nudged
+    for _ in range(300):
+        x, z = (Euler(share * 2 / steepest).step(flow, 0.0, state) for state in (x, z))
+    apart = np.linalg.norm(z - x) / np.linalg.norm(nudged - trained)
+    print(f"learning rate {share} × 2/h: a disturbance grows by the factor {apart:.2g}")
+    assert (apart > 10) == (share > 1)
+
+# %% [markdown]
+# *3.* Twelve of thirteen: the loss still depends on the bias of the output alone.
+
+# %%
+three = attrs.evolve(flow, hidden=3)
+dead_three = three.initial(seed=0)
+dead_three[three.layout.blocks["b1"]] = -100.0  # no sample gets through
+vanish = np.sum(np.abs(np.linalg.eigvalsh(three.jacobian(0.0, dead_three))) < 1e-12)
+print(f"{vanish} of {three.dimension}")
+assert vanish == three.dimension - 1 == 12
+
+# %% [markdown]
 # ## The headline
 #
 # Is the leak proportional to the learning rate over a whole training with minibatches? Train the first network with
@@ -298,7 +357,7 @@ def leaks(rate, repetitions=16):
     start = np.tile(theta, (repetitions, 1))
     own_batches = flow.minibatches(size=32, seed=0, shared=False)
     end = own_batches.tangent(stepper).benettin(
-        start, intervals=steps // interval, steps_per_interval=per_interval, warmup=0, k=3, seed=0
+        start, intervals=steps // interval, steps_per_interval=per_interval, warmup=0, seed=0
     )
     return flow.invariants(end.end.x) - flow.invariants(start)
 

@@ -7,6 +7,8 @@
 # ones look as good as right ones. So this tutorial asks two things: what are they, and how do we know that those we
 # got are right?
 #
+# Needed from before: frames, V = QR, and the exponents from its diagonal (tutorial 1).
+#
 # Run it with `python tutorials/03_covariant_vectors.py`, or cell by cell in an editor that knows `# %%`.
 
 # %%

@@ -10,6 +10,8 @@
 # Before one believes an alarm there are two questions to ask. Did it use anything that was not known *at the time*? And
 # does it beat the plain thing that anybody would have looked at? This tutorial asks both of a bursting neuron.
 #
+# Needed from before: rates and the sum of the exponents (tutorial 1), covariant vectors and their tail (tutorial 3).
+#
 # Run it with `python tutorials/04_early_warning.py`, or cell by cell in an editor that knows `# %%`.
 
 # %%

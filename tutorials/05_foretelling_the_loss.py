@@ -9,6 +9,9 @@
 # This tutorial runs an ensemble, looks at its valleys, and then puts the question to the exponents and, because an
 # indicator is worth something only if it beats what is known anyway, to the loss itself.
 #
+# Needed from before: the network, its ends and its finite-time exponents (tutorial 2); judging an indicator by its ROC
+# curve, on data that chose nothing (tutorial 4).
+#
 # Run it with `python tutorials/05_foretelling_the_loss.py`, or cell by cell in an editor that knows `# %%`.
 
 # %%
@@ -43,9 +46,8 @@ print(runs.sizes)
 # ## Where the runs end
 #
 # The final losses are not spread out: they sit in a few valleys. Near 2 both hidden units do their share of the work.
-# Between 8 and 10 the network is a bent line at best: a linear function leaves a loss of about 8. (Very rarely, one run
-# in some hundreds, both units are off for every sample, nothing depends on the weights any more, and the loss stays at
-# the variance of y, about 100.)
+# Between 8 and 10 the network is a bent line at best: a linear function leaves a loss of about 8. (A few runs are dead,
+# as in tutorial 2: both units are off for every sample, and the loss stays at the variance of y, about 100.)
 
 # %%
 final = runs.loss.isel(time=-1).values
@@ -148,14 +150,50 @@ print(f"correlation of lambda_9 with the largest curvature at t = {times[at]:.2g
 # %% [markdown]
 # ## Exercises
 #
-# 1. Foretell the *high* losses (a dead network) instead, with 2,000 runs. How many do you get, and what does the
-#    interval of the AUC look like? *(About eight: 0.4 %. With four in each half no AUC is worth its digits.)*
+# 1. Foretell the *high* losses, those of dead networks, instead. How many are there, and what can be said?
 # 2. Take `span="window"`, the exponents over the last ten intervals alone. Do they know as much as the curvature?
-#    *(They follow the present and not the average, so they come closer to it, with the noise of 200 batches.)*
-# 3. Replace ReLU by tanh. *(With these data some eight in a hundred end below 4; up to t = 1 the loss is the best sign,
-#    at t = 1.8 it is the seventh exponent.)*
+# 3. Ask the loss and the ninth exponent together, in which range: `naive_bayes` takes several columns. Is it a gain?
+#
+# ## Answers
+#
+# *1.* Three, that is two in one half and one in the other: nothing can be said, and the score says that. For a rare
+# end the number of runs decides, not the indicator.
+
+# %%
+dead = final > 50.0
+score = naive_bayes(indicators["loss C(t)"][:, at], dead, halves(dead), bins=6)
+print(f"{dead.sum()} of {len(final)} runs; area under the curve: {score.rank.test}")
+assert dead.sum() < 4
+assert np.isnan(score.rank.test)
+
+# %% [markdown]
+# *2.* They follow the present and not the average, so they come closer to it, with the noise of 200 batches.
+
+# %%
+recent = runs.window_exponent.sel(span="window", q=9).values[:, at]
+alike = np.corrcoef(runs.sharpness.values[:, at], recent)[0, 1]
+area = naive_bayes(recent, low, training, bins=6).rank
+print(f"correlation with the curvature {alike:.2f} (since the start: {correlation:.2f}), area {area}")
+assert alike < correlation < 0
+
+# %% [markdown]
+# *3.* None: the loss, asked in this way, has said it all.
+
+# %%
+loss, ninth = (indicators[name][:, at] for name in ("loss C(t)", "exponent $\\lambda_9(t)$"))
+together = naive_bayes(np.column_stack([loss, ninth]), low, training, bins=6).auc
+print(f"together {together}, the loss alone {scores['loss C(t)'][at].auc}")
+assert together.low < scores["loss C(t)"][at].auc.test
+
+# %% [markdown]
+# ## The headline
+#
+# At t = 1.8: asked whether it is high or low, the ninth exponent knows more than the loss; asked in which range it is,
+# the loss knows nearly everything.
 
 # %%
 ranked, binned = ({name: found[at].test for name, found in areas.items()} for areas in ways.values())
+print("high or low?   ", {name: round(value, 2) for name, value in ranked.items()})
+print("in which range?", {name: round(value, 2) for name, value in binned.items()})
 assert ranked["exponent $\\lambda_9(t)$"] > ranked["loss C(t)"] + 0.05
 assert binned["loss C(t)"] > 0.9

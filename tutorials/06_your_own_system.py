@@ -7,6 +7,8 @@
 # its last digit, and one parameter value that happens to be special. This tutorial goes from paper to a spectrum that
 # has been held against each of them, and then to the two things that are asked next: a sweep and a map.
 #
+# Needed from before: exponents, their errors and diagnostics (tutorial 1), and nothing of learning networks.
+#
 # Run it with `python tutorials/06_your_own_system.py`, or cell by cell in an editor that knows `# %%`.
 
 # %%
