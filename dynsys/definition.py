@@ -65,7 +65,11 @@ class Definition:
         for name, given in self.helpers:
             helper = read_expression(f"the helper {name}", given, symbols)
             for symbol in helper.free_symbols & set(later.values()):
-                place = "itself" if symbol.name == name else f"{symbol}, which comes after it: change their order"
+                place = (
+                    "itself, which has no value yet: use another name"
+                    if symbol.name == name
+                    else f"{symbol}, which comes after it: change their order"
+                )
                 raise InvalidInputError(f"the helper {name} uses {place}")
             symbols[name] = helper
             del later[name]

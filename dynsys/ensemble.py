@@ -88,7 +88,7 @@ class Ensemble:
             raise InvalidInputError(f"x0 must have shape (members, {tangent.dimension}), got {states.shape}")
         if not np.isfinite(states).all():
             members = np.flatnonzero(~np.isfinite(states).all(axis=1)).tolist()
-            raise InvalidInputError(f"x0 must be finite; NaN or infinite for the members {members!s:.100}")
+            raise InvalidInputError(f"x0 must be finite, got NaN or infinity for the members {members!s:.100}")
         return cls(AlgorithmRun(tangent.on_one_thread(), algorithm.__name__, states, options), len(states))
 
     @property

@@ -65,12 +65,13 @@ def parse(
     2*x**2 - sin(x)
     """
     if len(text) > _LONGEST:
-        raise InvalidInputError(f"an expression of {len(text)} characters is too long; at most {_LONGEST}")
+        raise InvalidInputError(f"an expression must have at most {_LONGEST} characters, got {len(text)}: use helpers")
     source = text.strip().replace("^", "**")
     try:
         tree = ast.parse(source, mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as problem:
-        raise InvalidInputError(f"the expression {text[:100]!r} cannot be read: {problem}") from None
+        reason = problem.msg if isinstance(problem, SyntaxError) else problem  # without Python's file and line
+        raise InvalidInputError(f"the expression {text[:100]!r} cannot be read: {reason}") from None
     expression = _Reader(source, symbols, functions or {}).read(tree.body, 0)[0]
     check_size(expression, f"the expression {text[:100]!r}", derivatives)
     return expression
@@ -214,7 +215,10 @@ class _Reader:
 
         fewest, most = _ARGUMENTS.get(name, (1, 1))
         if not fewest <= len(arguments) <= most:
-            raise self.refuse(f"wrong use of a function: {self.text(node)}")
+            wanted = (
+                "1 argument" if most == 1 else f"{fewest} to {most} arguments" if fewest < most else f"{most} arguments"
+            )
+            raise self.refuse(f"{self.text(node)} must have {wanted}, got {len(arguments)},")
         constants = [number for _, number in arguments if number is not None]
         all_constant = len(constants) == len(arguments)
         number = self.constant(node, _FLOATS[name], *constants) if all_constant else None

@@ -273,7 +273,7 @@ class CovariantVectors(Result):
         """
         dim, k = self.vectors.shape[-2:]
         if k < dim:
-            raise InvalidInputError(f"adjoint vectors need all {dim} covariant vectors, this record has k = {k}")
+            raise InvalidInputError(f"adjoint vectors need all {dim} covariant vectors, got k = {k}")
         lost = ~np.isfinite(self.vectors).all(axis=(-2, -1), keepdims=True)  # LAPACK refuses NaN
         adjoint = np.linalg.inv(np.swapaxes(np.where(lost, np.eye(dim), self.vectors), -1, -2))
         return np.where(lost, np.nan, adjoint / np.linalg.norm(adjoint, axis=-2, keepdims=True))

@@ -17,7 +17,7 @@ import numpy as np
 
 from dynsys.compiled.sweep import sweep_back
 from dynsys.convergence import covariance_residual, determined_subspaces, smallest_gap
-from dynsys.errors import InterruptedWarning, InvalidInputError, whole_number, whole_stride
+from dynsys.errors import InterruptedWarning, InvalidInputError, one_of, whole_number, whole_stride
 from dynsys.ginelli import LARGEST_DISAGREEMENT, random_triangles
 from dynsys.indicators import line_distance
 from dynsys.orthonormal import packed_diagonal
@@ -135,13 +135,12 @@ def sharafi(
     steps = whole_number("steps_per_interval", steps_per_interval, 1)
     stride = whole_stride(stride, intervals)
     for name, value, names in (("reading", reading, Reading), ("start", start, StartMatrix)):
-        if value not in get_args(names):
-            raise InvalidInputError(f"{name} must be one of {', '.join(get_args(names))}, got {value!r}")
+        one_of(name, value, *get_args(names))
     if window is None:
         window = 1 if reading == "frozen" else 10
     window = whole_number("window", window, 1)
     if reading == "frozen" and window > 1:
-        raise InvalidInputError(f'"frozen" is "recycled" with window=1, got window={window}: leave it out')
+        raise InvalidInputError(f"'frozen' is 'recycled' with window=1, got window={window}: leave it out")
     ahead = window if reading == "near-future" else 0
     if warmup is None:
         continued = isinstance(x0, Pass) and x0.k
@@ -193,7 +192,7 @@ def sharafi(
     if reached.done < total:
         warnings.warn(
             f"interrupted after {reached.done} of {total} intervals; the result is that of the {count} estimates known "
-            "by then. A run that goes on from its `end` begins with a new window",
+            "by then. A run that goes on from its end begins with a new window",
             InterruptedWarning,
             stacklevel=2,
         )

@@ -792,8 +792,8 @@ WRONG = {
     r"block 2 is not like .* x.attributes.units: only here": lambda data, members: data.assign(
         x=data.x.assign_attrs(units="m")
     ),
-    "`status` must hold": lambda data, members: data.assign(status=("member", 0 * members + 4)),
-    "`status` must hold .*": lambda data, members: data.assign(status=0),
+    "status must hold one code": lambda data, members: data.assign(status=("member", 0 * members + 4)),
+    "status must hold one code .*": lambda data, members: data.assign(status=0),
     "y: a value of type complex128 cannot": lambda data, members: data.assign(y=data.x * 1j),
 }
 
@@ -823,14 +823,14 @@ def test_what_is_shared_must_be_the_same_beside_a_member_that_fails(shared, bloc
         data = {"x": (("member", "time"), np.zeros((len(members), 2))), "kind": ((), float(late and shared == "kind"))}
         return xarray.Dataset(data, {"time": [0.0, 1.0 + (late and shared == "time")]})
 
-    with pytest.raises(InvalidInputError, match="no dimension `member`"):
+    with pytest.raises(InvalidInputError, match="no dimension 'member'"):
         Ensemble(compute, 12).run(block=block)
 
 
 def test_a_wrong_initial_state_is_refused_at_the_door():
     x0 = np.full((5, 1), 0.3)
     x0[[1, 3], 0] = np.nan, np.inf
-    with pytest.raises(InvalidInputError, match=r"finite; NaN or infinite for the members \[1, 3\]"):
+    with pytest.raises(InvalidInputError, match=r"finite, got NaN or infinity for the members \[1, 3\]"):
         Ensemble.of(DOUBLE.tangent(backend="numpy").benettin, x0, intervals=1)
 
 
@@ -855,7 +855,7 @@ def test_another_definition_is_refused_and_named(tmp_path):
     ]:
         with pytest.raises(StoreError, match=rf"is of another definition \(.*{text}"):
             other.run(path)
-    with pytest.raises(InvalidInputError, match="has blocks of 2, not 3: leave `block` out"):
+    with pytest.raises(InvalidInputError, match="has blocks of 2 members, got block = 3: leave block out"):
         study().run(path, block=3)
     assert content(path) == before
     xarray.testing.assert_identical(study().run(path, block=2), study().run(path))

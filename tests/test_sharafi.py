@@ -586,9 +586,9 @@ def test_the_interrupt_warns_at_the_users_line(monkeypatch):
         ({"window": 2.5}, "window must be a whole number >= 1, got 2.5"),
         ({"intervals": 0}, "intervals must be a whole number >= 1, got 0"),
         ({"warmup": -1}, "warmup must be a whole number >= 0, got -1"),
-        ({"reading": "causal"}, "reading must be one of lagged, near-future, recycled, frozen, got 'causal'"),
-        ({"start": "zero"}, "start must be one of identity, random, got 'zero'"),
-        ({"reading": "frozen", "window": 5}, '"frozen" is "recycled" with window=1, got window=5: leave it out'),
+        ({"reading": "causal"}, "reading must be 'lagged', 'near-future', 'recycled' or 'frozen', got 'causal'"),
+        ({"start": "zero"}, "start must be 'identity' or 'random', got 'zero'"),
+        ({"reading": "frozen", "window": 5}, "'frozen' is 'recycled' with window=1, got window=5: leave it out"),
         ({"stride": 4}, "intervals must be a multiple of stride = 4, got 5: take 4"),
         (
             {"window": 20, "warmup": 10},

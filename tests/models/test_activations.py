@@ -172,7 +172,7 @@ def test_activation_with_neither_source_nor_fused_says_so():
     class Nothing(Activation):
         pass
 
-    with pytest.raises(InvalidInputError, match="Nothing must define `source` or override `fused`"):
+    with pytest.raises(InvalidInputError, match="Nothing must define source or override fused"):
         Nothing().sigma(0.0)
 
 
