@@ -49,7 +49,7 @@ class TangentSystem(ABC):
     stepper : Stepper or None
         None for a map.
     t0 : float
-        Time of step 0: step n starts at t0 + n dt (computed, never accumulated).
+        Time of step 0: step n starts at t0 + n dt (computed, never accumulated). A map is given n, whatever t0 is.
     """
 
     system: System
