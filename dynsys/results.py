@@ -408,5 +408,6 @@ def _labelled(result: Any, variables: dict[str, Any], coords: dict[str, Any], **
     member = () if end.single else ("member",)
     status = {} if end.single else {"status": (member, end.status), "stopped": (member, end.stopped)}
     data = {name: ((*member, *dims), *rest) for name, (dims, *rest) in variables.items()}
-    steps = {name: getattr(result, name) for name in ("dt", "steps_per_interval", "stride") if name in dir(result)}
+    fields = {field.name for field in attrs.fields(type(result))}
+    steps = {name: getattr(result, name) for name in ("dt", "steps_per_interval", "stride") if name in fields}
     return xarray.Dataset(data | status, coords, attributes | steps)
