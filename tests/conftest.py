@@ -1,3 +1,5 @@
+"""What the tests share: the same examples every time, Ctrl-C at every line, studies for other processes, no Numba."""
+
 import importlib.util
 import os
 import sys

@@ -1,3 +1,5 @@
+"""The command `dynsys`: what it writes, what its help shows, and how it ends when something is wrong."""
+
 import re
 import subprocess
 import sys

@@ -1,3 +1,5 @@
+"""Activations: derivatives against differences and closed forms, NumPy against the compiler, kinks."""
+
 import importlib.util
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""The three-layer network: the paper's order of weights, its velocity, its symmetries, and bad networks."""
+
 import tracemalloc
 
 import attrs

@@ -1,3 +1,5 @@
+"""The data: the paper's task, and tables of one's own with everything that can be wrong in a file."""
+
 import csv
 import io
 
