@@ -106,7 +106,7 @@ class _Reader:
         import sympy
 
         if depth > _DEEPEST:
-            raise self.refuse(f"more than {_DEEPEST} nested terms")
+            raise self.refuse(f"more than {_DEEPEST} nested terms (name some of them by helpers)")
         match node:
             case ast.Constant(value=int() | float() as written) if not isinstance(written, bool):
                 size = self.constant(node, float, written)
@@ -162,7 +162,7 @@ class _Reader:
         import sympy
 
         if depth > _DEEPEST:
-            raise self.refuse(f"more than {_DEEPEST} nested terms")
+            raise self.refuse(f"more than {_DEEPEST} nested terms (name some of them by helpers)")
         match node:
             case ast.Constant(value=True):
                 return sympy.true
