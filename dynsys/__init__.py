@@ -1,4 +1,9 @@
-"""Lyapunov exponents and covariant Lyapunov vectors of flows, maps and learning networks."""
+"""Lyapunov exponents and covariant Lyapunov vectors of flows, maps and learning networks.
+
+A system (`system`; from equations: `symbolic`, from functions: `functions`, from a loss: `gradient_flow`) moves by a
+stepper (`steppers`). Its linearised step (`tangent`) runs the algorithms (`benettin`, `ginelli`, `sharafi`), and they
+return records (`results`) that check themselves. Many runs at once are an `ensemble`, a `sweep` or a `field`.
+"""
 
 from dynsys.dormand_prince import DormandPrince
 from dynsys.ensemble import Ensemble

@@ -114,14 +114,14 @@ class Job:
             raise InvalidInputError(f"compute must return an xarray.Dataset, got a {type(data).__name__}")
         if data.sizes.get(MEMBER) != len(members):
             raise InvalidInputError(
-                f"compute was given {len(members)} members and must return a dataset with the dimension `member` of "
+                f"compute was given {len(members)} members and must return a dataset with the dimension 'member' of "
                 f"that length, got {dict(data.sizes)}"
             )
         data = data.drop_vars(MEMBER, errors="ignore")  # members are numbered from 0
         status = data[STATUS] if STATUS in data else _finite(data)
         if MEMBER not in status.dims or not np.isin(status, [RUNNING, DIVERGED, SINGULAR, NOT_FINITE]).all():
             known = {code: name for code, name in STATUSES.items() if code not in (PENDING, FAILED)}
-            raise InvalidInputError(f"`status` must hold for each member a code of {known}, got {status.values!r}")
+            raise InvalidInputError(f"status must hold one code of {known} for each member, got {status.values!r:.100}")
         meanings = " ".join(name.replace(" ", "_") for name in STATUSES.values())
         flags = {"flag_values": list(STATUSES), "flag_meanings": meanings}
         return data.assign({STATUS: status.astype(np.int8).assign_attrs(flags)})
@@ -148,7 +148,7 @@ def _side_by_side(parts: Sequence[xarray.Dataset]) -> xarray.Dataset | None:
     try:
         return xarray.concat(parts, MEMBER, combine_attrs="override", **how)
     except ValueError as problem:
-        raise InvalidInputError(f"members differ in what has no dimension `member`: {problem}") from None
+        raise InvalidInputError(f"members must agree in all that has no dimension 'member': {problem}") from None
 
 
 def _leave_interrupts_to_the_parent() -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from dynsys import lattice
 from dynsys.compiled.build import cache_folder
 from dynsys.compiled.equations import EquationSource, Run
 from dynsys.derivative import derivative
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
 # all that generated source calls by name; what else stands in it begins with an underscore, as no name of a user does
 RESERVED = {*FUNCTIONS, "t", "pi", "np", "float", "where", "maximum", "minimum", "sign", "abs"}
-LANGUAGE = ("dynsys.expression", "dynsys.derivative", "dynsys.source")  # the modules between text and source
+# the modules between text and source
+LANGUAGE = ("dynsys.expression", "dynsys.expression_size", "dynsys.derivative", "dynsys.source")
 FLOATING = "_u = np.asarray(_u, np.result_type(_u, float))"
 
 
@@ -65,7 +67,11 @@ class Definition:
         for name, given in self.helpers:
             helper = read_expression(f"the helper {name}", given, symbols)
             for symbol in helper.free_symbols & set(later.values()):
-                place = "itself" if symbol.name == name else f"{symbol}, which comes after it: change their order"
+                place = (
+                    "itself, which has no value yet: use another name"
+                    if symbol.name == name
+                    else f"{symbol}, which comes after it: change their order"
+                )
                 raise InvalidInputError(f"the helper {name} uses {place}")
             symbols[name] = helper
             del later[name]
@@ -76,11 +82,7 @@ class Definition:
     def runs(self) -> list[range]:
         """Components whose equations are one text, told apart by places alone (x_i' = x_{i+1} - x_i, say)."""
         dim = len(self.state)
-        if dim < LATTICE:
-            return []
-        texts = [self.relative(i)[0] for i in range(dim)]
-        found = [_equal_neighbours(texts, step) for step in FIELDS if dim % step == 0]
-        return min(found, key=lambda runs: dim - sum(map(len, runs)) + len(runs))  # the fewest texts
+        return lattice.runs([self.relative(i)[0] for i in range(dim)]) if dim >= lattice.LEAST else []
 
     def relative(self, i: int) -> tuple[sympy.Expr, dict[int, sympy.Symbol]]:
         """The right-hand side of component i in terms of its neighbours, and their symbols by place."""
@@ -88,7 +90,7 @@ class Definition:
 
         expression = self.expressions[i]
         places = {s: self._index[s.name] - i for s in expression.free_symbols if s.name in self._index}
-        names = {s: sympy.Symbol(_neighbour(place), real=True) for s, place in places.items()}
+        names = {s: sympy.Symbol(lattice.neighbour(place), real=True) for s, place in places.items()}
         return expression.xreplace(names), {places[s]: names[s] for s in sorted(names, key=places.__getitem__)}
 
     @cached_property
@@ -117,7 +119,7 @@ class Definition:
     def derived(self) -> Derived:
         """What is derived, from the disk if an earlier process left it there."""
         given = [self.state, self.parameters, self.right_sides, self.helpers]
-        return Derived.read(derived_once("equations", given, [__name__, *LANGUAGE], self._derive))
+        return Derived.read(derived_once("equations", given, [__name__, "dynsys.lattice", *LANGUAGE], self._derive))
 
     @property
     def source(self) -> str:
@@ -142,16 +144,12 @@ class Definition:
         source = numpy_source(
             "rule(t, _u, _p)",
             [FLOATING, "_f = np.empty_like(_u)", *self._unpack("_u[..., {}]"), *rule]
-            + [
-                line
-                for run in runs
-                for line in (*_neighbours(run), *run.shared, f"_f[..., {_slice(run, 0)}] = {run.rule}")
-            ]
+            + [line for run in runs for line in (*lattice.neighbours(run), *run.shared, lattice.rule(run))]
             + ["return _f"],
         ) + numpy_source(
             "jacobian(t, _u, _p)",
             [FLOATING, f"_J = np.zeros(({dim}, {dim}), _u.dtype)", *self._unpack("_u[..., {}]"), *jacobian]
-            + [line for run in runs for line in (*_neighbours(run), *run.shared, *_entries(run))]
+            + [line for run in runs for line in (*lattice.neighbours(run), *run.shared, *lattice.entries(run))]
             + ["return _J"],
         )
         if runs:
@@ -187,7 +185,7 @@ class Definition:
                 *self._unpack("_u[..., {}]"),
                 *shared,
                 *(f"_F[..., {i}] = {' + '.join(products) or '0.0'}" for i, products in terms.items()),
-                *(line for run in runs for line in (*_neighbours(run), *run.shared, _product(run))),
+                *(line for run in runs for line in (*lattice.neighbours(run), *run.shared, lattice.product(run))),
                 "return _F.T",
             ],
         )
@@ -240,51 +238,6 @@ def _derivative(expression: sympy.Expr, symbol: sympy.Symbol, of: str, by: str) 
     slope = derivative(expression, symbol)
     check_functions(slope, f"the derivative of the equation of {of} by {by}")
     return slope
-
-
-LATTICE = 16  # components of a system whose equations are searched for runs
-SHORTEST_RUN = 8
-FIELDS = (1, 2, 3, 4)  # interleaved fields of a lattice, u0, v0, u1, v1, ...
-
-
-def _equal_neighbours(texts: Sequence[Any], step: int) -> list[range]:
-    """Runs of equal texts i, i + step, ..."""
-    runs = []
-    for first in range(step):
-        start, end = first, first + step
-        while start < len(texts):
-            while end < len(texts) and texts[end] == texts[start]:
-                end += step
-            if (end - start) // step >= SHORTEST_RUN:
-                runs.append(range(start, end, step))
-            start, end = end, end + step
-    return runs
-
-
-def _neighbour(place: int) -> str:
-    return "_here" if place == 0 else f"_after{place}" if place > 0 else f"_before{-place}"
-
-
-def _slice(run: Run, place: int) -> str:
-    first = run.first + place
-    return f"{first}:{first + run.count * run.step}" + (f":{run.step}" if run.step > 1 else "")
-
-
-def _neighbours(run: Run) -> list[str]:
-    return [f"{name} = _u[..., {_slice(run, place)}]" for name, place in run.neighbours]
-
-
-def _entries(run: Run) -> list[str]:
-    def rows(place: int) -> str:
-        first = run.first + place
-        return f"np.arange({first}, {first + run.count * run.step}, {run.step})"
-
-    return [f"_J[{rows(0)}, {rows(place)}] = {source}" for place, source in (*run.moving, *run.fixed)]
-
-
-def _product(run: Run) -> str:
-    products = [f"({source}) * _V[..., {_slice(run, place)}]" for place, source in (*run.moving, *run.fixed)]
-    return f"_F[..., {_slice(run, 0)}] = {' + '.join(products) or '0.0'}"
 
 
 def _representation(expression: Any) -> str:

@@ -47,7 +47,9 @@ def describe(value: Any) -> Json:
     try:
         return _described(value)
     except RecursionError:
-        raise InvalidInputError(f"a definition cannot hold {value!r:.100}: it holds itself") from None
+        raise InvalidInputError(
+            f"a definition cannot hold {value!r:.100}: it holds itself; leave that part out"
+        ) from None
 
 
 def _described(value: Any) -> Json:

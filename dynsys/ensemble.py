@@ -23,9 +23,9 @@ from dynsys.blocks import Compute, Job, computed, stop_on_interrupt, threads
 from dynsys.compiled.build import available_cores
 from dynsys.description import Json, describe
 from dynsys.errors import InvalidInputError, real_array, whole_number
+from dynsys.lock import locked
 from dynsys.passes import Pass, check_members
 from dynsys.progress import Progress, Run
-from dynsys.store import locked
 from dynsys.tangent import TangentSystem
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Ensemble:
             raise InvalidInputError(f"x0 must have shape (members, {tangent.dimension}), got {states.shape}")
         if not np.isfinite(states).all():
             members = np.flatnonzero(~np.isfinite(states).all(axis=1)).tolist()
-            raise InvalidInputError(f"x0 must be finite; NaN or infinite for the members {members!s:.100}")
+            raise InvalidInputError(f"x0 must be finite, got NaN or infinity for the members {members!s:.100}")
         return cls(AlgorithmRun(tangent.on_one_thread(), algorithm.__name__, states, options), len(states))
 
     @property

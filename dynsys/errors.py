@@ -82,8 +82,22 @@ def real_array(name: str, value: Any) -> np.ndarray:
 def whole_number(name: str, value: Any, least: int) -> int:
     """The value as an int, or an error that names the argument, what came and what was expected."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InvalidInputError(f"{name} must be a whole number >= {least}, got {value!r}")
+        raise InvalidInputError(f"{name} must be a whole number >= {least}, got {value!r:.100}")
     return int(value)
+
+
+def one_of(name: str, value: Any, *known: str) -> str:
+    """The value, if it is one of the known words, or an error that names them.
+
+    >>> one_of("reduction", "median", "mean", "sum")
+    Traceback (most recent call last):
+    dynsys.errors.InvalidInputError: reduction must be 'mean' or 'sum', got 'median'
+    """
+    if not isinstance(value, str) or value not in known:
+        *others, last = map(repr, known)
+        listed = f"{', '.join(others)} or {last}" if others else last
+        raise InvalidInputError(f"{name} must be {listed}, got {value!r:.100}")
+    return value
 
 
 def whole_stride(stride: int, intervals: int) -> int:
@@ -107,7 +121,7 @@ def positive(name: str, value: Any) -> float:
     """A positive finite number, or an InvalidInputError with its name."""
     number = real_array(name, value)
     if not (number.shape == () and np.isfinite(number) and number > 0):
-        raise InvalidInputError(f"{name} must be a positive finite number, got {value!r}")
+        raise InvalidInputError(f"{name} must be a positive finite number, got {value!r:.100}")
     return float(number)
 
 

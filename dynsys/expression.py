@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from dynsys.errors import InvalidInputError
+from dynsys.expression_size import check_size, complex_terms, sizes
 from dynsys.source import EXACT_BITS, FUNCTIONS
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Pow: operator.pow,
 }
 _LONGEST, _DEEPEST, _LARGEST_POWER, _CHOICES = 10_000, 100, 1_000, 8
-_LARGEST, _LARGEST_DERIVATIVE = 2_000, 100_000  # nodes of a tree: some ten seconds of SymPy
+_LARGEST = 2_000  # nodes of a tree: some ten seconds of SymPy
 _NAMES = 20  # of all that are known, in an error
 _ASKS_IF_REAL = {"sinh", "cosh", "tanh", "Abs", "abs", "sign", "Max", "Min", "atan2"}
 _COMPARISONS = {ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge}
@@ -65,12 +66,13 @@ def parse(
     2*x**2 - sin(x)
     """
     if len(text) > _LONGEST:
-        raise InvalidInputError(f"an expression of {len(text)} characters is too long; at most {_LONGEST}")
+        raise InvalidInputError(f"an expression must have at most {_LONGEST} characters, got {len(text)}: use helpers")
     source = text.strip().replace("^", "**")
     try:
         tree = ast.parse(source, mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as problem:
-        raise InvalidInputError(f"the expression {text[:100]!r} cannot be read: {problem}") from None
+        reason = problem.msg if isinstance(problem, SyntaxError) else problem  # without Python's file and line
+        raise InvalidInputError(f"the expression {text[:100]!r} cannot be read: {reason}") from None
     expression = _Reader(source, symbols, functions or {}).read(tree.body, 0)[0]
     check_size(expression, f"the expression {text[:100]!r}", derivatives)
     return expression
@@ -104,7 +106,7 @@ class _Reader:
         import sympy
 
         if depth > _DEEPEST:
-            raise self.refuse(f"more than {_DEEPEST} nested terms")
+            raise self.refuse(f"more than {_DEEPEST} nested terms (name some of them by helpers)")
         match node:
             case ast.Constant(value=int() | float() as written) if not isinstance(written, bool):
                 size = self.constant(node, float, written)
@@ -160,7 +162,7 @@ class _Reader:
         import sympy
 
         if depth > _DEEPEST:
-            raise self.refuse(f"more than {_DEEPEST} nested terms")
+            raise self.refuse(f"more than {_DEEPEST} nested terms (name some of them by helpers)")
         match node:
             case ast.Constant(value=True):
                 return sympy.true
@@ -174,7 +176,7 @@ class _Reader:
                 sides = [self.read(side, depth + 1)[0] for side in (left, *others)]
                 if any(side.has(sympy.Piecewise) for side in sides):
                     raise self.refuse(f"a Piecewise in a condition of another: {self.text(node)}")
-                if max(map(_complex_terms, sides)) > _LARGEST:
+                if max(map(complex_terms, sides)) > _LARGEST:
                     raise self.refuse(
                         f"a comparison that is too large, and real only for some values: {self.text(node)}"
                     )
@@ -214,7 +216,10 @@ class _Reader:
 
         fewest, most = _ARGUMENTS.get(name, (1, 1))
         if not fewest <= len(arguments) <= most:
-            raise self.refuse(f"wrong use of a function: {self.text(node)}")
+            wanted = (
+                "1 argument" if most == 1 else f"{fewest} to {most} arguments" if fewest < most else f"{most} arguments"
+            )
+            raise self.refuse(f"{self.text(node)} must have {wanted}, got {len(arguments)},")
         constants = [number for _, number in arguments if number is not None]
         all_constant = len(constants) == len(arguments)
         number = self.constant(node, _FLOATS[name], *constants) if all_constant else None
@@ -222,7 +227,7 @@ class _Reader:
         values = [value for value, _ in arguments]
         if name in ("Max", "Min") and sum(len(v.args) if isinstance(v, function) else 1 for v in values) > _CHOICES:
             raise self.refuse(f"{name} of more than {_CHOICES}: {self.text(node)}")
-        if name in _ASKS_IF_REAL and max(map(_complex_terms, values)) > _LARGEST:
+        if name in _ASKS_IF_REAL and max(map(complex_terms, values)) > _LARGEST:
             raise self.refuse(f"an argument that is too large, and real only for some values, in {self.text(node)}")
         if name == "exp" and values[0].has(sympy.log):  # exp(n*log(3*x)) is 3**n * x**n
             large = [r for r in values[0].atoms(sympy.Rational) if abs(r) > _LARGEST_POWER]
@@ -233,7 +238,7 @@ class _Reader:
         """What SymPy has made of a node, with short numbers, and its value if it is a constant."""
         import sympy
 
-        if _sizes(value, self.known)[0] > _LARGEST:
+        if sizes(value, self.known)[0] > _LARGEST:
             raise self.refuse(f"more than {_LARGEST} terms, written out, in {self.text(node)}")
         if number is None and value.is_number and not value.has(*self.functions.values()):
             number = self.constant(node, float, value)  # x - x, say
@@ -278,37 +283,6 @@ def _shortened(value: Any, bits: float) -> Any:
     return value
 
 
-def _sizes(expression: sympy.Expr, known: dict[sympy.Expr, tuple[int, int, int]]) -> tuple[int, int, int]:
-    """Nodes of an expression and, by sum and chain rule, nearly those of its first and second derivative."""
-    if expression not in known:
-        parts = [_sizes(part, known) for part in expression.args]
-        size, first, second = (sum(column) for column in zip((1, expression.is_Symbol, 0), *parts, strict=True))
-        if expression.is_Relational or expression.is_Boolean:
-            first = second = 0
-        elif expression.is_Piecewise:  # conditions stay as they are
-            first, second = first + size, second + size
-        elif parts and expression.is_Function | expression.is_Mul | expression.is_Pow:
-            moving = sum(part[1] > 0 for part in parts)
-            if expression.func.__name__ in ("Max", "Min"):  # every slope compares all the others, pair by pair
-                moving **= 3
-            second += 2 * moving * first + moving**2 * size
-            first += moving * size
-        known[expression] = size, first, second
-    return known[expression]
-
-
-def _complex_terms(expression: sympy.Expr) -> int:
-    """Nearly the terms of real and imaginary part, which SymPy writes out to see whether they are real."""
-    if expression.is_extended_real or not expression.args:
-        return 1
-    cases = expression.is_Piecewise
-    parts = [_complex_terms(part.expr if cases else part) for part in expression.args]
-    if expression.is_Add or cases:
-        return sum(parts)
-    whole = expression.is_Pow and expression.exp.is_Integer
-    return (abs(int(expression.exp)) + 1 if whole else 4) * math.prod(parts)
-
-
 def nearest(name: str, known: Iterable[str]) -> str:
     """The known names, for an error about an unknown one: first that which may have been meant."""
     names = sorted(known)
@@ -316,16 +290,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
     rest = f", and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
     time = "; the time, or step, is t" if "t" in names else ""
     return f"{''.join(meant)}known names: {', '.join(names[:_NAMES]) or 'none'}{rest}{time}"
-
-
-def check_size(expression: sympy.Expr, origin: str, derivatives: int) -> None:
-    """Refuse an expression whose derivatives would take SymPy minutes."""
-    size = _sizes(expression, {})[derivatives]
-    if size > _LARGEST_DERIVATIVE:
-        raise InvalidInputError(
-            f"{origin} is too large: its derivative has some {size:.1g} terms, written out; at most "
-            f"{_LARGEST_DERIVATIVE}. Use fewer factors, or functions that are nested less deeply"
-        )
 
 
 def read_expression(

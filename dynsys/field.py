@@ -152,13 +152,13 @@ def _names(tangent: TangentSystem) -> list[str]:
 def _axes(tangent: TangentSystem, grid: Mapping[Any, Any]) -> tuple[list[int], list[Array]]:
     """Numbers and values of the components of a grid."""
     if not isinstance(grid, Mapping) or not grid:
-        raise InvalidInputError(f'grid must be components with their values, as {{"x": [0, 1]}}, got {grid!r:.100}')
+        raise InvalidInputError(f"grid must be components with their values, as {{'x': [0, 1]}}, got {grid!r:.100}")
     names, components, axes = _names(tangent), [], []
     for given, values in grid.items():
         named = names.index(str(given)) if str(given) in names else given
         if isinstance(named, bool) or not isinstance(named, int | np.integer) or not 0 <= named < len(names):
             raise InvalidInputError(
-                f"the grid names the component {given!r}; there are {', '.join(names)}, or 0 to {len(names) - 1}"
+                f"unknown component {given!r} of the grid: choose among {', '.join(names)}, or 0 to {len(names) - 1}"
             )
         axis = real_array(f"the values of {given}", values)
         if axis.ndim != 1 or not axis.size or not np.isfinite(axis).all():

@@ -22,12 +22,6 @@ def _flow(value: Any) -> Flow | DrivenFlow:
     return value
 
 
-def _stepper(value: Any) -> Stepper:
-    if not isinstance(value, Stepper):
-        raise InvalidInputError(f"a flow needs a stepper such as RK4(dt=0.01), got {value!r:.100}")
-    return value
-
-
 @attrs.frozen(eq=False)
 class FlowMap(Map, ABC):
     """A map whose step is many steps of a flow.
@@ -37,7 +31,7 @@ class FlowMap(Map, ABC):
     """
 
     flow: Flow | DrivenFlow = attrs.field(converter=_flow)
-    stepper: Stepper = attrs.field(converter=_stepper)
+    stepper: Stepper  # which a subclass has to find `fitting`
 
     @property
     def tolerance(self) -> float:

@@ -100,7 +100,7 @@ def gali(
     if done < intervals:
         warnings.warn(
             f"interrupted after {done} of {intervals} intervals; this is the result of those. A run that goes on from "
-            "its `end` begins with new deviation vectors",
+            "its end begins with new deviation vectors",
             InterruptedWarning,
             stacklevel=2,
         )

@@ -59,7 +59,7 @@ class GradientFlow(DataFlow):
         if not np.isfinite(self.parameters).all():
             raise InvalidInputError(f"parameters must be finite numbers, got {self.parameters}")
         if self.sigma is not None and not isinstance(self.sigma, ScalarFunction):
-            raise InvalidInputError(f"sigma must be an object such as Tanh(), got {self.sigma!r}")
+            raise InvalidInputError(f"sigma must be an object such as Tanh(), got {self.sigma!r:.100}")
         if self.sigma is None and self.sample.statements().calls_sigma:
             raise InvalidInputError("the loss contains sigma(...): say which function that is, sigma=Tanh() for one")
 

@@ -41,7 +41,7 @@ class Variable:
 
     def __attrs_post_init__(self) -> None:
         if self.dtype not in DTYPES or (self.by_member and self.dtype == "str"):
-            raise InvalidInputError(f"a value of type {self.dtype} cannot be stored; known ones: {', '.join(DTYPES)}")
+            raise InvalidInputError(f"a value of type {self.dtype} cannot be stored: choose among {', '.join(DTYPES)}")
         if len(self.dims) != len(self.shape) or not all(isinstance(name, str) for name in self.dims):
             raise InvalidInputError(f"dimensions {self.dims} do not fit the shape {self.shape}")
         for length in self.shape:
@@ -87,16 +87,16 @@ class Header:
         whole_number("block", self.block, 1)
         if self.blocks > MOST_BLOCKS:
             raise InvalidInputError(
-                f"{self.members} members in blocks of {self.block} are more than {MOST_BLOCKS} blocks: enlarge `block`"
+                f"{self.members} members in blocks of {self.block} are more than {MOST_BLOCKS} blocks: enlarge block"
             )
         for name, variable in self.variables.items():
             if not re.fullmatch(r"\w[\w-]*", name):
                 raise InvalidInputError(f"a variable needs a name of letters, digits, _ and -, got {name!r}")
             lengths = dict(zip(variable.dims, variable.shape, strict=True))
             if lengths.get(MEMBER, self.members) != self.members:
-                raise InvalidInputError(f"{name} has {lengths[MEMBER]} members, not {self.members}")
+                raise InvalidInputError(f"{name} must have {self.members} members, got {lengths[MEMBER]}")
         if STATUS not in self.variables or not self.variables[STATUS].by_member:
-            raise InvalidInputError("the variable `status` is missing, or not given for each member")
+            raise InvalidInputError("the variable 'status' is missing, or not given for each member")
 
     @property
     def blocks(self) -> int:
@@ -141,7 +141,7 @@ class Header:
         except InvalidInputError:
             raise
         except Exception as problem:  # whatever stands there instead of a header
-            raise InvalidInputError(f"it holds no header ({type(problem).__name__}: {problem})") from None
+            raise InvalidInputError(f"it holds no header, or a part of one is missing or wrong: {problem}") from None
 
 
 def _shallow(content: Json, depth: int = 0) -> None:

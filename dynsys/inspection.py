@@ -102,7 +102,7 @@ def export(path: str | Path, target: str | Path) -> list[Path]:
     store, target = Store.open(Path(path)), Path(target)
     data = store.dataset()
     if target.exists():
-        raise InvalidInputError(f"{target} exists already: nothing is overwritten, choose another name")
+        raise InvalidInputError(f"{target} exists already: choose another name, or remove it first")
     if target.suffix == ".nc":
         plain = {name: json.dumps(v) if isinstance(v, dict | list) else v for name, v in data.attrs.items()}
         data.assign_attrs(plain).to_netcdf(target, engine="scipy")

@@ -11,7 +11,7 @@ import numpy as np
 
 from dynsys.compiled.kernel import Kernel
 from dynsys.compiled.shuffle import permutations
-from dynsys.errors import InvalidInputError, real_array, whole_number
+from dynsys.errors import InvalidInputError, one_of, real_array, whole_number
 from dynsys.system import DrivenFlow, Flow
 
 Array = np.ndarray
@@ -26,14 +26,15 @@ def table(name: str, value: Any) -> Array:
         raise InvalidInputError(f"{name} must have shape (samples, columns), got {np.shape(value)}")
     if not np.isfinite(data).all():
         rows = np.flatnonzero(~np.isfinite(data).all(axis=1))
-        raise InvalidInputError(f"{name} must be finite; NaN or infinite in {len(rows)} row(s), first {rows[0]}")
+        raise InvalidInputError(
+            f"{name} must be finite, got NaN or infinity in {len(rows)} row(s), first in row {rows[0]}"
+        )
     data.flags.writeable = False
     return data
 
 
 def _reduction(_: object, __: attrs.Attribute, value: Any) -> None:
-    if value not in ("mean", "sum"):
-        raise InvalidInputError(f'reduction must be "mean" or "sum", got {value!r}')
+    one_of("reduction", value, "mean", "sum")
 
 
 @attrs.frozen(eq=False)

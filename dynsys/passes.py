@@ -79,7 +79,9 @@ class Pass:
         if x.ndim not in (1, 2) or x.shape[-1] != dimension or x.size == 0:
             raise InvalidInputError(f"x0 must have shape ({dimension},) or (members, {dimension}), got {x.shape}")
         if not np.isfinite(x).all():
-            raise InvalidInputError(f"x0 must be finite, got {np.argwhere(~np.isfinite(x)).tolist()} NaN or infinite")
+            raise InvalidInputError(
+                f"x0 must be finite, got NaN or infinity at {np.argwhere(~np.isfinite(x)).tolist()!s:.100}"
+            )
         states = np.atleast_2d(x)
         bare = (len(states), dimension, 0)
         return cls(
@@ -198,14 +200,16 @@ def begin(tangent: Tangent, x0: Array | Pass, k: int | None, seed: int) -> Pass:
     if start.k == 0:
         return start.with_frames(k, seed)
     if k is not None and k != start.k:
-        raise InvalidInputError(f"the run to be continued follows k = {start.k} vectors, not {k}: leave k out")
+        raise InvalidInputError(f"the run to be continued follows k = {start.k} vectors, got k = {k}: leave k out")
     return start
 
 
 def begin_again(tangent: Tangent, end: Pass) -> Pass:
     """The end of an earlier run, if it is one of this system, to be continued."""
     if end.x.shape[1] != tangent.dimension:
-        raise InvalidInputError(f"the run to be continued has dimension {end.x.shape[1]}, not {tangent.dimension}")
+        raise InvalidInputError(
+            f"the run to be continued must have dimension {tangent.dimension}, got {end.x.shape[1]}"
+        )
     return end.without_records()
 
 
@@ -329,7 +333,7 @@ def record_run(
     if done < intervals:
         warnings.warn(
             f"interrupted after {done} of {intervals} intervals; this is the result of those. To go on, pass its "
-            f"`end` as x0, with intervals={intervals - done}",
+            f"end as x0, with intervals={intervals - done}",
             InterruptedWarning,
             stacklevel=3,
         )
@@ -353,17 +357,15 @@ def raise_if_stopped(tangent: Tangent, end: Pass, partial: Any = None) -> None:
     reason = "state or tangent vectors became infinite or NaN" if diverged else "a diagonal entry of R vanished"
     remedy = "check x0, shorten dt" if diverged else "follow fewer vectors (k), shorten dt"
     remedy += ", or orthonormalise more often (fewer steps_per_interval)"
-    look = (
-        "`trajectory` from the same x0 shows whether the state leaves all bounds, as that of x' = x^2 does, and where"
-    )
+    look = "trajectory from the same x0 shows whether the state leaves all bounds, as that of x' = x^2 does, and where"
     if end.k == 0:
         reason, remedy = "the state became infinite or NaN", "check x0, or shorten dt"
-        look = "The last of `partial.states` show which component left all bounds, as that of x' = x^2 does"
+        look = "The last of partial.states show which component left all bounds, as that of x' = x^2 does"
     if diverged and tangent.stopped_by:
         remedy, look = tangent.stopped_by, ""
     raise (DivergenceError if diverged else SingularTangentError)(
         f"{reason} by t = {tangent.time(step):g} (step {step}): {remedy}; what was finished is in the attribute "
-        f"`partial`{look and f'. {look}'}",
+        f"partial{look and f'. {look}'}",
         tangent.time(step),
         partial,
     )

@@ -83,7 +83,7 @@ def save_figure(figure: Figure, path: str | Path, data: Mapping[str, Sequence[An
         raise InvalidInputError(f"the columns of {table.name} must have one length, got {lengths}")
     for file in (path, table):
         if file.exists():
-            raise InvalidInputError(f"{file} exists already; choose another name or remove it first")
+            raise InvalidInputError(f"{file} exists already: choose another name, or remove it first")
     figure.savefig(path, dpi=STYLE["savefig.dpi"])
     with table.open("w", newline="") as stream:
         writer = csv.writer(stream)
@@ -123,7 +123,10 @@ def exponents_figure(runs: xarray.Dataset, axes: Axes | None = None) -> tuple[Fi
         For another dataset, or more than two parameters.
     """
     if not {"exponent_mean", "standard_error", "status"} <= {*runs.data_vars}:
-        raise InvalidInputError(f"exponents_figure draws what sweep returns of benettin, got {[*runs.data_vars]}")
+        raise InvalidInputError(
+            "exponents_figure draws what sweep returns of benettin, got a dataset of "
+            f"{', '.join(map(str, runs.data_vars))}"
+        )
     names = [str(name) for name in runs.status.dims]
     runs = runs.sortby(names)
     mean, error = (runs[name].transpose(*names, "exponent") for name in ("exponent_mean", "standard_error"))
@@ -171,7 +174,10 @@ def field_figure(field: xarray.Dataset, axes: Axes | None = None) -> tuple[Figur
         For another dataset, or more than two components.
     """
     if not {"largest_exponent", "smallest_exponent"} <= {*field.data_vars}:
-        raise InvalidInputError(f"field_figure draws what finite_time_field returns, got {[*field.data_vars]}")
+        raise InvalidInputError(
+            "field_figure draws what finite_time_field returns, got a dataset of "
+            f"{', '.join(map(str, field.data_vars))}"
+        )
     field = field.sortby([*field.largest_exponent.dims])
     largest = field.largest_exponent
     (axes,) = _axes(axes, "Largest finite-time Lyapunov exponent")
@@ -226,11 +232,11 @@ def convergence_figure(
         raise InvalidInputError(f"say member= for an ensemble and only there; the rates have shape {rates.shape}")
     if member is not None:
         if whole_number("member", member, 0) >= len(rates):
-            raise InvalidInputError(f"member must be below {len(rates)}, got {member}")
+            raise InvalidInputError(f"member must be less than {len(rates)}, got {member}")
         rates = rates[member]
     count, k = rates.shape
     if not np.isfinite(rates).all():
-        raise InvalidInputError("the run stopped: there is no mean over all of its record")
+        raise InvalidInputError("the run stopped: there is no mean over all of its record; draw one that did not")
     if known is not None and np.shape(known) != (k,):
         raise InvalidInputError(f"known must be {k} numbers, NaN where there is none, got {known!r:.100}")
     first = max(LEAST_INTERVALS, count // 100) if count > LEAST_INTERVALS else 1  # before, the scale is lost
@@ -281,11 +287,11 @@ def _label(axis: xarray.DataArray) -> str:
 def _map(axes: Axes, values: xarray.DataArray, label: str, *, signed: bool) -> Columns:
     """A picture of numbers over two axes, the first of which lies, with a colour bar; its columns."""
     if values.ndim != 2:
-        raise InvalidInputError(f"a figure shows one or two dimensions, got {values.dims}: choose some with `isel`")
+        raise InvalidInputError(f"a figure shows one or two dimensions, got {values.dims}: choose some by isel")
     x, y = (values[name] for name in values.dims)
     if min(len(x), len(y)) < 2:
         raise InvalidInputError(
-            f"a map needs two values of each, got {dict(values.sizes)}: choose one of the other with `isel`"
+            f"a map needs two values of each, got {dict(values.sizes)}: choose one of the other by isel"
         )
     numbers = values.values.T
     largest = float(np.nanmax(np.abs(numbers), initial=0.0)) or 1.0

@@ -13,7 +13,7 @@ from dynsys.errors import DivergenceError, InvalidInputError, finite, real_array
 from dynsys.flow_map import FlowMap
 from dynsys.leapfrog import Leapfrog
 from dynsys.steppers import Stepper, VectorField
-from dynsys.system import DrivenFlow, Flow
+from dynsys.system import DrivenFlow, Flow, fitting
 
 Array = np.ndarray
 
@@ -131,10 +131,11 @@ class PoincareMap(FlowMap):
             raise InvalidInputError("a Poincare map needs a flow that no data drive: use StroboscopicMap")
         if isinstance(self.stepper, Leapfrog):
             raise InvalidInputError("a step of any length is needed to end on the plane: use RK4 or ImplicitMidpoint")
+        fitting(self.stepper, self.flow)
         dim = self.flow.dimension
         if self.normal.shape != (dim,) or dim < 2:
             raise InvalidInputError(
-                f"normal must have the shape ({dim},) of a state, and dim >= 2: {self.normal.shape}"
+                f"normal must have the shape ({dim},) of a state, with dim >= 2, got {self.normal.shape}"
             )
         if _driven(self.flow):
             raise InvalidInputError("the flow depends on time: look at it once in a period, by StroboscopicMap")
@@ -154,7 +155,7 @@ class PoincareMap(FlowMap):
         """Why a state is no longer finite, and what to do."""
         return (
             f"the flow has not come back to the plane within limit = {self.limit} steps, or it has left all bounds on "
-            "the way: look at it by `flow.tangent(stepper).trajectory`, move the plane, raise limit, or shorten dt"
+            "the way: look at it by flow.tangent(stepper).trajectory, move the plane, raise limit, or shorten dt"
         )
 
     @property

@@ -197,7 +197,7 @@ class Run:
         text = "; ".join(found)
         if text:
             raise InvalidInputError(
-                f"block {number} is not like the others, in layout or in what has no dimension `member`: {text}"
+                f"block {number} is not like the others, in layout or in what has no dimension 'member': {text}"
             )
 
     def _ask_for_room(self, header: Header, blocks: int) -> None:
@@ -245,7 +245,9 @@ def _continue_only_the_same(definition: Json, store: Store, block: int | None) -
             f"{store.path} is of another definition ({'; '.join(differ)}): choose another folder, or define the same"
         )
     if block not in (None, store.header.block):
-        raise InvalidInputError(f"{store.path} has blocks of {store.header.block}, not {block}: leave `block` out")
+        raise InvalidInputError(
+            f"{store.path} has blocks of {store.header.block} members, got block = {block}: leave block out"
+        )
     changed = list(differences(store.header.versions, _versions()))
     if changed:
         text = f"{store.path} was begun with other versions ({'; '.join(changed)}): the last bits may differ from there"

@@ -47,7 +47,7 @@ class Result:
         """Write the record to `path` (.npz): arrays as they are, the rest as JSON. Refuses to overwrite."""
         path = Path(path)
         if path.exists():
-            raise InvalidInputError(f"{path} exists already; choose another name or remove it first")
+            raise InvalidInputError(f"{path} exists already: choose another name, or remove it first")
         arrays: dict[str, Array] = {}
         header = {"format": FORMAT, "class": type(self).__name__, "values": _flatten(self, arrays)}
         with path.open("wb") as file:
@@ -75,17 +75,16 @@ class Result:
                 arrays = {member.filename.removesuffix(".npy"): _read(file, member) for member in members}
             text = arrays.pop("header")
             if text.nbytes > LONGEST_HEADER:
-                raise ValueError(f"a header of {text.nbytes} bytes")
+                raise ValueError(f"its header has {text.nbytes} bytes, more than {LONGEST_HEADER}")
             header = json.loads(str(text))
             if header["format"] != FORMAT or header["class"] != cls.__name__:
-                raise KeyError(header["class"])
+                raise ValueError(f"it holds a {header['class']} of {header['format']}")
             return _restore(cls, header["values"], arrays)
         except FileNotFoundError:
             raise
         except Exception as problem:
-            raise InvalidInputError(
-                f"{path} does not hold a {cls.__name__} of {FORMAT} ({type(problem).__name__}: {problem})"
-            ) from problem
+            reason = f"it lacks {problem}" if isinstance(problem, KeyError) else problem
+            raise InvalidInputError(f"{path} does not hold a {cls.__name__} of {FORMAT}: {reason}") from problem
 
 
 def _read(file: ZipFile, member: ZipInfo) -> Array:

@@ -273,7 +273,7 @@ class CovariantVectors(Result):
         """
         dim, k = self.vectors.shape[-2:]
         if k < dim:
-            raise InvalidInputError(f"adjoint vectors need all {dim} covariant vectors, this record has k = {k}")
+            raise InvalidInputError(f"adjoint vectors need all {dim} covariant vectors, got k = {k}")
         lost = ~np.isfinite(self.vectors).all(axis=(-2, -1), keepdims=True)  # LAPACK refuses NaN
         adjoint = np.linalg.inv(np.swapaxes(np.where(lost, np.eye(dim), self.vectors), -1, -2))
         return np.where(lost, np.nan, adjoint / np.linalg.norm(adjoint, axis=-2, keepdims=True))
@@ -408,5 +408,6 @@ def _labelled(result: Any, variables: dict[str, Any], coords: dict[str, Any], **
     member = () if end.single else ("member",)
     status = {} if end.single else {"status": (member, end.status), "stopped": (member, end.stopped)}
     data = {name: ((*member, *dims), *rest) for name, (dims, *rest) in variables.items()}
-    steps = {name: getattr(result, name) for name in ("dt", "steps_per_interval", "stride") if name in dir(result)}
+    fields = {field.name for field in attrs.fields(type(result))}
+    steps = {name: getattr(result, name) for name in ("dt", "steps_per_interval", "stride") if name in fields}
     return xarray.Dataset(data | status, coords, attributes | steps)

@@ -32,7 +32,7 @@ class ScalarFunction(ABC):
     def fused(self, d: Array) -> tuple[Array, Array, Array]:
         """(s, s', s'') of every element of d."""
         if not self.source:
-            raise InvalidInputError(f"{type(self).__name__} must define `source` or override `fused`")
+            raise InvalidInputError(f"{type(self).__name__} must define source or override fused")
         return _fused(self.kernel_source("fused"))(d)
 
     @property

@@ -17,7 +17,8 @@ import numpy as np
 
 from dynsys.compiled.sweep import sweep_back
 from dynsys.convergence import covariance_residual, determined_subspaces, smallest_gap
-from dynsys.errors import InterruptedWarning, InvalidInputError, whole_number, whole_stride
+from dynsys.eigenvectors import eigenvectors
+from dynsys.errors import InterruptedWarning, InvalidInputError, one_of, whole_number, whole_stride
 from dynsys.ginelli import LARGEST_DISAGREEMENT, random_triangles
 from dynsys.indicators import line_distance
 from dynsys.orthonormal import packed_diagonal
@@ -135,13 +136,12 @@ def sharafi(
     steps = whole_number("steps_per_interval", steps_per_interval, 1)
     stride = whole_stride(stride, intervals)
     for name, value, names in (("reading", reading, Reading), ("start", start, StartMatrix)):
-        if value not in get_args(names):
-            raise InvalidInputError(f"{name} must be one of {', '.join(get_args(names))}, got {value!r}")
+        one_of(name, value, *get_args(names))
     if window is None:
         window = 1 if reading == "frozen" else 10
     window = whole_number("window", window, 1)
     if reading == "frozen" and window > 1:
-        raise InvalidInputError(f'"frozen" is "recycled" with window=1, got window={window}: leave it out')
+        raise InvalidInputError(f"'frozen' is 'recycled' with window=1, got window={window}: leave it out")
     ahead = window if reading == "near-future" else 0
     if warmup is None:
         continued = isinstance(x0, Pass) and x0.k
@@ -193,7 +193,7 @@ def sharafi(
     if reached.done < total:
         warnings.warn(
             f"interrupted after {reached.done} of {total} intervals; the result is that of the {count} estimates known "
-            "by then. A run that goes on from its `end` begins with a new window",
+            "by then. A run that goes on from its end begins with a new window",
             InterruptedWarning,
             stacklevel=2,
         )
@@ -357,35 +357,3 @@ def _record(
             planned_bytes=planned,
         ),
     )
-
-
-def eigenvectors(C: Array, total: Array) -> Array:
-    """Eigenvectors of the products P of triangular factors, from one backward pass through them, (tasks, k, k).
-
-    A pass from the identity gives P^{-1} = C diag(w), w_j = exp(-total_j), so column j solves
-
-        (C_jj w_j - C_ii w_i) v_i = sum_{i < m <= j} C_im w_m v_m,     i < j,     v_i = 0,     i > j.
-
-    The w_m of a row are scaled by their largest, and a column by its own: nothing over- or underflows for long
-    windows. Unit columns, upper triangular, in the order of the frame: column j belongs to the eigenvalue prod R_jj,
-    whether or not these decrease (an order that is wrong by more than exp(700) is lost in C). Of equal eigenvalues it
-    is the limit, one direction for both.
-    """
-    tasks, k = total.shape
-    V = np.zeros_like(C)
-    for j in range(k):
-        v = np.zeros((tasks, k))
-        v[:, j] = 1.0
-        for i in reversed(range(j)):
-            w = np.exp(np.min(total[:, i : j + 1], axis=1, keepdims=True) - total[:, i : j + 1])
-            terms = C[:, i, i : j + 1] * w
-            here, right = C[:, j, j] * w[:, -1], np.sum(terms[:, 1:] * v[:, i + 1 : j + 1], axis=1)
-            gap = here - terms[:, 0]
-            least = np.finfo(float).eps * (np.abs(here) + np.abs(terms[:, 0]))
-            gap = np.where(np.abs(gap) < least, least, gap)
-            gap = np.where((gap == 0) & (right == 0), 1.0, gap)
-            v[:, i + 1 : j + 1] *= np.abs(gap)[:, None]  # homogeneous: no quotient that overflows
-            v[:, i] = np.where(gap < 0, -right, right)
-            v /= np.max(np.abs(v), axis=1, keepdims=True)
-        V[:, :, j] = v / np.linalg.norm(v, axis=1, keepdims=True)
-    return V

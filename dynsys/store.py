@@ -13,13 +13,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import platform
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TextIO
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import attrs
 import numpy as np
@@ -38,51 +35,6 @@ Array = np.ndarray
 ROOT, COPY = "zarr.json", "status/header.json"
 HEADER = "dynsys_ensemble"  # the attribute that holds it
 UNIMPORTANT: dict[str, Json] = {"storage_transformers": []}  # what another version of Zarr may leave out
-
-_locks: set[TextIO] = set()  # those that this process holds; a child that is forked meanwhile must not hold them, too
-
-
-def _let_locks_go() -> None:
-    for file in _locks:
-        file.close()
-    _locks.clear()
-
-
-os.register_at_fork(after_in_child=_let_locks_go)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a store, which one process at a time can do; the folder is made if there is none.
-
-    Raises
-    ------
-    StoreError
-        If another process writes the store, or the folder holds something else.
-    """
-    import fcntl
-
-    lock = path / STATUS / "lock"
-    known = lock.exists() or (path / COPY).exists() or not path.exists()
-    if not known and (not path.is_dir() or any(inside != lock.parent for inside in path.rglob("*"))):
-        raise StoreError(f"{path} exists and is no store of an ensemble: choose another name")
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise StoreError(
-                f"{path} is being written by {file.read() or 'another process'}: wait, or stop it"
-            ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}")
-        file.flush()
-        _locks.add(file)
-        try:
-            yield
-        finally:
-            _locks.discard(file)
 
 
 @attrs.frozen(eq=False)

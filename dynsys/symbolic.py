@@ -281,7 +281,9 @@ def _names(system: type[SymbolicSystem], sizes: bool) -> tuple[str, ...]:
     fields = attrs.fields(system)
     for name, annotation in inspect.get_annotations(system).items():
         if name not in (field.name for field in fields) and "ClassVar" not in str(annotation):
-            raise InvalidInputError(f"{name} is no field of {system.__name__}: write @attrs.frozen(eq=False) above it")
+            raise InvalidInputError(
+                f"{name} is no field of {system.__name__}: write @attrs.frozen(eq=False) above the class"
+            )
     names = [field.name for field in fields if (SIZE in field.metadata) == sizes]
     _check_names(names)
     return tuple(names)
@@ -318,7 +320,7 @@ def _defined(equations: Equations, parameters: tuple[str, ...], helpers: Equatio
 def _named(what: str, given: Any) -> dict[str, Any]:
     """A mapping with names in place of symbols, and plain numbers in place of those of NumPy."""
     if not isinstance(given, Mapping) or not (given or what != "equations"):
-        example = '{"sigma": 10.0}' if what == "parameters" else '{"x": "-x*y"}'
+        example = "{'sigma': 10.0}" if what == "parameters" else "{'x': '-x*y'}"
         raise InvalidInputError(f"{what} must be a mapping such as {example}, got {given!r:.100}")
     named = {str(name): value.item() if isinstance(value, np.number) else value for name, value in given.items()}
     if len(named) < len(given):
@@ -341,4 +343,6 @@ def _right_sides(what: str, given: Equations) -> tuple[Any, ...]:
 def _check_names(parameters: Iterable[str]) -> None:
     for name in parameters:
         if name == "self" or name in dir(SymbolicFlow) or name in dir(SymbolicMap):
-            raise InvalidInputError(f"{name!r} cannot name a parameter: it is an attribute of every system")
+            raise InvalidInputError(
+                f"{name!r} cannot name a parameter: every system has an attribute of that name, use another"
+            )

@@ -135,7 +135,17 @@ class Map(DynamicalSystem):
         return self.step(n, x), self.jvp(n, x, V)
 
     def tangent(self, *, t0: float = 0.0, backend: Backend = "auto") -> TangentSystem:
-        """The linearised map: the front door to the algorithms."""
+        """The linearised map: the front door to the algorithms.
+
+        `t0`, any finite number, shifts the times that results list and nothing else: the map itself is given n = 0, 1,
+        ..., counted from the start of the run.
+
+        Examples
+        --------
+        >>> from models.classics import Henon
+        >>> Henon().tangent(t0=1990.5).trajectory([0.0, 0.0], intervals=2, warmup=0).times
+        array([1991.5, 1992.5])
+        """
         return make_tangent(self, None, t0, backend)
 
 

@@ -24,7 +24,7 @@ from dynsys import trajectory as _trajectory
 from dynsys import wolfe_samelson as _wolfe_samelson
 from dynsys.compiled.blas import one_blas_thread
 from dynsys.compiled.build import available_cores, build, build_lanes, compiles
-from dynsys.errors import FallbackWarning, InvalidInputError, finite
+from dynsys.errors import FallbackWarning, InvalidInputError, finite, one_of
 from dynsys.orthonormal import LONG_COLUMN, is_singular, orthonormalise, packed
 from dynsys.passes import DIVERGED, RUNNING, SINGULAR, Pass, Record, System
 
@@ -49,7 +49,7 @@ class TangentSystem(ABC):
     stepper : Stepper or None
         None for a map.
     t0 : float
-        Time of step 0: step n starts at t0 + n dt (computed, never accumulated).
+        Time of step 0: step n starts at t0 + n dt (computed, never accumulated). A map is given n, whatever t0 is.
     """
 
     system: System
@@ -197,15 +197,14 @@ class CompiledTangent(TangentSystem):
 
 def make_tangent(system: System, stepper: Stepper | None, t0: float, backend: Backend) -> TangentSystem:
     """The tangent of a system: compiled where there is a kernel and a compiler, else NumPy."""
-    if backend not in ("auto", "numpy", "compiled"):
-        raise InvalidInputError(f'backend must be "auto", "numpy" or "compiled", got {backend!r}')
+    one_of("backend", backend, "auto", "numpy", "compiled")
     missing = "" if backend == "numpy" else _missing(system, stepper)
     if missing and backend == "compiled":
-        raise InvalidInputError(f'{type(system).__name__} cannot be compiled: {missing}; or use backend="numpy"')
+        raise InvalidInputError(f"{type(system).__name__} cannot be compiled: {missing}; or use backend='numpy'")
     if system.derivative == "finite differences":
         warnings.warn(
             f"{type(system).__name__} gives neither jacobian nor jvp: its tangent is a finite-difference one "
-            "(fourth order, relative error about 1e-12, 4 k evaluations per stage). Define one of them to be exact.",
+            "(fourth order, relative error about 1e-12, 4 k evaluations per stage). Define one of them to be exact",
             FallbackWarning,
             stacklevel=3,
         )

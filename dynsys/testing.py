@@ -50,13 +50,15 @@ def check_system(system: DynamicalSystem, x: Array, *, t: float = 0.0, seed: int
     if isinstance(system, DrivenFlow):
         for n in (0, 1, 7):
             if system.during(n).dimension != system.dimension:
-                raise ContractError(f"during({n}) has dimension {system.during(n).dimension}, not {system.dimension}")
+                raise ContractError(
+                    f"during({n}) must have dimension {system.dimension}, got {system.during(n).dimension}"
+                )
             check_system(system.during(n), x, t=t, seed=seed)
         return
     x = np.array(x, dtype=float)
     dim = system.dimension
     if x.shape != (dim,):
-        raise ContractError(f"dimension is {dim} but the state has shape {x.shape}")
+        raise ContractError(f"x must have shape ({dim},), that of a state, got {x.shape}")
     rng = np.random.default_rng(seed)
     many = x + 1e-2 * rng.normal(size=(2, 3, dim))
     before = many.copy()

@@ -23,7 +23,9 @@ Array = np.ndarray
 def parameter_values(values: Any) -> dict[str, Array]:
     """Parameters with their values, each a 1-D array of finite numbers, or an InvalidInputError that names it."""
     if not isinstance(values, Mapping) or not values:
-        raise InvalidInputError(f'values must be parameters with their values, as {{"rho": [20, 28]}}, got {values!r}')
+        raise InvalidInputError(
+            f"values must be parameters with their values, as {{'rho': [20, 28]}}, got {values!r:.100}"
+        )
     arrays = {str(name): np.array(given) for name, given in values.items()}
     for name, array in arrays.items():
         if array.ndim != 1 or not array.size or array.dtype.kind not in "biuf" or not np.isfinite(array).all():
@@ -65,7 +67,7 @@ def vary(tangent: TangentSystem, values: Mapping[Any, Any]) -> TangentSystem:
             fitting(tangent.stepper, own)
     if isinstance(tangent, CompiledTangent) and varied.kernel() is None:
         warnings.warn(
-            f"{type(system).__name__} has no kernel with these parameters: NumPy steps it",
+            f"{type(system).__name__} cannot be compiled with these parameters: NumPy steps it, more slowly",
             FallbackWarning,
             stacklevel=2,
         )
@@ -209,6 +211,6 @@ def _common(sources: Sequence[Any]) -> Any:
     """What all members have in common."""
     if any(source != sources[0] for source in sources):
         raise InvalidInputError(
-            "the compiled steps of the members are not one text: parameters are written into it; use backend='numpy'"
+            "the members cannot be compiled as one: their parameters are written into the code; use backend='numpy'"
         )
     return sources[0]

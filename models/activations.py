@@ -157,5 +157,5 @@ def named(name: str) -> Activation:
     Tanh()
     """
     if name.lower() not in BY_NAME:
-        raise InvalidInputError(f"unknown activation {name!r}; known ones: {', '.join(BY_NAME)}")
+        raise InvalidInputError(f"unknown activation {name!r}: choose among {', '.join(BY_NAME)}")
     return BY_NAME[name.lower()]()

@@ -24,7 +24,16 @@ from models.training_chaos.command import training_chaos
 from models.training_response.command import training_response
 from models.weight_dynamics.command import check_jacobian, weight_dynamics
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # fills paragraphs, and leaves [brackets] alone
+)
+Store = Annotated[
+    Path,
+    typer.Argument(exists=True, file_okay=False, help="Folder of the store, such as weight-dynamics/runs.zarr."),
+]
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 
 app.command("weight-dynamics")(weight_dynamics)
@@ -63,30 +72,46 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
-    """Lyapunov exponents and covariant Lyapunov vectors of flows, maps and learning networks."""
+    """Lyapunov exponents and covariant Lyapunov vectors of flows, maps and learning networks.
+
+    To begin with, each in less than a minute:
+
+    - `dynsys classics Lorenz63 --length quick`: exponents of a known system, beside published ones
+
+    - `dynsys weight-dynamics --members 20`: 40 training runs of a small network, all exponents of each
+
+    - `dynsys inspect weight-dynamics/runs.zarr`: what that has written
+
+    Options and an example of each command: `dynsys COMMAND --help`. How to use the library, and what was found with
+    it: README.md of the repository, and from there tutorials/ and docs/.
+    """
 
 
 @app.command()
 def inspect(
-    store: Annotated[Path, typer.Argument(help="Folder of the store, such as weight-dynamics/runs.zarr.")],
+    store: Store,
 ) -> None:
-    """Print what is in the store of an ensemble, how far it is, and what failed. Nothing in it is executed.
+    """Print what is in the store of an ensemble, how far it is, and what failed.
 
-    Example: dynsys inspect weight-dynamics/runs.zarr
+    Nothing in it is executed.
+
+    Example: `dynsys inspect weight-dynamics/runs.zarr`
     """
     typer.echo(report(store))
 
 
 @app.command()
 def export(
-    store: Annotated[Path, typer.Argument(help="Folder of the store.")],
+    store: Store,
     target: Annotated[Path, typer.Argument(help="New file NAME.nc (NetCDF), or new folder for CSV tables.")],
 ) -> None:
     """Write the store of an ensemble as a NetCDF file or as CSV tables.
 
-    Example: dynsys export weight-dynamics/runs.zarr runs.nc
+    Example: `dynsys export weight-dynamics/runs.zarr runs.nc`
     """
     for file in export_store(store, target):
         typer.echo(file)

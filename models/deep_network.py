@@ -11,7 +11,7 @@ import numpy as np
 
 from dynsys import InvalidInputError
 from dynsys.compiled.kernel import Kernel
-from dynsys.errors import positive, whole_number
+from dynsys.errors import one_of, positive, whole_number
 from dynsys.minibatches import DataFlow, table
 from dynsys.system import finite_difference
 from models.activations import Activation, Linear
@@ -84,8 +84,7 @@ class DeepNetworkFlow(DataFlow):
     gates: tuple[Array, ...] | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
-        if self.reduction != "mean":
-            raise InvalidInputError(f'reduction must be "mean", got {self.reduction!r}')
+        one_of("reduction", self.reduction, "mean")
         if len(self.X) != len(self.y):
             raise InvalidInputError(f"X has {len(self.X)} samples but y has {len(self.y)}")
         assert self.network  # which checks the activation

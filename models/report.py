@@ -119,16 +119,14 @@ def _section(section: Section) -> Iterable[str]:
     yield from (f"## {section.title}", "")
     if section.claims:
         rows = [[str(c.number), c.where, c.text, c.paper, c.ours, f"**{c.verdict}**"] for c in section.claims]
-        yield from _table([["", "where", "claim", "the paper", "here", "verdict"], *rows])
+        yield from markdown_table([["", "where", "claim", "the paper", "here", "verdict"], *rows])
     for sentence, rows in section.tables:
-        yield from (sentence, "", *_table(rows))
+        yield from (sentence, "", *markdown_table(rows))
     for name, (_, caption) in section.figures.items():
         yield from (f"![{caption}](report/{name}.png)", "", f"*{caption} Data: [CSV](report/{name}.csv).*", "")
 
 
-def _table(rows: list[list[str]]) -> list[str]:
+def markdown_table(rows: list[list[str]]) -> list[str]:
+    """The lines of a table of cells, the first row its head, and an empty one."""
     lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    return [
-        *("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines),
-        "",
-    ]
+    return [*("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines), ""]

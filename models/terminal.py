@@ -1,4 +1,4 @@
-"""What the commands share: messages, errors with an exit status, output folders, a progress bar."""
+"""What the commands share: options, messages, errors with an exit status, output folders, a progress bar."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.console import Console
 
 import dynsys
 from dynsys import DynsysError, InterruptedWarning, InvalidInputError
+from dynsys.errors import whole_number
 
 if TYPE_CHECKING:
     import xarray
@@ -23,6 +25,18 @@ if TYPE_CHECKING:
 
 console = Console(stderr=True, highlight=False)
 BLOCK = 16  # members trained side by side: of the paper's runs, half a minute
+
+
+def _seed(value: int) -> int:
+    return whole_number("--seed", value, 0)
+
+
+def _workers(value: int | None) -> int | None:
+    return None if value is None else whole_number("--workers", value, 1)
+
+
+Seed = Annotated[int, typer.Option(callback=_seed, help="Seed of all random numbers.")]
+Workers = Annotated[int | None, typer.Option(callback=_workers, help="Threads [default: all cores].")]
 
 
 class Failed(DynsysError):
@@ -35,17 +49,21 @@ class Interrupted(DynsysError):
 
 def prepare(output: Path, store: Path | None = None) -> None:
     """Make the output folder, or say why not; nothing in it is ever overwritten."""
-    if output.exists() and not _holds(output, store) and (not output.is_dir() or any(output.iterdir())):
+    if output.exists() and not output.is_dir():
+        raise InvalidInputError(f"the output folder {output} is a file: choose another name")
+    if output.exists() and not _holds(output, store) and any(output.iterdir()):
         raise InvalidInputError(
-            f"the output folder {output} is not empty, and holds no study to be continued: nothing is overwritten, "
-            "choose another one"
+            f"the output folder {output} is not empty, and holds no study to be continued: choose another one, nothing "
+            "is overwritten"
         )
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
-        raise InvalidInputError(f"the output folder {output} cannot be made: {problem}") from None
+        raise InvalidInputError(
+            f"the output folder {output} cannot be made ({problem.strerror}): choose another one"
+        ) from None
     if not os.access(output, os.W_OK):
-        raise InvalidInputError(f"the output folder {output} cannot be written: choose another one")
+        raise InvalidInputError(f"the output folder {output} cannot be written to: choose another one")
 
 
 def _holds(output: Path, store: Path | None) -> bool:

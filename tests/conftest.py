@@ -1,3 +1,5 @@
+"""What the tests share: the same examples every time, Ctrl-C at every line, studies for other processes, no Numba."""
+
 import importlib.util
 import os
 import sys
@@ -48,6 +50,14 @@ def interrupted_at_every_line():
         assert line < most
 
     return results
+
+
+@pytest.fixture(scope="module")
+def study():
+    """The module of studies, as other processes import it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        yield importlib.import_module("ensemble_studies")
 
 
 WITH_NUMBA = importlib.util.find_spec("numba") is not None

@@ -1,3 +1,6 @@
+"""The command `dynsys`: what it writes, what its help shows, and how it ends when something is wrong."""
+
+import re
 import subprocess
 import sys
 
@@ -11,6 +14,7 @@ from models.activations import BY_NAME
 from models.weight_dynamics import jacobian, regression_task
 from models.weight_dynamics.study import Study
 
+COMMANDS = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
 QUICK = ["weight-dynamics", "--members", "2", "--steps", "40", "--learning-rate", "1e-3", "--samples", "100"]
 
 
@@ -67,7 +71,7 @@ def test_main_job_takes_a_table_of_ones_own(command, tmp_path):
         (["--learning-rate", "nan"], "learning_rate must be a positive finite number, got nan"),
         (["--activation", "softmax"], "softmax"),
         (["--batch", "101"], "a batch of 101 samples needs at least as many data; there are 100"),
-        (["--data", "nowhere.csv", "--target", "y"], "'nowhere.csv' cannot be read"),
+        (["--data", "nowhere.csv", "--target", "y"], "nowhere.csv cannot be read as a CSV file: No such file"),
         (["--target", "y"], "go together"),
         (
             ["--angles", "--hidden", "40", "--steps", "200000"],
@@ -137,6 +141,47 @@ def test_wrong_sizes_are_named(command, sizes):
 def test_version(command):
     status, text = command("--version")
     assert (status, text) == (0, "dynsys 0.1.0")
+
+
+def test_the_first_help_shows_commands_that_exist_and_where_to_read_on(command):
+    status, text = command("--help")
+    shown = {call.split()[0] for call in re.findall(r"• dynsys ([^:]*):", text)}
+    assert status == 0
+    assert len(shown) == 3
+    assert shown < COMMANDS
+    assert "README.md" in text
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_explains_itself_with_an_example(command, name):
+    status, text = command(name, "--help")
+    assert status == 0
+    assert f"Example: dynsys {name} " in text
+
+
+def test_defaults_in_brackets_are_shown(command):
+    text = command("training-chaos", "--help")[1].replace("│", "").split()
+    assert "Threads [default: all cores]." in " ".join(text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--versoin"], "No such option: --versoin"),
+        (["lorenz"], "No such command 'lorenz'"),
+        (["inspect"], "Missing argument 'store'"),
+        (["inspect", "nowhere.zarr"], "'nowhere.zarr' does not exist"),
+        (["export", "nowhere.zarr", "runs.nc"], "'nowhere.zarr' does not exist"),
+        (["classics", "Lorenz63", "--length", "short"], "'short' is not one of 'quick', 'usual', 'long'"),
+        (["classics", "Lorenz63", "--seed", "-1"], "--seed must be a whole number >= 0, got -1"),
+        (["training-chaos", "--workers", "0"], "--workers must be a whole number >= 1, got 0"),
+        (["layer-dynamics", "--output", "/dev/null"], "/dev/null is a file: choose another name"),
+    ],
+)
+def test_wrong_calls_are_explained(command, arguments, message):
+    status, text = command(*arguments)
+    assert status == 2
+    assert message in " ".join(text.replace("│", "").split())
 
 
 INTERRUPTED = """

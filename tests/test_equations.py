@@ -333,10 +333,12 @@ def test_plain_field_that_is_no_number_is_named():
 
 def test_blow_up_in_finite_time_is_explained():
     tangent = SymbolicFlow.of({"x": "x^2", "y": "-y"}).tangent(RK4(dt=0.01), backend="numpy")
-    with pytest.raises(DivergenceError, match=r"by t = 1.0\d .step 10\d.*`trajectory`.*x' = x\^2") as stopped:
+    with pytest.raises(
+        DivergenceError, match=r"by t = 1.0\d .step 10\d.*trajectory from the same x0.*x' = x\^2"
+    ) as stopped:
         tangent.benettin([1.0, 1.0], intervals=40, steps_per_interval=4, warmup=0, k=1)
     assert 1.0 < stopped.value.time < 1.1  # the solution 1/(1 - t)
-    with pytest.raises(DivergenceError, match=r"`partial\.states` show which component") as stopped:
+    with pytest.raises(DivergenceError, match=r"partial\.states show which component") as stopped:
         tangent.trajectory([1.0, 1.0], intervals=200)
     assert stopped.value.partial.states[-1].argmax() == 0
 

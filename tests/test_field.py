@@ -112,8 +112,8 @@ def test_blocks_and_threads_do_not_change_a_bit(monkeypatch):
     ("grid", "text"),
     [
         ({}, "components with their values"),
-        ({"z": [0.0]}, "'z'; there are x, y, or 0 to 1"),
-        ({2: [0.0]}, "there are x, y"),
+        ({"z": [0.0]}, "unknown component 'z' of the grid: choose among x, y, or 0 to 1"),
+        ({2: [0.0]}, "choose among x, y"),
         ({"x": [0.0], 0: [1.0]}, "must differ"),
         ({"x": [0.0], np.int64(0): [1.0]}, "must differ"),
         ({"x": [[0.0]]}, "1-D"),

@@ -151,7 +151,7 @@ GOOD = {"loss": "(y - w*x)^2", "state": ["w"], "data": {"x": X, "y": Z}}
         ({"data": {}}, "got none"),
         ({"data": {"x": X, "y": np.full(45, np.nan)}}, "data must be finite"),
         ({"data": {"x": X, "y": ["a"] * 45}}, "the column y must"),
-        ({"reduction": "median"}, 'reduction must be "mean" or "sum"'),
+        ({"reduction": "median"}, "reduction must be 'mean' or 'sum'"),
         ({"parameters": {"g": np.inf}}, "parameters must be finite"),
         ({"parameters": {"g": "one"}}, "parameters must be"),
         ({"loss": "(y - w*q)^2"}, "unknown name 'q'"),

@@ -68,7 +68,7 @@ def raise_interrupt(done, of):
 
 def test_the_warning_names_the_users_line_and_the_result_is_complete(monkeypatch):
     monkeypatch.setattr(passes, "FIRST_STEPS", 1)  # one interval in the first call
-    with pytest.warns(InterruptedWarning, match="pass its `end` as x0") as caught:
+    with pytest.warns(InterruptedWarning, match="pass its end as x0") as caught:
         spectrum = Henon().tangent().benettin([0.1, 0.1], intervals=50, progress=raise_interrupt)
     assert caught[0].filename == __file__
     assert spectrum.rates.shape == (1, 2)

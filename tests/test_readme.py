@@ -1,3 +1,5 @@
+"""The README: its code runs as printed, and its links lead somewhere."""
+
 import re
 from pathlib import Path
 

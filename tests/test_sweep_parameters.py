@@ -304,7 +304,7 @@ class Written(Map):
 
 @pytest.mark.numba
 def test_parameters_that_are_no_numbers_of_the_kernel_run_in_numpy_with_a_warning():
-    with pytest.warns(FallbackWarning, match="no kernel with these parameters"):
+    with pytest.warns(FallbackWarning, match="cannot be compiled with these parameters"):
         runs = sweep(Written(2.0).tangent(backend="compiled").benettin, {"gain": [2.0, 3.0]}, [1.0], **RUN)
     np.testing.assert_allclose(runs.exponent_mean[:, 0], np.log([2.0, 3.0]))
 

@@ -259,7 +259,7 @@ def test_bad_arguments_are_refused_by_name(name, values):
 
 def test_a_run_of_another_system_is_not_continued():
     end = Henon().tangent().trajectory([0.1, 0.1], intervals=2).end
-    with pytest.raises(InvalidInputError, match="has dimension 2, not 1"):
+    with pytest.raises(InvalidInputError, match="must have dimension 1, got 2"):
         Logistic().tangent().trajectory(end, intervals=2)
 
 

@@ -110,7 +110,7 @@ def test_adjoint_vectors_are_biorthogonal_and_covariant_under_the_transpose(syst
 
 def test_adjoint_vectors_need_all_covariant_ones():
     clvs = LORENZ.ginelli(ON_LORENZ, k=2, **LORENZ_RUN)
-    with pytest.raises(InvalidInputError, match="adjoint vectors need all 3 covariant vectors, this record has k = 2"):
+    with pytest.raises(InvalidInputError, match="adjoint vectors need all 3 covariant vectors, got k = 2"):
         _ = clvs.adjoint
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from dynsys import InvalidInputError
-from models.terminal import console, made, progress_bar
+from models.terminal import Seed, console, made, progress_bar
 
 
 class Length(StrEnum):
@@ -26,7 +26,7 @@ EFFORT = {Length.quick: 0.02, Length.usual: 1.0, Length.long: 10.0}
 def classics(
     systems: Annotated[list[str] | None, typer.Argument(help="Names such as Lorenz63 [default: all].")] = None,
     length: Annotated[Length, typer.Option(help="Errors shrink with the square root of the length.")] = Length.usual,
-    seed: Annotated[int, typer.Option(help="Draws the start states and frames.")] = 0,
+    seed: Seed = 0,
     report: Annotated[
         Path | None, typer.Option(help="Folder for CATALOGUE.md and figures/, which are written anew.")
     ] = None,
@@ -34,7 +34,9 @@ def classics(
     """Compute the exponents of the classic systems, and compare them with what is known of them.
 
     For every system: the spectrum with its standard errors, how well exact relations are kept, and published values
-    beside ours, with the difference in combined standard errors. Example: dynsys classics Lorenz63 --length quick
+    beside ours, with the difference in combined standard errors.
+
+    Example: `dynsys classics Lorenz63 --length quick`
     """
     from models.classics.catalogue import SYSTEMS, entry
     from models.classics.report import table, write
@@ -42,7 +44,7 @@ def classics(
     names = {kind.__name__: kind for kind in SYSTEMS}
     unknown = [name for name in systems or () if name not in names]
     if unknown:
-        raise InvalidInputError(f"unknown system {', '.join(unknown)}: choose among {', '.join(names)}")
+        raise InvalidInputError(f"unknown system {', '.join(map(repr, unknown))}: choose among {', '.join(names)}")
     chosen = [names[name] for name in systems or names]
     entries, began = [], time.monotonic()
     with progress_bar() as bar, warnings.catch_warnings(record=True) as caught:

@@ -18,6 +18,7 @@ from dynsys.files import write_whole
 from dynsys.plotting import grid, save_figure, style
 from models.classics.catalogue import AGREES, MEMBERS, Comparison, Entry, Spectrum
 from models.classics.reference import OURS
+from models.report import markdown_table
 
 Array = np.ndarray
 FIGURES = "figures"
@@ -104,7 +105,7 @@ def _head(entries: Sequence[Entry]) -> Iterable[str]:
                 "; ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts)) or "nothing found in print",
             ]
         )
-    yield from _table(rows)
+    yield from markdown_table(rows)
     if disagree:
         yield from ("## Where published values and ours disagree", "")
         for entry, comparison in disagree:
@@ -141,7 +142,7 @@ def _section(entry: Entry) -> Iterable[str]:
                     f"**{_verdict(c)}**. {c.known.note}" if c.known.note else f"**{_verdict(c)}**",
                 ]
             )
-        yield from _table(rows)
+        yield from markdown_table(rows)
         yield from _one_by_one(entry)
     rows = [["holds exactly", "defect", "at half the step", "order"]]
     for identity in entry.identities:
@@ -150,7 +151,7 @@ def _section(entry: Entry) -> Iterable[str]:
         rows.append([identity.name, f"{identity.defect:.1e}", halved, order])
     for name, defect in _spectral(entry):
         rows.append([name, defect, "", ""])
-    yield from _table(rows)
+    yield from markdown_table(rows)
 
 
 def _one_by_one(entry: Entry) -> Iterable[str]:
@@ -160,7 +161,7 @@ def _one_by_one(entry: Entry) -> Iterable[str]:
         known, ours = _printed(comparison), _exponents(comparison.spectrum, all_of_them=True)
         rows = [["", *map(str, range(1, len(known) + 1))], [comparison.known.source, *known], ["ours", *ours]]
         rows.append(["in errors", *(f"{z:+.1f}" for z in comparison.deviations)])
-        yield from _table(rows)
+        yield from markdown_table(rows)
 
 
 def _spectral(entry: Entry) -> Iterable[tuple[str, str]]:
@@ -236,8 +237,3 @@ def _total(comparison: Comparison) -> str:
 
 def _shortened(words: list[str]) -> str:
     return ", ".join(words if len(words) <= SHOWN + 1 else [*words[:SHOWN], "…", words[-1]])
-
-
-def _table(rows: list[list[str]]) -> list[str]:
-    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    return [*("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines), ""]

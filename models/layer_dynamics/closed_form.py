@@ -30,9 +30,11 @@ def balanced_initial(flow: DeepNetworkFlow, strengths: Array) -> Array:
     if u.ndim != 1 or (u <= 0).any() or len(u) > min(widths):
         raise InvalidInputError(f"strengths must be positive, at most {min(widths)} of them, got {strengths!r:.100}")
     if not isinstance(flow.activation, Linear) or flow.biases or flow.scaled:
-        raise InvalidInputError("balanced modes are those of a linear network without biases and scaling")
+        raise InvalidInputError(
+            "flow must be of a linear network without biases and scaling: only that has balanced modes"
+        )
     if np.abs(flow.X.T @ flow.X / len(flow.X) - np.eye(flow.X.shape[1])).max() > 1e-8:
-        raise InvalidInputError("modes do not see each other on white data alone: take X = white(X)")
+        raise InvalidInputError("the data of flow must be white, or its modes see each other: take X = white(X)")
     left, right, modes = *singular_vectors(flow), len(u)
     depth = len(widths) - 1
     each = u ** (1.0 / depth)

@@ -8,18 +8,19 @@ from typing import Annotated
 
 import typer
 
-from models.terminal import report
+from models.terminal import Seed, report
 
 
 def layer_dynamics(
     networks: Annotated[int, typer.Option(help="Initial networks of each kind.")] = 20,
-    seed: Annotated[int, typer.Option(help="Spawns all random numbers.")] = 0,
+    seed: Seed = 0,
     output: Annotated[Path, typer.Option(help="New or empty folder.")] = Path("layer-dynamics"),
 ) -> None:
     """Measure what deep networks conserve, how their layers grow, and how linear they are; some minutes.
 
     Writes REPORT.md with figures (report/): what 'Layer dynamics of linearised neural nets' says beside what we find.
-    Example: dynsys layer-dynamics --networks 5
+
+    Example: `dynsys layer-dynamics --networks 5`
     """
     from models.layer_dynamics.report import write
     from models.layer_dynamics.study import Study

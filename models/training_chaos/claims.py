@@ -23,7 +23,7 @@ from models.training_chaos.findings import (
     training_time,
 )
 from models.training_chaos.growth import fit_growth
-from models.training_chaos.series import autocorrelation, local_expansion
+from models.training_chaos.series import autocorrelation, local_expansion, stays
 
 if TYPE_CHECKING:
     import xarray
@@ -43,6 +43,7 @@ PAPER_NMLE = {  # size -> rate, deviation, accepted of 500; read from the figure
 PAPER_ACF = {1: -0.28, 2: -0.32, 3: 0.17, 6: 0.11, 7: -0.19}
 TRANSIENT = 2700  # steps of a series that are left out, as in the paper
 LN3 = np.log(3.0)  # loss of three equal probabilities
+PLATEAU = 20  # steps in a row
 
 
 def spread(values: Array) -> str:
@@ -284,10 +285,13 @@ def chaotic(runs: xarray.Dataset) -> Iterator[Claim]:
     yield Claim(23, "figures", "eta = 5: no learning", "none",
                 f"accuracy at the end: {spread(accuracy)}; {np.mean(accuracy >= LEARNED):.0%} have learned",
                 judged(np.mean(accuracy >= LEARNED) < 0.2))  # fmt: skip
-    near = np.mean(np.abs(series - LN3) < 0.02, axis=1)
+    plateaus = [found[np.diff(found)[:, 0] >= PLATEAU] for found in map(stays, np.abs(series - LN3) < 0.02)]
+    ended = np.concatenate([np.diff(found[found[:, 1] < series.shape[1]])[:, 0] for found in plateaus])
     yield Claim(24, "figures", "plateaus near ln 3 = 1.0986: three equal probabilities", "intermittent",
-                f"{np.sum(near > 0.01)} of {len(near)} networks spend more than 1 % of the time within 0.02 of it, "
-                f"at most {near.max():.0%}", judged(np.any(near > 0.01)))  # fmt: skip
+                f"{sum(map(bool, map(len, plateaus)))} of {len(series)} networks are within 0.02 of it for {PLATEAU} "
+                f"steps in a row or more; {len(ended)} such plateaus end again"
+                + (f", after {spread(ended)} steps" if len(ended) else ""),
+                judged(len(ended) > 0))  # fmt: skip
     period = np.array([_period(row[-1000:]) for row in series])
     yield Claim(25, "figures", "plateaus of period 3", "e.g. 3.9, 6.3, 8.9",
                 "periods of the last 1000 losses (0: none up to 12): "

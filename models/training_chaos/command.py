@@ -8,14 +8,13 @@ from typing import Annotated
 import typer
 
 from dynsys import InvalidInputError
-from dynsys.errors import whole_number
-from models.terminal import compute, console, made, prepare
+from models.terminal import Seed, Workers, compute, console, made, prepare
 
 
 def training_chaos(
     share: Annotated[float, typer.Option(help="Share of the networks; 1 takes some minutes on two cores.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Spawns all random numbers.")] = 0,
-    workers: Annotated[int | None, typer.Option(help="Threads [default: all cores].")] = None,
+    seed: Seed = 0,
+    workers: Workers = None,
     output: Annotated[Path, typer.Option(help="New or empty folder, or that of the same command.")] = Path(
         "training-chaos"
     ),
@@ -23,14 +22,15 @@ def training_chaos(
     """Train networks at learning rates from regular to chaotic, and report on 'Dynamical stability and chaos ...'.
 
     Writes the data (runs/) and REPORT.md with figures (report/): every claim of the paper beside what we find.
-    Whatever ends it, the same command goes on. Example: dynsys training-chaos --share 0.1
+    Whatever ends it, the same command goes on.
+
+    Example: `dynsys training-chaos --share 0.1`
     """
     from models.training_chaos.protocol import Protocol, store, write
 
     if not 0.0 < share <= 100.0:
         raise InvalidInputError(f"--share must be positive and at most 100, got {share}")
     protocol = Protocol(share=share, seed=seed)
-    whole_number("--seed", seed, 0)
     prepare(output, output / "runs")
     (output / "runs").mkdir(exist_ok=True)
     data = {}

@@ -117,10 +117,6 @@ class GradientDescent(Map):
         """V - eta H V at one state, shape (dim, k), without H."""
         return V - self.learning_rate * self.hessian_product(x, V)
 
-    def jacobian(self, t: float, x: Array) -> Array:
-        """1 - eta H at one state, shape (dim, dim)."""
-        return self.jvp(t, x, np.eye(self.dimension))
-
     def loss(self, x: Array) -> Array:
         """L at the states x, shape (...)."""
         return self._over_blocks(lambda block: self.objective.value(self.network.outputs(block, self.X)), x, ())

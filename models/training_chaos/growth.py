@@ -68,7 +68,9 @@ def fit_growth(
     steps = distance.shape[-1] - 1
     pairs = [(f, n) for f in first for n in lengths if f + n <= steps]
     if not pairs:
-        raise InvalidInputError(f"no window of {min(lengths)} steps from step {min(first)} fits into {steps} steps")
+        raise InvalidInputError(
+            f"no window of {min(lengths)} steps from step {min(first)} fits into {steps} steps: follow more of them"
+        )
     with np.errstate(divide="ignore", invalid="ignore"):
         y = np.log(distance)
         fits = np.array([fit_line(y[..., f : f + n + 1]) for f, n in pairs])  # (windows, 2, ...)

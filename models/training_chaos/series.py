@@ -1,4 +1,4 @@
-"""What a series of losses says of itself: its autocorrelation, and how fast similar values part."""
+"""What a series of losses says of itself: where it stays, its autocorrelation, and how fast similar values part."""
 
 from __future__ import annotations
 
@@ -32,6 +32,18 @@ def autocorrelation(series: Array, lags: int) -> Array:
         return np.stack([np.sum(z[..., :-lag] * z[..., lag:], axis=-1) for lag in range(1, lags + 1)], -1) / np.sum(
             z**2, axis=-1, keepdims=True
         )
+
+
+def stays(inside: Array) -> Array:
+    """Where a series enters and leaves a set, (stays, 2): it is `inside`, bool (n,), from the first to before the last.
+
+    Examples
+    --------
+    >>> stays(np.array([False, True, True, False, True])).tolist()
+    [[1, 3], [4, 5]]
+    """
+    moves = np.diff(np.concatenate([[0], np.asarray(inside, dtype=int), [0]]))
+    return np.column_stack([np.flatnonzero(moves > 0), np.flatnonzero(moves < 0)])
 
 
 @attrs.frozen(eq=False)

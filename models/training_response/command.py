@@ -8,18 +8,19 @@ from typing import Annotated
 
 import typer
 
-from models.terminal import report
+from models.terminal import Seed, report
 
 
 def training_response(
     networks: Annotated[int, typer.Option(help="Initial networks.")] = 12,
-    seed: Annotated[int, typer.Option(help="Spawns all random numbers.")] = 0,
+    seed: Seed = 0,
     output: Annotated[Path, typer.Option(help="New or empty folder.")] = Path("training-response"),
 ) -> None:
     """Measure how an output answers a step of training on another input, and how that ages; a minute or two.
 
     Writes REPORT.md with figures (report/): what 'A simple theory for training response ...' says beside what we find.
-    Example: dynsys training-response --networks 5
+
+    Example: `dynsys training-response --networks 5`
     """
     from models.training_response.report import write
     from models.training_response.study import Study

@@ -72,7 +72,7 @@ class Study:
         X, species = iris(150, seed=self.seed)
         two = species > 0  # versicolor and virginica, which overlap
         if np.count_nonzero(two) < self.samples:
-            raise InvalidInputError(f"there are {np.count_nonzero(two)} flowers of two species, not {self.samples}")
+            raise InvalidInputError(f"samples must be at most {np.count_nonzero(two)} flowers, got {self.samples}")
         x, y = X[two][: self.samples], np.where(species[two] == 1, -1.0, 1.0)[: self.samples]
         return (x - x.mean(axis=0)) / x.std(axis=0), y
 

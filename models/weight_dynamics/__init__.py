@@ -1,8 +1,9 @@
 """On the weight dynamics of learning networks (N. Sharafi, C. Martin, S. Hallerberg, Phys. Rev. E 111, 054208, 2025).
 
 The weights of a three-layer network under gradient descent, seen as a dynamical system: its vector field (`network`),
-its Jacobian in three independent ways (`network`, `jacobian`, `loss`), the regression task (`task`), the ensemble of
-training runs (`study`, `summary`, `figures`).
+its Jacobian in independent ways (`network`, `jacobian`, `loss`, held against each other by `check`), the regression
+task (`task`), the ensemble of training runs (`study`, what is computed of a run in `runs`, `summary`, `figures`). The
+claims of the paper, one by one, are in `paper`.
 """
 
 from models.weight_dynamics.network import ThreeLayerGradientFlow

@@ -9,7 +9,7 @@ import numpy as np
 
 from dynsys import InvalidInputError
 from dynsys.compiled.kernel import Kernel
-from dynsys.errors import whole_number
+from dynsys.errors import one_of, whole_number
 from dynsys.minibatches import DataFlow, table
 from models.activations import Activation, Linear, ReLU
 from models.weight_dynamics import jacobian as paper
@@ -80,7 +80,7 @@ class ThreeLayerGradientFlow(DataFlow):
             raise InvalidInputError(f"X has {len(self.X)} samples but y has {len(self.y)}")
         whole_number("hidden", self.hidden, 1)
         if not isinstance(self.activation, Activation):
-            raise InvalidInputError(f"activation must be an object such as Tanh(), got {self.activation!r}")
+            raise InvalidInputError(f"activation must be an object such as Tanh(), got {self.activation!r:.100}")
 
     @property
     def layout(self) -> Layout:
@@ -179,10 +179,8 @@ class ThreeLayerGradientFlow(DataFlow):
         "he": weights N(0, 2 / fan-in) (He et al. 2015); "wide": N(0, 20^2). Biases are zero, or drawn like the weights
         of their layer.
         """
-        if scheme not in ("he", "wide"):
-            raise InvalidInputError(f'scheme must be "he" or "wide", got {scheme!r}')
-        if biases not in ("zero", "drawn"):
-            raise InvalidInputError(f'biases must be "zero" or "drawn", got {biases!r}')
+        one_of("scheme", scheme, "he", "wide")
+        one_of("biases", biases, "zero", "drawn")
         n1, n2, n3 = attrs.astuple(self.layout)
         first, second = (20.0, 20.0) if scheme == "wide" else (np.sqrt(2 / n1), np.sqrt(2 / n2))
         of_biases = 1.0 if biases == "drawn" else 0.0

@@ -85,9 +85,10 @@ def _read(path: Path, target: str) -> tuple[list[str], Array]:
     except InvalidInputError:
         raise
     except (OSError, ValueError, csv.Error) as problem:
-        raise InvalidInputError(f"{str(path)!r} cannot be read as a CSV file: {problem}") from None
+        reason = (problem.strerror if isinstance(problem, OSError) else None) or problem  # without number and path
+        raise InvalidInputError(f"{path} cannot be read as a CSV file: {reason}") from None
     if not numbers:
-        raise InvalidInputError(f"{path} holds no data: expected a header line and rows of numbers")
+        raise InvalidInputError(f"{path} must hold a header line and rows of numbers, got no rows")
     return names, np.array(numbers).reshape(-1, len(names))
 
 
@@ -109,7 +110,7 @@ def _listed(names: list[str]) -> str:
 
 def _numbers(path: Path, line: int, row: list[str], names: list[str]) -> list[float]:
     if len(row) != len(names):
-        raise InvalidInputError(f"{path}, line {line}: {len(row)} entries, but the header has {len(names)}")
+        raise InvalidInputError(f"{path}, line {line} must have {len(names)} entries as the header has, got {len(row)}")
     numbers = []
     for name, entry in zip(names, row, strict=True):
         try:

@@ -1,3 +1,5 @@
+"""Activations: derivatives against differences and closed forms, NumPy against the compiler, kinks."""
+
 import importlib.util
 
 import numpy as np
@@ -172,7 +174,7 @@ def test_activation_with_neither_source_nor_fused_says_so():
     class Nothing(Activation):
         pass
 
-    with pytest.raises(InvalidInputError, match="Nothing must define `source` or override `fused`"):
+    with pytest.raises(InvalidInputError, match="Nothing must define source or override fused"):
         Nothing().sigma(0.0)
 
 

@@ -285,7 +285,7 @@ def test_command_refuses_unknown_systems(monkeypatch, capsys):
     with pytest.raises(SystemExit) as leave:
         cli.main()
     assert leave.value.code == cli.USAGE
-    assert "unknown system Lorenz64: choose among Logistic" in " ".join(capsys.readouterr().err.split())
+    assert "unknown system 'Lorenz64': choose among Logistic" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.slow

@@ -1,3 +1,5 @@
+"""Classic systems: symmetries, fixed points and exponents that are known exactly."""
+
 import math
 
 import numpy as np

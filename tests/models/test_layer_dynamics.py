@@ -99,7 +99,7 @@ def test_exponents_at_a_minimum_are_those_of_the_hessian_and_enough_vanish():
 def test_strengths_must_be_positive():
     with pytest.raises(InvalidInputError, match="strengths must be positive"):
         balanced_initial(flow_of(Linear()), [0.1, -0.1])
-    with pytest.raises(InvalidInputError, match="white data"):
+    with pytest.raises(InvalidInputError, match="must be white"):
         balanced_initial(flow_of(Linear()), [0.1, 0.2])
     with pytest.raises(InvalidInputError, match="of a linear network"):
         balanced_initial(flow_of(ReLU()), [0.1, 0.2])

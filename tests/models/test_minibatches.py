@@ -1,3 +1,5 @@
+"""Minibatches: every sample once an epoch, the same rows however a run is cut, and Euler is exactly SGD."""
+
 import math
 
 import attrs

@@ -1,3 +1,5 @@
+"""The three-layer network: the paper's order of weights, its velocity, its symmetries, and bad networks."""
+
 import tracemalloc
 
 import attrs
@@ -191,8 +193,8 @@ GOOD = {"X": np.ones((3, 2)), "y": np.ones(3), "hidden": 2, "activation": Tanh()
         ({"X": None}, "X must"),
         ({"X": [[1.0, 2.0], [3.0], [4.0, 5.0]]}, "X must"),
         ({"X": [["1", "two"]] * 3}, "X must"),
-        ({"X": [[1.0], [np.nan], [2.0]]}, r"X must be finite; NaN or infinite in 1 row\(s\), first 1"),
-        ({"y": [1.0, np.inf, np.nan]}, r"y must be finite; NaN or infinite in 2 row\(s\), first 1"),
+        ({"X": [[1.0], [np.nan], [2.0]]}, r"X must be finite, got NaN or infinity in 1 row\(s\), first in row 1"),
+        ({"y": [1.0, np.inf, np.nan]}, r"y must be finite, got NaN or infinity in 2 row\(s\), first in row 1"),
         ({"y": np.ones((3, 1, 1))}, r"y must have shape .* got \(3, 1, 1\)"),
         ({"y": ["a", "b", "c"]}, "y must"),
         ({"y": np.ones(4)}, "X has 3 samples but y has 4"),
@@ -203,7 +205,7 @@ GOOD = {"X": np.ones((3, 2)), "y": np.ones(3), "hidden": 2, "activation": Tanh()
         ({"activation": "tanh"}, "activation must be an object such as .* got 'tanh'"),
         ({"activation": Tanh}, "activation must be .* got <class"),
         ({"activation": np.tanh}, "activation must be .* got <ufunc"),
-        ({"reduction": "median"}, 'reduction must be "mean" or "sum", got \'median\''),
+        ({"reduction": "median"}, "reduction must be 'mean' or 'sum', got 'median'"),
         ({"reduction": None}, "reduction must be .* got None"),
     ],
 )

@@ -116,7 +116,7 @@ def test_batches_are_some_of_the_samples():
         (lambda: CrossEntropy([1, 2, 3]), "two classes at least"),
         (lambda: DeepNetworkFlow(X, Y, hidden=(2,)).linearised(np.zeros((2, 10))), "one state of shape"),
         (lambda: DeepNetworkFlow(X, Y[:-1], hidden=(2,)), "7 samples but y has 6"),
-        (lambda: DeepNetworkFlow(X, Y, hidden=(2,), reduction="sum"), 'must be "mean"'),
+        (lambda: DeepNetworkFlow(X, Y, hidden=(2,), reduction="sum"), "must be 'mean', got 'sum'"),
         (lambda: DeepNetworkFlow(X, Y, hidden=(2,)).initial(scale=0.0), "scale"),
     ],
 )

@@ -9,8 +9,9 @@ from scipy.stats import norm
 from sklearn.metrics import auc, roc_auc_score
 
 from dynsys import InvalidInputError
-from models.weight_dynamics.paper import prediction
-from models.weight_dynamics.paper.prediction import Area, Contingency, halves, naive_bayes, selection, support_vectors
+from models.weight_dynamics.paper import area as areas
+from models.weight_dynamics.paper.area import Area, rank_area
+from models.weight_dynamics.paper.prediction import Contingency, halves, naive_bayes, selection, support_vectors
 
 NOTHING = str(Area())  # NaN differs from itself
 
@@ -140,6 +141,12 @@ def test_same_seeds_give_the_same_bits():
     assert one.low != other.low
 
 
+def test_rank_area_of_one_class_or_of_what_is_not_known_is_nan():
+    assert np.isnan(rank_area(np.arange(3.0), np.ones(3, dtype=bool)))
+    assert np.isnan(rank_area(np.arange(3.0), np.zeros(3, dtype=bool)))
+    assert np.isnan(rank_area(np.array([0.0, np.nan, 1.0]), np.array([True, False, True])))
+
+
 def rounded_area(distance):
     """Area of two Gaussians of which only the nearest half-integers are seen."""
     edges = np.arange(-12, 17) / 2 + 0.25
@@ -152,7 +159,7 @@ def rounded_area(distance):
     [(1.0, 25, True), (1.0, 25, False), (3.0, 15, True), (3.0, 15, False)],
 )
 def test_interval_covers_the_area_as_often_as_it_says(distance, positives, rounded, monkeypatch):
-    monkeypatch.setattr(prediction, "RESAMPLES", 400)  # faster
+    monkeypatch.setattr(areas, "RESAMPLES", 400)  # faster
     repeats, negatives = 150, 200
     area = rounded_area(distance) if rounded else norm.cdf(distance / np.sqrt(2))
     found = []
@@ -167,10 +174,10 @@ def test_interval_covers_the_area_as_often_as_it_says(distance, positives, round
     assert 0.85 < ratio < (1.15 if distance == 1.0 else 1.9)  # an area of 0.983 is estimated too unsurely for less
 
 
-@pytest.mark.parametrize("groups", [prediction.GROUPS, 10**6])
+@pytest.mark.parametrize("groups", [areas.GROUPS, 10**6])
 def test_interval_has_the_width_of_the_asymptotic_theory(groups, monkeypatch):
     """E. R. DeLong, D. M. DeLong, D. L. Clarke-Pearson, Biometrics 44, 837 (1988)."""
-    monkeypatch.setattr(prediction, "GROUPS", groups)  # and grouping the values does not matter
+    monkeypatch.setattr(areas, "GROUPS", groups)  # and grouping the values does not matter
     values, outcome, training = gaussians(1.0, 500, 1000)
     score = naive_bayes(values, outcome, training)
     positive, negative = values[outcome & ~training], values[~outcome & ~training]
@@ -181,7 +188,7 @@ def test_interval_has_the_width_of_the_asymptotic_theory(groups, monkeypatch):
 
 
 def test_the_best_of_many_useless_indicators_is_useless(monkeypatch):
-    monkeypatch.setattr(prediction, "RESAMPLES", 10)  # intervals are not looked at
+    monkeypatch.setattr(areas, "RESAMPLES", 10)  # intervals are not looked at
     positives, negatives, repeats = 25, 200, 8
     _, outcome, training = gaussians(0.0, positives, negatives)
     noise = np.random.default_rng(0).normal(size=(repeats, len(outcome), 15))

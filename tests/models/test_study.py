@@ -1,3 +1,5 @@
+"""A study of training runs: what Benettin gives on the same run, on any blocks, with seeds of their own."""
+
 import csv
 
 import attrs

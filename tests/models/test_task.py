@@ -1,3 +1,5 @@
+"""The data: the paper's task, and tables of one's own with everything that can be wrong in a file."""
+
 import csv
 import io
 
@@ -91,11 +93,11 @@ def test_marks_of_spreadsheets_are_understood(table):
 
 
 BAD = {
-    "empty": ("", "holds no data"),
-    "blank": ("\n\n", "holds no data"),
-    "header only": ("a,y\n", "holds no data"),
-    "long row": ("a,y\n1,2\n3,4,5\n", "line 3: 3 entries, but the header has 2"),
-    "short row": ("a,y\n1,2\n3\n", "line 3: 1 entries, but the header has 2"),
+    "empty": ("", "rows of numbers, got no rows"),
+    "blank": ("\n\n", "rows of numbers, got no rows"),
+    "header only": ("a,y\n", "rows of numbers, got no rows"),
+    "long row": ("a,y\n1,2\n3,4,5\n", "line 3 must have 2 entries as the header has, got 3"),
+    "short row": ("a,y\n1,2\n3\n", "line 3 must have 2 entries as the header has, got 1"),
     "text": ("a,y\n1,2\nthree,4\n", "line 3, column a: 'three' is not a number"),
     "gap": ("a,y\n1,2\n,4\n", "line 3, column a: '' is not a number"),
     "comma": ('a,y\n1,2\n"3,5",4\n', "line 3, column a: '3,5' is not a number"),

@@ -5,13 +5,15 @@ from types import SimpleNamespace
 import attrs
 import numpy as np
 import pytest
+import xarray
 
 from dynsys import CompiledTangent, InvalidInputError, sweep, vary
 from dynsys.system import finite_difference
 from dynsys.testing import check_system, check_tangent
 from models.activations import Tanh
-from models.report import HOLDS
+from models.report import FAILS, HOLDS
 from models.training_chaos import GradientDescent, digits, iris
+from models.training_chaos.claims import TRANSIENT, chaotic
 from models.training_chaos.experiment import Experiment
 from models.training_chaos.experiments import (
     Bifurcations,
@@ -327,3 +329,20 @@ def test_blocks_do_not_change_a_bit_and_the_report_is_written(tmp_path):
 def test_the_protocol_has_at_least_one_network_of_each():
     counts = {name: each.members for name, each in Protocol(share=0.01).experiments.items()}
     assert counts == {"small-rate": 1, "edge": 5, "rates": 1, "bifurcations": 4, "chaotic": 1, "sequel": 1}
+
+
+def test_a_loss_that_only_passes_ln_3_has_no_plateau_there():
+    steps, members = TRANSIENT + 2000, 2
+    random = np.random.default_rng(0)
+    passing = random.uniform(0.9, 1.3, size=(members, steps))  # a tenth of the time within 0.02 of ln 3
+    for staying, verdict in ((0, FAILS), (40, HOLDS)):
+        loss = passing.copy()
+        loss[0, TRANSIENT + 100 : TRANSIENT + 100 + staying] = np.log(3.0)
+        runs = SimpleNamespace(
+            accuracy=xarray.DataArray(np.full(members, 0.3)),
+            loss=xarray.DataArray(loss),
+            norm=xarray.DataArray(np.ones((members, steps))),
+            exponent=xarray.DataArray(np.ones((members, 1)), dims=["member", "k"]),
+        )
+        claim = next(each for each in chaotic(runs) if each.number == 24)
+        assert claim.verdict == verdict

@@ -1,3 +1,5 @@
+"""Exponents of the network where they are known: dead networks, minima, and what the velocity conserves."""
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize, root

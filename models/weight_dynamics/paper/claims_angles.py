@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from models.report import HOLDS, OPEN, Claim, chosen, listed, number
+from models.weight_dynamics.paper.area import rank_area
 from models.weight_dynamics.paper.findings import HIGH, LOW, Findings
 from models.weight_dynamics.runs import ENDINGS
 
@@ -133,13 +134,11 @@ def no_rise(_: Runs, tanh: Runs) -> tuple[str, bool]:
 
 def lowest_losses(relu: Runs, tanh: Runs) -> tuple[str, bool]:
     """42: more orthogonal at the lowest losses, both activations."""
-    from scipy.stats import mannwhitneyu
-
     medians, shares = [], []
     for cosines, loss in (relu, tanh):
         mean, lowest = np.nanmean(cosines, axis=1), loss <= np.quantile(loss, 0.1)
         medians.append([float(np.median(mean[lowest])), float(np.median(mean[~lowest]))])
-        shares.append(mannwhitneyu(mean[~lowest], mean[lowest]).statistic / lowest.sum() / (~lowest).sum())
+        shares.append(rank_area(mean, ~lowest))
     said = "median of the mean, lowest tenth of c_f and the others, "
     said += "; ".join(f"{n}: {listed(both)}" for n, both in _named(medians))
     return said, min(shares) > 0.55  # of pairs of runs in which the one with the lowest loss is more orthogonal

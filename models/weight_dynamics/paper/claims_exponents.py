@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from models.report import FAILS, HOLDS, OPEN, Claim, chosen, judged, listed, number
+from models.weight_dynamics.paper.area import rank_area
 from models.weight_dynamics.paper.findings import (
     BETWEEN,
     CHOICES,
@@ -136,7 +137,7 @@ def exponents(findings: Findings, with_kinks: Share) -> Iterator[Claim]:
         judged(low[:5].min() > -NEAR_ZERO) if dead.any() else f"{OPEN}: no such run",
     )
     alive = relu.loss < BETWEEN[0]
-    scores = [_separation(relu.exponents[alive, q], relu.loss[alive] < LOW) for q in range(9)]
+    scores = [rank_area(relu.exponents[alive, q], relu.loss[alive] < LOW) for q in range(9)]
     yield Claim(
         27,
         "Fig. 7a",
@@ -244,16 +245,6 @@ def _choices(findings: Findings, activation: str, condition: str, paper: float) 
         for label, share in shares.items()
         if share.agrees(paper, spread) and share.differs(ours, comparisons=len(shares))
     ]
-
-
-def _separation(values: Array, outcome: Array) -> float:
-    """Rank AUC: the probability that a run with the outcome has the larger value."""
-    from scipy.stats import mannwhitneyu
-
-    positives = int(outcome.sum())
-    if not 0 < positives < len(outcome):
-        return float("nan")
-    return float(mannwhitneyu(values[outcome], values[~outcome]).statistic / (positives * (len(outcome) - positives)))
 
 
 def _spread(values: Array, loss: Array) -> tuple[float, float]:

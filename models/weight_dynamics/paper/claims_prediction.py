@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from models.report import OPEN, Claim, chosen, listed, number
+from models.weight_dynamics.paper.area import Area
 from models.weight_dynamics.paper.figures_prediction import ROWS, TABLE_I, Forecasts
 from models.weight_dynamics.paper.foretelling import ANGLES, COMBINED, EXPONENTS, LABELS, SUMS, Foretelling
-from models.weight_dynamics.paper.prediction import Area, Score
+from models.weight_dynamics.paper.prediction import Score
 from models.weight_dynamics.paper.protocol import EARLY, LATE
 
 READINGS_OF_TIME = {"times as labelled (t = 0.015 to 0.09)": EARLY, "times as counted (t = 0.3 to 1.8)": LATE}

@@ -29,6 +29,7 @@ import attrs
 import numpy as np
 
 from dynsys import Euler, InvalidInputError, Pass, TangentSystem
+from dynsys.errors import positive
 from dynsys.passes import forward_in_chunks
 from models.activations import Activation, ReLU, named
 from models.weight_dynamics.network import ThreeLayerGradientFlow
@@ -55,8 +56,7 @@ def relu_with_kinks(width: float = WIDTH) -> Activation:
     >>> relu_with_kinks(0.5).d2sigma(np.array([-1.0, -0.25, 0.0, 0.25]))
     array([0., 1., 2., 1.])
     """
-    if not (np.isfinite(width) and width > 0):
-        raise InvalidInputError(f"width must be a positive finite number, got {width!r}")
+    width = positive("width", width)
     source = f"""
         s1 = where(d > 0.0, 1.0, 0.0)
         s = s1 * d
