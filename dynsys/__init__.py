@@ -7,6 +7,7 @@ return records (`results`) that check themselves. Many runs at once are an `ense
 
 from dynsys.dormand_prince import DormandPrince
 from dynsys.ensemble import Ensemble
+from dynsys.equations.scalar_function import ScalarFunction
 from dynsys.errors import (
     ContractError,
     DiagnosticWarning,
@@ -27,7 +28,6 @@ from dynsys.leapfrog import Leapfrog
 from dynsys.passes import Pass
 from dynsys.poincare import PoincareMap
 from dynsys.results import AlignmentIndices, CovariantVectors, LyapunovSpectrum, LyapunovVectors, Trajectory
-from dynsys.scalar_function import ScalarFunction
 from dynsys.steppers import RK4, Euler, Midpoint, Stepper
 from dynsys.stroboscopic import StroboscopicMap
 from dynsys.sweep import sweep

@@ -21,11 +21,11 @@ import numpy as np
 
 from dynsys.blocks import Compute, Job, computed, stop_on_interrupt, threads
 from dynsys.compiled.build import available_cores
-from dynsys.description import Json, describe
 from dynsys.errors import InvalidInputError, real_array, whole_number
-from dynsys.lock import locked
 from dynsys.passes import Pass, check_members
 from dynsys.progress import Progress, Run
+from dynsys.storage.description import Json, describe
+from dynsys.storage.lock import locked
 from dynsys.tangent import TangentSystem
 
 if TYPE_CHECKING:

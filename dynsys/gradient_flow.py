@@ -13,10 +13,10 @@ import numpy as np
 
 from dynsys.compiled.kernel import Kernel
 from dynsys.compiled.samples import sample_kernel
+from dynsys.equations.sample_loss import SampleLoss
+from dynsys.equations.scalar_function import ScalarFunction
 from dynsys.errors import InvalidInputError, real_array
 from dynsys.minibatches import DataFlow, table
-from dynsys.sample_loss import SampleLoss
-from dynsys.scalar_function import ScalarFunction
 
 Array = np.ndarray
 

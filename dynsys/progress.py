@@ -15,10 +15,10 @@ import attrs
 import numpy as np
 
 from dynsys.blocks import FAILED, MEMBER, STATUS, STATUSES, Block
-from dynsys.description import Json, describe, differences
 from dynsys.errors import DiagnosticWarning, InterruptedWarning, InvalidInputError, StoreError, whole_number
-from dynsys.header import Header, fill_value, layout
-from dynsys.store import Store, same
+from dynsys.storage.description import Json, describe, differences
+from dynsys.storage.header import Header, fill_value, layout
+from dynsys.storage.store import Store, same
 
 if TYPE_CHECKING:
     import xarray

@@ -15,6 +15,7 @@ import numpy as np
 from dynsys import dimensions, indicators
 from dynsys.errors import InvalidInputError, warn_of
 from dynsys.passes import Pass
+from dynsys.printed import spectrum_text, vectors_text
 from dynsys.record import Result, readonly
 
 if TYPE_CHECKING:
@@ -135,6 +136,9 @@ class LyapunovSpectrum(Result):
             },
             {"time": self.times, "exponent": np.arange(1, self.exponents.shape[-1] + 1)},
         )
+
+    def __str__(self) -> str:
+        return spectrum_text(self)
 
     def __repr__(self) -> str:
         return f"LyapunovSpectrum(exponents {self.exponents.shape}, {self.rates.shape[-2]} rates)"
@@ -312,6 +316,9 @@ class CovariantVectors(Result):
             },
             method=self.method,
         )
+
+    def __str__(self) -> str:
+        return vectors_text(self)
 
     def __repr__(self) -> str:
         planned = self.diagnostics.planned_bytes / 2**20

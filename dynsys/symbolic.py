@@ -28,9 +28,9 @@ from dynsys.compiled.kernel import Kernel, PushSource
 from dynsys.compiled.lanes import LaneSource
 from dynsys.compiled.sites import sites_linearise, sites_push, sites_scratch
 from dynsys.compiled.straight import few, straight_lanes, straight_linearise, straight_push
-from dynsys.definition import Definition, define
+from dynsys.equations.definition import Definition, define
+from dynsys.equations.latex import equations_latex, jacobian_latex
 from dynsys.errors import InvalidInputError, real_array, whole_number
-from dynsys.latex import equations_latex, jacobian_latex
 from dynsys.steppers import Stepper
 from dynsys.system import DynamicalSystem, Flow, Map
 
@@ -196,7 +196,7 @@ class SymbolicSystem(DynamicalSystem, ABC):
         return rf"$\displaystyle {self.latex}$"
 
     def jacobian(self, t: float, x: Array) -> Array:
-        """Jacobian at one state, shape (dim, dim), derived by SymPy; at kinks as `dynsys.derivative` says."""
+        """Jacobian at one state, shape (dim, dim), derived by SymPy; at kinks as `dynsys.equations.derivative` says."""
         return self.definition.functions["jacobian"](t, x, self.parameters)
 
     def jvp(self, t: float, x: Array, V: Array) -> Array:

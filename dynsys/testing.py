@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from dynsys.blocks import STATUSES
+from dynsys.equations.scalar_function import ScalarFunction
 from dynsys.errors import ContractError
 from dynsys.passes import RUNNING, Pass
-from dynsys.scalar_function import ScalarFunction
 from dynsys.system import DrivenFlow, DynamicalSystem, finite_difference
 from dynsys.tangent import NumpyTangent, TangentSystem
 

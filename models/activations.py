@@ -39,7 +39,7 @@ class Activation(ScalarFunction):
         >>> float(softplus.dsigma(0.0)), float(softplus.d2sigma(0.0))
         (0.5, 0.25)
         """
-        from dynsys.expression import nesting_refused
+        from dynsys.equations.expression import nesting_refused
 
         with nesting_refused():
             return type("FromExpression", (Activation,), {"source": _derived_source(expression)})()
@@ -64,9 +64,9 @@ def _derived_source(expression: str) -> str:
     """`source` from one expression in d."""
     import sympy
 
-    from dynsys.derivative import derivative
-    from dynsys.expression import check_functions, parse
-    from dynsys.source import assignments
+    from dynsys.equations.derivative import derivative
+    from dynsys.equations.expression import check_functions, parse
+    from dynsys.equations.source import assignments
 
     d = sympy.Symbol("d", real=True)
     value = parse(expression, {"d": d}, derivatives=2)

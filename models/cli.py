@@ -15,8 +15,8 @@ except ImportError as problem:  # pragma: no cover
 
 import dynsys
 from dynsys import DynsysError, InvalidInputError
-from dynsys.inspection import export as export_store
-from dynsys.inspection import report
+from dynsys.storage.inspection import export as export_store
+from dynsys.storage.inspection import report
 from models.classics.command import classics
 from models.layer_dynamics.command import layer_dynamics
 from models.terminal import Interrupted, console

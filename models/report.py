@@ -12,8 +12,8 @@ from typing import Any
 import attrs
 import numpy as np
 
-from dynsys.files import write_whole
 from dynsys.plotting import style
+from dynsys.storage.files import write_whole
 
 Array = np.ndarray
 Figures = Mapping[str, tuple[Callable[[Path], Path], str]]  # by name: how it is drawn, and its caption

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray
 
-from dynsys.inspection import open_store
+from dynsys.storage.inspection import open_store
 from models import cli, terminal
 from models.activations import BY_NAME
 from models.weight_dynamics import jacobian, regression_task

@@ -9,7 +9,7 @@ import sympy
 from sympy import Abs, Heaviside, Max, Min, sign, sin
 
 from dynsys import DivergenceError, GradientFlow, Pass, SymbolicMap
-from dynsys.derivative import derivative
+from dynsys.equations.derivative import derivative
 from dynsys.orthonormal import unpacked
 from models.activations import Activation
 

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynsys import RK4, InvalidInputError, SymbolicFlow
-from dynsys.description import describe, differences
+from dynsys.storage.description import describe, differences
 from models.activations import Activation, Tanh
 from models.classics import Lorenz63
 
@@ -215,7 +215,7 @@ def test_lambdas_are_told_apart(written):
 def test_no_process_describes_it_in_another_way():
     """Sets of text have another order in every process."""
     program = """
-from dynsys.description import describe
+from dynsys.storage.description import describe
 f = eval("lambda x: x in {'a', 'b', 'c', 'd', 'e'}")
 print(describe(f))
 """

@@ -20,7 +20,7 @@ from dynsys import (
     StoreError,
     progress,
 )
-from dynsys.store import Store
+from dynsys.storage.store import Store
 
 # --- a full disk -----------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from dynsys import (
     SymbolicMap,
 )
 from dynsys.blocks import FAILED, STATUSES
-from dynsys.store import Store
+from dynsys.storage.store import Store
 
 # --- members that fail -----------------------------------------------------------------------------------------------
 

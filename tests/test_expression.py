@@ -13,8 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dynsys import InvalidInputError
-from dynsys.expression import parse
-from dynsys.source import FUNCTIONS, numpy_functions, to_source
+from dynsys.equations.expression import parse
+from dynsys.equations.source import FUNCTIONS, numpy_functions, to_source
 
 SYMBOLS = {name: sympy.Symbol(name, real=True) for name in ("x", "y", "rate")}
 OPERATORS = [*"+-*/^(),.=<>[]{}:;@%&|~!#'\"\\ \n", "**", "//", "==", ":=", " if ", " else ", " for ", " in ", "not "]
@@ -50,8 +50,8 @@ HOSTILE = [
 ANSWERS = """
 import json, os, resource, sys, sympy
 from dynsys import InvalidInputError
-from dynsys.expression import parse
-from dynsys.source import to_source
+from dynsys.equations.expression import parse
+from dynsys.equations.source import to_source
 
 x, answers = sympy.Symbol("x", real=True), []
 to_source(parse("sin(x)", {"x": x}))

@@ -13,7 +13,7 @@ import pytest
 
 from dynsys import RK4, Euler, GradientFlow, InvalidInputError, NumpyTangent
 from dynsys.compiled.lanes import LANE_TANH
-from dynsys.source import numpy_functions
+from dynsys.equations.source import numpy_functions
 from dynsys.testing import check_system, check_tangent
 from models.activations import GELU, Linear, ReLU, Sigmoid, Tanh
 from models.weight_dynamics import ThreeLayerGradientFlow

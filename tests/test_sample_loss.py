@@ -5,8 +5,8 @@ import pytest
 import sympy
 
 from dynsys import InvalidInputError
-from dynsys.sample_loss import SampleLoss
-from dynsys.scalar_function import opaque_function
+from dynsys.equations.sample_loss import SampleLoss
+from dynsys.equations.scalar_function import opaque_function
 from models.activations import GELU, ReLU, Sigmoid, Tanh
 from models.weight_dynamics.layout import Layout
 from models.weight_dynamics.loss import sample_loss

@@ -31,8 +31,8 @@ from dynsys import (
     size,
 )
 from dynsys.compiled.sites import sites_push
-from dynsys.definition import RESERVED
-from dynsys.description import describe, differences
+from dynsys.equations.definition import RESERVED
+from dynsys.storage.description import describe, differences
 from dynsys.testing import check_system, check_tangent
 from models.classics import Henon, Lorenz63
 

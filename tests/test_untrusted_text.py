@@ -15,12 +15,12 @@ import sympy
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import dynsys.definition
+import dynsys.equations.definition
 from dynsys import InvalidInputError, SymbolicFlow, SymbolicMap
-from dynsys.definition import check_names
-from dynsys.expression import parse
-from dynsys.sample_loss import SampleLoss
-from dynsys.source import FUNCTIONS, numpy_functions, to_source
+from dynsys.equations.definition import check_names
+from dynsys.equations.expression import parse
+from dynsys.equations.sample_loss import SampleLoss
+from dynsys.equations.source import FUNCTIONS, numpy_functions, to_source
 from models.activations import Activation
 
 SYMBOLS = {name: sympy.Symbol(name, real=True) for name in "xy"}
@@ -32,7 +32,7 @@ def scratch(tmp_path_factory):
     """A folder for everything, also for what is derived from equations: their fuzz fills no cache of the user."""
     folder = tmp_path_factory.mktemp("untrusted")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dynsys.definition, "cache_folder", lambda: folder)
+        patch.setattr(dynsys.equations.definition, "cache_folder", lambda: folder)
         yield folder
 
 

@@ -26,9 +26,9 @@ from dynsys.compiled.equations import aligned
 from dynsys.compiled.kernel import Kernel, PushSource
 from dynsys.compiled.lanes import lane_source
 from dynsys.errors import FallbackWarning
-from dynsys.files import write_whole
 from dynsys.orthonormal import GRAM_SCHMIDT, HOUSEHOLDER, LONG_COLUMN
 from dynsys.steppers import Stepper
+from dynsys.storage.files import write_whole
 
 
 @attrs.frozen

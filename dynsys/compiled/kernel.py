@@ -66,7 +66,7 @@ class Kernel:
 
         which writes f = rule(t, x), shape (dim,), and F = J(t, x) V, shape (dim, k); x and V are only read. Frames
         stand in memory column by column: V.T and F.T are contiguous. In scope are `njit`, `np`, `math`, the elementary
-        functions of `dynsys.source`, and `copy` and `copy_matrix`, which take the place of array assignments.
+        functions of `dynsys.equations.source`, and `copy` and `copy_matrix`, which take the place of array assignments.
     parameters : ndarray, shape (p,) or (members, p)
         Numbers that may change without compiling again; row m, if there are several, is that of member m.
     data : ndarray, shape (samples, columns)

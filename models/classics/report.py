@@ -14,8 +14,8 @@ import attrs
 import numpy as np
 
 from dynsys import InvalidInputError, SymbolicFlow, SymbolicMap
-from dynsys.files import write_whole
 from dynsys.plotting import grid, save_figure, style
+from dynsys.storage.files import write_whole
 from models.classics.catalogue import AGREES, MEMBERS, Comparison, Entry, Spectrum
 from models.classics.reference import OURS
 from models.report import markdown_table

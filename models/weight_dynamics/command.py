@@ -12,7 +12,7 @@ import typer
 
 from dynsys import InvalidInputError
 from dynsys.blocks import STATUSES
-from dynsys.files import write_whole
+from dynsys.storage.files import write_whole
 from models.activations import BY_NAME
 from models.terminal import BLOCK, Failed, compute, console, made, prepare
 

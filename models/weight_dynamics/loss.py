@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from dynsys.sample_loss import SampleLoss
+from dynsys.equations.sample_loss import SampleLoss
 from models.weight_dynamics.layout import Layout
 
 

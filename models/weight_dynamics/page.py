@@ -6,7 +6,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dynsys.files import write_whole
+from dynsys.storage.files import write_whole
 from models.weight_dynamics.page_data import MISSING, PARTS, SEEDED, PageData
 from models.weight_dynamics.page_panels import course, final_losses
 from models.weight_dynamics.runs import SAME_SPAN

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from dynsys.definition import function_source, run_source
+from dynsys.equations.definition import function_source, run_source
 from dynsys.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class ScalarFunction(ABC):
     """A scalar nonlinearity s(d) with its first two derivatives, for NumPy, SymPy and the compiler.
 
     A subclass gives `source`: statements that compute s, s1 = s', s2 = s'' from d, with the functions of
-    `dynsys.source` and `where(condition, yes, no)`; or, without a compiled form, it overrides `fused`.
+    `dynsys.equations.source` and `where(condition, yes, no)`; or, without a compiled form, it overrides `fused`.
     """
 
     source: ClassVar[str] = ""

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from dynsys.equations.expression_size import check_size, complex_terms, sizes
+from dynsys.equations.source import EXACT_BITS, FUNCTIONS
 from dynsys.errors import InvalidInputError
-from dynsys.expression_size import check_size, complex_terms, sizes
-from dynsys.source import EXACT_BITS, FUNCTIONS
 
 if TYPE_CHECKING:
     import sympy

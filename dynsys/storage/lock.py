@@ -11,7 +11,7 @@ from typing import TextIO
 
 from dynsys.blocks import STATUS
 from dynsys.errors import StoreError
-from dynsys.store import COPY
+from dynsys.storage.store import COPY
 
 _held: set[TextIO] = set()  # by this process; a child that is forked meanwhile must not hold them, too
 

@@ -22,10 +22,10 @@ import attrs
 import numpy as np
 
 from dynsys.blocks import FAILED, STATUS
-from dynsys.description import Json
 from dynsys.errors import StoreError
-from dynsys.files import PARTIAL, write_whole
-from dynsys.header import Header, fill_value, sealed, unsealed
+from dynsys.storage.description import Json
+from dynsys.storage.files import PARTIAL, write_whole
+from dynsys.storage.header import Header, fill_value, sealed, unsealed
 
 if TYPE_CHECKING:
     import xarray

@@ -12,8 +12,8 @@ import attrs
 import numpy as np
 
 from dynsys.blocks import MEMBER, STATUS
-from dynsys.description import Json, describe
 from dynsys.errors import InvalidInputError, whole_number
+from dynsys.storage.description import Json, describe
 
 if TYPE_CHECKING:
     import xarray

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dynsys import lattice
 from dynsys.compiled.build import cache_folder
 from dynsys.compiled.equations import EquationSource, Run
-from dynsys.derivative import derivative
+from dynsys.equations import lattice
+from dynsys.equations.derivative import derivative
+from dynsys.equations.expression import check_functions, nesting_refused, read_expression
+from dynsys.equations.source import FUNCTIONS, assignments, numpy_functions, share, to_source
 from dynsys.errors import InvalidInputError
-from dynsys.expression import check_functions, nesting_refused, read_expression
-from dynsys.files import write_whole
-from dynsys.source import FUNCTIONS, assignments, numpy_functions, share, to_source
+from dynsys.storage.files import write_whole
 
 if TYPE_CHECKING:
     import sympy
@@ -31,7 +31,12 @@ if TYPE_CHECKING:
 # all that generated source calls by name; what else stands in it begins with an underscore, as no name of a user does
 RESERVED = {*FUNCTIONS, "t", "pi", "np", "float", "where", "maximum", "minimum", "sign", "abs"}
 # the modules between text and source
-LANGUAGE = ("dynsys.expression", "dynsys.expression_size", "dynsys.derivative", "dynsys.source")
+LANGUAGE = (
+    "dynsys.equations.expression",
+    "dynsys.equations.expression_size",
+    "dynsys.equations.derivative",
+    "dynsys.equations.source",
+)
 FLOATING = "_u = np.asarray(_u, np.result_type(_u, float))"
 
 
@@ -119,7 +124,9 @@ class Definition:
     def derived(self) -> Derived:
         """What is derived, from the disk if an earlier process left it there."""
         given = [self.state, self.parameters, self.right_sides, self.helpers]
-        return Derived.read(derived_once("equations", given, [__name__, "dynsys.lattice", *LANGUAGE], self._derive))
+        return Derived.read(
+            derived_once("equations", given, [__name__, "dynsys.equations.lattice", *LANGUAGE], self._derive)
+        )
 
     @property
     def source(self) -> str:

@@ -25,12 +25,12 @@ import attrs
 import numpy as np
 
 from dynsys.compiled.samples import SampleSource, identifiers, needed, renamed
-from dynsys.definition import FLOATING, LANGUAGE, check_names, derived_once, numpy_source, run_source
-from dynsys.derivative import derivative
+from dynsys.equations.definition import FLOATING, LANGUAGE, check_names, derived_once, numpy_source, run_source
+from dynsys.equations.derivative import derivative
+from dynsys.equations.expression import check_functions, nesting_refused, read_expression
+from dynsys.equations.scalar_function import opaque_function
+from dynsys.equations.source import share, to_source
 from dynsys.errors import InvalidInputError
-from dynsys.expression import check_functions, nesting_refused, read_expression
-from dynsys.scalar_function import opaque_function
-from dynsys.source import share, to_source
 
 if TYPE_CHECKING:
     import sympy
@@ -98,7 +98,7 @@ class SampleLoss:
 @nesting_refused()
 def _derived(loss: SampleLoss, piecewise_linear: bool) -> SampleSource:
     given = [*attrs.astuple(loss, recurse=False), piecewise_linear]
-    modules = [__name__, "dynsys.compiled.samples", *LANGUAGE, "dynsys.scalar_function"]
+    modules = [__name__, "dynsys.compiled.samples", *LANGUAGE, "dynsys.equations.scalar_function"]
     return SampleSource(**derived_once("sample", given, modules, lambda: _Derivation(loss, piecewise_linear).record()))
 
 

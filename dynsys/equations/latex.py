@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from dynsys.definition import Definition
+from dynsys.equations.definition import Definition
 from dynsys.errors import InvalidInputError
 
 if TYPE_CHECKING:

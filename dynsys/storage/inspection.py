@@ -12,7 +12,7 @@ import numpy as np
 
 from dynsys.blocks import MEMBER, STATUSES
 from dynsys.errors import InvalidInputError
-from dynsys.store import Store
+from dynsys.storage.store import Store
 
 if TYPE_CHECKING:
     import xarray
