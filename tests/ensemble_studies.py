@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray
+import zarr  # noqa: F401  before children are forked: in each of them the import would take longer than a study
 
 from dynsys.ensemble import Ensemble
 
