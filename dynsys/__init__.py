@@ -29,6 +29,7 @@ from dynsys.passes import Pass
 from dynsys.poincare import PoincareMap
 from dynsys.results import AlignmentIndices, CovariantVectors, LyapunovSpectrum, LyapunovVectors, Trajectory
 from dynsys.steppers import RK4, Euler, Midpoint, Stepper
+from dynsys.storage.inspection import open_store
 from dynsys.stroboscopic import StroboscopicMap
 from dynsys.sweep import sweep
 from dynsys.symbolic import SymbolicFlow, SymbolicMap, parameter, size
@@ -79,6 +80,7 @@ __all__ = [
     "TangentSystem",
     "Trajectory",
     "finite_time_field",
+    "open_store",
     "parameter",
     "size",
     "sweep",

@@ -110,7 +110,7 @@ def verdicts(sections: Iterable[Section]) -> list[str]:
     for claim in claims:
         found[UNDER if claim.verdict.startswith(UNDER) else claim.verdict.split(":")[0]].append(claim.number)
     lines = [
-        f"- {len(numbers)} {verdict}: {', '.join(map(str, numbers))}" for verdict, numbers in found.items() if numbers
+        f"- {verdict} ({len(numbers)}): {', '.join(map(str, numbers))}" for verdict, numbers in found.items() if numbers
     ]
     return [f"Of {len(claims)} claims", "", *lines]
 
@@ -126,7 +126,7 @@ def _section(section: Section) -> Iterable[str]:
         yield from (f"![{caption}](report/{name}.png)", "", f"*{caption} Data: [CSV](report/{name}.csv).*", "")
 
 
-def markdown_table(rows: list[list[str]]) -> list[str]:
+def markdown_table(rows: Sequence[Sequence[object]]) -> list[str]:
     """The lines of a table of cells, the first row its head, and an empty one."""
     lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    return [*("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines), ""]
+    return [*("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in lines), ""]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray
 
-from dynsys.storage.inspection import open_store
+from dynsys import open_store
 from models import cli, terminal
 from models.activations import BY_NAME
 from models.weight_dynamics import jacobian, regression_task
@@ -129,6 +129,12 @@ def test_jacobian_check_finds_a_wrong_sign_in_any_block(command, monkeypatch, eq
     status, text = command("check-jacobian", "--activation", "tanh")
     assert status == 1
     assert f"blocks ({equation}) with tanh" in text
+
+
+def test_a_negative_seed_is_named(command):
+    status, text = command("check-jacobian", "--seed", "-1")
+    assert status == 2
+    assert "--seed must be a whole number >= 0, got -1" in text
 
 
 @pytest.mark.parametrize("sizes", ["2,2", "2,0,1", "a,b,c"])

@@ -8,7 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from dynsys.storage.inspection import open_store
+from dynsys import open_store
 
 DOCS = Path(__file__).parents[1] / "docs"
 EXAMPLE, VARIED, OWN, CLUSTER = re.findall(r"```python\n(.*?)```", (DOCS / "ensembles.md").read_text(), flags=re.DOTALL)

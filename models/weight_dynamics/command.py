@@ -14,7 +14,7 @@ from dynsys import InvalidInputError
 from dynsys.blocks import STATUSES
 from dynsys.storage.files import write_whole
 from models.activations import BY_NAME
-from models.terminal import BLOCK, Failed, compute, console, made, prepare
+from models.terminal import BLOCK, Failed, Seed, Workers, compute, console, made, prepare
 
 if TYPE_CHECKING:
     import xarray
@@ -75,8 +75,8 @@ def weight_dynamics(
             help="Angles between covariant vectors along the runs [default: where 1 GiB for each worker is enough].",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Spawns all random numbers.")] = 0,
-    workers: Annotated[int | None, typer.Option(help="Threads [default: all cores].")] = None,
+    seed: Seed = 0,
+    workers: Workers = None,
     output: Annotated[
         Path | None, typer.Option(help="New or empty, or of the same command [default: by study].")
     ] = None,
@@ -84,12 +84,14 @@ def weight_dynamics(
     """Train an ensemble of networks and follow all Lyapunov exponents of every run.
 
     Writes the data (runs.zarr), summary.md, figures, and runs.html: a page on which a run is picked by its final loss
-    and looked at. Whatever ends it, the same command goes on: Ctrl-C saves the
-    runs under way, a second one ends at once. Example: dynsys weight-dynamics --members 20 --activation gelu
+    and looked at. Whatever ends it, the same command goes on: Ctrl-C saves the runs under way, a second one ends at
+    once.
 
     With --study paper, all that "On the weight dynamics of learning networks" reports, and one study for everything
     that it leaves open: 72,000 runs, under two hours on two cores. Of the options, members, steps, seed, workers and
     output apply. Writes the data (runs/) and, whenever it is called, REPORT.md with figures (report/).
+
+    Example: `dynsys weight-dynamics --members 20 --activation gelu`
     """
     from models.weight_dynamics.study import Study
     from models.weight_dynamics.task import paper_task, read_table, regression_task
@@ -208,12 +210,14 @@ def check_jacobian(
     activation: Annotated[list[Activation] | None, typer.Option(help="May be repeated [default: all].")] = None,
     samples: Annotated[int, typer.Option(help="Samples of random data.")] = 32,
     reduction: Annotated[Reduction, typer.Option(help="Cost: mean or sum over the samples.")] = Reduction.mean,
-    seed: Annotated[int, typer.Option(help="Draws data and weights.")] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Check the network's Jacobian, block by block: Eqs. (8)-(23) of the paper against three other ways.
 
     SymPy's derivatives of the loss of one sample, the matrix-free product, and the complex step. Exit status 1 if
-    they disagree. Example: dynsys check-jacobian --sizes 3,4,2 --activation tanh
+    they disagree.
+
+    Example: `dynsys check-jacobian --sizes 3,4,2 --activation tanh`
     """
     import numpy as np
 

@@ -12,11 +12,11 @@ import numpy as np
 from dynsys import Euler, Pass, TangentSystem
 from dynsys.compiled.sweep import sweep_back
 from dynsys.convergence import determined_subspaces
+from dynsys.eigenvectors import eigenvectors
 from dynsys.ginelli import random_triangles
 from dynsys.indicators import angles, cosines, line_distance
 from dynsys.orthonormal import packed_diagonal, random_frames, solve_upper
 from dynsys.passes import RUNNING, forward_in_chunks, warm_up
-from dynsys.sharafi import eigenvectors
 
 if TYPE_CHECKING:
     import xarray

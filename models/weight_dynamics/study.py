@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from dynsys import Ensemble, InvalidInputError
-from dynsys.errors import whole_number
+from dynsys.errors import positive, whole_number
 from models.activations import named
 from models.weight_dynamics.network import ThreeLayerGradientFlow
 from models.weight_dynamics.runs import TrainingRuns
@@ -83,8 +83,7 @@ class Study:
         for name, lowest in (least | optional).items():
             if name in least or getattr(self, name) is not None:
                 whole_number(name, getattr(self, name), lowest)
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise InvalidInputError(f"learning_rate must be a positive finite number, got {self.learning_rate!r}")
+        positive("learning_rate", self.learning_rate)
         if not self.activations or len(set(self.activations)) < len(self.activations):
             raise InvalidInputError(f"activations must be different names, at least one, got {self.activations}")
         for name in self.activations:

@@ -9,6 +9,7 @@ import numpy as np
 
 from dynsys.blocks import STATUSES
 from dynsys.passes import DIVERGED, RUNNING, SINGULAR
+from models.report import markdown_table
 from models.weight_dynamics.runs import SAME_SPAN
 from models.weight_dynamics.study import PAPER_LEARNING_RATE
 
@@ -59,24 +60,25 @@ def summary(data: xarray.Dataset, paper_task: bool) -> str:
         "",
         "## Runs",
         "",
-        *_table(
-            ["activation", *(STATUSES[code] for code in SHOWN), "final loss: lowest", "median", "highest"],
-            map(_run_row, _each(final)),
+        *markdown_table(
+            [
+                ["activation", *(STATUSES[code] for code in SHOWN), "final loss: lowest", "median", "highest"],
+                *map(_run_row, _each(final)),
+            ]
         ),
-        "",
         f"A constant output has the loss Var(y) = {settings['variance_of_y']:.4g}.",
         "",
         "## Exponents over the whole run (1/time): median, and the 5 % and 95 % quantiles of the runs",
         "",
-        *_table(["q", *map(str, data.activation.values)], _exponent_rows(final)),
-        "",
+        *markdown_table([["q", *data.activation.values], *_exponent_rows(final)]),
         "## Shares of runs, with 95 % (Wilson) intervals",
         "",
-        *_table(
-            ["activation", "share", "this study", *(["the paper"] if paper_task else [])],
-            _share_rows(final, settings["variance_of_y"], paper_task),
+        *markdown_table(
+            [
+                ["activation", "share", "this study", *(["the paper"] if paper_task else [])],
+                *_share_rows(final, settings["variance_of_y"], paper_task),
+            ]
         ),
-        "",
         *(_angles(data) if "angle" in data else ()),
         "Training is a transient: these are finite-time exponents, and the sign of one that is close to zero is that "
         "of a remainder of order 1/T, not a sign of chaos. The spread is over initial weights"
@@ -90,11 +92,6 @@ def summary(data: xarray.Dataset, paper_task: bool) -> str:
 
 def _each(final: xarray.Dataset) -> Iterable[tuple[str, xarray.Dataset]]:
     return ((str(name), final.sel(activation=name)) for name in final.activation.values)
-
-
-def _table(header: list[str], rows: Iterable[list[Any]]) -> list[str]:
-    lines = [header, ["---"] * len(header), *rows]
-    return ["| " + " | ".join(map(str, line)) + " |" for line in lines]
 
 
 def _run_row(run: tuple[str, xarray.Dataset]) -> list[Any]:
@@ -119,8 +116,7 @@ def _angles(data: xarray.Dataset) -> list[str]:
     return [
         "## Angles between covariant vectors: share of pairs that are determined; lowest, 5 % quantile, median",
         "",
-        *_table(["t", *map(str, data.activation.values)], rows),
-        "",
+        *markdown_table([["t", *data.activation.values], *rows]),
         "Covariant vectors of a training run are finite-time objects with two open ends. Determined is a vector in "
         "which two starts of the backward pass at the end of training agree, and up to which the spans of two random "
         f"first frames do, to {SAME_SPAN:g}. Early vectors depend on the seed of the frame; late ones, and those whose "

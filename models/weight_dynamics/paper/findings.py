@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
+from dynsys import open_store
 from dynsys.passes import RUNNING
-from dynsys.storage.inspection import open_store
 from models.weight_dynamics.paper.protocol import BATCH_SEEDS, DATA_SEEDS, SAMPLES, Protocol, store
 
 if TYPE_CHECKING:
