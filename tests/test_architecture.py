@@ -22,6 +22,7 @@ def module_name(path):
 MODULES = {
     module_name(path): path for package in ("dynsys", "models") for path in sorted((ROOT / package).rglob("*.py"))
 }
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
 
 
@@ -183,4 +184,6 @@ def test_sympy_and_numpy_are_never_asked_to_read_code(name):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_files_have_one_noun(name):
-    assert len(MODULES[name].read_text(encoding="utf-8").splitlines()) < 500
+    lines = len(MODULES[name].read_text(encoding="utf-8").splitlines())
+    assert lines < 500
+    assert lines <= 300 or f"`{MODULES[name].name}`" in CONTRIBUTING, "say there why it is so long"
