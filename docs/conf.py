@@ -41,6 +41,7 @@ nb_execution_cache_path = str(ROOT / "build" / "executed")
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600  # seconds, a cell
+nb_merge_streams = True  # what a loop prints is one box
 nb_output_stderr = "error"  # what a tutorial warns of is a warning of the build
 myst_enable_extensions = ["dollarmath"]
 myst_fence_as_directive = ["math"]
