@@ -183,11 +183,16 @@ def _caption(entry: Entry) -> str:
 
 
 def _documentation(kind: Any) -> tuple[str, str]:
-    """Prose of a docstring without its equations, and its references."""
+    """Prose of a docstring and its references; of the equations only those that a sentence leads to with a colon."""
     prose, *sections = re.split(r"\n(\w+)\n-+\n", inspect.getdoc(kind) or "")
     references = dict(zip(sections[::2], sections[1::2], strict=True)).get("References", "")
-    paragraphs = [p for p in prose.strip().split("\n\n") if not p.startswith("    ")]
-    return "\n\n".join(" ".join(p.split()) for p in paragraphs), " ".join(references.split())
+    paragraphs: list[str] = []
+    for paragraph in prose.strip().split("\n\n"):
+        if not paragraph.startswith("    "):
+            paragraphs.append(" ".join(paragraph.split()))
+        elif paragraphs and paragraphs[-1].endswith(":"):
+            paragraphs.append(f"```text\n{inspect.cleandoc(paragraph)}\n```")
+    return "\n\n".join(paragraphs), " ".join(references.split())
 
 
 def _verdict(comparison: Comparison) -> str:

@@ -23,6 +23,7 @@ from models.classics import (
     HyperchaoticRoessler,
     JosephsonJunction,
     Known,
+    KuramotoSivashinsky,
     Logistic,
     Lorenz63,
     Lorenz96,
@@ -32,7 +33,7 @@ from models.classics import (
 )
 from models.classics.catalogue import SYSTEMS, Comparison, Entry, Identity, Spectrum, identities, measure, tangent_of
 from models.classics.henon_heiles import energy
-from models.classics.report import table, write
+from models.classics.report import _documentation, table, write
 
 RNG = np.random.default_rng(0)
 every_system = pytest.mark.parametrize("kind", SYSTEMS)
@@ -323,3 +324,10 @@ def test_same_seed_gives_the_same_bits():
     other = measure(Henon(), effort=0.0, members=2, seed=4, backend="numpy")
     assert (first.exponents != other.exponents).all()
     assert abs(other.exponents.sum() - math.log(0.3)) < 1e-12
+
+
+def test_prose_keeps_the_equation_that_a_sentence_leads_to():
+    """The catalogue once went from "m = 1, ..., M:" straight to "(with the mean ...)"."""
+    prose, _ = _documentation(KuramotoSivashinsky)
+    assert "M:\n\n```text\ndu_m/dt = " in prose
+    assert "dx/dt" not in _documentation(Lorenz63)[0]  # shown as formulas
