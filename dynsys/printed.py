@@ -27,11 +27,12 @@ def with_error(value: float, error: float) -> str:
     if not (math.isfinite(value) and math.isfinite(error) and error > 0):
         return f"{value:.6g}"
     digits = max(0, 1 - math.floor(math.log10(error)))
-    return f"{value:.{digits}f} ± {error:.{digits}f}" if digits <= 12 else f"{value:.12g} ± {error:.1e}"
+    plain = digits <= 12 and abs(value) < 1e15
+    return f"{value:.{digits}f} ± {error:.{digits}f}" if plain else f"{value:.12g} ± {error:.1e}"
 
 
 def spectrum_text(spectrum: LyapunovSpectrum) -> str:
-    """Exponents with their errors, in frame order; of an ensemble means over its members, with their scatter."""
+    """Exponents with their errors, in frame order; of an ensemble means over members, with the errors of the means."""
     exponents, errors, members = _means(spectrum.exponents, spectrum.standard_error, spectrum.end)
     checks = spectrum.diagnostics
     found = [f"derivative: {checks.derivative}"]
@@ -55,7 +56,7 @@ def vectors_text(clvs: CovariantVectors) -> str:
     found += _worst("two starts differ by", checks.start_agreement)
     found += _worst("two frames differ by", checks.frame_agreement)
     needed = checks.tail_needed[np.isfinite(checks.tail_needed)]
-    found += [f"the gaps ask for a tail of {needed.max():.0f} intervals"] if needed.size else []
+    found += [f"the gaps ask for a tail of {needed.max():.6g} intervals"] if needed.size else []
     head = f"Covariant vectors ({clvs.method}){members}, {_over(clvs.times, 'times')}, and exponents (1/time)"
     return "\n".join([head, *_rows(rows), _joined(found)])
 

@@ -41,7 +41,9 @@ SYSTEMS = {
 
 
 @pytest.mark.filterwarnings("ignore:two:dynsys.DiagnosticWarning")  # networks: near-degenerate, as the labels say
-@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "network gelu")) for name in SYSTEMS]
+)
 def test_vectors_of_every_system_are_covariant_and_what_is_called_determined_is(name):
     tangent, x0, run = SYSTEMS[name]()
     run = {"intervals": 20} | run

@@ -14,7 +14,12 @@ DOCS = Path(__file__).parents[1] / "docs"
 EXAMPLE, VARIED, OWN, CLUSTER = re.findall(r"```python\n(.*?)```", (DOCS / "ensembles.md").read_text(), flags=re.DOTALL)
 
 
-PAGES = ("benettin", "ginelli", "extending")  # their blocks run one after the other, and assert what they claim
+# their blocks run one after the other, and assert what they claim
+PAGES = (
+    "benettin",
+    "ginelli",
+    pytest.param("extending", marks=pytest.mark.slow),
+)
 
 
 @pytest.fixture(autouse=True)

@@ -110,6 +110,7 @@ def test_neither_samples_nor_batch_size_appear_in_the_source():
     assert few.kernel().lanes(Euler(0.1), 9, False) == many.kernel().lanes(Euler(0.1), 9, False)
 
 
+@pytest.mark.slow
 @pytest.mark.numba
 def test_any_names_will_do():
     """Those of the kernel itself, of its arguments, and of parts of numbers."""

@@ -69,7 +69,7 @@ CASES = {
 
 
 BITS = ["Lorenz", "own batches", "softmax"]
-SLOW = ["two outputs", "linear"]  # a kernel of their own each, which takes ten seconds
+SLOW = ["two outputs", "linear", "GELU"]  # a kernel of their own each, which takes ten seconds
 
 
 def states(system, members):

@@ -18,6 +18,7 @@ STEADY = LinearMap(np.diag([2.0, 1.0, 0.5])).tangent()
         (123.4, 20.0, "123 ± 20"),
         (np.nan, np.nan, "nan"),
         (1.0, 1e-15, "1 ± 1.0e-15"),
+        (1e300, 1.0, "1e+300 ± 1.0e+00"),
     ],
 )
 def test_a_number_has_the_digits_that_its_error_lets_one_know(value, error, text):

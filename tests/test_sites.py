@@ -99,7 +99,7 @@ def test_source_does_not_grow_with_the_ring():
     assert len(small) == len(large)
 
 
-@pytest.mark.parametrize("name", ["defect", "without runs"])
+@pytest.mark.parametrize("name", ["defect", pytest.param("without runs", marks=pytest.mark.slow)])
 def test_state_alone_moves_as_by_numpy(name):
     system, stepper = LATTICES[name]
     assert system.dimension >= 24  # long columns, which LAPACK refuses where there are none

@@ -219,8 +219,8 @@ assert reached[0.05].min() > 0.9
 assert reached[0.8].max() < 0.75
 
 # %% [markdown]
-# *3.* Mostly not. The loss looks wild for a while, with bursts, and then most networks have come to rest on a cycle of
-# a few steps, far from any minimum. An irregular one or two may be left.
+# *3.* Mostly not. The loss looks wild for a while, with bursts, and then most networks have come to rest: at a
+# point, or on a cycle of a few steps. What is left of the bursts is an irregular one or two.
 
 
 # %%

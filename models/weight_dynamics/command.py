@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from models.weight_dynamics.check import BlockCheck
     from models.weight_dynamics.study import Study
 
-MOST_BYTES = 2**30  # of the triangular factors that a worker holds for the angles
+MOST_BYTES = 2**30  # that a worker holds for the angles
 
 Activation = StrEnum("Activation", list(BY_NAME))  # type: ignore[misc]
 
@@ -136,9 +136,10 @@ def weight_dynamics(
     )
     if not counts["finished"]:
         stopped = runs.stopped.values[runs.stopped.values >= 0]
+        first = f", the first by step {stopped.min()}: choose a smaller --learning-rate than {learning_rate:g}"
         raise Failed(
-            f"all {len(stopped)} runs stopped (diverged or singular), the first by step {stopped.min()}: choose a "
-            f"smaller --learning-rate than {learning_rate:g}; what was computed is in {store}"
+            f"no run finished ({', '.join(f'{count} {kind}' for kind, count in counts.items())})"
+            f"{first if stopped.size else ''}; what was computed is in {store}"
         )
 
 
@@ -147,10 +148,10 @@ def _with_angles(settings: Study, dimension: int, asked: bool | None) -> Study:
     import attrs
 
     block = min(BLOCK, settings.members)
-    planned = settings.factor_bytes(dimension, block)
+    planned = settings.angle_bytes(dimension, block)
     if asked and planned > MOST_BYTES:
         raise InvalidInputError(
-            f"--angles holds all triangular factors of the {dimension} vectors of {block} runs, "
+            f"--angles holds all triangular factors of the {dimension} vectors of {block} runs, and the vectors, "
             f"{planned / 2**30:.3g} GiB for each worker, and at most {MOST_BYTES / 2**30:g} GiB are allowed: leave it "
             "out, or choose fewer --steps, a longer --interval, or fewer --hidden units"
         )

@@ -49,9 +49,9 @@ def final_losses(data: xarray.Dataset, path: Path, title: str) -> Path:
     """Distribution of final losses, one panel for each activation (Fig. 3)."""
     final = _final(data.loss)
     figure, axes = grid(1, len(final), title=title, size=(4.2 * len(final), 3.2), sharex=True)
-    positive = np.concatenate([v[np.isfinite(v) & (v > 0)] for v in final.values()])
-    bins = np.geomspace(positive.min() / 1.1, positive.max() * 1.1, 41)
-    for panel, (name, values) in zip(axes[0], final.items(), strict=True):
+    shown = on_log_axis(np.stack(list(final.values())))
+    bins = np.geomspace(np.nanmin(shown) / 1.1, np.nanmax(shown) * 1.1, 41)
+    for panel, name, values in zip(axes[0], final, shown, strict=True):
         panel.hist(values[np.isfinite(values)], bins=bins, color="0.55", edgecolor="0.3", linewidth=0.4)
         panel.set(xscale="log", xlabel="final loss $c_f$ (squared units of y)", ylabel="runs", title=name)
         panel.yaxis.get_major_locator().set_params(integer=True)
@@ -60,6 +60,12 @@ def final_losses(data: xarray.Dataset, path: Path, title: str) -> Path:
         )
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center")
     return save_figure(figure, path, _columns(data, final))
+
+
+def on_log_axis(loss: Array) -> Array:
+    """Losses as a logarithmic axis can show them: zero stands at the smallest positive one."""
+    positive = loss[np.isfinite(loss) & (loss > 0)]
+    return np.maximum(loss, positive.min() if positive.size else np.finfo(float).tiny)
 
 
 def exponents(data: xarray.Dataset, path: Path, title: str) -> Path:
@@ -88,7 +94,7 @@ def exponents_against_loss(data: xarray.Dataset, path: Path, title: str) -> Path
     for panel, q in zip(panels, shown, strict=True):
         values = _final(data.exponent.sel(q=q))
         for points, (name, v) in zip(POINTS, values.items(), strict=False):
-            panel.scatter(v, loss[name], label=name, **points)
+            panel.scatter(v, on_log_axis(loss[name]), label=name, **points)
         panel.axvline(0.0, color="black", linewidth=0.7, linestyle=":")
         panel.set(yscale="log", xlabel=rf"$\lambda_{{{q}}}(T)$ (1/time)", ylabel="final loss $c_f$")
         columns |= {f"{name}_exponent_{q}": v for name, v in values.items()}

@@ -193,7 +193,8 @@ def _header(data: xarray.Dataset) -> list[str]:
             "Covariant vectors of a training run are finite-time objects. They begin in a random frame and come back "
             "from a random start at the end of training. Pale lines are pairs that the seed of the frame still "
             "decides, dots the smallest angle of the others; a line ends where two starts disagree, towards the end "
-            "and where exponents hardly differ."
+            "and where exponents hardly differ. An angle near zero is a tangency, or two vectors whose rates exchange "
+            "their order later."
         )
     else:
         texts.append("No angles between covariant vectors were recorded (--no-angles, or too much memory for them).")
@@ -204,8 +205,8 @@ def _header(data: xarray.Dataset) -> list[str]:
     stopped = int((~kept.finished).sum())
     if stopped:
         texts.append(
-            f"{stopped} of {kept.finished.size} runs stopped before the end and have no final loss: their markers "
-            "stand at the right edge, above the others."
+            f"{stopped} of {kept.finished.size} runs stopped or failed before the end and have no final loss: their "
+            "markers stand at the right edge, above the others."
         )
     return texts
 

@@ -9,8 +9,7 @@ import attrs
 import numpy as np
 
 from dynsys.blocks import STATUSES
-from dynsys.passes import RUNNING
-from models.weight_dynamics.figures import shown_exponents
+from models.weight_dynamics.figures import on_log_axis, shown_exponents
 from models.weight_dynamics.runs import SAME_SPAN
 
 if TYPE_CHECKING:
@@ -54,9 +53,8 @@ class PageData:
 
     @property
     def finished(self) -> Array:
-        """Which runs have a final loss that a logarithmic axis shows, (activation, member)."""
-        loss = self.data.loss.values[..., -1]
-        return np.isfinite(loss) & (loss > 0)
+        """Which runs went to their end, (activation, member)."""
+        return np.isfinite(self.data.loss.values[..., -1])
 
     @property
     def order(self) -> Array:
@@ -79,7 +77,8 @@ class PageData:
         """
         members = self.data.sizes["member"]
         loss = self.data.loss.values[..., -1]
-        edge = 3.0 * loss[self.finished].max() * 1.3 ** np.arange(len(loss))[:, None]  # one beside the other
+        shown = on_log_axis(loss)
+        edge = 3.0 * shown[self.finished].max() * 1.3 ** np.arange(len(loss))[:, None]  # one beside the other
         codes, steps = self.data.status.values.ravel(), self.data.stopped.values.ravel()
         return {
             "activation": np.repeat(self.activations, members).tolist(),
@@ -87,7 +86,7 @@ class PageData:
             "final": loss.ravel(),
             "first": self.data.exponent.values[..., -1, 0].ravel(),
             "status": [_status(code, step) for code, step in zip(codes, steps, strict=True)],
-            "x": np.where(self.finished, loss, edge).ravel(),
+            "x": np.where(self.finished, shown, edge).ravel(),
             "share": ((np.argsort(self.order, axis=1) + 1) / members).ravel(),
         }
 
@@ -111,4 +110,4 @@ class PageData:
 
 
 def _status(code: int, step: int) -> str:
-    return "finished" if code == RUNNING else f"{STATUSES[code]} by step {step}"
+    return STATUSES[code] + (f" by step {step}" if step >= 0 else "")

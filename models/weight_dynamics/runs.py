@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -217,25 +218,32 @@ def vectors_along(end: Pass, factors: list[tuple[int, Array]], outputs: set[int]
     `factors`: the ends of parts of the run, in intervals, and R within them. Both are (members, outputs, ...).
     """
     one, other = (random_triangles(end, 0, key) for key in (0, 1))
-    growth, found = np.zeros(one.shape[:2]), []  # of vectors, from here to the end
+    one[end.status != RUNNING] = other[end.status != RUNNING] = np.nan
+    growth = np.zeros(one.shape[:2])  # of vectors, from here to the end
+    found, angle = [], []
     for until, R in reversed(factors):
         if until in outputs:
-            found.append((one, other, growth))
+            found.append((one, growth))
+            angle.append(_determined_angles(one, other))
         one, total = _back(R, one)
         other, _ = _back(R, other, totals=False)
         growth = growth + total
-    C, D, ahead = (np.stack(parts[::-1], axis=1) for parts in zip(*found, strict=True))
-    running = end.status == RUNNING
-    C[~running] = np.nan
-    distance = np.full(ahead.shape, np.nan)
-    distance[running] = frame_distance(one, C, growth[:, None] - ahead, end.members)[running]
+    L = _unit_lower(solve_upper(one, random_frames(end.k, end.k, 1, end.members)))
+    distance = [frame_distance(L, C, growth - ahead) for C, ahead in found]
+    for each in distance:
+        each[end.status != RUNNING] = np.nan
+    series = {"angle": angle, "frame_distance": distance}
+    return {name: np.stack(values[::-1], axis=1).astype(np.float32) for name, values in series.items()}
+
+
+def _determined_angles(C: Array, D: Array) -> Array:
+    """Angles of all pairs of vectors in which two starts agree, else NaN, (members, pairs)."""
     determined = np.where((line_distance(C, D) <= SAME_SPAN)[..., None, :], C, np.nan)
-    angle = angles(determined)[(..., *np.triu_indices(end.k, 1))]
-    return {"angle": angle.astype(np.float32), "frame_distance": distance.astype(np.float32)}
+    return angles(determined)[(..., *np.triu_indices(C.shape[-1], 1))].astype(np.float32)
 
 
-def frame_distance(C0: Array, C: Array, growth: Array, members: Array) -> Array:
-    """Distance between the leading spans of the frame and of another one that began at random, (members, times, k).
+def frame_distance(L: Array, C: Array, growth: Array) -> Array:
+    """Distance between the leading spans of the frame and of another one that began at random, (members, k).
 
     Covariant vectors spare the second forward pass. With the log growth g along them, the product of all R from 0 to t
     is C(t) exp(g) C(0)^-1. Another first frame, Q(0) G, becomes Q(t) C(t) exp(g) H, H = C(0)^-1 G, and its leading
@@ -245,13 +253,23 @@ def frame_distance(C0: Array, C: Array, growth: Array, members: Array) -> Array:
 
     The distance is the norm of the sines of all principal angles.
     """
-    k = C0.shape[-1]
-    H = solve_upper(C0, random_frames(k, k, 1, members))
-    columns = [H[..., :i] @ np.linalg.solve(H[:, :i, :i], np.eye(i)[:, -1:]) for i in range(1, k + 1)]
-    L = np.tril(np.concatenate(columns, axis=-1))
-    W = L[:, None] * np.exp(np.minimum(growth[..., :, None] - growth[..., None, :], MOST_GROWTH))
+    W = L * np.exp(np.minimum(growth[..., :, None] - growth[..., None, :], MOST_GROWTH))
     squares = np.linalg.qr(C @ W)[0] ** 2
-    return np.stack([np.sqrt(squares[..., i:, :i].sum(axis=(-2, -1))) for i in range(1, k + 1)], axis=-1)
+    return np.stack([np.sqrt(squares[..., i:, :i].sum(axis=(-2, -1))) for i in range(1, C.shape[-1] + 1)], axis=-1)
+
+
+def _unit_lower(H: Array) -> Array:
+    """L of H = L U, (members, k, k); NaN where a leading block of H is singular to rounding.
+
+    So it may be where C(0), still the random start of the backward pass, is large: nothing is determined then.
+    """
+    k = H.shape[-1]
+    L = np.full(H.shape, np.nan)
+    for one, h in zip(L, H, strict=True):
+        with suppress(np.linalg.LinAlgError):
+            columns = [h[:, :i] @ np.linalg.solve(h[:i, :i], np.eye(i)[:, -1:]) for i in range(1, k + 1)]
+            one[:] = np.tril(np.hstack(columns))
+    return L
 
 
 def joined(parts: list[Pass]) -> Pass:

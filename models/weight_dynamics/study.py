@@ -137,13 +137,14 @@ class Study:
         spawned = dict(zip(("data", "weights", "batches", "frames"), words, strict=True))
         return spawned | {name: seed for name, seed in given.items() if seed is not None}
 
-    def factor_bytes(self, dimension: int, members: int) -> int:
-        """Bytes of the triangular factors of so many members that `angles` holds.
+    def angle_bytes(self, dimension: int, members: int) -> int:
+        """Bytes that `angles` holds of so many members: the factors of the run, and at every output C and its angles.
 
-        >>> Study().factor_bytes(dimension=9, members=16) / 1e6
-        211.20192
+        >>> Study().angle_bytes(dimension=9, members=16) / 1e6
+        213.301376
         """
-        return 8 * members * self.intervals * (dimension * (dimension + 1) // 2)
+        at_outputs = len(self.output_intervals) * 5 * dimension**2 // 4
+        return 8 * members * (self.intervals * (dimension * (dimension + 1) // 2) + at_outputs)
 
     def network(self, X: Array, y: Array, activation: str) -> ThreeLayerGradientFlow:
         """The full-batch gradient flow of one activation."""

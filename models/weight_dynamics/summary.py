@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dynsys.blocks import STATUSES
+from dynsys.blocks import FAILED, STATUSES
 from dynsys.passes import DIVERGED, RUNNING, SINGULAR
 from models.report import markdown_table
 from models.weight_dynamics.runs import SAME_SPAN
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 
-SHOWN = (RUNNING, DIVERGED, SINGULAR)
+SHOWN = (RUNNING, DIVERGED, SINGULAR, FAILED)
 ANGLES_AT = (0.001, 0.01, 0.1, 0.5, 1.0)  # shares of the whole time
 HIGH_LOSS = 0.9  # of Var(y), the loss of a network whose output is constant
 
@@ -120,7 +120,8 @@ def _angles(data: xarray.Dataset) -> list[str]:
         "Covariant vectors of a training run are finite-time objects with two open ends. Determined is a vector in "
         "which two starts of the backward pass at the end of training agree, and up to which the spans of two random "
         f"first frames do, to {SAME_SPAN:g}. Early vectors depend on the seed of the frame; late ones, and those whose "
-        "exponents hardly differ, on the start.",
+        "exponents hardly differ, on the start. An angle near zero is a tangency, or two vectors whose rates exchange "
+        "their order later; the lowest of many depends on the seed.",
         "",
     ]
 
@@ -130,7 +131,7 @@ def _angle_cell(angle: Array) -> str:
     if not known.size:
         return "none"
     low, few, middle = np.quantile(known, [0.0, 0.05, 0.5])
-    return f"{100 * known.size / angle.size:.0f} %: {low:.4g}°, {few:.4g}°, {middle:.4g}°"
+    return f"{100 * known.size / angle.size:.0f} %: {low:.2g}°, {few:.3g}°, {middle:.4g}°"
 
 
 def _exponent_rows(final: xarray.Dataset) -> Iterable[list[Any]]:

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import xarray
 
+from dynsys.blocks import FAILED
 from models.weight_dynamics import regression_task
+from models.weight_dynamics.figures import draw_all
 from models.weight_dynamics.page import page, write_page
 from models.weight_dynamics.page_data import MISSING, PARTS, SEEDED, PageData
 from models.weight_dynamics.runs import SAME_SPAN
@@ -105,7 +107,7 @@ def test_the_file_asks_for_nothing_and_says_how_it_was_made(runs, tmp_path):
     body = text[text.index("<header>") :]
     assert "Made by `dynsys &lt;x&gt;`." in body
     assert "A task &lt;b&gt;&amp; more&lt;/b&gt;." in body
-    assert "1 of 12 runs stopped before the end" in body
+    assert "1 of 12 runs stopped or failed before the end" in body
     assert [path.name for path in tmp_path.iterdir()] == ["runs.html"]
 
 
@@ -117,7 +119,7 @@ def test_the_summary_counts_the_angles_that_the_run_decides(runs):
     share, known = np.isfinite(known).mean(), known[np.isfinite(known)]
     assert 0.0 < share < 1.0
     low, few, middle = np.quantile(known, [0.0, 0.05, 0.5])
-    row = f"{100 * share:.0f} %: {low:.4g}°, {few:.4g}°, {middle:.4g}° |"
+    row = f"{100 * share:.0f} %: {low:.2g}°, {few:.3g}°, {middle:.4g}° |"
     assert any(line.startswith(f"| {runs.time.values[at]:.3g} |") and line.endswith(row) for line in text.split("\n"))
     assert "`runs.html`" in text
 
@@ -231,3 +233,23 @@ def test_a_click_and_the_keyboard_pick_a_run(runs, tmp_path):
         tab.wait_for_function("document.documentElement.scrollWidth == 390")  # nothing to be scrolled sideways
         browser.close()
     assert problems == []
+
+
+def test_a_run_that_failed_is_said_to_have_failed(runs):
+    data = runs.copy(deep=True)
+    data.status.values[0, 4], data.stopped.values[0, 4] = FAILED, -1
+    assert PageData(data).table()["status"][4] == "failed"
+    assert "| relu | 5 | 0 | 0 | 1 |" in summary(data, paper_task=True)
+
+
+@pytest.mark.parametrize("losses", ["some", "all"])
+def test_a_final_loss_of_zero_is_a_finished_run(runs, losses, tmp_path):
+    data = runs.copy(deep=True)
+    data.loss.values[:, 1 if losses == "some" else slice(None), -1] = 0.0
+    kept = PageData(data)
+    assert np.count_nonzero(~kept.finished) == (losses == "some")  # the one that stopped
+    table = kept.table()
+    assert np.all(np.array(table["x"]) > 0)
+    assert table["final"][1] == 0.0
+    write_page(data, tmp_path / "runs.html", "made")
+    draw_all(data, tmp_path / "figures")

@@ -9,7 +9,7 @@ from dynsys import Euler, InvalidInputError, Pass
 from dynsys.indicators import principal_angles
 from dynsys.orthonormal import random_frames
 from models.weight_dynamics import regression_task
-from models.weight_dynamics.runs import SAME_SPAN, vectors_along
+from models.weight_dynamics.runs import SAME_SPAN, _unit_lower, vectors_along
 from models.weight_dynamics.study import Study
 
 STUDY = Study(
@@ -181,6 +181,7 @@ def test_every_run_is_the_same_whatever_is_recorded_of_it(runs):
     np.testing.assert_allclose(bare.exponent.sel(time=common), runs.exponent.sel(time=common), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_after_the_tangent_the_state_goes_on_alone(runs):
     short = attrs.evolve(STUDY, tail=0, angles=False, tangent_intervals=30).ensemble(*TASK).run()
     np.testing.assert_allclose(short.final, runs.final, rtol=1e-9)  # another kernel: not to the bit
@@ -238,3 +239,25 @@ def test_runs_that_diverge_have_no_angles():
 def test_bad_windows_say_what_came(wrong, word):
     with pytest.raises(InvalidInputError, match=word):
         attrs.evolve(STUDY, **wrong)
+
+
+def test_a_singular_block_is_not_known_and_leaves_the_others_alone():
+    """The random start of the backward pass is exponentially ill-conditioned: whole runs were lost to it."""
+    H = np.random.default_rng(0).normal(size=(3, 5, 5))
+    H[1, :3, 0], H[1, :3, 1] = (1.0, 2.0, 3.0), (2.0, 4.0, 6.0)  # its second leading block is singular
+    L = _unit_lower(H)
+    assert np.isnan(L[1]).all()
+    for m in (0, 2):
+        np.testing.assert_allclose(np.diag(L[m]), 1.0, rtol=1e-12)
+        U = np.linalg.solve(L[m], H[m])
+        np.testing.assert_allclose(U, np.triu(U), atol=1e-12 * np.abs(U).max())
+
+
+@pytest.mark.slow
+def test_angles_of_a_large_network_cost_no_run():
+    study = Study(activations=("tanh",), members=16, steps=4000, hidden=20, outputs=10)
+    data = study.ensemble(*regression_task(samples=1000, seed=study.seeds["data"])).run()
+    angles = attrs.evolve(study, angles=True).ensemble(*regression_task(1000, study.seeds["data"])).run()
+    assert (angles.status == 0).all()
+    np.testing.assert_array_equal(angles.loss, data.loss)
+    assert angles.angle.shape == (1, 16, len(study.output_intervals), 81 * 80 // 2)

@@ -97,7 +97,7 @@ def test_dead_network_over_the_whole_training_of_the_paper(reduction, rate):
 
 
 @pytest.mark.parametrize("edge", [0.5, 1.7])
-@pytest.mark.parametrize("minimum", [tanh_minimum, linear_minimum])
+@pytest.mark.parametrize("minimum", [tanh_minimum, pytest.param(linear_minimum, marks=pytest.mark.slow)])
 def test_exponents_at_a_minimum_are_those_of_the_hessian(minimum, edge):
     """ln|1 - dt h| / dt, in descending order: for dt h > 1 the stiffest direction is not the most stable one."""
     flow, theta, h, _ = minimum()
