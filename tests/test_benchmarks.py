@@ -57,7 +57,10 @@ def test_lorenz96_velocities_agree():
     np.testing.assert_allclose(velocity(x), exact, rtol=1e-13)
 
 
-@pytest.mark.parametrize(("activation", "loop"), [(ReLU(), relu), (Tanh(), tanh)], ids=["relu", "tanh"])
+@pytest.mark.parametrize(
+    ("activation", "loop"),
+    [pytest.param(ReLU(), relu, id="relu"), pytest.param(Tanh(), tanh, id="tanh", marks=pytest.mark.slow)],
+)
 def test_network_loops_agree(activation, loop):
     X, y = regression_task(samples=100)
     flow = ThreeLayerGradientFlow(X, y, hidden=2, activation=activation)

@@ -65,6 +65,7 @@ def test_kernel_agrees_with_numpy(flow):
     check_tangent(flow.minibatches(7, seed=1).tangent(Euler(0.01), backend="compiled"), state(flow))
 
 
+@pytest.mark.slow
 @pytest.mark.numba
 def test_stages_of_another_stepper_agree_with_numpy():
     check_tangent(LOGISTIC.tangent(RK4(0.02), backend="compiled"), state(LOGISTIC))

@@ -167,6 +167,7 @@ def test_tanh_is_accurate_to_a_few_units_in_the_last_place():
     assert (tanh(np.inf), tanh(-np.inf)) == (1.0, -1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("x86" not in __import__("platform").machine(), reason="counts x86 instructions")
 def test_hot_functions_are_vectorised(tmp_path):
     """Packed fused multiply-adds in the assembly of a fresh compilation (a cached one has none to show)."""

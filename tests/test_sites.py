@@ -122,7 +122,9 @@ def test_ring_is_the_formula():
     np.testing.assert_array_equal(ring.jacobian(0.0, x[0]), J)
 
 
-@pytest.mark.parametrize("name", LATTICES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "without runs")) for name in LATTICES]
+)
 def test_contracts(name):
     check_system(LATTICES[name][0], state_of(name), t=0.3)
     if name != "constants":
@@ -147,6 +149,7 @@ def test_decoupled_sites_have_the_exact_exponent():
     np.testing.assert_allclose(spectrum.rates, np.log(1 - 0.15) / 0.1, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_written_out_and_by_sites_are_the_same_numbers():
     small = SymbolicFlow.of(lorenz96(9))  # short enough for either form
     tangent = CompiledTangent(small, RK4(0.02))
@@ -164,6 +167,7 @@ def test_written_out_and_by_sites_are_the_same_numbers():
     np.testing.assert_allclose(loops.rates, straight.rates, rtol=0, atol=1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("x86" not in __import__("platform").machine(), reason="counts x86 instructions")
 def test_loops_over_sites_are_vectorised(tmp_path):
     """Packed fused multiply-adds in the assembly of a fresh compilation (a cached one has none to show)."""

@@ -25,7 +25,7 @@ def at_chosen_times(tangent, x0, reading):
 
 
 @pytest.mark.parametrize("reading", ["lagged", "recycled"])
-@pytest.mark.parametrize("backend", ["numpy", "compiled"])
+@pytest.mark.parametrize("backend", ["numpy", pytest.param("compiled", marks=pytest.mark.slow)])
 def test_cosines_at_chosen_times_are_those_of_one_long_run(backend, reading):
     tangent = SGD.tangent(Euler(dt=1e-3), backend=backend)
     x0 = FLOW.initial(members=3, seed=2)

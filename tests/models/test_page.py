@@ -124,6 +124,7 @@ def test_the_summary_counts_the_angles_that_the_run_decides(runs):
     assert "`runs.html`" in text
 
 
+@pytest.mark.slow
 def test_of_large_networks_nine_exponents_are_shown_and_without_angles_none(tmp_path):
     large = Study(activations=("tanh",), members=2, steps=3000, outputs=9, hidden=4, learning_rate=1e-3, angles=True)
     data = large.ensemble(*TASK).run()

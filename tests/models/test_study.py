@@ -119,6 +119,7 @@ def test_figures_are_saved_with_the_data_that_they_show(runs, tmp_path):
     assert [float(row["relu_final_loss"]) for row in rows] == list(runs.loss.values[0, :, -1])
 
 
+@pytest.mark.slow
 def test_figures_of_a_large_network_show_nine_exponents(tmp_path):
     large = Study(activations=("tanh",), members=2, steps=40, hidden=4, learning_rate=1e-3)
     files = draw_all(run(large), tmp_path / "figures")

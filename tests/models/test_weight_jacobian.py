@@ -140,7 +140,10 @@ def test_blocks_tile_the_jacobian():
 @pytest.mark.parametrize(
     ("sizes", "kind"),
     [
-        *(pytest.param((2, 2, 1), kind, marks=[pytest.mark.slow] * (kind in (GELU, Sigmoid))) for kind in KINDS),
+        *(
+            pytest.param((2, 2, 1), kind, marks=[pytest.mark.slow] * (kind in (GELU, Linear, Sigmoid)))
+            for kind in KINDS
+        ),
         ((3, 4, 2), Tanh),
         ((1, 5, 3), Tanh),
     ],
@@ -151,6 +154,7 @@ def test_compiled_step_and_frame_equal_those_of_numpy(sizes, kind, reduction):
     check_tangent(flow.minibatches(size=3, seed=1).tangent(Euler(1e-3), backend="compiled"), theta)
 
 
+@pytest.mark.slow
 @pytest.mark.numba
 def test_compiled_stages_of_rk4_equal_those_of_numpy():
     flow, theta = problem((2, 2, 1), Tanh)
