@@ -45,7 +45,10 @@ def run_child(study):
 
 @pytest.mark.parametrize(
     ("name", "longest"),
-    [("quick", 0.15), pytest.param("lorenz", 1.0, marks=[pytest.mark.slow, pytest.mark.numba])],
+    [
+        pytest.param("quick", 0.15, marks=pytest.mark.slow),
+        pytest.param("lorenz", 1.0, marks=[pytest.mark.slow, pytest.mark.numba]),
+    ],
 )
 def test_twenty_kills_at_random_lose_nothing(name, longest, run_child, tmp_path):
     whole, path = tmp_path / "whole.zarr", tmp_path / "killed.zarr"

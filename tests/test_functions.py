@@ -244,7 +244,7 @@ def ring_jacobian(t, x, sites, force, mirrored):
     return (-J if mirrored else J).T.copy().T  # not contiguous, as an answer may be
 
 
-@pytest.mark.parametrize("dim", [5, 40], ids=["loops", "BLAS"])
+@pytest.mark.parametrize("dim", [pytest.param(5, id="loops"), pytest.param(40, id="BLAS", marks=pytest.mark.slow)])
 def test_numbers_of_all_kinds_travel_to_the_compiled_functions(dim):
     x = 8.0 + np.random.default_rng(0).normal(size=dim)
     for args in ((dim, 8.0, False), (np.int64(dim), np.float64(8.0), np.True_)):
@@ -278,6 +278,7 @@ def test_function_that_is_defined_anew_is_another_function():
         agree(run(tangent_of(map), X2, steps=1), run(tangent_of(map, backend="numpy"), X2, steps=1), 1e-11)
 
 
+@pytest.mark.slow
 def test_nothing_is_kept_on_disk_and_numba_is_not_loaded_for_plain_functions(tmp_path):
     code = """
     import json, os, sys

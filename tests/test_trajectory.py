@@ -43,7 +43,9 @@ SYSTEMS = {  # a system, its stepper, a state
         attrs.evolve(FLOW, hidden=5).initial(seed=3),
     ),
 }
-every_system = pytest.mark.parametrize("name", SYSTEMS)
+every_system = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "SGD, large")) for name in SYSTEMS]
+)
 both_backends = pytest.mark.parametrize("backend", ["numpy", "compiled"])
 one_and_many = pytest.mark.parametrize("members", [None, 3])
 RUN = {"intervals": 6, "steps_per_interval": 5}

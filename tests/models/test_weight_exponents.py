@@ -51,7 +51,10 @@ def linear_minimum():
     return flow, theta, *np.linalg.eigh(-flow.symbolic_jacobian(theta))
 
 
-@pytest.mark.parametrize(("reduction", "batch", "rate"), [("mean", None, 2), ("mean", 32, 2), ("sum", 32, 64)])
+@pytest.mark.parametrize(
+    ("reduction", "batch", "rate"),
+    [pytest.param("mean", None, 2, marks=pytest.mark.slow), ("mean", 32, 2), ("sum", 32, 64)],
+)
 def test_dead_network_has_one_exponent_and_eight_zeros(reduction, batch, rate):
     system, theta = dead_network(reduction, batch)
     dt = 0.01
