@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dynsys.plotting import line_look
-from models.weight_dynamics.figures import TIME
+from models.weight_dynamics.figures import TIME, on_log_axis
 from models.weight_dynamics.page_data import PageData
 
 DASHES = {"-": "solid", "--": "dashed", "-.": "dashdot", ":": "dotted"}
@@ -57,10 +57,10 @@ def course(kept: PageData, curves: Any, pairs: Any) -> list[Any]:
     )  # a run that diverges may leave the panels
     together = Range1d(times[0] / 1.1, times[-1] * 1.1)
     span = Span(dimension="height", line_color="#666666", line_dash="dotted")
-    positive = loss[loss > 0]
+    shown = on_log_axis(loss)
     loss_panel = _figure(
         "loss", 200, x_axis_type="log", y_axis_type="log", x_range=together,
-        y_range=(positive.min() / 1.5, positive.max() * 1.5),
+        y_range=(shown.min() / 1.5, shown.max() * 1.5),
     )  # fmt: skip
     line = loss_panel.line("time", "loss", source=curves, color="black", line_width=2)
     loss_panel.add_tools(_at(line, [("loss", "@loss{0.0000}")]))
