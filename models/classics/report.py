@@ -15,6 +15,7 @@ import numpy as np
 
 from dynsys import InvalidInputError, SymbolicFlow, SymbolicMap
 from dynsys.plotting import grid, save_figure, style
+from dynsys.printed import with_error
 from dynsys.storage.files import write_whole
 from models.classics.catalogue import AGREES, MEMBERS, Comparison, Entry, Spectrum
 from models.classics.reference import OURS
@@ -213,8 +214,7 @@ def _with_error(value: float, error: float) -> str:
     """A number to the second digit of its error; numbers without error to six digits."""
     if error < 1e-9 * max(1.0, abs(value)):
         return f"{value:.6f}"
-    decimals = max(0, 1 - math.floor(math.log10(error)))
-    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
+    return with_error(value, error)
 
 
 def _printed(comparison: Comparison) -> list[str]:

@@ -218,7 +218,6 @@ def vectors_along(end: Pass, factors: list[tuple[int, Array]], outputs: set[int]
     `factors`: the ends of parts of the run, in intervals, and R within them. Both are (members, outputs, ...).
     """
     one, other = (random_triangles(end, 0, key) for key in (0, 1))
-    one[end.status != RUNNING] = other[end.status != RUNNING] = np.nan
     growth = np.zeros(one.shape[:2])  # of vectors, from here to the end
     found, angle = [], []
     for until, R in reversed(factors):
@@ -230,10 +229,11 @@ def vectors_along(end: Pass, factors: list[tuple[int, Array]], outputs: set[int]
         growth = growth + total
     L = _unit_lower(solve_upper(one, random_frames(end.k, end.k, 1, end.members)))
     distance = [frame_distance(L, C, growth - ahead) for C, ahead in found]
-    for each in distance:
-        each[end.status != RUNNING] = np.nan
-    series = {"angle": angle, "frame_distance": distance}
-    return {name: np.stack(values[::-1], axis=1).astype(np.float32) for name, values in series.items()}
+    lists = {"angle": angle, "frame_distance": distance}
+    series = {name: np.stack(values[::-1], axis=1).astype(np.float32, copy=False) for name, values in lists.items()}
+    for values in series.values():
+        values[end.status != RUNNING] = np.nan
+    return series
 
 
 def _determined_angles(C: Array, D: Array) -> Array:
