@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import Contestant, Timing, race, table
-from dynsys import CompiledTangent, NumpyTangent, Pass
-from models.activations import Tanh
-from models.training_chaos import GradientDescent, digits, iris
+from dynsys import NumbaTangent, NumpyTangent, RunState
+from dynsys.models.activations import Tanh
+from dynsys.models.training_chaos import GradientDescent, digits, iris
 
 Array = np.ndarray
 
@@ -31,7 +31,7 @@ def _network(name: str, system: GradientDescent, members: int, rounds: int, quic
     steps = 2 if quick else max(2, 4000 // len(system.X)) * 4
     matrix = np.random.default_rng(0).normal(size=(512, 512))
     products = Contestant("a product", lambda: matrix @ matrix, 512**3)  # ns per multiply-add
-    work, compiled = steps * members, CompiledTangent(system, threads=1)
+    work, compiled = steps * members, NumbaTangent(system, threads=1)
     entrants = {
         ("state, NumPy, all members at once", 0): (lambda: _by_numpy(system, theta, steps), work),
         ("state, compiled", 0): (_pass(compiled, theta, steps, 0), work),
@@ -54,7 +54,7 @@ def _by_numpy(system: GradientDescent, theta: Array, steps: int) -> Array:
 
 
 def _pass(tangent: Any, theta: Array, steps: int, k: int) -> Any:
-    start = Pass.start(theta, tangent.dimension, k, 0)
+    start = RunState.start(theta, tangent.dimension, k, 0)
     return lambda: tangent.forward(start, intervals=steps, steps_per_interval=1, record="growth")
 
 

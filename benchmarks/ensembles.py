@@ -14,9 +14,9 @@ import numpy as np
 
 from benchmarks.measure import Contestant, products_on_two_threads, race, table
 from dynsys import Ensemble
-from dynsys.blocks import Job
-from models.weight_dynamics import regression_task
-from models.weight_dynamics.study import Study
+from dynsys.ensembles.blocks import Job
+from dynsys.models.weight_dynamics import regression_task
+from dynsys.models.weight_dynamics.study import Study
 
 BLOCK, WORKERS = 16, 2  # members of a block, workers
 SECOND, LONG = 50_000, 150_000  # steps of a member for blocks of about a second, and of some seconds

@@ -13,8 +13,8 @@ import numpy as np
 from benchmarks.handwritten import lorenz63_slope, lorenz96_slope, rk4_loop
 from benchmarks.measure import Contestant, Timing, exponents, race, seconds, table
 from benchmarks.peers import installed
-from dynsys import RK4, CompiledTangent, Pass, SymbolicFlow
-from models.classics import Lorenz63
+from dynsys import RK4, NumbaTangent, RunState, SymbolicFlow
+from dynsys.models.classics import Lorenz63
 
 Array = np.ndarray
 
@@ -29,7 +29,7 @@ def lorenz63(rounds: int, quick: bool) -> None:
     """One trajectory and 64 of them, all exponents, RK4 with dt = 0.01, factorised every 10 steps."""
     dt, every, intervals = 0.01, 10, 200 if quick else 20_000
     few = max(1, intervals // 20)
-    tangent = CompiledTangent(Lorenz63(), RK4(dt), threads=1)
+    tangent = NumbaTangent(Lorenz63(), RK4(dt), threads=1)
     peers = [peer for peer in installed() if peer.run]
     loop = rk4_loop(lorenz63_slope, 3, 3)
     print("## Lorenz 1963\n\nRK4, dt = 0.01, three vectors, factorised every 10 steps unless said otherwise.\n")
@@ -37,7 +37,7 @@ def lorenz63(rounds: int, quick: bool) -> None:
         count = intervals if members == 1 else few
         x0 = np.array([1.0, 1.0, 20.0]) + 0.01 * np.arange(members)[:, None]
         start = tangent.forward(
-            Pass.start(x0[0] if members == 1 else x0, 3, 3, seed=0),
+            RunState.start(x0[0] if members == 1 else x0, 3, 3, seed=0),
             intervals=100,
             steps_per_interval=every,
             record="nothing",
@@ -83,9 +83,9 @@ def lorenz96_table(rounds: int, quick: bool) -> None:
             flow = flow or lorenz96(dim)
             intervals = max(2, (20_000 if quick else 4_000_000) // (dim * (k + 1) * every))
             x0 = 8.0 + 0.01 * np.sin(1.0 + np.arange(dim))
-            tangent = CompiledTangent(flow, RK4(dt), threads=1)
+            tangent = NumbaTangent(flow, RK4(dt), threads=1)
             start = tangent.forward(
-                Pass.start(x0, dim, k, seed=0), intervals=200, steps_per_interval=every, record="nothing"
+                RunState.start(x0, dim, k, seed=0), intervals=200, steps_per_interval=every, record="nothing"
             )
             loop = rk4_loop(lorenz96_slope, dim, k)
             entrants = [
@@ -95,10 +95,10 @@ def lorenz96_table(rounds: int, quick: bool) -> None:
             _show(f"n = {dim}, k = {k}", race(entrants, rounds), [f"in a new process: {taken:.1f} s", ""])
 
 
-def short_pass(dim: int, k: int) -> Pass:
+def short_pass(dim: int, k: int) -> RunState:
     """A pass of one step, which compiles."""
-    start = Pass.start(np.full(dim, 8.0), dim, k, seed=0)
-    tangent = CompiledTangent(lorenz96(dim), RK4(0.02), threads=1)
+    start = RunState.start(np.full(dim, 8.0), dim, k, seed=0)
+    tangent = NumbaTangent(lorenz96(dim), RK4(0.02), threads=1)
     return tangent.forward(start, intervals=1, steps_per_interval=1, record="nothing")
 
 
@@ -119,7 +119,7 @@ def _compile_elsewhere(dim: int, k: int) -> float | None:
         return None
 
 
-def _project(tangent: CompiledTangent, start: Pass, intervals: int, every: int) -> Contestant:
+def _project(tangent: NumbaTangent, start: RunState, intervals: int, every: int) -> Contestant:
     time = intervals * every * tangent.dt
 
     def run() -> Array:
@@ -129,7 +129,7 @@ def _project(tangent: CompiledTangent, start: Pass, intervals: int, every: int) 
     return Contestant("dynsys", run, len(start.x) * intervals * every)
 
 
-def _handwritten(loop: Callable[..., Array], start: Pass, intervals: int, every: int, dt: float) -> Contestant:
+def _handwritten(loop: Callable[..., Array], start: RunState, intervals: int, every: int, dt: float) -> Contestant:
     def run() -> Array:
         growth = [loop(x, V, intervals, every, dt)[1].sum(axis=0) for x, V in zip(start.x, start.Q, strict=True)]
         return np.mean(growth, axis=0) / (intervals * every * dt)

@@ -24,8 +24,8 @@ SITES, WINDOW, SETTLE = 40, 100_000, 1_000  # of Lorenz 1996; intervals of five 
 def run(members: int, steps: int) -> dict[str, float]:
     """All nine finite-time exponents and the losses over all data of 2-2-1 tanh networks, at ten times of a run."""
     from dynsys import Euler
-    from models.activations import Tanh
-    from models.weight_dynamics import ThreeLayerGradientFlow, regression_task
+    from dynsys.models.activations import Tanh
+    from dynsys.models.weight_dynamics import ThreeLayerGradientFlow, regression_task
 
     flow = ThreeLayerGradientFlow(*regression_task(), hidden=2, activation=Tanh())
     tangent = flow.minibatches(SIZE, seed=2).tangent(Euler(DT))

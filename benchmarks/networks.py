@@ -9,10 +9,10 @@ import numpy as np
 
 from benchmarks.handwritten import relu, tanh, three_layer_loops
 from benchmarks.measure import Contestant, products_on_two_threads, race, table
-from dynsys import CompiledTangent, Euler, Pass
-from dynsys.minibatches import Minibatches
-from models.activations import Activation, ReLU, Tanh
-from models.weight_dynamics import ThreeLayerGradientFlow, regression_task
+from dynsys import Euler, NumbaTangent, RunState
+from dynsys.models.activations import Activation, ReLU, Tanh
+from dynsys.models.weight_dynamics import ThreeLayerGradientFlow, regression_task
+from dynsys.systems.minibatches import Minibatches
 
 Array = np.ndarray
 
@@ -53,8 +53,8 @@ class Runs:
     def project(self, members: int | None, steps: int, threads: int = 1, shared: bool = True) -> Contestant:
         """The project; every call goes on where the last one ended, so that it draws its permutations."""
         sgd = attrs.evolve(self.sgd, shared=shared)
-        tangent = CompiledTangent(sgd, Euler(DT), threads=threads)
-        end = Pass.start(sgd.flow.initial(members=members, seed=1), sgd.dimension, None, seed=0)
+        tangent = NumbaTangent(sgd, Euler(DT), threads=threads)
+        end = RunState.start(sgd.flow.initial(members=members, seed=1), sgd.dimension, None, seed=0)
 
         def run() -> Array:
             nonlocal end
@@ -66,7 +66,7 @@ class Runs:
     def handwritten(self, members: int | None, steps: int) -> list[Contestant]:
         """The loops on the given batches, and drawing their own, one member after the other."""
         sgd = self.sgd
-        start = Pass.start(sgd.flow.initial(members=members, seed=1), sgd.dimension, None, seed=0)
+        start = RunState.start(sgd.flow.initial(members=members, seed=1), sgd.dimension, None, seed=0)
         X, y, rows = np.array(sgd.flow.X), np.array(sgd.flow.y[:, 0]), sgd.rows(0, steps)
         given, drawing = three_layer_loops(self.loop, self.hidden)
         states = list(zip(start.x, start.Q, strict=True))

@@ -11,13 +11,13 @@ import attrs
 import numpy as np
 
 from benchmarks.measure import table
-from dynsys import RK4, DiagnosticWarning, Euler, Pass
+from dynsys import RK4, DiagnosticWarning, Euler, RunState
 from dynsys.indicators import line_distance
-from dynsys.passes import Tangent
+from dynsys.models.activations import ReLU, Tanh
+from dynsys.models.classics import LinearCocycle, Lorenz63
+from dynsys.models.weight_dynamics import ThreeLayerGradientFlow, regression_task
+from dynsys.passes.run_state import Tangent
 from dynsys.plotting import grid, save_figure, style
-from models.activations import ReLU, Tanh
-from models.classics import LinearCocycle, Lorenz63
-from models.weight_dynamics import ThreeLayerGradientFlow, regression_task
 
 Array = np.ndarray
 
@@ -118,10 +118,10 @@ def errors(scene: Scene) -> tuple[dict[str, Array], Array, Array]:
     return angles, determined, earlier.min(axis=1)
 
 
-def _after(tangent: Tangent, x0: Array | Pass, intervals: int, steps: int) -> Pass:
+def _after(tangent: Tangent, x0: Array | RunState, intervals: int, steps: int) -> RunState:
     """End of a pass with vectors."""
-    if intervals == 0 and not isinstance(x0, Pass):
-        return Pass.start(x0, tangent.dimension, None, 0)
+    if intervals == 0 and not isinstance(x0, RunState):
+        return RunState.start(x0, tangent.dimension, None, 0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DiagnosticWarning)  # of exponents, which are not looked at
         run: Any = tangent

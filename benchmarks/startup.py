@@ -26,13 +26,13 @@ print(json.dumps([taken, sorted(set(sys.modules) - before)]))
 """
 LORENZ = """
 from dynsys import RK4
-from models.classics import Lorenz63
+from dynsys.models.classics import Lorenz63
 Lorenz63().tangent(RK4(dt=0.01)).benettin([1.0, 1.0, 20.0], intervals=1000, steps_per_interval=10)
 """
 NETWORK = """
 from dynsys import Euler
-from models.activations import Tanh
-from models.weight_dynamics import ThreeLayerGradientFlow, regression_task
+from dynsys.models.activations import Tanh
+from dynsys.models.weight_dynamics import ThreeLayerGradientFlow, regression_task
 flow = ThreeLayerGradientFlow(*regression_task(), hidden={hidden}, activation=Tanh())
 sgd = flow.minibatches(32).tangent(Euler(3e-5))
 sgd.benettin(flow.initial(members=64), intervals=10, steps_per_interval=20, warmup=0)

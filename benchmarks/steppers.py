@@ -8,9 +8,9 @@ import attrs
 import numpy as np
 
 from benchmarks.measure import Contestant, race, table
-from dynsys import RK4, CompiledTangent, DormandPrince, ImplicitMidpoint, Midpoint, Pass, PoincareMap
-from dynsys.steppers import Stepper
-from models.classics import Lorenz63
+from dynsys import RK4, DormandPrince, ImplicitMidpoint, Midpoint, NumbaTangent, PoincareMap, RunState
+from dynsys.models.classics import Lorenz63
+from dynsys.steppers.stepper import Stepper
 
 Array = np.ndarray
 
@@ -46,8 +46,8 @@ def steppers(rounds: int, quick: bool) -> None:
 
 def _ours(stepper: Stepper) -> Any:
     steps = round(SPAN / stepper.dt)
-    tangent = CompiledTangent(Lorenz63(), stepper, threads=1)
-    start = attrs.evolve(Pass.start(START, 3, 3, seed=0), Q=np.eye(3)[None])
+    tangent = NumbaTangent(Lorenz63(), stepper, threads=1)
+    start = attrs.evolve(RunState.start(START, 3, 3, seed=0), Q=np.eye(3)[None])
 
     def run() -> tuple[Array, Array]:
         end = tangent.forward(start, intervals=1, steps_per_interval=steps, record="frames")
@@ -92,7 +92,7 @@ _COMPILED: list[Any] = []
 def _returns(rounds: int, quick: bool) -> None:
     """Returns to a plane, with both tangent vectors."""
     returns = PoincareMap(Lorenz63(), RK4(0.01), [0.0, 0.0, 1.0], 27.0, direction=-1)
-    start, count = Pass.start(returns.first_crossing(START), 2, 2, seed=0), 2 if quick else 20
+    start, count = RunState.start(returns.first_crossing(START), 2, 2, seed=0), 2 if quick else 20
 
     def entrant(kind: str, count: int) -> Contestant:
         tangent = returns.tangent(backend=kind)  # type: ignore[arg-type]

@@ -8,8 +8,8 @@ from benchmarks.measure import Contestant, Timing, race, table
 from benchmarks.peers import Peer, installed
 from dynsys import RK4
 from dynsys.indicators import line_distance
-from dynsys.tangent import TangentSystem
-from models.classics import Lorenz63
+from dynsys.models.classics import Lorenz63
+from dynsys.systems.tangent import TangentSystem
 
 Array = np.ndarray
 

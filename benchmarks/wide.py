@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.handwritten import lorenz96_slope, lorenz96_velocity, rk4_loop
 from benchmarks.measure import Contestant, race, table
-from dynsys import RK4, CompiledTangent, Pass
+from dynsys import RK4, NumbaTangent, RunState
 
 Array = np.ndarray
 
@@ -33,8 +33,8 @@ def first_pass(dim: int, k: int) -> dict[str, float]:
     begin = time.perf_counter()
     flow = lorenz96(dim)
     defined = time.perf_counter()
-    tangent = CompiledTangent(flow, RK4(DT), threads=1)
-    start = Pass.start(_state(dim), dim, k, seed=0)
+    tangent = NumbaTangent(flow, RK4(DT), threads=1)
+    start = RunState.start(_state(dim), dim, k, seed=0)
     tangent.forward(start, intervals=1, steps_per_interval=1, record="growth")
     compiled, before = time.perf_counter(), peak_memory()
     tracemalloc.start()
@@ -81,16 +81,18 @@ def _steps(dim: int, k: int, rounds: int, quick: bool) -> None:
     from benchmarks.flows import lorenz96
 
     count = 20 if quick else 2000
-    tangent = CompiledTangent(lorenz96(dim), RK4(DT), threads=1)
+    tangent = NumbaTangent(lorenz96(dim), RK4(DT), threads=1)
     start = tangent.forward(
-        Pass.start(_state(dim), dim, k, seed=0), intervals=100, steps_per_interval=EVERY, record="nothing"
+        RunState.start(_state(dim), dim, k, seed=0), intervals=100, steps_per_interval=EVERY, record="nothing"
     )
-    alone = tangent.forward(Pass.start(start.x[0], dim, 0, seed=0), intervals=1, steps_per_interval=1, record="nothing")
+    alone = tangent.forward(
+        RunState.start(start.x[0], dim, 0, seed=0), intervals=1, steps_per_interval=1, record="nothing"
+    )
     loop, x, f = rk4_loop(lorenz96_slope, dim, k), start.x[0].copy(), np.empty(dim)
     matrix = np.random.default_rng(0).normal(size=(200, 200) if quick else (1000, 1000))
 
-    def dynsys(end: Pass, every: int) -> Contestant:
-        def run() -> Pass:
+    def dynsys(end: RunState, every: int) -> Contestant:
+        def run() -> RunState:
             return tangent.forward(end, intervals=count // every, steps_per_interval=every, record="nothing")
 
         return Contestant("", run, count // every * every)

@@ -1,12 +1,19 @@
 """Lyapunov exponents and covariant Lyapunov vectors of flows, maps and learning networks.
 
-A system (`system`; from equations: `symbolic`, from functions: `functions`, from a loss: `gradient_flow`) moves by a
-stepper (`steppers`). Its linearised step (`tangent`) runs the algorithms (`benettin`, `ginelli`, `sharafi`), and they
-return records (`results`) that check themselves. Many runs at once are an `ensemble`, a `sweep` or a `field`.
+A system (`systems`: from equations, from functions, from a loss) moves by a stepper (`steppers`). Its linearised step, a
+tangent, is computed by a backend (`backends`) and runs the algorithms (`algorithms`), which return records (`results`)
+that check themselves. Many runs at once are an ensemble, a sweep or a field (`ensembles`). What all this is used on is
+in `dynsys.models`.
 """
 
-from dynsys.dormand_prince import DormandPrince
-from dynsys.ensemble import Ensemble
+from dynsys.algorithms.gali import GALI
+from dynsys.algorithms.trajectory import Trajectory
+from dynsys.algorithms.wolfe_samelson import LyapunovVectors
+from dynsys.backends import NumbaTangent, NumpyTangent
+from dynsys.ensembles.ensemble import Ensemble
+from dynsys.ensembles.field import ftle_field
+from dynsys.ensembles.parameters import vary
+from dynsys.ensembles.sweep import sweep
 from dynsys.equations.scalar_function import ScalarFunction
 from dynsys.errors import (
     ContractError,
@@ -20,44 +27,47 @@ from dynsys.errors import (
     SingularTangentError,
     StoreError,
 )
-from dynsys.field import finite_time_field
-from dynsys.functions import FunctionFlow, FunctionMap
-from dynsys.gradient_flow import GradientFlow
-from dynsys.implicit_midpoint import ImplicitMidpoint
-from dynsys.leapfrog import Leapfrog
-from dynsys.passes import Pass
-from dynsys.poincare import PoincareMap
-from dynsys.results import AlignmentIndices, CovariantVectors, LyapunovSpectrum, LyapunovVectors, Trajectory
-from dynsys.steppers import RK4, Euler, Midpoint, Stepper
+from dynsys.passes.run_state import RunState
+from dynsys.results.spectrum import LyapunovSpectrum
+from dynsys.results.vectors import CovariantVectors
+from dynsys.steppers.dormand_prince import DormandPrince
+from dynsys.steppers.implicit_midpoint import ImplicitMidpoint
+from dynsys.steppers.leapfrog import Leapfrog
+from dynsys.steppers.momentum import HeavyBall, Nesterov
+from dynsys.steppers.runge_kutta import RK4, Euler, ExplicitRungeKutta, Midpoint
+from dynsys.steppers.stepper import Stepper
 from dynsys.storage.inspection import open_store
-from dynsys.stroboscopic import StroboscopicMap
-from dynsys.sweep import sweep
-from dynsys.symbolic import SymbolicFlow, SymbolicMap, parameter, size
-from dynsys.system import DrivenFlow, DynamicalSystem, Flow, Map
-from dynsys.tangent import CompiledTangent, NumpyTangent, TangentSystem
-from dynsys.varied import vary
+from dynsys.systems.functions import FunctionFlow, FunctionMap
+from dynsys.systems.gradient_flow import GradientFlow
+from dynsys.systems.poincare import PoincareMap
+from dynsys.systems.stroboscopic import StroboscopicMap
+from dynsys.systems.symbolic import SymbolicFlow, SymbolicMap, lattice_size, parameter
+from dynsys.systems.system import DynamicalSystem, Flow, FlowStep, Map, PiecewiseFlow
+from dynsys.systems.tangent import TangentSystem
+from dynsys.systems.time_step import TimeStep
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "GALI",
     "RK4",
-    "AlignmentIndices",
-    "CompiledTangent",
     "ContractError",
     "CovariantVectors",
     "DiagnosticWarning",
     "DivergenceError",
     "DormandPrince",
-    "DrivenFlow",
     "DynamicalSystem",
     "DynsysError",
     "Ensemble",
     "Euler",
+    "ExplicitRungeKutta",
     "FallbackWarning",
     "Flow",
+    "FlowStep",
     "FunctionFlow",
     "FunctionMap",
     "GradientFlow",
+    "HeavyBall",
     "ImplicitMidpoint",
     "IncompleteRunError",
     "InterruptedWarning",
@@ -67,9 +77,12 @@ __all__ = [
     "LyapunovVectors",
     "Map",
     "Midpoint",
+    "Nesterov",
+    "NumbaTangent",
     "NumpyTangent",
-    "Pass",
+    "PiecewiseFlow",
     "PoincareMap",
+    "RunState",
     "ScalarFunction",
     "SingularTangentError",
     "Stepper",
@@ -78,11 +91,12 @@ __all__ = [
     "SymbolicFlow",
     "SymbolicMap",
     "TangentSystem",
+    "TimeStep",
     "Trajectory",
-    "finite_time_field",
+    "ftle_field",
+    "lattice_size",
     "open_store",
     "parameter",
-    "size",
     "sweep",
     "vary",
 ]

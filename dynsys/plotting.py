@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-    from dynsys.results import LyapunovSpectrum
+    from dynsys.results.spectrum import LyapunovSpectrum
 
 Columns = dict[str, np.ndarray]
 
@@ -108,7 +108,7 @@ def exponents_figure(runs: xarray.Dataset, axes: Axes | None = None) -> tuple[Fi
     Parameters
     ----------
     runs : xarray.Dataset
-        What `dynsys.sweep` returns of `benettin`. Attributes `long_name` and `units` of its parameters label the axes.
+        What `dynsys.ensembles.sweep` returns of `benettin`. Attributes `long_name` and `units` of its parameters label the axes.
     axes : matplotlib Axes, optional
         Where to draw.
 
@@ -159,7 +159,7 @@ def field_figure(field: xarray.Dataset, axes: Axes | None = None) -> tuple[Figur
     Parameters
     ----------
     field : xarray.Dataset
-        What `dynsys.finite_time_field` returns.
+        What `dynsys.ftle_field` returns.
     axes : matplotlib Axes, optional
         Where to draw.
 
@@ -175,8 +175,7 @@ def field_figure(field: xarray.Dataset, axes: Axes | None = None) -> tuple[Figur
     """
     if not {"largest_exponent", "smallest_exponent"} <= {*field.data_vars}:
         raise InvalidInputError(
-            "field_figure draws what finite_time_field returns, got a dataset of "
-            f"{', '.join(map(str, field.data_vars))}"
+            f"field_figure draws what ftle_field returns, got a dataset of {', '.join(map(str, field.data_vars))}"
         )
     field = field.sortby([*field.largest_exponent.dims])
     largest = field.largest_exponent

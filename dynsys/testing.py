@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from dynsys.blocks import STATUSES
 from dynsys.equations.scalar_function import ScalarFunction
 from dynsys.errors import ContractError
-from dynsys.passes import RUNNING, Pass
-from dynsys.system import DrivenFlow, DynamicalSystem, finite_difference
-from dynsys.tangent import NumpyTangent, TangentSystem
+from dynsys.passes.run_state import RunState
+from dynsys.passes.status import RUNNING, STATUSES
+from dynsys.systems.system import DifferentiableSystem, PiecewiseFlow, finite_difference
+from dynsys.systems.tangent import TangentSystem, make_tangent
 
 Array = np.ndarray
 
@@ -35,7 +35,7 @@ def _agree(a: Array, b: Array, tolerance: float, what: str) -> None:
         )
 
 
-def check_system(system: DynamicalSystem, x: Array, *, t: float = 0.0, seed: int = 0) -> None:
+def check_system(system: DifferentiableSystem | PiecewiseFlow, x: Array, *, t: float = 0.0, seed: int = 0) -> None:
     """Check the contract of a system near the state x, shape (dim,).
 
     The rule keeps shapes and works over leading axes; it is pure (same answer twice, arguments unchanged);
@@ -47,13 +47,13 @@ def check_system(system: DynamicalSystem, x: Array, *, t: float = 0.0, seed: int
     ContractError
         Naming the broken promise.
     """
-    if isinstance(system, DrivenFlow):
+    if isinstance(system, PiecewiseFlow):
         for n in (0, 1, 7):
-            if system.during(n).dimension != system.dimension:
+            if system.flow_at(n).dimension != system.dimension:
                 raise ContractError(
-                    f"during({n}) must have dimension {system.dimension}, got {system.during(n).dimension}"
+                    f"flow_at({n}) must have dimension {system.dimension}, got {system.flow_at(n).dimension}"
                 )
-            check_system(system.during(n), x, t=t, seed=seed)
+            check_system(system.flow_at(n), x, t=t, seed=seed)
         return
     x = np.array(x, dtype=float)
     dim = system.dimension
@@ -131,11 +131,11 @@ def check_tangent(tangent: TangentSystem, x: Array, *, seed: int = 0, steps: int
     _agree(tangent.step(2, x, -2.0 * V)[1], -2.0 * pushed_V, EXACT, "the tangent step, linear in V")
     _agree(tangent.step(2, x, V[:, :1])[0], pushed_x, same, "the state, whatever the vectors")
 
-    def run(kind: TangentSystem, k: int) -> Pass:
-        start = Pass.start(x, dim, k, seed)
+    def run(kind: TangentSystem, k: int) -> RunState:
+        start = RunState.start(x, dim, k, seed)
         return kind.forward(start, intervals=2, steps_per_interval=steps, record="growth")
 
-    ours, reference = run(tangent, dim), run(NumpyTangent(tangent.system, tangent.stepper, tangent.t0), dim)
+    ours, reference = run(tangent, dim), run(make_tangent(tangent.time_step, "numpy", tangent.shift), dim)
     found, expected = (STATUSES[int(end.status[0])] for end in (ours, reference))
     if found != expected:
         raise ContractError(f"the pass is {found}, the NumPy pass {expected}")
@@ -165,7 +165,7 @@ def check_activation(activation: ScalarFunction, *, points: Any = None) -> None:
 
     Examples
     --------
-    >>> from models.activations import Tanh
+    >>> from dynsys.models.activations import Tanh
     >>> check_activation(Tanh())
     """
     d = np.linspace(-6.0, 6.0, 97) + 0.003 if points is None else np.array(points, dtype=float)

@@ -1,4 +1,4 @@
-"""The command `dynsys`. Every paper's folder brings its own commands; what they share is in `models.terminal`."""
+"""The command `dynsys`. Every paper's folder brings its own commands; what they share is in `dynsys.models.reporting.terminal`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ except ImportError as problem:  # pragma: no cover
 
 import dynsys
 from dynsys import DynsysError, InvalidInputError
+from dynsys.models.classics.command import classics
+from dynsys.models.layer_dynamics.command import layer_dynamics
+from dynsys.models.reporting.terminal import Interrupted, console
+from dynsys.models.training_chaos.command import training_chaos
+from dynsys.models.training_response.command import training_response
+from dynsys.models.weight_dynamics.command import check_jacobian, weight_dynamics
 from dynsys.storage.inspection import export as export_store
 from dynsys.storage.inspection import report
-from models.classics.command import classics
-from models.layer_dynamics.command import layer_dynamics
-from models.terminal import Interrupted, console
-from models.training_chaos.command import training_chaos
-from models.training_response.command import training_response
-from models.weight_dynamics.command import check_jacobian, weight_dynamics
 
 app = typer.Typer(
     add_completion=False,

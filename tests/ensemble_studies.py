@@ -12,7 +12,7 @@ import numpy as np
 import xarray
 import zarr  # noqa: F401  before children are forked: in each of them the import would take longer than a study
 
-from dynsys.ensemble import Ensemble
+from dynsys.ensembles.ensemble import Ensemble
 
 TIMES = np.linspace(0, 1, 5)
 
@@ -69,7 +69,7 @@ class Deadly:
 
 def lorenz():
     from dynsys import RK4
-    from models.classics import Lorenz63
+    from dynsys.models.classics import Lorenz63
 
     x0 = np.random.default_rng(0).normal(size=(1000, 3)) + 20
     return Ensemble.of(Lorenz63().tangent(RK4(0.01)).benettin, x0, intervals=100, warmup=10)

@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 
 from dynsys import (
     RK4,
-    CompiledTangent,
     DivergenceError,
     Euler,
     InvalidInputError,
     LyapunovSpectrum,
-    Pass,
+    NumbaTangent,
+    RunState,
     passes,
 )
-from models.classics import Henon, LinearFlow, LinearMap, Logistic, Lorenz63
+from dynsys.models.classics import Henon, LinearFlow, LinearMap, Logistic, Lorenz63
 
 ROTATION = np.array([[np.cos(1.1), -np.sin(1.1)], [np.sin(1.1), np.cos(1.1)]])
 SHEAR = np.array([[1.0, 5.0], [0.0, 1.0]])
@@ -187,7 +187,7 @@ def test_rates_do_not_depend_on_the_seed_after_the_warm_up():
 
 def test_without_warm_up_the_first_frame_biases_and_there_is_one_by_default():
     matrix, n = np.array([[2.0, 1.0], [0.0, 0.5]]), 100
-    q = Pass.start(np.zeros(2), 2, None, seed=0).Q[0, :, 0]
+    q = RunState.start(np.zeros(2), 2, None, seed=0).Q[0, :, 0]
     biased = linear(matrix, intervals=n, warmup=0, seed=0)
     expected = np.log(np.linalg.norm(np.linalg.matrix_power(matrix, n) @ q)) / n
     assert biased.exponents[0] == pytest.approx(expected, rel=1e-13)
@@ -245,7 +245,7 @@ def summed(growth, stride):
 def test_a_stride_sums_growth_in_order_however_the_run_is_cut(k, stride, at_once, backend, monkeypatch):
     tangent, steps = Lorenz63().tangent(RK4(0.01), t0=1.5, backend=backend), 3
     x0 = np.array(LORENZ_X0) + np.arange(2)[:, None]
-    start = Pass.start(x0, 3, k, seed=2)
+    start = RunState.start(x0, 3, k, seed=2)
     growth = tangent.forward(start, intervals=60, steps_per_interval=steps, record="growth").growth
     monkeypatch.setattr(passes, "CHUNK_STEPS", at_once * steps * 2)
     spectrum = tangent.benettin(x0, intervals=60, steps_per_interval=steps, warmup=0, stride=stride, k=k, seed=2)
@@ -259,10 +259,10 @@ def test_a_stride_sums_growth_in_order_however_the_run_is_cut(k, stride, at_once
 def test_neither_threads_nor_members_change_a_bit_of_the_sums():
     x0 = np.array(LORENZ_X0) + np.arange(40)[:, None]
     run = {"intervals": 600, "steps_per_interval": 2, "warmup": 3, "stride": 200}
-    alone = CompiledTangent(Lorenz63(), RK4(0.01), threads=1).benettin(x0, **run).rates
-    together = CompiledTangent(Lorenz63(), RK4(0.01), threads=2).benettin(x0, **run).rates
+    alone = NumbaTangent(Lorenz63(), RK4(0.01), threads=1).benettin(x0, **run).rates
+    together = NumbaTangent(Lorenz63(), RK4(0.01), threads=2).benettin(x0, **run).rates
     np.testing.assert_array_equal(together, alone)
-    some = CompiledTangent(Lorenz63(), RK4(0.01), threads=2).benettin(x0[:3], **run).rates
+    some = NumbaTangent(Lorenz63(), RK4(0.01), threads=2).benettin(x0[:3], **run).rates
     np.testing.assert_array_equal(some, alone[:3])
 
 

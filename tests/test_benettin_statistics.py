@@ -10,7 +10,7 @@ from scipy.stats import t as student
 
 from dynsys import RK4, DiagnosticWarning, Map, SymbolicMap
 from dynsys.indicators import batch_means_error
-from models.classics import Henon, LinearMap, Logistic, Lorenz63
+from dynsys.models.classics import Henon, LinearMap, Logistic, Lorenz63
 
 pytestmark = pytest.mark.numba  # some take minutes without it
 

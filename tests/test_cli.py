@@ -9,10 +9,10 @@ import pytest
 import xarray
 
 from dynsys import open_store
+from dynsys.models.activations import BY_NAME
+from dynsys.models.weight_dynamics import jacobian, regression_task
+from dynsys.models.weight_dynamics.study import Study
 from models import cli, terminal
-from models.activations import BY_NAME
-from models.weight_dynamics import jacobian, regression_task
-from models.weight_dynamics.study import Study
 
 COMMANDS = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
 QUICK = ["weight-dynamics", "--members", "2", "--steps", "40", "--learning-rate", "1e-3", "--samples", "100"]
@@ -194,7 +194,7 @@ INTERRUPTED = """
 import os, signal, sys, time
 from pathlib import Path
 from models import cli, terminal
-from models.weight_dynamics.runs import TrainingRuns
+from dynsys.models.weight_dynamics.runs import TrainingRuns
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background inherits one that is ignored
 terminal.BLOCK, calls, interrupts = 1, [], int(sys.argv.pop())

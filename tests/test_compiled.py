@@ -9,11 +9,11 @@ import textwrap
 import numpy as np
 import pytest
 
-from dynsys import RK4, CompiledTangent, Euler, InvalidInputError, NumpyTangent, Pass
+from dynsys import RK4, Euler, InvalidInputError, NumbaTangent, NumpyTangent, RunState
 from dynsys.compiled.blas import one_blas_thread
 from dynsys.compiled.build import build
+from dynsys.models.classics import Henon, LinearFlow, LinearMap, Logistic, Lorenz63
 from dynsys.testing import check_tangent
-from models.classics import Henon, LinearFlow, LinearMap, Logistic, Lorenz63
 
 pytestmark = pytest.mark.numba
 
@@ -21,13 +21,13 @@ pytestmark = pytest.mark.numba
 LORENZ = """
 import json, warnings
 from dynsys import RK4
-from models.classics import Lorenz63
+from dynsys.models.classics import Lorenz63
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     tangent = Lorenz63().tangent(RK4(dt=0.01))
     spectrum = tangent.benettin([1.0, 2.0, 20.0], intervals=20, steps_per_interval=10, warmup=0)
 kernel = None
-if type(tangent).__name__ == "CompiledTangent":
+if type(tangent).__name__ == "NumbaTangent":
     from dynsys.compiled.build import build
     kernel = build(tangent.system.kernel(), tangent.stepper, 3, 3).forward.stats
 print(json.dumps({
@@ -95,9 +95,9 @@ def test_compiled_backend_without_numba_is_refused_with_the_remedy():
     code = """
     import json
     from dynsys import InvalidInputError
-    from models.classics import Henon
+    from dynsys.models.classics import Henon
     try:
-        Henon().tangent(backend="compiled")
+        Henon().tangent(backend="numba")
     except InvalidInputError as refusal:
         print(json.dumps(str(refusal)))
     """
@@ -109,8 +109,8 @@ def test_compiled_backend_without_numba_is_refused_with_the_remedy():
     [
         ("import dynsys", {"numba", "scipy", "sympy", "matplotlib", "xarray"}),
         ("import dynsys.testing", {"numba", "scipy", "sympy", "matplotlib", "xarray"}),
-        ("import models.classics, models.activations", {"numba", "scipy", "sympy", "matplotlib", "xarray"}),
-        ("from models.classics import LinearFlow; from dynsys import Euler; "
+        ("import dynsys.models.classics, dynsys.models.activations", {"numba", "scipy", "sympy", "matplotlib", "xarray"}),
+        ("from dynsys.models.classics import LinearFlow; from dynsys import Euler; "
          "LinearFlow([[1.0]]).tangent(Euler(0.1), backend='numpy').benettin([1.0], intervals=2)", {"numba", "sympy"}),
     ],
     ids=["dynsys", "testing", "models", "a run by NumPy"],
@@ -150,14 +150,14 @@ def test_another_stepper_or_equation_is_another_kernel():
     ids=["Lorenz, RK4", "linear, Euler", "Henon", "Logistic"],
 )
 def test_pass_of_a_kernel_is_the_pass_by_numpy(tangent, x):
-    assert isinstance(tangent, CompiledTangent)
+    assert isinstance(tangent, NumbaTangent)
     check_tangent(tangent, np.array(x), steps=5)
 
 
 @pytest.mark.parametrize("record", ["nothing", "growth", "R", "frames"])
 def test_kernel_records_what_numpy_records(record):
     compiled = Henon().tangent()
-    start = Pass.start(np.array([[0.1, 0.1], [0.3, 0.2]]), 2, None, 0)
+    start = RunState.start(np.array([[0.1, 0.1], [0.3, 0.2]]), 2, None, 0)
     ours, reference = (
         kind.forward(start, intervals=7, steps_per_interval=3, record=record)
         for kind in (compiled, NumpyTangent(compiled.system))
@@ -172,9 +172,9 @@ def test_kernel_records_what_numpy_records(record):
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_bits_do_not_depend_on_the_number_of_threads_or_of_chunks(threads):
-    tangent = CompiledTangent(Henon(), threads=threads)
-    start = Pass.start(np.random.default_rng(0).uniform(-0.1, 0.1, size=(7, 2)), 2, None, 0)
-    whole = CompiledTangent(Henon(), threads=1).forward(start, intervals=30, steps_per_interval=2, record="growth")
+    tangent = NumbaTangent(Henon(), threads=threads)
+    start = RunState.start(np.random.default_rng(0).uniform(-0.1, 0.1, size=(7, 2)), 2, None, 0)
+    whole = NumbaTangent(Henon(), threads=1).forward(start, intervals=30, steps_per_interval=2, record="growth")
     first = tangent.forward(start, intervals=11, steps_per_interval=2, record="growth")
     second = tangent.forward(first, intervals=19, steps_per_interval=2, record="growth")
     np.testing.assert_array_equal(np.concatenate([first.growth, second.growth], axis=1), whole.growth)
@@ -202,7 +202,7 @@ def test_compiled_backend_of_a_system_without_kernel_is_refused():
             return None
 
     with pytest.raises(InvalidInputError, match="Plain cannot be compiled"):
-        Plain([[2.0]]).tangent(backend="compiled")
+        Plain([[2.0]]).tangent(backend="numba")
     assert isinstance(Plain([[2.0]]).tangent(), NumpyTangent)
 
 

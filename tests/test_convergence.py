@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dynsys import DiagnosticWarning
-from dynsys.convergence import determined_subspaces, smallest_gap, verdict
-from models.classics import LinearMap
+from dynsys.algorithms.checks import determined_subspaces, smallest_gap, verdict
+from dynsys.models.classics import LinearMap
 
 E = np.eye(4)
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from dynsys import RK4, DiagnosticWarning, Euler
 from dynsys.indicators import line_distance
-from models.activations import GELU, ReLU, Tanh
-from models.classics import Henon, LinearCocycle, LinearFlow, LinearMap, Logistic, Lorenz63, Lozi
-from models.weight_dynamics import ThreeLayerGradientFlow, regression_task
+from dynsys.models.activations import GELU, ReLU, Tanh
+from dynsys.models.classics import Henon, LinearCocycle, LinearFlow, LinearMap, Logistic, Lorenz63, Lozi
+from dynsys.models.weight_dynamics import ThreeLayerGradientFlow, regression_task
 
 
 def network(activation, batches):

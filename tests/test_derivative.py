@@ -8,10 +8,10 @@ import pytest
 import sympy
 from sympy import Abs, Heaviside, Max, Min, sign, sin
 
-from dynsys import DivergenceError, GradientFlow, Pass, SymbolicMap
+from dynsys import DivergenceError, GradientFlow, RunState, SymbolicMap
 from dynsys.equations.derivative import derivative
-from dynsys.orthonormal import unpacked
-from models.activations import Activation
+from dynsys.models.activations import Activation
+from dynsys.passes.orthonormal import unpacked
 
 x, y, z = STATE = sympy.symbols("x y z", real=True)
 
@@ -72,8 +72,8 @@ KINKS = {x: 10 * x + Max(x, y) + Min(y, 0), y: 10 * y + Max(x, y, 0) * Min(x, 1)
 def test_compiled_code_and_numpy_take_the_same_side():
     system = SymbolicMap.of(KINKS)
     points = np.array([*itertools.product((-1.0, 0.0, 1.0), repeat=2)])
-    start = attrs.evolve(Pass.start(points, 2, None, 0), Q=np.tile(np.eye(2), (9, 1, 1)))
-    passed = system.tangent(backend="compiled").forward(start, intervals=1, steps_per_interval=1, record="frames")
+    start = attrs.evolve(RunState.start(points, 2, None, 0), Q=np.tile(np.eye(2), (9, 1, 1)))
+    passed = system.tangent(backend="numba").forward(start, intervals=1, steps_per_interval=1, record="frames")
     for point, Q, R in zip(points, passed.Qs[:, 0], unpacked(passed.R[:, 0]), strict=True):
         np.testing.assert_allclose(Q @ R, system.jacobian(0, point), rtol=0, atol=1e-13)
 

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynsys import RK4, InvalidInputError, SymbolicFlow
+from dynsys.models.activations import Activation, Tanh
+from dynsys.models.classics import Lorenz63
 from dynsys.storage.description import describe, differences
-from models.activations import Activation, Tanh
-from models.classics import Lorenz63
 
 
 def different(first, second):

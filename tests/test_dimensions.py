@@ -7,8 +7,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from dynsys import RK4, DiagnosticWarning, InvalidInputError, SymbolicFlow
-from dynsys.dimensions import entropy_bound, kaplan_yorke_dimension, kaplan_yorke_gradient
-from models.classics import Henon, LinearMap, Lorenz63
+from dynsys.models.classics import Henon, LinearMap, Lorenz63
+from dynsys.results.dimensions import entropy_bound, kaplan_yorke_dimension, kaplan_yorke_gradient
 
 RUN = {"intervals": 3000, "warmup": 100}
 CLOSED_FORMS = [  # exponents, dimension, sum of the positive ones; binary fractions: exact

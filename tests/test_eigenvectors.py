@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from dynsys.compiled import sweep
-from dynsys.eigenvectors import eigenvectors
 from dynsys.indicators import line_distance
-from dynsys.orthonormal import packed
+from dynsys.passes.eigenvectors import eigenvectors
+from dynsys.passes.orthonormal import packed
 
 
 def window_of(factors):

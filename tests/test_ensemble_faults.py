@@ -107,8 +107,8 @@ def client(study):
 
 def networks(backend):
     """Networks that learn from batches of their own."""
-    from models.activations import Tanh
-    from models.weight_dynamics import ThreeLayerGradientFlow, regression_task
+    from dynsys.models.activations import Tanh
+    from dynsys.models.weight_dynamics import ThreeLayerGradientFlow, regression_task
 
     flow = ThreeLayerGradientFlow(*regression_task(samples=20, seed=0), hidden=2, activation=Tanh())
     tangent = flow.minibatches(5, seed=1, shared=False).tangent(Euler(0.1), backend=backend)

@@ -17,7 +17,7 @@ from dynsys import (
     StoreError,
     SymbolicMap,
 )
-from dynsys.blocks import FAILED, STATUSES
+from dynsys.passes.status import FAILED, STATUSES
 from dynsys.storage.store import Store
 
 # --- members that fail -----------------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ from matplotlib.mathtext import MathTextParser
 from sympy import Symbol, symbols
 
 from dynsys import RK4, DivergenceError, Euler, GradientFlow, InvalidInputError, SymbolicFlow, SymbolicMap, size
+from dynsys.models.classics import HindmarshRose, Lorenz63, Lozi
 from dynsys.testing import check_system, check_tangent
-from models.classics import HindmarshRose, Lorenz63, Lozi
 
 x, y, t = (Symbol(name, real=True) for name in "xyt")
 

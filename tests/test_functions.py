@@ -15,19 +15,19 @@ from scipy.integrate import solve_ivp
 
 from dynsys import (
     RK4,
-    CompiledTangent,
     FallbackWarning,
     FunctionFlow,
     FunctionMap,
     InvalidInputError,
+    NumbaTangent,
     NumpyTangent,
-    Pass,
+    RunState,
     sweep,
 )
 from dynsys.compiled.build import build
-from dynsys.system import finite_difference
+from dynsys.models.classics import Henon, Lorenz63
+from dynsys.systems.system import finite_difference
 from dynsys.testing import check_system, check_tangent
-from models.classics import Henon, Lorenz63
 
 numba = pytest.importorskip("numba")
 
@@ -90,7 +90,7 @@ def tangent_of(system, **options):
 
 
 def run(tangent, x, k=None, steps=5):
-    start = Pass.start(np.asarray(x), tangent.dimension, k, 0)
+    start = RunState.start(np.asarray(x), tangent.dimension, k, 0)
     return tangent.forward(start, intervals=4, steps_per_interval=steps, record="growth")
 
 
@@ -108,7 +108,7 @@ def agree(one, two, tolerance):
 def test_functions_give_the_numbers_of_the_equations(kind, functions, njit, same, x, derivative):
     reference = run(tangent_of(same, backend="numpy"), [x, x + 0.1])
     tolerance = 1e-8 if derivative == "finite differences" else 1e-10
-    for marked, tangent_kind in ((functions, NumpyTangent), (njit, CompiledTangent)):
+    for marked, tangent_kind in ((functions, NumpyTangent), (njit, NumbaTangent)):
         ours = system(kind, marked, derivative)
         assert ours.derivative == derivative
         check_system(ours, x)
@@ -126,7 +126,7 @@ def test_functions_give_the_numbers_of_the_equations(kind, functions, njit, same
 def test_threads_do_not_change_a_bit():
     flow = system(FunctionFlow, NJIT_FLOWS, "jacobian")
     states = X3 + np.random.default_rng(0).normal(size=(7, 3))
-    one, many = (run(CompiledTangent(flow, RK4(dt=0.01), threads=threads), states) for threads in (1, 3))
+    one, many = (run(NumbaTangent(flow, RK4(dt=0.01), threads=threads), states) for threads in (1, 3))
     np.testing.assert_array_equal(many.growth, one.growth)
     np.testing.assert_array_equal(run(tangent_of(flow), states[0]).growth[0], one.growth[0])
 
@@ -251,7 +251,7 @@ def test_numbers_of_all_kinds_travel_to_the_compiled_functions(dim):
         flow = FunctionFlow(ring, dim, ring_jacobian, args=args)
         check_system(flow, x, t=1.0)
         tangent = flow.tangent(RK4(dt=0.01), t0=1.0)
-        assert type(tangent) is CompiledTangent
+        assert type(tangent) is NumbaTangent
         check_tangent(tangent, x)
     assert len(ring.signatures) == len(ring_jacobian.signatures) == 1
     too_large = attrs.evolve(flow, args=(2**53 + 1, 8.0, False))
@@ -284,7 +284,7 @@ def test_nothing_is_kept_on_disk_and_numba_is_not_loaded_for_plain_functions(tmp
     import json, os, sys
     from pathlib import Path
     from dynsys import FunctionMap
-    from models.classics import LinearMap
+    from dynsys.models.classics import LinearMap
 
     def files():
         return sorted(path.suffix for path in Path(os.environ["DYNSYS_CACHE"]).rglob("*") if path.is_file())
@@ -314,7 +314,7 @@ def test_nothing_is_kept_on_disk_and_numba_is_not_loaded_for_plain_functions(tmp
     assert done.returncode == 0, done.stderr
     loaded, kind, exponents, ours, with_kernel = json.loads(done.stdout)
     assert not loaded
-    assert kind == "CompiledTangent"
+    assert kind == "NumbaTangent"
     assert exponents == pytest.approx([np.log(2.0)], rel=1e-14)
     assert ours == []
     assert {".py", ".nbi", ".nbc"} <= set(with_kernel)  # the folder was the right one
@@ -455,7 +455,7 @@ def in_parallel(n, x, a, b):
 def test_what_cannot_be_compiled_runs_by_numpy(given):
     map = FunctionMap(dimension=2, **{"args": HENON_ARGS, **given})
     with pytest.raises(InvalidInputError, match=r"FunctionMap cannot be compiled: .*@numba.njit"):
-        map.tangent(backend="compiled")
+        map.tangent(backend="numba")
     tangent = map.tangent()
     assert type(tangent) is NumpyTangent
     if given["function"] is not in_parallel:

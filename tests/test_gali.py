@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from dynsys import (
+    GALI,
     RK4,
-    AlignmentIndices,
     DivergenceError,
     InterruptedWarning,
     InvalidInputError,
     SymbolicFlow,
     passes,
 )
-from models.classics import Henon, LinearCocycle, LinearFlow, LinearMap, Lorenz63
+from dynsys.models.classics import Henon, LinearCocycle, LinearFlow, LinearMap, Lorenz63
 
 HENON = Henon().tangent()
 ON_HENON = [0.1, 0.1]
@@ -20,7 +20,7 @@ ON_HENON = [0.1, 0.1]
 
 def by_definition(tangent, x0, k, intervals, steps, seed):
     """Unit vectors, pushed and never made orthogonal, and the square root of their Gram determinants."""
-    W = passes.Pass.start(np.array(x0), len(x0), k, seed).Q[0]
+    W = passes.RunState.start(np.array(x0), len(x0), k, seed).Q[0]
     x, found = np.array(x0, float), []
     for n in range(intervals * steps):
         x, W = tangent.step(n, x, W)
@@ -132,9 +132,9 @@ def test_bad_input_is_refused(options, message):
 
 def test_records_survive_a_disk(tmp_path):
     found = LinearCocycle.random(3, 50)[0].tangent().gali(np.zeros(3), intervals=20)
-    loaded = AlignmentIndices.load(found.save(tmp_path / "gali.npz"))
+    loaded = GALI.load(found.save(tmp_path / "gali.npz"))
     np.testing.assert_array_equal(loaded.log_gali, found.log_gali)
-    assert repr(loaded) == "AlignmentIndices(log_gali (20, 3))"
+    assert repr(loaded) == "GALI(log_gali (20, 3))"
 
 
 def test_a_rotation_keeps_every_volume():

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from dynsys import RK4, DiagnosticWarning, DivergenceError, DormandPrince, Euler, InvalidInputError, Pass
-from dynsys.ginelli import random_triangles
+from dynsys import RK4, DiagnosticWarning, DivergenceError, DormandPrince, Euler, InvalidInputError, RunState
+from dynsys.algorithms.ginelli import random_triangles
 from dynsys.indicators import line_distance
-from dynsys.orthonormal import solve_upper, unpacked
-from models.classics import Henon, LinearCocycle, LinearFlow, LinearMap, Lorenz63
+from dynsys.models.classics import Henon, LinearCocycle, LinearFlow, LinearMap, Lorenz63
+from dynsys.passes.orthonormal import solve_upper, unpacked
 
 BACKENDS = ["numpy", "compiled"]
 HENON, LORENZ = Henon().tangent(), Lorenz63().tangent(RK4(dt=0.01))
@@ -24,7 +24,7 @@ def at(clvs, exact):
 
 def frames(tangent, x0, warmup, intervals, steps=1):
     """States, backward vectors and triangular factors after a warm-up, from the pass itself."""
-    start = Pass.start(np.array(x0), tangent.dimension, None, 0)
+    start = RunState.start(np.array(x0), tangent.dimension, None, 0)
     start = tangent.forward(start, intervals=warmup, steps_per_interval=steps, record="nothing")
     end = tangent.forward(start, intervals=intervals, steps_per_interval=steps, record="frames")
     return end.xs[0], end.Qs[0], unpacked(end.R[0])
@@ -276,7 +276,9 @@ def test_short_warm_up_and_equal_exponents_are_reported(last, warmup, message):
 
 def test_backward_passes_start_from_triangles_keyed_by_seed_member_and_column():
     def triangles(k, members, seed=4):
-        return random_triangles(attrs.evolve(Pass.start(np.ones((3, 5)), 5, k, 0), members=np.array(members)), seed, 0)
+        return random_triangles(
+            attrs.evolve(RunState.start(np.ones((3, 5)), 5, k, 0), members=np.array(members)), seed, 0
+        )
 
     full = triangles(5, [0, 1, 2])
     np.testing.assert_allclose(np.linalg.norm(full, axis=1), 1.0, rtol=1e-15)

@@ -14,10 +14,10 @@ import pytest
 from dynsys import RK4, Euler, GradientFlow, InvalidInputError, NumpyTangent
 from dynsys.compiled.lanes import LANE_TANH
 from dynsys.equations.source import numpy_functions
+from dynsys.models.activations import GELU, Linear, ReLU, Sigmoid, Tanh
+from dynsys.models.weight_dynamics import ThreeLayerGradientFlow
+from dynsys.models.weight_dynamics import compiled as loops
 from dynsys.testing import check_system, check_tangent
-from models.activations import GELU, Linear, ReLU, Sigmoid, Tanh
-from models.weight_dynamics import ThreeLayerGradientFlow
-from models.weight_dynamics import compiled as loops
 
 RNG = np.random.default_rng(0)
 X, Z = RNG.normal(size=(2, 45))  # for one trajectory 4 x 8 samples, 8 more, and 5 one by one
@@ -61,14 +61,14 @@ def test_velocity_is_minus_the_complex_step_gradient_of_the_loss(flow):
 @pytest.mark.numba
 @pytest.mark.parametrize("flow", [*COMPILED, pytest.param(DEEP, id="deep", marks=pytest.mark.slow)])
 def test_kernel_agrees_with_numpy(flow):
-    check_tangent(flow.tangent(Euler(0.01), backend="compiled"), state(flow))
-    check_tangent(flow.minibatches(7, seed=1).tangent(Euler(0.01), backend="compiled"), state(flow))
+    check_tangent(flow.tangent(Euler(0.01), backend="numba"), state(flow))
+    check_tangent(flow.minibatches(7, seed=1).tangent(Euler(0.01), backend="numba"), state(flow))
 
 
 @pytest.mark.slow
 @pytest.mark.numba
 def test_stages_of_another_stepper_agree_with_numpy():
-    check_tangent(LOGISTIC.tangent(RK4(0.02), backend="compiled"), state(LOGISTIC))
+    check_tangent(LOGISTIC.tangent(RK4(0.02), backend="numba"), state(LOGISTIC))
 
 
 def test_logistic_regression_by_its_formula():
@@ -119,7 +119,7 @@ def test_any_names_will_do():
     state = names[:6]
     outputs = {"f": "1e-1*B*H0_0 + l*v1 + L*a", "total": "e*scale + nan*range"}
     flow = GradientFlow.of("(f - data)^2 + total^2", state, {n: RNG.normal(size=9) for n in names[6:]}, outputs)
-    check_tangent(flow.tangent(Euler(0.05), backend="compiled"), np.linspace(-1, 1, 6))
+    check_tangent(flow.tangent(Euler(0.05), backend="numba"), np.linspace(-1, 1, 6))
     run = {"intervals": 2, "steps_per_interval": 3, "warmup": 0}
     x0 = np.linspace([-1.0] * 6, [1.0] * 6, 3)
     compiled, plain = flow.tangent(Euler(0.05)).benettin(x0, **run), NumpyTangent(flow, Euler(0.05)).benettin(x0, **run)
@@ -232,8 +232,8 @@ def test_another_process_derives_nothing_and_imports_no_sympy(tmp_path):
     import json, sys
     import numpy as np
     from dynsys import Euler, GradientFlow
-    from models.activations import Tanh
-    from models.weight_dynamics import ThreeLayerGradientFlow
+    from dynsys.models.activations import Tanh
+    from dynsys.models.weight_dynamics import ThreeLayerGradientFlow
     x = np.linspace(-1.0, 1.0, 9)
     outputs = {"h": "sigma(w*x + b)", "a": "v*h"}
     own = GradientFlow.of("(y - a)^2", ["w", "b", "v"], {"x": x, "y": x**2}, outputs, sigma=Tanh())

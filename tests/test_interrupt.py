@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dynsys import RK4, InterruptedWarning, passes, trajectory
-from models.classics import Henon, Lorenz63
+from dynsys.models.classics import Henon, Lorenz63
 
 LINES = 10_000  # more than a run below executes
 
@@ -105,12 +105,12 @@ PROGRAM = """
 import signal, sys, time, warnings
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background commands inherit that it is ignored
 import numpy as np
-from dynsys import CompiledTangent, Euler, InterruptedWarning, NumpyTangent, RK4
-from models.classics import Lorenz63
+from dynsys import NumbaTangent, Euler, InterruptedWarning, NumpyTangent, RK4
+from dynsys.models.classics import Lorenz63
 
 kind, threads, members, algorithm = sys.argv[1:]
 members = int(members)
-tangent = NumpyTangent(Lorenz63(), RK4(0.01)) if kind == "numpy" else CompiledTangent(
+tangent = NumpyTangent(Lorenz63(), RK4(0.01)) if kind == "numpy" else NumbaTangent(
     Lorenz63(), RK4(0.01), threads=int(threads))
 x0 = np.array([1.0, 1.0, 20.0]) + (np.arange(members)[:, None] if members else 0.0)
 options = {"steps_per_interval": 2 if kind == "numpy" else 100, "warmup": 5}

@@ -8,13 +8,13 @@ import attrs
 import numpy as np
 import pytest
 
-from dynsys import RK4, CompiledTangent, Euler, GradientFlow, NumpyTangent, Pass, SymbolicFlow, SymbolicMap
+from dynsys import RK4, Euler, GradientFlow, NumbaTangent, NumpyTangent, RunState, SymbolicFlow, SymbolicMap
 from dynsys.compiled.build import build_lanes
 from dynsys.compiled.lanes import LANES
-from dynsys.passes import DIVERGED, RUNNING, SINGULAR
-from models.activations import GELU, Linear, ReLU, Sigmoid, Tanh
-from models.classics import Henon, LinearMap, Logistic, Lorenz63
-from models.weight_dynamics import ThreeLayerGradientFlow
+from dynsys.models.activations import GELU, Linear, ReLU, Sigmoid, Tanh
+from dynsys.models.classics import Henon, LinearMap, Logistic, Lorenz63
+from dynsys.models.weight_dynamics import ThreeLayerGradientFlow
+from dynsys.passes.status import DIVERGED, RUNNING, SINGULAR
 
 pytestmark = pytest.mark.numba
 
@@ -47,7 +47,7 @@ def softmax():
 
 
 def forward(tangent, x0, k=None, intervals=3, steps=5, record="growth", seed=0):
-    start = Pass.start(x0, tangent.dimension, k, seed)
+    start = RunState.start(x0, tangent.dimension, k, seed)
     return tangent.forward(start, intervals=intervals, steps_per_interval=steps, record=record)
 
 
@@ -82,13 +82,13 @@ def states(system, members):
     [pytest.param(*case, id=name, marks=[pytest.mark.slow] * (name in SLOW)) for name, case in CASES.items()],
 )
 def test_side_by_side_one_by_one_and_numpy_agree(system, stepper, record):
-    tangent = CompiledTangent(system, stepper)
+    tangent = NumbaTangent(system, stepper)
     x0 = states(system, 3)
     assert build_lanes(system.kernel(), stepper, system.dimension, system.dimension) is not None
     together, plain = (forward(kind, x0, record=record) for kind in (tangent, NumpyTangent(system, stepper)))
     for name in ("x", "Q", "growth", "R", "xs", "Qs"):
         np.testing.assert_allclose(getattr(together, name), getattr(plain, name), rtol=1e-12, atol=1e-12)
-    start = Pass.start(x0, system.dimension, None, 0)
+    start = RunState.start(x0, system.dimension, None, 0)
     one = {name: getattr(start, name)[:1] for name in ("x", "Q", "status", "stopped", "members")}
     single = tangent.forward(attrs.evolve(start, **one, single=True), intervals=3, steps_per_interval=5, record=record)
     np.testing.assert_allclose(single.x[0], plain.x[0], rtol=1e-12, atol=1e-12)
@@ -98,11 +98,11 @@ def test_side_by_side_one_by_one_and_numpy_agree(system, stepper, record):
 @pytest.mark.parametrize(("system", "stepper"), [CASES[c] for c in BITS], ids=BITS)
 def test_bits_do_not_depend_on_block_threads_or_neighbours(system, stepper):
     x0 = states(system, 2 * LANES + 3)
-    everything = forward(CompiledTangent(system, stepper, threads=1), x0)
+    everything = forward(NumbaTangent(system, stepper, threads=1), x0)
     assert len(np.unique(everything.growth[:, 0, 0])) == len(x0)
     for members in (1, 2, LANES - 1, LANES, LANES + 1):
         for threads in (1, 2, 3):
-            some = forward(CompiledTangent(system, stepper, threads=threads), x0[:members])
+            some = forward(NumbaTangent(system, stepper, threads=threads), x0[:members])
             for name in ("x", "Q", "growth"):
                 np.testing.assert_array_equal(getattr(some, name), getattr(everything, name)[:members])
 
@@ -110,13 +110,13 @@ def test_bits_do_not_depend_on_block_threads_or_neighbours(system, stepper):
 @pytest.mark.parametrize("k", [1, 2])
 def test_fewer_vectors_are_the_leading_ones(k):
     x0 = states(Lorenz63(), 5)
-    tangent = CompiledTangent(Lorenz63(), RK4(0.01))
+    tangent = NumbaTangent(Lorenz63(), RK4(0.01))
     np.testing.assert_allclose(forward(tangent, x0, k).growth, forward(tangent, x0).growth[..., :k], rtol=0, atol=1e-13)
 
 
 def test_members_that_stop_are_marked_and_leave_the_others_alone():
     good = states(Henon(), 20) / 5
-    tangent = CompiledTangent(Henon(), None)
+    tangent = NumbaTangent(Henon(), None)
     expected = forward(tangent, good, k=1, intervals=12)
     mixed = np.array(good)
     mixed[[3, 17]] = [[1e6, 0.0], [50.0, 0.0]]
@@ -137,7 +137,7 @@ def test_members_that_stop_are_marked_and_leave_the_others_alone():
 
 def test_a_singular_member_is_marked():
     x0 = np.array([[0.3], [0.5], [0.7]])  # the slope r (1 - 2 x) of the logistic map vanishes at 1/2
-    found = forward(CompiledTangent(Logistic(), None), x0, intervals=1, steps=1)
+    found = forward(NumbaTangent(Logistic(), None), x0, intervals=1, steps=1)
     assert list(found.status) == [RUNNING, SINGULAR, RUNNING]
     np.testing.assert_allclose(found.growth[[0, 2], 0, 0], np.log(4 * 0.4), rtol=1e-14)
 
@@ -145,7 +145,7 @@ def test_a_singular_member_is_marked():
 def test_ensembles_of_systems_without_lanes_run_one_by_one():
     matrix = LinearMap([[2.0, 1.0], [0.0, 0.5]])
     assert build_lanes(matrix.kernel(), None, 2, 2) is None
-    np.testing.assert_allclose(forward(CompiledTangent(matrix, None), np.ones((3, 2))).x[0], forward(
+    np.testing.assert_allclose(forward(NumbaTangent(matrix, None), np.ones((3, 2))).x[0], forward(
         NumpyTangent(matrix, None), np.ones((3, 2))).x[0], rtol=1e-14)  # fmt: skip
 
 
@@ -176,8 +176,8 @@ def test_hot_functions_are_vectorised(tmp_path):
     import numpy as np
     from dynsys import Euler
     from dynsys.compiled.build import build_lanes
-    from models.activations import Tanh
-    from models.weight_dynamics import ThreeLayerGradientFlow
+    from dynsys.models.activations import Tanh
+    from dynsys.models.weight_dynamics import ThreeLayerGradientFlow
     flow = ThreeLayerGradientFlow(np.ones((4, 2)), np.ones(4), activation=Tanh())
     tangent = flow.tangent(Euler(1e-3))
     tangent.benettin(np.ones((2, 9)) * 0.1, intervals=1, warmup=0)

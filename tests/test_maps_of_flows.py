@@ -22,8 +22,8 @@ from dynsys import (
     SymbolicFlow,
     sweep,
 )
+from dynsys.models.classics import LinearFlow, Lorenz63, Roessler
 from dynsys.testing import check_system, check_tangent
-from models.classics import LinearFlow, Lorenz63, Roessler
 
 CYCLE = SymbolicFlow.of({"x": "x - y - x*(x^2 + y^2)", "y": "x + y - y*(x^2 + y^2)"})  # r' = r (1 - r^2), angle' = 1
 DRIVEN = SymbolicFlow.of({"q": "p", "p": "-0.2*p + q - q^3 + 0.3*cos(t)"})
@@ -167,14 +167,14 @@ def test_compiled_maps_are_those_of_numpy(stepper):
 
     cycle = FunctionFlow(function, 3, args=(0.1,))
     strobe = StroboscopicMap(DRIVEN, attrs.evolve(stepper, dt=PERIOD / 40), steps=40)
-    check_tangent(strobe.tangent(backend="compiled"), np.array([0.1, 0.2]), steps=1)
+    check_tangent(strobe.tangent(backend="numba"), np.array([0.1, 0.2]), steps=1)
     returns = PoincareMap(Lorenz63(), stepper, [0.3, -0.2, 1.0], 27.0, direction=-1, limit=1000)
     u = returns.first_crossing([1.0, 1.0, 20.0])  # two returns shrink one direction by e^-24, which rounding shows
     rates = [returns.tangent(backend=b).benettin(u, intervals=2, warmup=0, k=1).rates for b in ("compiled", "numpy")]
     np.testing.assert_allclose(*rates, rtol=1e-8)
     returns = PoincareMap(cycle, attrs.evolve(stepper, dt=10 * stepper.dt), [1.0, 1.0, 0.0], direction=-1, limit=2000)
     with pytest.warns(UserWarning, match="finite-difference"):
-        tangent = returns.tangent(backend="compiled")
+        tangent = returns.tangent(backend="numba")
     check_tangent(tangent, returns.first_crossing([0.7, 0.1, 0.1]), steps=1)
 
 

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import solve_triangular
 
-from dynsys import InvalidInputError, Pass
+from dynsys import InvalidInputError, RunState
 from dynsys.compiled.build import build
-from dynsys.orthonormal import (
+from dynsys.models.classics import LinearMap
+from dynsys.passes.orthonormal import (
     GRAM_SCHMIDT,
     SINGULAR_RATIO,
     is_singular,
@@ -19,7 +20,6 @@ from dynsys.orthonormal import (
     random_frames,
     solve_upper,
 )
-from models.classics import LinearMap
 
 SEEDS = st.integers(0, 2**32 - 1)
 SHAPES = st.integers(1, 7).flatmap(lambda dim: st.tuples(st.just(dim), st.integers(1, dim)))
@@ -169,7 +169,7 @@ def test_first_frames_are_keyed_by_seed_and_member():
 @pytest.mark.parametrize("x0", [[1.0, 2.0, 3.0], [[1.0, 2.0, 3.0]], [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]])
 def test_start_has_a_member_axis_exactly_when_many_states_come(x0):
     x0 = np.array(x0)
-    start = Pass.start(x0, 3, None, 0)
+    start = RunState.start(x0, 3, None, 0)
     assert start.single is (x0.ndim == 1)
     assert (start.n, start.Q.shape) == (0, (len(np.atleast_2d(x0)), 3, 3))
     kept = x0.copy()
@@ -179,7 +179,7 @@ def test_start_has_a_member_axis_exactly_when_many_states_come(x0):
 
 @pytest.mark.parametrize("k", [1, 2, 3, np.int64(2), None])
 def test_start_follows_k_vectors_and_all_by_default(k):
-    assert Pass.start(np.ones(3), 3, k, 0).Q.shape == (1, 3, 3 if k is None else k)
+    assert RunState.start(np.ones(3), 3, k, 0).Q.shape == (1, 3, 3 if k is None else k)
 
 
 @pytest.mark.parametrize(
@@ -206,4 +206,4 @@ def test_start_follows_k_vectors_and_all_by_default(k):
 )
 def test_start_refuses_bad_input_and_says_what_came_and_what_was_expected(x0, k, seed, message):
     with pytest.raises(InvalidInputError, match=message):
-        Pass.start(x0, 3, k, seed)
+        RunState.start(x0, 3, k, seed)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from dynsys import InvalidInputError, finite_time_field, sweep
+from dynsys import InvalidInputError, ftle_field, sweep
 from dynsys.indicators import batch_means_error
+from dynsys.models.classics import Henon
 from dynsys.plotting import convergence_figure, exponents_figure, field_figure, save_figure, signed_colours
-from models.classics import Henon
 
 HENON = Henon().tangent(backend="numpy")
 X0, RUN = [0.1, 0.2], {"intervals": 64, "warmup": 10}
@@ -81,7 +81,7 @@ def test_signed_colours_grow_lighter_all_the_way_and_are_grey_at_zero():
 
 def test_field_is_a_map_or_a_line():
     grid = {"y": [0.0, 0.1, 0.2], "x": [0.1, 0.2]}
-    field = finite_time_field(HENON, grid, at=X0, steps=5)
+    field = ftle_field(HENON, grid, at=X0, steps=5)
     figure, data = field_figure(field)
     axes, bar = figure.axes
     assert labels(axes) == ("y (model units)", "x (model units)")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dynsys import DiagnosticWarning
-from dynsys.printed import with_error
-from models.classics import LinearMap
+from dynsys.models.classics import LinearMap
+from dynsys.results.printing import with_error
 
 STEADY = LinearMap(np.diag([2.0, 1.0, 0.5])).tangent()
 

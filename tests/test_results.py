@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dynsys import RK4, CovariantVectors, InvalidInputError, LyapunovSpectrum
-from models.classics import Henon, LinearMap, Lorenz63
+from dynsys.models.classics import Henon, LinearMap, Lorenz63
 
 HENON = Henon().tangent(backend="numpy")
 ONE, MANY = [0.1, 0.1], [[0.1, 0.1], [0.3, 0.2], [5.0, 5.0]]  # the third member escapes

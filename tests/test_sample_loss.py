@@ -7,9 +7,9 @@ import sympy
 from dynsys import InvalidInputError
 from dynsys.equations.sample_loss import SampleLoss
 from dynsys.equations.scalar_function import opaque_function
-from models.activations import GELU, ReLU, Sigmoid, Tanh
-from models.weight_dynamics.layout import Layout
-from models.weight_dynamics.loss import sample_loss
+from dynsys.models.activations import GELU, ReLU, Sigmoid, Tanh
+from dynsys.models.networks.three_layer.layout import Layout
+from dynsys.models.networks.three_layer.loss import sample_loss
 
 DEEP = SampleLoss(
     "(y - a)^2",

@@ -14,13 +14,13 @@ from dynsys import (
     FallbackWarning,
     InterruptedWarning,
     InvalidInputError,
-    Pass,
+    RunState,
     SingularTangentError,
     passes,
 )
 from dynsys.compiled import sweep
 from dynsys.indicators import line_distance, subspace_distance
-from models.classics import Henon, LinearCocycle, LinearFlow, LinearMap, Lorenz63
+from dynsys.models.classics import Henon, LinearCocycle, LinearFlow, LinearMap, Lorenz63
 
 READINGS = ["lagged", "near-future", "recycled", "frozen"]
 CAUSAL = ["lagged", "recycled", "frozen"]
@@ -156,7 +156,7 @@ def test_first_vector_is_the_first_backward_vector_whatever_the_window(window):
 
 def frames(tangent, x0, first, intervals):
     """Backward vectors of a map's run at the times first, first + 1, ..."""
-    start = Pass.start(np.array(x0), tangent.dimension, None, 0)
+    start = RunState.start(np.array(x0), tangent.dimension, None, 0)
     end = tangent.forward(start, intervals=first + intervals - 1, steps_per_interval=1, record="frames")
     return end.Qs[0, first - 1 :]
 
@@ -469,7 +469,7 @@ def test_an_interrupt_between_any_two_lines_leaves_what_was_known(
     options = {"intervals": 12, "warmup": 5, "stride": 3, **of(reading, 4)}
     x0 = np.array([0.1, 0.1]) + np.zeros((2,) if members is None else (members, 1))
     whole = tangent.sharafi(x0, **options)
-    counts, files = set(), (passes.__file__, sys.modules["dynsys.sharafi"].__file__)
+    counts, files = set(), (passes.__file__, sys.modules["dynsys.algorithms.sharafi"].__file__)
     for found, caught in interrupted_at_every_line(lambda: tangent.sharafi(x0, **options), files, 10_000):
         count = len(found.times)
         counts.add(count)

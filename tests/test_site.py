@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models.cli import app
+from dynsys.models.cli import app
 
 DOCS = Path(__file__).parents[1] / "docs"
 API = "\n".join(page.read_text() for page in (DOCS / "api").glob("*.rst"))
@@ -16,19 +16,19 @@ API = "\n".join(page.read_text() for page in (DOCS / "api").glob("*.rst"))
     "module",
     [
         "dynsys",
-        "models.classics",
-        "models.weight_dynamics",
-        "models.training_chaos",
-        "models.training_response",
-        "models.layer_dynamics",
+        "dynsys.models.classics",
+        "dynsys.models.weight_dynamics",
+        "dynsys.models.training_chaos",
+        "dynsys.models.training_response",
+        "dynsys.models.layer_dynamics",
     ],
 )
 def test_every_public_name_is_documented_once(module):
     documented = re.findall(r"^\.\. auto(?:class|function|exception):: (\w+)$", API, flags=re.MULTILINE)
     for names in re.findall(r"^   :members: (.*)$", API, flags=re.MULTILINE):
         documented += names.split(", ")
-    elsewhere = {"digits", "iris"}  # of models.tasks, which is on a page as a whole
-    assert "automodule:: models.tasks\n   :members:\n" in API
+    elsewhere = {"digits", "iris"}  # of dynsys.models.networks.tasks, which is on a page as a whole
+    assert "automodule:: dynsys.models.networks.tasks\n   :members:\n" in API
     counts = {name: documented.count(name) for name in import_module(module).__all__ if name not in elsewhere}
     assert set(counts.values()) == {1}, counts
 

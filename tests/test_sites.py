@@ -9,8 +9,8 @@ import textwrap
 import numpy as np
 import pytest
 
-from dynsys import RK4, CompiledTangent, Euler, NumpyTangent, Pass, SymbolicFlow, SymbolicMap
-from dynsys.compiled.sites import sites_push
+from dynsys import RK4, Euler, NumbaTangent, NumpyTangent, RunState, SymbolicFlow, SymbolicMap
+from dynsys.compiled.lattice import sites_push
 from dynsys.testing import check_system, check_tangent
 
 pytestmark = pytest.mark.numba
@@ -65,7 +65,7 @@ LATTICES = {
 
 
 def tangent_of(name):
-    return CompiledTangent(*LATTICES[name])
+    return NumbaTangent(*LATTICES[name])
 
 
 def state_of(name):
@@ -135,10 +135,10 @@ def test_contracts(name):
 @pytest.mark.parametrize("k", [1, 3])
 def test_kernel_records_what_numpy_records(name, k):
     system, stepper = LATTICES[name]
-    start = Pass.start(np.array([state_of(name), -state_of(name)]), system.dimension, k, seed=0)
+    start = RunState.start(np.array([state_of(name), -state_of(name)]), system.dimension, k, seed=0)
     ours, reference = (
         kind.forward(start, intervals=4, steps_per_interval=3, record="frames")
-        for kind in (CompiledTangent(system, stepper), NumpyTangent(system, stepper))
+        for kind in (NumbaTangent(system, stepper), NumpyTangent(system, stepper))
     )
     for field in ("x", "Q", "R", "xs", "Qs"):
         np.testing.assert_allclose(getattr(ours, field), getattr(reference, field), rtol=1e-12, atol=1e-12)
@@ -152,7 +152,7 @@ def test_decoupled_sites_have_the_exact_exponent():
 @pytest.mark.slow
 def test_written_out_and_by_sites_are_the_same_numbers():
     small = SymbolicFlow.of(lorenz96(9))  # short enough for either form
-    tangent = CompiledTangent(small, RK4(0.02))
+    tangent = NumbaTangent(small, RK4(0.02))
     x = 8 + np.random.default_rng(0).normal(size=9)
     straight = tangent.benettin(x, intervals=3, steps_per_interval=5, warmup=0)
 
@@ -163,7 +163,7 @@ def test_written_out_and_by_sites_are_the_same_numbers():
             push = sites_push(self.definition.equations, RK4(0.02))
             return attrs.evolve(super().kernel(), push=lambda stepper, k: push)
 
-    loops = CompiledTangent(BySites(), RK4(0.02)).benettin(x, intervals=3, steps_per_interval=5, warmup=0)
+    loops = NumbaTangent(BySites(), RK4(0.02)).benettin(x, intervals=3, steps_per_interval=5, warmup=0)
     np.testing.assert_allclose(loops.rates, straight.rates, rtol=0, atol=1e-11)
 
 

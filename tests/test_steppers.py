@@ -23,10 +23,10 @@ from dynsys import (
     Midpoint,
     SymbolicFlow,
 )
-from dynsys.dormand_prince import ERROR, FifthOrder
-from dynsys.system import finite_difference
+from dynsys.models.classics import LinearFlow
+from dynsys.steppers.dormand_prince import ERROR, FifthOrder
+from dynsys.systems.system import finite_difference
 from dynsys.testing import check_tangent
-from models.classics import LinearFlow
 
 EXPLICIT = [Euler, Midpoint, RK4, FifthOrder]
 STEPPERS = [*EXPLICIT, ImplicitMidpoint, Leapfrog]
@@ -435,14 +435,14 @@ def test_compiled_steps_are_those_of_numpy(stepper, kind):
     flow, x = COMPILED[kind](isinstance(stepper, Leapfrog))
     if flow is None:
         pytest.skip("a gradient flow has no momenta")
-    check_tangent(flow.tangent(stepper, backend="compiled"), x, steps=2)
+    check_tangent(flow.tangent(stepper, backend="numba"), x, steps=2)
     members = x + 1e-2 * np.arange(5)[:, None]
     options = {"intervals": 2, "steps_per_interval": 3, "warmup": 0, "k": 2}
-    ours = flow.tangent(stepper, backend="compiled").benettin(members, **options)
+    ours = flow.tangent(stepper, backend="numba").benettin(members, **options)
     theirs = flow.tangent(stepper, backend="numpy").benettin(members, **options)
     np.testing.assert_allclose(ours.rates, theirs.rates, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(
-        flow.tangent(stepper, backend="compiled").trajectory(x, intervals=3).states,
+        flow.tangent(stepper, backend="numba").trajectory(x, intervals=3).states,
         flow.tangent(stepper, backend="numpy").trajectory(x, intervals=3).states,
         rtol=1e-10, atol=1e-10,
     )  # fmt: skip
@@ -477,7 +477,7 @@ def test_a_jump_where_the_state_is_zero_is_passed_however_late():
 
 
 def test_dormand_prince_gives_up_where_a_flow_slides_along_a_jump(monkeypatch):
-    monkeypatch.setattr("dynsys.dormand_prince.MOST", 300)
+    monkeypatch.setattr("dynsys.steppers.dormand_prince.MOST", 300)
     sliding = SymbolicFlow.of({"x": "sign(0.3 - x)"})
     assert np.isnan(DormandPrince(1.0).step(sliding, 0.0, np.array([0.0]))).all()
     for run in ("trajectory", "benettin"):

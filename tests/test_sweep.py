@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import solve_triangular
 
-from dynsys.compiled.sweep import sweep_back, sweep_by_numpy
-from dynsys.orthonormal import packed, unpacked
+from dynsys.compiled.backward import sweep_back, sweep_by_numpy
+from dynsys.passes.orthonormal import packed, unpacked
 
 
 def factors(members, intervals, k, seed=0):

@@ -6,7 +6,6 @@ import pytest
 
 from dynsys import (
     RK4,
-    CompiledTangent,
     DiagnosticWarning,
     Ensemble,
     FallbackWarning,
@@ -16,17 +15,18 @@ from dynsys import (
     InvalidInputError,
     Leapfrog,
     Map,
+    NumbaTangent,
     NumpyTangent,
     PoincareMap,
     StoreError,
     SymbolicFlow,
-    finite_time_field,
+    ftle_field,
     sweep,
     vary,
 )
 from dynsys.compiled.kernel import Kernel
-from dynsys.varied import Varied
-from models.classics import Henon, LinearMap, Logistic, Lorenz63, Lorenz96
+from dynsys.ensembles.parameters import Varied
+from dynsys.models.classics import Henon, LinearMap, Logistic, Lorenz63, Lorenz96
 
 RUN = {"intervals": 40, "warmup": 10}
 
@@ -266,7 +266,7 @@ def test_compiled_members_with_their_own_parameters_are_those_of_numpy(kind):
     members = len(next(iter(values.values())))
     x0 = 0.1 + np.tile(0.1 * np.arange(system.dimension), (members, 1))
     options = {"intervals": 3, "steps_per_interval": 1, "warmup": 0, "k": 1}
-    ours = vary(CompiledTangent(system, stepper), values).benettin(x0, **options)
+    ours = vary(NumbaTangent(system, stepper), values).benettin(x0, **options)
     theirs = NumpyTangent(varied, stepper).benettin(x0, **options)
     np.testing.assert_allclose(ours.rates, theirs.rates, rtol=1e-7, atol=1e-10)
     assert len(np.unique(ours.rates[:, -1])) == members
@@ -305,7 +305,7 @@ class Written(Map):
 @pytest.mark.numba
 def test_parameters_that_are_no_numbers_of_the_kernel_run_in_numpy_with_a_warning():
     with pytest.warns(FallbackWarning, match="cannot be compiled with these parameters"):
-        runs = sweep(Written(2.0).tangent(backend="compiled").benettin, {"gain": [2.0, 3.0]}, [1.0], **RUN)
+        runs = sweep(Written(2.0).tangent(backend="numba").benettin, {"gain": [2.0, 3.0]}, [1.0], **RUN)
     np.testing.assert_allclose(runs.exponent_mean[:, 0], np.log([2.0, 3.0]))
 
 
@@ -330,7 +330,7 @@ def test_members_that_differ_are_neither_varied_again_nor_a_field():
     with pytest.raises(InvalidInputError, match="give all values in one call"):
         vary(varied, {"b": [0.1, 0.2]})
     with pytest.raises(InvalidInputError, match="a field is of one system"):
-        finite_time_field(varied, {"x": [0.0, 0.1]}, at=[0.0, 0.0], steps=3)
+        ftle_field(varied, {"x": [0.0, 0.1]}, at=[0.0, 0.0], steps=3)
 
 
 def test_names_with_underscores_do_not_meet():

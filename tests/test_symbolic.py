@@ -20,21 +20,21 @@ from sympy import Abs, Max, Min, Piecewise, Symbol, atan2, cos, erf, exp, log, s
 
 from dynsys import (
     RK4,
-    CompiledTangent,
     Euler,
     InvalidInputError,
+    NumbaTangent,
     NumpyTangent,
-    Pass,
+    RunState,
     SymbolicFlow,
     SymbolicMap,
     parameter,
     size,
 )
-from dynsys.compiled.sites import sites_push
+from dynsys.compiled.lattice import sites_push
 from dynsys.equations.definition import RESERVED
+from dynsys.models.classics import Henon, Lorenz63
 from dynsys.storage.description import describe, differences
 from dynsys.testing import check_system, check_tangent
-from models.classics import Henon, Lorenz63
 
 x, y, z, t = (Symbol(name, real=True) for name in "xyzt")
 a, b = Symbol("a", real=True), Symbol("b", real=True)
@@ -162,12 +162,12 @@ def test_kernel_of_a_map_that_depends_on_the_step_agrees_with_numpy():
     # steps are whole numbers: integer powers of them must neither be cut off nor wrap around
     drives = ["2**(-t)", "(1 + t)**(-2)", "1/(1 + t)", "t**30*1e-25", "sqrt(t)*cos(t) + t/3"]
     tangent = SymbolicMap.of({f"x{i}": f"0.5*x{i} + {drive}" for i, drive in enumerate(drives)}).tangent()
-    start = Pass.start(np.full(5, 0.3), 5, None, 0)
+    start = RunState.start(np.full(5, 0.3), 5, None, 0)
     compiled, plain = (
         kind.forward(start, intervals=1, steps_per_interval=12, record="growth")
         for kind in (tangent, NumpyTangent(tangent.system))
     )
-    assert isinstance(tangent, CompiledTangent)
+    assert isinstance(tangent, NumbaTangent)
     np.testing.assert_allclose(compiled.x, plain.x, rtol=1e-14)
     np.testing.assert_allclose(compiled.growth, plain.growth, rtol=1e-14)
 

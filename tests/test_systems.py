@@ -4,9 +4,9 @@ import attrs
 import numpy as np
 import pytest
 
-from dynsys import RK4, ContractError, DrivenFlow, Euler, FallbackWarning, Flow, InvalidInputError, Map
+from dynsys import RK4, ContractError, Euler, FallbackWarning, Flow, InvalidInputError, Map, PiecewiseFlow
+from dynsys.models.classics import Henon, LinearFlow, LinearMap, Logistic, Lorenz63
 from dynsys.testing import check_system
-from models.classics import Henon, LinearFlow, LinearMap, Logistic, Lorenz63
 
 SPIRAL = np.array([[-0.3, 2.0, 0.5], [-2.0, -0.3, 0.1], [0.0, 0.0, -1.2]])
 CLASSICS = {
@@ -40,7 +40,7 @@ class PendulumWithJvp(Pendulum):
 
 
 @attrs.frozen(eq=False)
-class Driven(DrivenFlow):
+class Driven(PiecewiseFlow):
     """A linear flow whose matrix is another one during every step."""
 
     matrices: np.ndarray

@@ -6,19 +6,19 @@ import pytest
 
 from dynsys import (
     RK4,
-    CompiledTangent,
     DivergenceError,
     Euler,
     Flow,
     InvalidInputError,
-    Pass,
+    NumbaTangent,
+    RunState,
     SingularTangentError,
     SymbolicFlow,
 )
-from dynsys.orthonormal import unpacked
-from dynsys.passes import DIVERGED, RUNNING, SINGULAR
+from dynsys.models.classics import Henon, LinearFlow, LinearMap, Logistic, Lorenz63
+from dynsys.passes.orthonormal import unpacked
+from dynsys.passes.status import DIVERGED, RUNNING, SINGULAR
 from dynsys.testing import check_tangent
-from models.classics import Henon, LinearFlow, LinearMap, Logistic, Lorenz63
 
 MATRIX = np.array([[0.9, 0.4, 0.0], [-0.3, 1.1, 0.2], [0.1, 0.0, 0.6]])
 SYSTEMS = {  # a system, its stepper, a state
@@ -50,7 +50,7 @@ def start_of(name, members=None):
     state = np.array(SYSTEMS[name][2])
     if members is not None:
         state = state + 1e-2 * np.random.default_rng(7).normal(size=(members, len(state)))
-    return Pass.start(state, state.shape[-1], None, seed=5)
+    return RunState.start(state, state.shape[-1], None, seed=5)
 
 
 def only(start, members):
@@ -152,9 +152,9 @@ def test_threads_do_not_change_a_bit(name):
     system, stepper, _ = SYSTEMS[name]
     start = start_of(name, members=5)
     options = {"intervals": 6, "steps_per_interval": 2, "record": "frames"}
-    alone = CompiledTangent(system, stepper, threads=1).forward(start, **options)
+    alone = NumbaTangent(system, stepper, threads=1).forward(start, **options)
     for threads in (2, 9):
-        assert_same_bits(CompiledTangent(system, stepper, threads=threads).forward(start, **options), alone)
+        assert_same_bits(NumbaTangent(system, stepper, threads=threads).forward(start, **options), alone)
 
 
 @both_backends
@@ -163,7 +163,7 @@ def test_threads_do_not_change_a_bit(name):
 )
 def test_a_member_that_diverges_is_marked_and_the_others_do_not_change(name, x, backend):
     tangent, others, steps = tangent_of(name, backend), [0, 2, 3], 2
-    start = Pass.start(np.insert(start_of(name, members=3).x, 1, x, axis=0), len(x), 1, seed=5)
+    start = RunState.start(np.insert(start_of(name, members=3).x, 1, x, axis=0), len(x), 1, seed=5)
     options = {"intervals": 20, "steps_per_interval": steps, "record": "frames"}
     together = tangent.forward(start, **options)
     assert_same_bits(together, tangent.forward(only(start, others), **options), rows=others)
@@ -181,7 +181,7 @@ def test_a_member_that_diverges_is_marked_and_the_others_do_not_change(name, x, 
 def test_a_member_that_stopped_stays_stopped_when_the_pass_goes_on(backend):
     tangent = tangent_of("Logistic", backend)
     options = {"intervals": 20, "steps_per_interval": 1, "record": "growth"}
-    end = tangent.forward(Pass.start(np.array([[0.3], [5.0]]), 1, None, seed=0), **options)
+    end = tangent.forward(RunState.start(np.array([[0.3], [5.0]]), 1, None, seed=0), **options)
     later = tangent.forward(end, **options)
     np.testing.assert_array_equal(later.status, end.status)
     np.testing.assert_array_equal(later.stopped, end.stopped)
@@ -216,7 +216,7 @@ def test_the_vectors_that_survive_an_annihilated_direction_can_be_followed(backe
 )
 def test_a_singular_member_is_marked_and_the_others_do_not_change(name, x, backend):
     tangent, others = tangent_of(name, backend), [0, 2]
-    start = Pass.start(np.insert(start_of(name, members=2).x, 1, x, axis=0), len(x), None, seed=0)
+    start = RunState.start(np.insert(start_of(name, members=2).x, 1, x, axis=0), len(x), None, seed=0)
     options = {"intervals": 4, "steps_per_interval": 1, "record": "growth"}
     together = tangent.forward(start, **options)
     np.testing.assert_array_equal(together.status, [RUNNING, SINGULAR, RUNNING])
@@ -279,7 +279,7 @@ def test_what_cannot_be_compiled_is_refused_and_steps_with_numpy():
             return -V
 
     with pytest.raises(InvalidInputError, match=r"NoKernel cannot be compiled.*numpy"):
-        NoKernel().tangent(Euler(0.1), backend="compiled")
+        NoKernel().tangent(Euler(0.1), backend="numba")
     with pytest.raises(InvalidInputError, match="backend must be"):
         NoKernel().tangent(Euler(0.1), backend="fortran")
     rates = NoKernel().tangent(Euler(0.1)).benettin([1.0], intervals=3).rates

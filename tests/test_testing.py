@@ -4,10 +4,10 @@ import attrs
 import numpy as np
 import pytest
 
-from dynsys import RK4, ContractError, DrivenFlow, Euler, Flow, Map, NumpyTangent, ScalarFunction, SymbolicMap
+from dynsys import RK4, ContractError, Euler, Flow, Map, NumpyTangent, PiecewiseFlow, ScalarFunction, SymbolicMap
+from dynsys.models.activations import BY_NAME
+from dynsys.models.classics import Henon, LinearMap, Lorenz63
 from dynsys.testing import check_activation, check_system, check_tangent
-from models.activations import BY_NAME
-from models.classics import Henon, LinearMap, Lorenz63
 
 X = np.array([0.4, -0.7, 1.1])
 
@@ -41,7 +41,7 @@ class ByDifferences(Good):
 
 
 @attrs.frozen(eq=False)
-class Alternating(DrivenFlow):
+class Alternating(PiecewiseFlow):
     even: Flow
     odd: Flow
     dimension = 3

@@ -8,21 +8,21 @@ import pytest
 
 from dynsys import (
     RK4,
-    CompiledTangent,
     DivergenceError,
     Euler,
     FallbackWarning,
     Flow,
     InvalidInputError,
     Map,
-    Pass,
+    NumbaTangent,
+    RunState,
     SymbolicFlow,
     Trajectory,
 )
-from dynsys.orthonormal import LONG_COLUMN
-from models.activations import ReLU, Tanh
-from models.classics import Henon, LinearFlow, LinearMap, Logistic, Lorenz63, Lorenz96
-from models.weight_dynamics import ThreeLayerGradientFlow, regression_task
+from dynsys.models.activations import ReLU, Tanh
+from dynsys.models.classics import Henon, LinearFlow, LinearMap, Logistic, Lorenz63, Lorenz96
+from dynsys.models.weight_dynamics import ThreeLayerGradientFlow, regression_task
+from dynsys.passes.orthonormal import LONG_COLUMN
 
 MATRIX = np.array([[0.9, 0.4, 0.0], [-0.3, 1.1, 0.2], [0.1, 0.0, 0.6]])
 FLOW = ThreeLayerGradientFlow(*regression_task(samples=100), hidden=2, activation=Tanh())
@@ -89,7 +89,7 @@ def test_a_linear_flow_follows_the_polynomial_of_its_stepper(backend):
 def test_states_are_those_of_a_pass_with_vectors(name, members, backend):
     """To the bit; but kernels that compute no Jacobian are other source: to rounding, which chaos amplifies."""
     tangent, x0 = tangent_of(name, backend, t0=0.7), states_of(name, members)
-    with_vectors = tangent.forward(Pass.start(x0, tangent.dimension, None, seed=0), record="frames", **RUN)
+    with_vectors = tangent.forward(RunState.start(x0, tangent.dimension, None, seed=0), record="frames", **RUN)
     run = tangent.trajectory(x0, **RUN)
     tolerance = 1e-9 if backend == "compiled" and (members or "SGD" in name) else 0.0
     np.testing.assert_allclose(run.states, with_vectors.as_given(with_vectors.xs), rtol=tolerance, atol=tolerance)
@@ -124,7 +124,7 @@ def test_one_run_after_another_is_one_long_run_bit_for_bit(name, members, backen
 @both_backends
 def test_the_tangent_can_stop_while_the_state_runs_on(backend):
     tangent, x0 = tangent_of("Lorenz63", backend), states_of("Lorenz63", 3)
-    start = Pass.start(x0, 3, None, seed=0)
+    start = RunState.start(x0, 3, None, seed=0)
     expected = tangent.forward(start, intervals=20, steps_per_interval=5, record="frames")
     spectrum = tangent.benettin(x0, intervals=8, steps_per_interval=5, warmup=0)
     later = tangent.trajectory(spectrum.end, intervals=12, steps_per_interval=5)
@@ -235,7 +235,7 @@ def test_a_member_that_diverges_is_marked_and_the_others_do_not_change(backend):
 def test_threads_do_not_change_a_bit(name):
     system, stepper, _ = SYSTEMS[name]
     one, two = (
-        CompiledTangent(system, stepper[0] if stepper else None, threads=threads).trajectory(states_of(name, 5), **RUN)
+        NumbaTangent(system, stepper[0] if stepper else None, threads=threads).trajectory(states_of(name, 5), **RUN)
         for threads in (1, 2)
     )
     np.testing.assert_array_equal(one.states, two.states)

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynsys import InvalidInputError, LyapunovSpectrum
-from models.classics import LinearMap
-from models.weight_dynamics import read_table
+from dynsys.models.classics import LinearMap
+from dynsys.models.weight_dynamics import read_table
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="limits of a process and pipes are those of POSIX")
 

@@ -21,7 +21,7 @@ from dynsys.equations.definition import check_names
 from dynsys.equations.expression import parse
 from dynsys.equations.sample_loss import SampleLoss
 from dynsys.equations.source import FUNCTIONS, numpy_functions, to_source
-from models.activations import Activation
+from dynsys.models.activations import Activation
 
 SYMBOLS = {name: sympy.Symbol(name, real=True) for name in "xy"}
 posix = pytest.mark.skipif(sys.platform == "win32", reason="limits of a process and pipes are those of POSIX")
@@ -89,7 +89,7 @@ import json, os, resource, sys
 import numpy as np
 import sympy
 from dynsys import GradientFlow, InvalidInputError, SymbolicFlow
-from models.activations import Activation
+from dynsys.models.activations import Activation
 
 ways = {
     "flow": lambda text: SymbolicFlow.of({"x": text, "y": "x"}).jacobian(0.0, np.array([0.3, 0.4])),

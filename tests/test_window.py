@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynsys import RK4, Euler, FallbackWarning, InterruptedWarning, InvalidInputError, passes
+from dynsys.algorithms.window import planned_bytes
 from dynsys.indicators import line_distance
-from dynsys.window import planned_bytes
-from models.classics import Henon, LinearCocycle, LinearFlow, Lorenz63
+from dynsys.models.classics import Henon, LinearCocycle, LinearFlow, Lorenz63
 
 HENON, LORENZ = Henon().tangent(), Lorenz63().tangent(RK4(dt=0.01))
 ON_HENON, ON_LORENZ = [0.1, 0.1], [-1.2, -2.4, 13.1]

@@ -5,9 +5,9 @@ import pytest
 
 from dynsys import RK4, DivergenceError, Euler, InvalidInputError, LyapunovVectors
 from dynsys.indicators import line_distance, subspace_distance
-from models.activations import Tanh
-from models.classics import Henon, LinearCocycle, LinearFlow, LinearMap, Lorenz63
-from models.weight_dynamics import ThreeLayerGradientFlow, regression_task
+from dynsys.models.activations import Tanh
+from dynsys.models.classics import Henon, LinearCocycle, LinearFlow, LinearMap, Lorenz63
+from dynsys.models.weight_dynamics import ThreeLayerGradientFlow, regression_task
 
 LORENZ = Lorenz63().tangent(RK4(dt=0.01))
 ON_LORENZ = [-1.2, -2.4, 13.1]

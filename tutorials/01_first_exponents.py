@@ -22,8 +22,8 @@ import numpy as np
 
 from dynsys import RK4, DiagnosticWarning, Flow, LyapunovSpectrum, SymbolicFlow
 from dynsys.indicators import batch_means_error
+from dynsys.models.classics import Lorenz63
 from dynsys.testing import check_system
-from models.classics import Lorenz63
 
 pictures = find_spec("matplotlib") is not None  # where it is missing there are the numbers alone
 if pictures:

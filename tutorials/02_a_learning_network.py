@@ -18,10 +18,10 @@ import attrs
 import matplotlib.pyplot as plt
 import numpy as np
 
-from dynsys import DiagnosticWarning, Euler, Pass
+from dynsys import DiagnosticWarning, Euler, RunState
+from dynsys.models.activations import Activation, ReLU, Tanh
+from dynsys.models.weight_dynamics import ThreeLayerGradientFlow, regression_task
 from dynsys.testing import check_activation
-from models.activations import Activation, ReLU, Tanh
-from models.weight_dynamics import ThreeLayerGradientFlow, regression_task
 
 # %% [markdown]
 # ## The weights are the state
@@ -113,7 +113,7 @@ steps, seldom = 11_000, 100  # steps of a training; steps between two records of
 
 def training(network, theta):
     """States (members, time, dim) along the training."""
-    start = Pass.start(np.atleast_2d(theta), network.dimension, k=1, seed=0)  # one kernel for one and for many
+    start = RunState.start(np.atleast_2d(theta), network.dimension, k=1, seed=0)  # one kernel for one and for many
     tangent = network.tangent(Euler(dt))
     return tangent.forward(start, intervals=steps // seldom, steps_per_interval=seldom, record="frames").xs
 

@@ -18,10 +18,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from dynsys import RK4, Pass, SymbolicMap
+from dynsys import RK4, RunState, SymbolicMap
 from dynsys.indicators import line_distance, subspace_distance
-from dynsys.orthonormal import unpacked
-from models.classics import Henon, LinearCocycle, LinearMap, Lorenz63
+from dynsys.models.classics import Henon, LinearCocycle, LinearMap, Lorenz63
+from dynsys.passes.orthonormal import unpacked
 
 rng = np.random.default_rng(0)
 
@@ -215,8 +215,8 @@ def frames(warmup, tail, seed):
     def move(start, intervals, record):
         return tangent.forward(start, intervals=intervals, steps_per_interval=per_interval, record=record)
 
-    early = move(Pass.start(np.array(on_attractor), 3, None, 0), settling - warmup, "nothing")
-    start = move(Pass.start(early.x[0], 3, None, seed), warmup, "nothing")
+    early = move(RunState.start(np.array(on_attractor), 3, None, 0), settling - warmup, "nothing")
+    start = move(RunState.start(early.x[0], 3, None, seed), warmup, "nothing")
     end = move(start, window + tail, "frames")
     return end.xs[0], end.Qs[0], unpacked(end.R[0])  # a pass packs its factors by columns
 

@@ -23,7 +23,7 @@ from scipy.stats import mannwhitneyu, spearmanr
 
 from dynsys import RK4
 from dynsys.indicators import line_distance
-from models.classics import HindmarshRose
+from dynsys.models.classics import HindmarshRose
 
 neuron = HindmarshRose()
 tangent = neuron.tangent(RK4(dt=0.02))

@@ -21,9 +21,9 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from models.weight_dynamics import regression_task
-from models.weight_dynamics.paper.prediction import halves, naive_bayes
-from models.weight_dynamics.study import Study
+from dynsys.models.weight_dynamics import regression_task
+from dynsys.models.weight_dynamics.paper.prediction import halves, naive_bayes
+from dynsys.models.weight_dynamics.study import Study
 
 # %% [markdown]
 # ## The ensemble

@@ -21,7 +21,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from sympy import cos, symbols
 
-from dynsys import RK4, ContractError, FallbackWarning, FunctionFlow, SymbolicFlow, finite_time_field, sweep
+from dynsys import RK4, ContractError, FallbackWarning, FunctionFlow, SymbolicFlow, ftle_field, sweep
 from dynsys.plotting import convergence_figure, exponents_figure, field_figure, save_figure
 from dynsys.testing import check_system, check_tangent
 
@@ -237,7 +237,7 @@ assert not chaotic.sel(force=0.2)
 # %%
 weak = attrs.evolve(beam, force=0.2).tangent(stepper)
 plane = {"x": np.linspace(-2, 2, 160), "v": np.linspace(-2, 2, 160)}
-field = finite_time_field(weak, plane, at=[0.0, 0.0], steps=600)
+field = ftle_field(weak, plane, at=[0.0, 0.0], steps=600)
 print(f"largest on the grid {float(field.largest_exponent.max()):.2f}, in the long run {float(first[0]):.2f} per time")
 
 figure, axes = plt.subplots(figsize=(6.4, 4.8), layout="constrained")

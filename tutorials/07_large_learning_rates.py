@@ -18,10 +18,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from dynsys import vary
-from models.activations import Tanh
-from models.training_chaos import GradientDescent, iris
-from models.training_chaos.growth import fit_growth
-from models.training_chaos.orbits import distances, orbits, perturbed, tangent_distances
+from dynsys.models.activations import Tanh
+from dynsys.models.training_chaos import GradientDescent, iris
+from dynsys.models.training_chaos.growth import fit_growth
+from dynsys.models.training_chaos.orbits import distances, orbits, perturbed, tangent_distances
 
 # %% [markdown]
 # ## The map

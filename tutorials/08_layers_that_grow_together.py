@@ -23,8 +23,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from dynsys import RK4, Euler
-from models.activations import Linear, ReLU, Tanh
-from models.layer_dynamics import DeepNetworkFlow
+from dynsys.models.activations import Linear, ReLU, Tanh
+from dynsys.models.layer_dynamics import DeepNetworkFlow
 
 # %% [markdown]
 # ## Three networks on one task

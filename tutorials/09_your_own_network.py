@@ -23,11 +23,21 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dynsys import ContractError, Euler, GradientFlow
+from dynsys.models.activations import Activation, Linear
+from dynsys.models.reporting.report import (
+    FAILS,
+    HOLDS,
+    OPEN,
+    Claim,
+    Section,
+    judged,
+    one_figure,
+    verdicts,
+    write_report,
+)
+from dynsys.models.weight_dynamics.paper.prediction import halves, naive_bayes
 from dynsys.plotting import LINES, grid, save_figure
 from dynsys.testing import check_activation, check_system, check_tangent
-from models.activations import Activation, Linear
-from models.report import FAILS, HOLDS, OPEN, Claim, Section, judged, one_figure, verdicts, write_report
-from models.weight_dynamics.paper.prediction import halves, naive_bayes
 
 # %% [markdown]
 # ## The function

@@ -21,13 +21,12 @@ from typing import Any
 
 import attrs
 
-from dynsys.compiled.driver import DRIVER, FRAMES_BY_COLUMNS, FRAMES_BY_ROWS, HEADER, MAP_PUSH
+from dynsys.compiled.driver import DRIVER, FRAMES_BY_COLUMNS, FRAMES_BY_ROWS, HEADER
 from dynsys.compiled.equations import aligned
-from dynsys.compiled.kernel import Kernel, PushSource
+from dynsys.compiled.kernel import StepKernel
 from dynsys.compiled.lanes import lane_source
 from dynsys.errors import FallbackWarning
-from dynsys.orthonormal import GRAM_SCHMIDT, HOUSEHOLDER, LONG_COLUMN
-from dynsys.steppers import Stepper
+from dynsys.passes.orthonormal import GRAM_SCHMIDT, HOUSEHOLDER, LONG_COLUMN
 from dynsys.storage.files import write_whole
 
 
@@ -44,36 +43,21 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else (os.cpu_count() or 1)
 
 
-def compiles(stepper: Stepper | None) -> bool:
-    """Whether a stepper (None: of a map) has a compiled form."""
-    return stepper is None or stepper.source is not None
-
-
-def build(kernel: Kernel, stepper: Stepper | None, dim: int, k: int) -> Built:
+def build(kernel: StepKernel, dim: int, k: int) -> Built:
     """The compiled pass of a system for one member after the other; built once per source, then found on disk."""
-    push = push_source(kernel, stepper, k)
-    by_rows = FRAMES_BY_ROWS.format(rows_at=push.rows_at, pitch=aligned(k))
-    frames = FRAMES_BY_COLUMNS if push.rows_at is None else by_rows
+    step = kernel.step(k)
+    by_rows = FRAMES_BY_ROWS.format(rows_at=step.rows_at, pitch=aligned(k))
+    frames = FRAMES_BY_COLUMNS if step.rows_at is None else by_rows
     factorise = GRAM_SCHMIDT if dim < LONG_COLUMN else HOUSEHOLDER
-    source = HEADER + frames + push.source + factorise + DRIVER
+    source = HEADER + frames + step.source + factorise + DRIVER
     forward = _load_with(source, tuple(kernel.functions.items())) if kernel.functions else load(source).forward
-    return Built(forward, push.scratch)
+    return Built(forward, step.scratch)
 
 
-def build_lanes(kernel: Kernel, stepper: Stepper | None, dim: int, k: int) -> Built | None:
+def build_lanes(kernel: StepKernel, dim: int, k: int) -> Built | None:
     """The compiled pass for blocks of members side by side, where there is one."""
-    lanes = kernel.lanes(stepper, k, kernel.parameters.ndim == 2)
+    lanes = kernel.lanes(k, kernel.parameters.ndim == 2)
     return None if lanes is None else Built(load(HEADER + lane_source(lanes, dim, k)).forward)
-
-
-def push_source(kernel: Kernel, stepper: Stepper | None, k: int) -> PushSource:
-    """The step of a system on one trajectory: its own, or that of the stepper by stages of `linearise`."""
-    push = kernel.push(stepper, k)
-    if push is not None:
-        return attrs.evolve(push, source="\n\nSTAGES = 1\n" + push.source)
-    step = MAP_PUSH if stepper is None else stepper.source
-    assert step is not None
-    return PushSource(kernel.source + step, kernel.scratch)
 
 
 @lru_cache(maxsize=256)

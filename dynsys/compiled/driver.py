@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dynsys.orthonormal import SINGULAR_RATIO
-from dynsys.passes import DIVERGED, RUNNING, SINGULAR
+from dynsys.passes.orthonormal import SINGULAR_RATIO
+from dynsys.passes.status import DIVERGED, RUNNING, SINGULAR
 
 # error_model: no exception on division by zero, as in NumPy. fastmath: fused multiply-add only; sums keep their
 # order and NaN checks stay (full fastmath would remove them).
@@ -71,19 +71,6 @@ def frame(dim, k, scratch):
 
 '''
 
-MAP_PUSH = '''
-STAGES = 1
-
-
-@njit
-def push(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):
-    """One step of a map."""
-    linearise(n, x, V, f[0], F[0].T, parameters, data, rows, scratch)
-    copy(x, f[0])
-    copy_matrix(V, F[0].T)
-
-'''
-
 DRIVER = '''
 @njit
 def finite(x, V):
@@ -99,7 +86,7 @@ def finite(x, V):
 @numba.njit(error_model="numpy", fastmath={"contract"}, cache=True, nogil=True)
 def forward(members, first, intervals, steps, t0, dt, parameters, data, drive, scratch,
             xs_end, Qs_end, status, stopped, growth, Rs, xs, Qs):
-    """Intervals of `steps` steps for some members, with one row of parameters or each its own; else as in `Pass`."""
+    """Intervals of `steps` steps for some members, with one row of parameters or each its own; else as in `RunState`."""
     dim, k = Qs_end.shape[1], Qs_end.shape[2]
     x, V, X, W = np.empty(dim), frame(dim, k, scratch), np.empty(dim), frame(dim, k, scratch)
     f, F = np.empty((STAGES, dim)), np.empty((STAGES, k, dim))
@@ -117,7 +104,7 @@ def forward(members, first, intervals, steps, t0, dt, parameters, data, drive, s
                 done = i * steps + s
                 n = first + done
                 rows = drive[own, done if drive.shape[1] > 1 else 0]
-                push(n, t0 + n * dt, dt, x, V, X, W, f, F, numbers, data, rows, scratch)
+                step_tangent(n, t0 + n * dt, dt, x, V, X, W, f, F, numbers, data, rows, scratch)
             if not finite(x, V):
                 status[m] = DIVERGED
             elif not factorise(V, R):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from dynsys.steppers import ExplicitRungeKutta, Stepper
+from dynsys.steppers.stepper import Tableau
 
 
 @attrs.frozen(cache_hash=True)
@@ -86,29 +86,21 @@ class EquationSource:
         return [f"{name} = _p[{i}]" for i, name in enumerate(self.parameters)]
 
 
-def written_out(stepper: Stepper | None) -> bool:
-    """Whether the steps of a stepper (None: a map) are written out stage by stage, in scalars or in loops over sites.
-
-    All others call `linearise`.
-    """
-    return stepper is None or (isinstance(stepper, ExplicitRungeKutta) and stepper.source is not None)
+def stages(tableau: Tableau | None) -> int:
+    """Evaluations of the equations in a step (None: of a map)."""
+    return 1 if tableau is None else len(tableau.b)
 
 
-def stages(stepper: Stepper | None) -> int:
-    """Evaluations of the equations in a step (None: a map)."""
-    return len(stepper.b) if isinstance(stepper, ExplicitRungeKutta) else 1
-
-
-def weights(stepper: Stepper | None, s: int | None) -> Sequence[float]:
+def weights(tableau: Tableau | None, s: int | None) -> Sequence[float]:
     """Weights of the slopes in stage s, or (None) in the step."""
-    if not isinstance(stepper, ExplicitRungeKutta):
+    if tableau is None:
         return ()
-    return stepper.b if s is None else stepper.a[s]
+    return tableau.b if s is None else tableau.a[s]
 
 
-def stage_time(stepper: Stepper | None, s: int) -> str:
+def stage_time(tableau: Tableau | None, s: int) -> str:
     """Source of the time of stage s: _t + c _dt, or the step _n of a map."""
-    return f"_t + {float(stepper.c[s])!r} * _dt" if isinstance(stepper, ExplicitRungeKutta) else "float(_n)"
+    return "float(_n)" if tableau is None else f"_t + {float(tableau.c[s])!r} * _dt"
 
 
 def indented(lines: Sequence[str]) -> list[str]:

@@ -1,4 +1,8 @@
-"""What a system gives to the compiler: its linearised equations as Python source, and the numbers they use."""
+"""What is given to the compiler: the equations of a system, and one step of it, as Python source with numbers.
+
+A system gives a `Kernel`, its linearised equations. With a stepper, or for a map alone, that becomes a `StepKernel`: all
+that a compiled pass needs.
+"""
 
 from __future__ import annotations
 
@@ -9,28 +13,29 @@ import attrs
 import numpy as np
 
 from dynsys.compiled.lanes import LaneSource
-from dynsys.steppers import Stepper
+from dynsys.steppers.stepper import Stepper, Tableau
 
 Array = np.ndarray
 
 
 def no_drive(n: int, steps: int, members: Array) -> Array:
-    """The drive of a system that data do not drive."""
+    """The drive of a system that nothing drives."""
     return np.zeros((1, 1, 0), dtype=np.int32)
 
 
 @attrs.frozen
-class PushSource:
-    """The step of a system on one trajectory, for the compiler.
+class StepSource:
+    """A step on one trajectory, for the compiler.
 
     Attributes
     ----------
     source : str
         Python source that defines
 
-            push(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch)
+            step_tangent(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch)
 
-        which moves x, shape (dim,), and V, shape (dim, k), by step n at time t.
+        which moves x, shape (dim,), and V, shape (dim, k), by step n at time t; X and W are as large, and free. It also
+        defines STAGES: f has shape (STAGES, dim), F (STAGES, k, dim), and both are free.
     scratch : int
         Length of the float64 work array.
     rows_at : int or None
@@ -43,12 +48,12 @@ class PushSource:
     rows_at: int | None = None
 
 
-def no_push(stepper: Stepper | None, k: int) -> PushSource | None:
-    """No better step than that of the stepper."""
+def no_step(tableau: Tableau | None, k: int) -> StepSource | None:
+    """No better step than by stages of `linearise`."""
     return None
 
 
-def no_lanes(stepper: Stepper | None, k: int, varied: bool) -> LaneSource | None:
+def no_lanes(tableau: Tableau | None, k: int, varied: bool) -> LaneSource | None:
     """No step for blocks of members: they run one after the other."""
     return None
 
@@ -67,20 +72,20 @@ class Kernel:
         which writes f = rule(t, x), shape (dim,), and F = J(t, x) V, shape (dim, k); x and V are only read. Frames
         stand in memory column by column: V.T and F.T are contiguous. In scope are `njit`, `np`, `math`, the elementary
         functions of `dynsys.equations.source`, and `copy` and `copy_matrix`, which take the place of array assignments.
-    parameters : ndarray, shape (p,) or (members, p)
-        Numbers that may change without compiling again; row m, if there are several, is that of member m.
+    parameters : ndarray, shape (p,)
+        Numbers that may change without compiling again.
     data : ndarray, shape (samples, columns)
-        Data that drive the system; empty if none do.
-    drive : callable (n, steps, members) -> int32 ndarray, shape (1 or members, 1 or steps, size)
-        Rows of `data` in force during each of the steps n, ..., n + steps - 1; a leading 1 means that all members
-        (all steps) see the same rows.
+        Data of which the drive names rows; empty if it does not.
+    drive : callable (n, steps, members) -> int32 or float64 ndarray, shape (1 or members, 1 or steps, size)
+        What is in force during each of the steps n, ..., n + steps - 1, in `linearise` the argument `rows`: rows of
+        `data`, or numbers such as a force. A leading 1 means that it is the same for all members (all steps).
     shared : bool
-        Whether all members see the same rows; else each thread asks for those of its own members.
+        Whether it is the same for all members; else each thread asks for that of its own members.
     scratch : int
         Length of the float64 work array that `linearise` may use freely.
-    push : callable (stepper, k) -> PushSource or None
-        A whole step of one trajectory under a stepper (None: a map), where one beats stages of `linearise`.
-    lanes : callable (stepper, k, varied) -> LaneSource or None
+    step : callable (tableau, k) -> StepSource or None
+        A whole step of one trajectory by a Butcher tableau (None: of a map), where one beats stages of `linearise`.
+    lanes : callable (tableau, k, varied) -> LaneSource or None
         The same for blocks of members side by side, which have one row of parameters, or each its own.
     functions : mapping, name -> function marked `@numba.njit`
         Functions of the user that the source calls by these names. A module that calls some is not kept on disk.
@@ -92,6 +97,84 @@ class Kernel:
     drive: Callable[[int, int, Array], Array] = no_drive
     shared: bool = True
     scratch: int = 0
-    push: Callable[[Stepper | None, int], PushSource | None] = no_push
-    lanes: Callable[[Stepper | None, int, bool], LaneSource | None] = no_lanes
+    step: Callable[[Tableau | None, int], StepSource | None] = no_step
+    lanes: Callable[[Tableau | None, int, bool], LaneSource | None] = no_lanes
     functions: Mapping[str, Callable[..., Any]] = attrs.field(factory=dict)
+
+
+@attrs.frozen(eq=False)
+class StepKernel:
+    """One step of a system, for the compiler.
+
+    Attributes
+    ----------
+    step : callable (k) -> StepSource
+        The step of one trajectory with k vectors.
+    lanes : callable (k, varied) -> LaneSource or None
+        The step for blocks of members side by side, if there is one.
+    parameters : ndarray, shape (p,) or (members, p)
+        Numbers that may change without compiling again; row m, if there are several, is that of member m.
+    data, drive, shared, functions
+        As of `Kernel`.
+    """
+
+    step: Callable[[int], StepSource]
+    lanes: Callable[[int, bool], LaneSource | None]
+    parameters: Array
+    data: Array
+    drive: Callable[[int, int, Array], Array]
+    shared: bool
+    functions: Mapping[str, Callable[..., Any]]
+
+
+def map_kernel(kernel: Kernel) -> StepKernel:
+    """A step of a map."""
+    return _step_kernel(kernel, MAP_STEP, (), (None,))
+
+
+def flow_kernel(kernel: Kernel, stepper: Stepper) -> StepKernel | None:
+    """A step of a flow, or None for a stepper that has no compiled form."""
+    if stepper.source is None:
+        return None
+    written = () if stepper.tableau is None else (stepper.tableau,)
+    return _step_kernel(kernel, stepper.source, stepper.numbers, written)
+
+
+def _step_kernel(
+    kernel: Kernel, source: str, numbers: tuple[float, ...], written: tuple[Tableau | None, ...]
+) -> StepKernel:
+    """A step by stages of `linearise`, unless the kernel writes out that of a tableau (None: of a map)."""
+
+    def step(k: int) -> StepSource:
+        for tableau in written:
+            own = kernel.step(tableau, k)
+            if own is not None:
+                return attrs.evolve(own, source="\n\nSTAGES = 1\n" + own.source)
+        return StepSource(kernel.source + source, kernel.scratch)
+
+    def lanes(k: int, varied: bool) -> LaneSource | None:
+        return next((kernel.lanes(tableau, k, varied) for tableau in written), None)
+
+    return StepKernel(
+        step=step,
+        lanes=lanes,
+        parameters=np.concatenate([kernel.parameters, numbers]),
+        data=kernel.data,
+        drive=kernel.drive,
+        shared=kernel.shared,
+        functions=kernel.functions,
+    )
+
+
+MAP_STEP = '''
+STAGES = 1
+
+
+@njit
+def step_tangent(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):
+    """One step of a map."""
+    linearise(n, x, V, f[0], F[0].T, parameters, data, rows, scratch)
+    copy(x, f[0])
+    copy_matrix(V, F[0].T)
+
+'''

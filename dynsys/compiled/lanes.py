@@ -148,7 +148,7 @@ def finite_lane(B, l):
 @numba.njit(error_model="numpy", fastmath={"contract"}, cache=True, nogil=True)
 def forward(members, first, intervals, steps, t0, dt, parameters, data, drive, scratch,
             xs_end, Qs_end, status, stopped, growth, Rs, xs, Qs):
-    """Intervals of `steps` steps for some members, in blocks of L; arrays as in the record `Pass`."""
+    """Intervals of `steps` steps for some members, in blocks of L; arrays as in the record `RunState`."""
     B = np.zeros(ROWS * L)
     own = np.zeros(L, np.int64)
     numbers = np.zeros(parameters.shape[1] * L) if VARIED else parameters[0]

@@ -14,15 +14,16 @@ import attrs
 import numpy as np
 
 from dynsys.compiled.equations import aligned
-from dynsys.compiled.kernel import Kernel, PushSource
+from dynsys.compiled.kernel import Kernel, StepSource
 from dynsys.compiled.lanes import LANE_TANH, LaneSource
-from dynsys.steppers import Euler
+from dynsys.steppers.stepper import Tableau
 
 Array = np.ndarray
 
 LARGEST = 700  # statements and products in a body: compiling takes time that grows faster than their number
 AT_ONCE = 4  # samples of a body, between a load of an accumulator and its store; fewer if one takes many statements
 SAMPLE_LANES = 4
+EULER = Tableau(a=((),), b=(1.0,), c=(0.0,))  # what steps are written out for
 
 
 @attrs.frozen(cache_hash=True)
@@ -123,10 +124,8 @@ def sample_kernel(
         np.array([scale * sample.factor, *parameters]),
         data,
         scratch=_scratch(sample),
-        push=lambda stepper, k: euler_push(moving(k), sigma, k) if isinstance(stepper, Euler) else None,
-        lanes=lambda stepper, k, varied: (
-            euler_lanes(moving(k), sigma, k) if isinstance(stepper, Euler) and not varied else None
-        ),
+        step=lambda tableau, k: euler_step(moving(k), sigma, k) if tableau == EULER else None,
+        lanes=lambda tableau, k, varied: euler_lanes(moving(k), sigma, k) if tableau == EULER and not varied else None,
     )
 
 
@@ -141,7 +140,7 @@ def linearise_samples(sample: SampleSource, sigma: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def euler_push(sample: SampleSource, sigma: str, k: int) -> PushSource:
+def euler_step(sample: SampleSource, sigma: str, k: int) -> StepSource:
     """An Euler step of one trajectory, vectorised over the batch, then over the columns of the frame.
 
     Lane l of the buffer holds another sample at the same state: a few samples for each lane, one for each, or single
@@ -152,15 +151,15 @@ def euler_push(sample: SampleSource, sigma: str, k: int) -> PushSource:
     pitch = aligned(k)
     behind = _scratch(sample)  # the frame, every row padded to whole vector registers
     lines = [f"    x[{i}] += scale * scratch[{_total(sample) + i}]" for i in range(dim)]
-    lines += [f"    push_columns(scratch, scale, {pitch})"]
-    columns = ["", "@njit", "def push_columns(scratch, scale, columns):", *_matrix(sample)]
+    lines += [f"    step_columns(scratch, scale, {pitch})"]
+    columns = ["", "@njit", "def step_columns(scratch, scale, columns):", *_matrix(sample)]
     columns += ["    for c in range(columns):"]
     columns += [f"        v{j} = scratch[{behind + j * pitch} + c]" for j in range(dim)]
     columns += [
         f"        scratch[{behind + i * pitch} + c] = v{i} + {terms}" for i, terms in enumerate(_product(sample))
     ]
     source = _accumulate(sample, sigma) + "\n".join([*columns, ""]) + EULER + "\n".join([*lines, "", ""])
-    return PushSource(source, behind + dim * pitch, rows_at=behind)
+    return StepSource(source, behind + dim * pitch, rows_at=behind)
 
 
 def _matrix(sample: SampleSource) -> list[str]:
@@ -248,7 +247,7 @@ def linearise(t, x, V, f, F, parameters, data, rows, scratch):
 
 EULER = '''
 @njit
-def push(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):
+def step_tangent(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):
     """An Euler step of one trajectory and its tangent vectors."""
     accumulate(x, parameters, data, rows, scratch)
     scale = dt * parameters[0]
@@ -267,7 +266,7 @@ def euler_lanes(sample: SampleSource, sigma: str, k: int) -> LaneSource:
     source = [
         _samples(sample, sigma, rows),
         "@njit",
-        "def push_column(B, C, scale, lanes):",
+        "def step_column(B, C, scale, lanes):",
         "    for l in range(lanes):",
         *(f"        v{i} = C[{i} * L + l]" for i in range(dim)),
         *(f"        {_entry(i, j)} = B[{rows['hessian'] + e} * L + l]" for e, (i, j, _) in enumerate(sample.hessian)),
@@ -280,7 +279,7 @@ def euler_lanes(sample: SampleSource, sigma: str, k: int) -> LaneSource:
 ADVANCE = '''
 
 @njit
-def move(B, scale, lanes):
+def step_state(B, scale, lanes):
     for i in range(DIM):
         for l in range(lanes):
             B[i * L + l] += scale * B[({gradient} + i) * L + l]
@@ -314,8 +313,8 @@ def advance(B, n, t, dt, done, own, parameters, data, drive, lanes):
         samples_1(B, parameters, lanes)
     scale = dt * parameters[0]
     for c in range(K):
-        push_column(B, B[(DIM + c * DIM) * L : (DIM + (c + 1) * DIM) * L], scale, lanes)
-    move(B, scale, lanes)
+        step_column(B, B[(DIM + c * DIM) * L : (DIM + (c + 1) * DIM) * L], scale, lanes)
+    step_state(B, scale, lanes)
 
 '''
 

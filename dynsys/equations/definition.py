@@ -125,7 +125,7 @@ class Definition:
         """What is derived, from the disk if an earlier process left it there."""
         given = [self.state, self.parameters, self.right_sides, self.helpers]
         return Derived.read(
-            derived_once("equations", given, [__name__, "dynsys.equations.lattice", *LANGUAGE], self._derive)
+            derived_once("equations", given, [__name__, "dynsys.equations.runs", *LANGUAGE], self._derive)
         )
 
     @property

@@ -40,9 +40,9 @@ def describe(value: Any) -> Json:
 
     Examples
     --------
-    >>> from models.activations import Tanh
+    >>> from dynsys.models.activations import Tanh
     >>> describe({"dt": np.float64(0.01), "activation": Tanh})["activation"]["class"]
-    'models.activations.Tanh'
+    'dynsys.models.activations.Tanh'
     """
     try:
         return _described(value)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 import attrs
 import numpy as np
 
-from dynsys.blocks import MEMBER, STATUS
 from dynsys.errors import InvalidInputError, whole_number
+from dynsys.passes.status import MEMBER, STATUS
 from dynsys.storage.description import Json, describe
 
 if TYPE_CHECKING:

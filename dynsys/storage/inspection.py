@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dynsys.blocks import MEMBER, STATUSES
 from dynsys.errors import InvalidInputError
+from dynsys.passes.status import MEMBER, STATUSES
 from dynsys.storage.store import Store
 
 if TYPE_CHECKING:

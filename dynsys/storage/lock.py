@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from dynsys.blocks import STATUS
 from dynsys.errors import StoreError
+from dynsys.passes.status import STATUS
 from dynsys.storage.store import COPY
 
 _held: set[TextIO] = set()  # by this process; a child that is forked meanwhile must not hold them, too

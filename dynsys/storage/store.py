@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import attrs
 import numpy as np
 
-from dynsys.blocks import FAILED, STATUS
 from dynsys.errors import StoreError
+from dynsys.passes.status import FAILED, STATUS
 from dynsys.storage.description import Json
 from dynsys.storage.files import PARTIAL, write_whole
 from dynsys.storage.header import Header, fill_value, sealed, unsealed

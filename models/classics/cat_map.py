@@ -9,7 +9,7 @@ import numpy as np
 
 from dynsys import Map
 from dynsys.compiled.kernel import Kernel
-from models.classics.reference import Known, Reference
+from dynsys.models.classics.reference import Known, Reference
 
 Array = np.ndarray
 MATRIX = np.array([[2.0, 1.0], [1.0, 1.0]])

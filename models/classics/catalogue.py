@@ -13,23 +13,23 @@ from scipy.integrate import simpson
 from dynsys import Flow, Map, TangentSystem
 from dynsys.errors import whole_number
 from dynsys.indicators import batch_means_error
-from models.classics.cat_map import CatMap
-from models.classics.coupled_map_lattice import CoupledMapLattice
-from models.classics.duffing import Duffing
-from models.classics.fitzhugh_nagumo import FitzHughNagumo
-from models.classics.henon import Henon
-from models.classics.henon_heiles import HenonHeiles
-from models.classics.hindmarsh_rose import HindmarshRose
-from models.classics.hyperchaotic_roessler import HyperchaoticRoessler
-from models.classics.josephson_junction import JosephsonJunction
-from models.classics.kuramoto_sivashinsky import KuramotoSivashinsky
-from models.classics.logistic import Logistic
-from models.classics.lorenz63 import Lorenz63
-from models.classics.lorenz96 import Lorenz96
-from models.classics.lozi import Lozi
-from models.classics.reference import Known, Reference
-from models.classics.roessler import Roessler
-from models.classics.standard_map import StandardMap
+from dynsys.models.classics.cat_map import CatMap
+from dynsys.models.classics.coupled_map_lattice import CoupledMapLattice
+from dynsys.models.classics.duffing import Duffing
+from dynsys.models.classics.fitzhugh_nagumo import FitzHughNagumo
+from dynsys.models.classics.henon import Henon
+from dynsys.models.classics.henon_heiles import HenonHeiles
+from dynsys.models.classics.hindmarsh_rose import HindmarshRose
+from dynsys.models.classics.hyperchaotic_roessler import HyperchaoticRoessler
+from dynsys.models.classics.josephson_junction import JosephsonJunction
+from dynsys.models.classics.kuramoto_sivashinsky import KuramotoSivashinsky
+from dynsys.models.classics.logistic import Logistic
+from dynsys.models.classics.lorenz63 import Lorenz63
+from dynsys.models.classics.lorenz96 import Lorenz96
+from dynsys.models.classics.lozi import Lozi
+from dynsys.models.classics.reference import Known, Reference
+from dynsys.models.classics.roessler import Roessler
+from dynsys.models.classics.standard_map import StandardMap
 
 Array = np.ndarray
 Progress = Callable[[int, int], None]

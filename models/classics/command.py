@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from dynsys import InvalidInputError
-from models.terminal import Seed, console, made, progress_bar
+from dynsys.models.reporting.terminal import Seed, console, made, progress_bar
 
 
 class Length(StrEnum):
@@ -38,8 +38,8 @@ def classics(
 
     Example: `dynsys classics Lorenz63 --length quick`
     """
-    from models.classics.catalogue import SYSTEMS, entry
-    from models.classics.report import table, write
+    from dynsys.models.classics.catalogue import SYSTEMS, entry
+    from dynsys.models.classics.report import table, write
 
     names = {kind.__name__: kind for kind in SYSTEMS}
     unknown = [name for name in systems or () if name not in names]

@@ -5,8 +5,8 @@ from typing import Any
 import attrs
 import numpy as np
 
-from dynsys import SymbolicMap, parameter, size
-from models.classics.reference import OURS, Known, Reference
+from dynsys import SymbolicMap, lattice_size, parameter
+from dynsys.models.classics.reference import OURS, Known, Reference
 
 Array = np.ndarray
 SITES, COUPLING = 20, 0.1
@@ -46,7 +46,7 @@ class CoupledMapLattice(SymbolicMap):
     K. Kaneko, Prog. Theor. Phys. 72, 480 (1984).
     """
 
-    sites: int = size(SITES, least=3)
+    sites: int = lattice_size(SITES, least=3)
     r: float = parameter(4.0)
     coupling: float = parameter(COUPLING)
 

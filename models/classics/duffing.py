@@ -5,7 +5,7 @@ import math
 import attrs
 
 from dynsys import RK4, SymbolicFlow, parameter
-from models.classics.reference import COMMON_SYSTEMS, SPROTT, Known, Reference
+from dynsys.models.classics.reference import COMMON_SYSTEMS, SPROTT, Known, Reference
 
 
 @attrs.frozen(eq=False)

@@ -4,7 +4,7 @@ import attrs
 import numpy as np
 
 from dynsys import SymbolicMap, parameter
-from models.classics.reference import COMMON_SYSTEMS, Known, Reference
+from dynsys.models.classics.reference import COMMON_SYSTEMS, Known, Reference
 
 
 @attrs.frozen(eq=False)

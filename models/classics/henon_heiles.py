@@ -6,7 +6,7 @@ import attrs
 import numpy as np
 
 from dynsys import Leapfrog, SymbolicFlow, parameter
-from models.classics.reference import SPROTT, Known, Reference
+from dynsys.models.classics.reference import SPROTT, Known, Reference
 
 Array = np.ndarray
 

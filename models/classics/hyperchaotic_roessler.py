@@ -3,7 +3,7 @@
 import attrs
 
 from dynsys import RK4, SymbolicFlow, parameter
-from models.classics.reference import OURS, Known, Reference
+from dynsys.models.classics.reference import OURS, Known, Reference
 
 
 @attrs.frozen(eq=False)

@@ -11,7 +11,7 @@ import numpy as np
 from dynsys import RK4, Flow, InvalidInputError
 from dynsys.compiled.kernel import Kernel
 from dynsys.errors import positive, real_array, whole_number
-from models.classics.reference import Known, Reference
+from dynsys.models.classics.reference import Known, Reference
 
 Array = np.ndarray
 

@@ -6,7 +6,7 @@ import attrs
 import numpy as np
 
 from dynsys import SymbolicMap, parameter
-from models.classics.reference import Known, Reference
+from dynsys.models.classics.reference import Known, Reference
 
 
 @attrs.frozen(eq=False)

@@ -5,8 +5,8 @@ from typing import Any
 import attrs
 import numpy as np
 
-from dynsys import RK4, SymbolicFlow, parameter, size
-from models.classics.reference import OURS, Known, Reference
+from dynsys import RK4, SymbolicFlow, lattice_size, parameter
+from dynsys.models.classics.reference import OURS, Known, Reference
 
 Array = np.ndarray
 
@@ -32,7 +32,7 @@ class Lorenz96(SymbolicFlow):
     E. N. Lorenz, in: Predictability (ECMWF, 1996); E. N. Lorenz, K. A. Emanuel, J. Atmos. Sci. 55, 399 (1998).
     """
 
-    sites: int = size(40, least=4)
+    sites: int = lattice_size(40, least=4)
     forcing: float = parameter(8.0)
 
     @property

@@ -4,7 +4,7 @@ import attrs
 import numpy as np
 
 from dynsys import SymbolicMap, parameter
-from models.classics.reference import SPROTT, Known, Reference
+from dynsys.models.classics.reference import SPROTT, Known, Reference
 
 
 @attrs.frozen(eq=False)

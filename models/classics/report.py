@@ -14,12 +14,12 @@ import attrs
 import numpy as np
 
 from dynsys import InvalidInputError, SymbolicFlow, SymbolicMap
+from dynsys.models.classics.catalogue import AGREES, MEMBERS, Comparison, Entry, Spectrum
+from dynsys.models.classics.reference import OURS
+from dynsys.models.reporting.report import markdown_table
 from dynsys.plotting import grid, save_figure, style
-from dynsys.printed import with_error
+from dynsys.results.printing import with_error
 from dynsys.storage.files import write_whole
-from models.classics.catalogue import AGREES, MEMBERS, Comparison, Entry, Spectrum
-from models.classics.reference import OURS
-from models.report import markdown_table
 
 Array = np.ndarray
 FIGURES = "figures"

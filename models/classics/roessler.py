@@ -3,7 +3,7 @@
 import attrs
 
 from dynsys import RK4, SymbolicFlow, parameter
-from models.classics.reference import COMMON_SYSTEMS, Known, Reference
+from dynsys.models.classics.reference import COMMON_SYSTEMS, Known, Reference
 
 
 @attrs.frozen(eq=False)

@@ -9,7 +9,7 @@ import numpy as np
 
 from dynsys import Map, parameter
 from dynsys.compiled.kernel import Kernel
-from models.classics.reference import COMMON_SYSTEMS, Known, Reference
+from dynsys.models.classics.reference import COMMON_SYSTEMS, Known, Reference
 
 Array = np.ndarray
 TURN = 2.0 * math.pi

@@ -1,9 +1,9 @@
 """Layer dynamics of linearised neural nets (arXiv:1904.10689): what layers conserve, and how they grow together.
 
-The network is `models.deep_network`; `closed_form` has the modes of a linear one, `study` measures, `claims` compare,
+The network is `dynsys.models.networks.deep_network`; `closed_form` has the modes of a linear one, `study` measures, `claims` compare,
 `report` writes REPORT.md.
 """
 
-from models.deep_network import DeepNetworkFlow
+from dynsys.models.networks.deep_network import DeepNetworkFlow
 
 __all__ = ["DeepNetworkFlow"]

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from models.layer_dynamics.study import DEPTHS, STEPS, Numbers
-from models.report import HOLDS, Claim, judged, listed, number
+from dynsys.models.layer_dynamics.study import DEPTHS, STEPS, Numbers
+from dynsys.models.reporting.report import HOLDS, Claim, judged, listed, number
 
 Array = np.ndarray
 

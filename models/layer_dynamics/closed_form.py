@@ -6,8 +6,8 @@ import numpy as np
 
 from dynsys import InvalidInputError
 from dynsys.errors import positive, whole_number
-from models.activations import Linear
-from models.deep_network import DeepNetworkFlow
+from dynsys.models.activations import Linear
+from dynsys.models.networks.deep_network import DeepNetworkFlow
 
 Array = np.ndarray
 

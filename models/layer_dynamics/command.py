@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from models.terminal import Seed, report
+from dynsys.models.reporting.terminal import Seed, report
 
 
 def layer_dynamics(
@@ -22,7 +22,7 @@ def layer_dynamics(
 
     Example: `dynsys layer-dynamics --networks 5`
     """
-    from models.layer_dynamics.report import write
-    from models.layer_dynamics.study import Study
+    from dynsys.models.layer_dynamics.report import write
+    from dynsys.models.layer_dynamics.study import Study
 
     report(output, 15, partial(write, Study(networks=networks, seed=seed)))

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from dynsys.models.layer_dynamics.study import STEPS, Numbers
 from dynsys.plotting import LINES, grid, save_figure
-from models.layer_dynamics.study import STEPS, Numbers
 
 Array = np.ndarray
 DASHES: list[Any] = [*LINES, (0, (1, 3))]

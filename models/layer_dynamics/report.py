@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from models.layer_dynamics import claims, figures
-from models.layer_dynamics.study import DEPTHS, KINDS, Study
-from models.report import Section, one_figure, verdicts, write_report
+from dynsys.models.layer_dynamics import claims, figures
+from dynsys.models.layer_dynamics.study import DEPTHS, KINDS, Study
+from dynsys.models.reporting.report import Section, one_figure, verdicts, write_report
 
 AT_MINIMUM = ("linear", "ReLU", "tanh")
 

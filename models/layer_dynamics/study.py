@@ -12,9 +12,9 @@ import numpy as np
 from dynsys import RK4, DiagnosticWarning, Euler
 from dynsys.errors import whole_number
 from dynsys.indicators import principal_angles
-from models.activations import Activation, LeakyReLU, Linear, ReLU, Tanh
-from models.deep_network import DeepNetworkFlow
-from models.layer_dynamics.closed_form import balanced_initial, mode_strength, singular_vectors, white
+from dynsys.models.activations import Activation, LeakyReLU, Linear, ReLU, Tanh
+from dynsys.models.layer_dynamics.closed_form import balanced_initial, mode_strength, singular_vectors, white
+from dynsys.models.networks.deep_network import DeepNetworkFlow
 
 Array = np.ndarray
 Numbers = dict[str, Array]

@@ -5,7 +5,7 @@ Gradient descent of a classifier as a map of its weights (`descent`), and how ne
 the paper and its sequel, `protocol` runs all of it and writes REPORT.md.
 """
 
-from models.tasks import digits, iris
-from models.training_chaos.descent import GradientDescent
+from dynsys.models.networks.tasks import digits, iris
+from dynsys.models.training_chaos.descent import GradientDescent
 
 __all__ = ["GradientDescent", "digits", "iris"]

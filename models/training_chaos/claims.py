@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.report import FAILS, HOLDS, OPEN, UNDER, Claim, judged, listed, number
-from models.training_chaos.experiment import Experiment, seeds
-from models.training_chaos.experiments import SMALL, Edge
-from models.training_chaos.findings import (
+from dynsys.models.reporting.report import FAILS, HOLDS, OPEN, UNDER, Claim, judged, listed, number
+from dynsys.models.training_chaos.experiment import Experiment, seeds
+from dynsys.models.training_chaos.experiments import SMALL, Edge
+from dynsys.models.training_chaos.findings import (
     LEARNED,
     LEARNED_DIGITS,
     WEIGHTS,
@@ -22,8 +22,8 @@ from models.training_chaos.findings import (
     saturated,
     training_time,
 )
-from models.training_chaos.growth import fit_growth
-from models.training_chaos.series import autocorrelation, local_expansion, stays
+from dynsys.models.training_chaos.growth import fit_growth
+from dynsys.models.training_chaos.series import autocorrelation, local_expansion, stays
 
 if TYPE_CHECKING:
     import xarray

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dynsys import InvalidInputError
-from models.terminal import Seed, Workers, compute, console, made, prepare
+from dynsys.models.reporting.terminal import Seed, Workers, compute, console, made, prepare
 
 
 def training_chaos(
@@ -26,7 +26,7 @@ def training_chaos(
 
     Example: `dynsys training-chaos --share 0.1`
     """
-    from models.training_chaos.protocol import Protocol, store, write
+    from dynsys.models.training_chaos.protocol import Protocol, store, write
 
     if not 0.0 < share <= 100.0:
         raise InvalidInputError(f"--share must be positive and at most 100, got {share}")

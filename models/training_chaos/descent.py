@@ -12,11 +12,11 @@ import numpy as np
 from dynsys import InvalidInputError, Map
 from dynsys.compiled.kernel import Kernel
 from dynsys.errors import positive, whole_number
-from dynsys.minibatches import table
-from models.activations import Activation, Sigmoid
-from models.losses import CrossEntropy, labels_of
-from models.perceptron import Perceptron, whole_widths
-from models.perceptron_kernel import perceptron_kernel
+from dynsys.models.activations import Activation, Sigmoid
+from dynsys.models.networks.losses import CrossEntropy, labels_of
+from dynsys.models.networks.perceptron import Perceptron, whole_widths
+from dynsys.models.networks.perceptron_kernel import perceptron_kernel
+from dynsys.systems.minibatches import table
 
 Array = np.ndarray
 
@@ -68,7 +68,7 @@ class GradientDescent(Map):
 
     Examples
     --------
-    >>> from models.training_chaos import iris
+    >>> from dynsys.models.training_chaos import iris
     >>> descent = GradientDescent(*iris(seed=0), hidden=(10,), learning_rate=0.01)
     >>> theta = descent.initial(seed=1)
     >>> descent.dimension, bool(descent.loss(descent.step(0, theta)) < descent.loss(theta))

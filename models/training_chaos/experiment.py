@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from dynsys import Ensemble, Pass, TangentSystem
+from dynsys import Ensemble, RunState, TangentSystem
 from dynsys.errors import whole_number
-from models.tasks import iris
-from models.training_chaos.descent import GradientDescent
-from models.training_chaos.orbits import perturbed
+from dynsys.models.networks.tasks import iris
+from dynsys.models.training_chaos.descent import GradientDescent
+from dynsys.models.training_chaos.orbits import perturbed
 
 if TYPE_CHECKING:
     import xarray
@@ -79,7 +79,7 @@ class Experiment(ABC):
 
     def growth(self, tangent: TangentSystem, theta: Array, member: int, steps: int, k: int) -> Array:
         """Logarithms of the growth of k tangent vectors in every step, shape (steps, k)."""
-        start = Pass.start(theta[None], tangent.dimension, k, seeds(self.seed)[2], np.array([member]))
+        start = RunState.start(theta[None], tangent.dimension, k, seeds(self.seed)[2], np.array([member]))
         return tangent.forward(start, intervals=steps, steps_per_interval=1, record="growth").growth[0]
 
     @abstractmethod

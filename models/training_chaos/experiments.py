@@ -12,11 +12,11 @@ import attrs
 import numpy as np
 
 from dynsys import TangentSystem, vary
-from models.activations import Tanh
-from models.tasks import digits
-from models.training_chaos.descent import GradientDescent
-from models.training_chaos.experiment import Experiment, seeds
-from models.training_chaos.orbits import displacement, distances, orbits, tangent_distances
+from dynsys.models.activations import Tanh
+from dynsys.models.networks.tasks import digits
+from dynsys.models.training_chaos.descent import GradientDescent
+from dynsys.models.training_chaos.experiment import Experiment, seeds
+from dynsys.models.training_chaos.orbits import displacement, distances, orbits, tangent_distances
 
 if TYPE_CHECKING:
     import xarray

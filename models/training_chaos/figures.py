@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dynsys.plotting import GREYS, LINES, grid, line_look, save_figure
-from models.training_chaos.claims import LN3, PAPER_NMLE, irregular
-from models.training_chaos.experiments import SMALL
-from models.training_chaos.findings import (
+from dynsys.models.training_chaos.claims import LN3, PAPER_NMLE, irregular
+from dynsys.models.training_chaos.experiments import SMALL
+from dynsys.models.training_chaos.findings import (
     LEARNED_DIGITS,
     WEIGHTS,
     Nmle,
@@ -21,8 +20,9 @@ from models.training_chaos.findings import (
     saturated,
     training_time,
 )
-from models.training_chaos.growth import fit_growth
-from models.training_chaos.series import autocorrelation, local_expansion
+from dynsys.models.training_chaos.growth import fit_growth
+from dynsys.models.training_chaos.series import autocorrelation, local_expansion
+from dynsys.plotting import GREYS, LINES, grid, line_look, save_figure
 
 if TYPE_CHECKING:
     import xarray

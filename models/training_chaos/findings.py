@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
-from models.training_chaos.experiments import SMALL
-from models.training_chaos.growth import LEAST_RATE, GrowthFit, fit_growth
-from models.training_chaos.series import local_expansion
+from dynsys.models.training_chaos.experiments import SMALL
+from dynsys.models.training_chaos.growth import LEAST_RATE, GrowthFit, fit_growth
+from dynsys.models.training_chaos.series import local_expansion
 
 if TYPE_CHECKING:
     import xarray

@@ -5,9 +5,9 @@ from __future__ import annotations
 import attrs
 import numpy as np
 
-from dynsys import Pass, TangentSystem
+from dynsys import RunState, TangentSystem
 from dynsys.errors import positive, whole_number
-from models.training_chaos.descent import GradientDescent
+from dynsys.models.training_chaos.descent import GradientDescent
 
 Array = np.ndarray
 
@@ -56,7 +56,7 @@ def tangent_distances(tangent: TangentSystem, theta: Array, *, steps: int) -> Ar
     """
     shifts = theta[1:] - theta[0]
     lengths = np.linalg.norm(shifts, axis=1)
-    start = Pass.start(np.broadcast_to(theta[0], shifts.shape), tangent.dimension, 1, 0)
+    start = RunState.start(np.broadcast_to(theta[0], shifts.shape), tangent.dimension, 1, 0)
     start = attrs.evolve(start, Q=(shifts / lengths[:, None])[..., None])
     end = tangent.forward(start, intervals=steps, steps_per_interval=1, record="frames")
     growth = np.cumsum(np.log(end.R[..., 0]), axis=1)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from models.report import Section, verdicts, write_report
-from models.training_chaos import figures
-from models.training_chaos.claims import claims
-from models.training_chaos.experiment import Experiment
-from models.training_chaos.experiments import (
+from dynsys.models.reporting.report import Section, verdicts, write_report
+from dynsys.models.training_chaos import figures
+from dynsys.models.training_chaos.claims import claims
+from dynsys.models.training_chaos.experiment import Experiment
+from dynsys.models.training_chaos.experiments import (
     Bifurcations,
     Chaotic,
     Edge,

@@ -7,7 +7,7 @@ import numpy as np
 
 from dynsys import InvalidInputError
 from dynsys.errors import positive, whole_number
-from models.training_chaos.growth import fit_line
+from dynsys.models.training_chaos.growth import fit_line
 
 Array = np.ndarray
 

@@ -4,6 +4,6 @@ How the output at one input answers a step of training on another (`response`), 
 and how that ages (`law`); `study` measures, `claims` compare, `report` writes REPORT.md.
 """
 
-from models.training_response.response import response, tangent_kernel
+from dynsys.models.training_response.response import response, tangent_kernel
 
 __all__ = ["response", "tangent_kernel"]

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from models.report import HOLDS, Claim, judged, listed, number
-from models.training_response.law import Law, fit_law
-from models.training_response.study import RATES, Numbers
+from dynsys.models.reporting.report import HOLDS, Claim, judged, listed, number
+from dynsys.models.training_response.law import Law, fit_law
+from dynsys.models.training_response.study import RATES, Numbers
 
 Array = np.ndarray
 Courses = Mapping[tuple[str, str], Numbers]  # by activation and method

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from models.terminal import Seed, report
+from dynsys.models.reporting.terminal import Seed, report
 
 
 def training_response(
@@ -22,7 +22,7 @@ def training_response(
 
     Example: `dynsys training-response --networks 5`
     """
-    from models.training_response.report import write
-    from models.training_response.study import Study
+    from dynsys.models.training_response.report import write
+    from dynsys.models.training_response.study import Study
 
     report(output, 20, partial(write, Study(networks=networks, seed=seed)))

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from dynsys.models.training_response.claims import Courses
+from dynsys.models.training_response.study import RATES, Numbers
 from dynsys.plotting import LINES, grid, save_figure
-from models.training_response.claims import Courses
-from models.training_response.study import RATES, Numbers
 
 Array = np.ndarray
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from dynsys import Euler, InvalidInputError, Map, NumpyTangent, TangentSystem
 from dynsys.errors import positive, real_array
-from models.deep_network import DeepNetworkFlow
+from dynsys.models.networks.deep_network import DeepNetworkFlow
 
 Array = np.ndarray
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import attrs
 
-from models.report import Section, one_figure, verdicts, write_report
-from models.training_response import claims, figures
-from models.training_response.methods import METHODS
-from models.training_response.study import ACTIVATIONS, Study
+from dynsys.models.reporting.report import Section, one_figure, verdicts, write_report
+from dynsys.models.training_response import claims, figures
+from dynsys.models.training_response.methods import METHODS
+from dynsys.models.training_response.study import ACTIVATIONS, Study
 
 FOLLOWED = ("tanh", "ReLU", "sigmoid")
 

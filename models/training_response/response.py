@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.deep_network import DeepNetworkFlow
-from models.perceptron import Perceptron
+from dynsys.models.networks.deep_network import DeepNetworkFlow
+from dynsys.models.networks.perceptron import Perceptron
 
 Array = np.ndarray
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from dynsys import DiagnosticWarning, Euler, InvalidInputError
 from dynsys.errors import whole_number
-from models.activations import Activation, Linear, ReLU, Sigmoid, Tanh
-from models.deep_network import DeepNetworkFlow
-from models.tasks import iris
-from models.training_response.methods import Method
-from models.training_response.response import (
+from dynsys.models.activations import Activation, Linear, ReLU, Sigmoid, Tanh
+from dynsys.models.networks.deep_network import DeepNetworkFlow
+from dynsys.models.networks.tasks import iris
+from dynsys.models.training_response.methods import Method
+from dynsys.models.training_response.response import (
     features,
     first_order,
     gradients,

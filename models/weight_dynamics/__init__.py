@@ -6,7 +6,7 @@ task (`task`), the ensemble of training runs (`study`, what is computed of a run
 claims of the paper, one by one, are in `paper`.
 """
 
-from models.weight_dynamics.network import ThreeLayerGradientFlow
-from models.weight_dynamics.task import read_table, regression_task
+from dynsys.models.networks.three_layer.network import ThreeLayerGradientFlow
+from dynsys.models.weight_dynamics.task import read_table, regression_task
 
 __all__ = ["ThreeLayerGradientFlow", "read_table", "regression_task"]

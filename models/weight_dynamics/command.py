@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dynsys import InvalidInputError
-from dynsys.blocks import STATUSES
+from dynsys.models.activations import BY_NAME
+from dynsys.models.reporting.terminal import BLOCK, Failed, Seed, Workers, compute, console, made, prepare
+from dynsys.passes.status import STATUSES
 from dynsys.storage.files import write_whole
-from models.activations import BY_NAME
-from models.terminal import BLOCK, Failed, Seed, Workers, compute, console, made, prepare
 
 if TYPE_CHECKING:
     import xarray
 
-    from models.weight_dynamics.check import BlockCheck
-    from models.weight_dynamics.study import Study
+    from dynsys.models.networks.three_layer.check import BlockCheck
+    from dynsys.models.weight_dynamics.study import Study
 
 MOST_BYTES = 2**30  # that a worker holds for the angles
 
@@ -93,8 +93,8 @@ def weight_dynamics(
 
     Example: `dynsys weight-dynamics --members 20 --activation gelu`
     """
-    from models.weight_dynamics.study import Study
-    from models.weight_dynamics.task import paper_task, read_table, regression_task
+    from dynsys.models.weight_dynamics.study import Study
+    from dynsys.models.weight_dynamics.task import paper_task, read_table, regression_task
 
     if study is Kind.paper:
         _only(context, ("study", "members", "steps", "seed", "workers", "output"))
@@ -172,9 +172,9 @@ def _only(context: typer.Context, names: tuple[str, ...]) -> None:
 
 def _paper(members: int | None, steps: int | None, seed: int, workers: int | None, output: Path) -> None:
     """Run every study of the protocol, or what is left of them, and write the report."""
-    from models.weight_dynamics.paper.protocol import Protocol, store
-    from models.weight_dynamics.paper.report import write
-    from models.weight_dynamics.study import PAPER_LEARNING_RATE, PAPER_TIME
+    from dynsys.models.weight_dynamics.paper.protocol import Protocol, store
+    from dynsys.models.weight_dynamics.paper.report import write
+    from dynsys.models.weight_dynamics.study import PAPER_LEARNING_RATE, PAPER_TIME
 
     time = PAPER_TIME if steps is None else steps * PAPER_LEARNING_RATE
     protocol = Protocol(members=4000 if members is None else members, time=time, seed=seed)
@@ -189,9 +189,9 @@ def _paper(members: int | None, steps: int | None, seed: int, workers: int | Non
 
 def _write_summary(runs: xarray.Dataset, output: Path, paper_task: bool) -> None:
     """Figures, the page, and last the summary; a study that has one is left alone."""
-    from models.weight_dynamics.figures import draw_all
-    from models.weight_dynamics.page import write_page
-    from models.weight_dynamics.summary import summary
+    from dynsys.models.weight_dynamics.figures import draw_all
+    from dynsys.models.weight_dynamics.page.page import write_page
+    from dynsys.models.weight_dynamics.summary import summary
 
     if (output / "summary.md").exists():
         return
@@ -222,10 +222,10 @@ def check_jacobian(
     """
     import numpy as np
 
-    from models.activations import named
-    from models.weight_dynamics import ThreeLayerGradientFlow
-    from models.weight_dynamics.check import TOLERANCE
-    from models.weight_dynamics.check import check_jacobian as check
+    from dynsys.models.activations import named
+    from dynsys.models.networks.three_layer.check import TOLERANCE
+    from dynsys.models.networks.three_layer.check import check_jacobian as check
+    from dynsys.models.weight_dynamics import ThreeLayerGradientFlow
 
     try:
         n1, n2, n3 = (int(size) for size in sizes.split(","))

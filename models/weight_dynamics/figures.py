@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dynsys.models.weight_dynamics.study import PAPER_LEARNING_RATE
 from dynsys.plotting import grid, save_figure, style
-from models.weight_dynamics.study import PAPER_LEARNING_RATE
 
 if TYPE_CHECKING:
     import xarray

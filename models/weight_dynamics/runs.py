@@ -10,25 +10,26 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
-from dynsys import Euler, Pass, TangentSystem
-from dynsys.compiled.sweep import sweep_back
-from dynsys.convergence import determined_subspaces
-from dynsys.eigenvectors import eigenvectors
-from dynsys.ginelli import random_triangles
+from dynsys import Euler, RunState, TangentSystem
+from dynsys.algorithms.checks import determined_subspaces
+from dynsys.algorithms.ginelli import random_triangles
+from dynsys.compiled.backward import sweep_back
 from dynsys.indicators import angles, cosines, line_distance
-from dynsys.orthonormal import packed_diagonal, random_frames, solve_upper
-from dynsys.passes import RUNNING, forward_in_chunks, warm_up
+from dynsys.passes.eigenvectors import eigenvectors
+from dynsys.passes.orthonormal import packed_diagonal, random_frames, solve_upper
+from dynsys.passes.run_state import forward_in_chunks, warm_up
+from dynsys.passes.status import RUNNING
 
 if TYPE_CHECKING:
     import xarray
 
-    from models.weight_dynamics.network import ThreeLayerGradientFlow
-    from models.weight_dynamics.study import Study
+    from dynsys.models.networks.three_layer.network import ThreeLayerGradientFlow
+    from dynsys.models.weight_dynamics.study import Study
 
 Array = np.ndarray
 
 SPANS = ("start", "window", "interval")  # over which an exponent at a prediction time is taken, up to that time
-READINGS = ("lagged", "lagged, random start", "recycled")  # of Sharafi's estimate, see dynsys.sharafi
+READINGS = ("lagged", "lagged, random start", "recycled")  # of Sharafi's estimate, see dynsys.algorithms.sharafi
 ENDINGS = ("ginelli", "ginelli, another start", *READINGS)  # where covariant vectors at the end of training come from
 SAME_SPAN = 0.01  # sine up to which vectors, or spans, of two backward starts are called the same
 MOST_GROWTH = 100.0  # logarithm: nothing overflows, and the spans of vectors so far out of order are lost anyway
@@ -89,7 +90,7 @@ class TrainingRuns:
 
             With a tail: final_cosine (..., ending, pair), by Ginelli's backward pass through the tail from two starts,
             and by Sharafi's estimate from the last window of training; subspace (..., q), which of Ginelli's vectors
-            are determined singly (see `dynsys.convergence.determined_subspaces`; the forward frame is taken as given).
+            are determined singly (see `dynsys.algorithms.checks.determined_subspaces`; the forward frame is taken as given).
 
             With angles: angle (..., time, pair), radians in [0, pi/2], between the covariant vectors that come back
             from the end of training; NaN where two starts there part by more than `SAME_SPAN` in one of the two.
@@ -134,7 +135,7 @@ class TrainingRuns:
         tangent = driven.tangent(Euler(study.learning_rate)).on_one_thread()
         everyone = flow.initial(scheme=study.weights, biases=study.biases, members=study.members, seed=seeds["weights"])
         initial = everyone[members]
-        end = Pass.start(initial, flow.dimension, None, seeds["frames"], members)
+        end = RunState.start(initial, flow.dimension, None, seeds["frames"], members)
         growth = np.zeros((len(members), flow.dimension))
         duration = study.interval * study.learning_rate
         outputs = set(study.output_intervals.tolist())
@@ -179,7 +180,7 @@ class TrainingRuns:
         }
 
 
-def estimated_cosines(end: Pass) -> Array:
+def estimated_cosines(end: RunState) -> Array:
     """|cos theta_ij|, i < j, by the `READINGS` of Sharafi's estimate, from a pass that recorded R: (members, 3, pairs).
 
     Lagged estimates are valid at the start of the pass, recycled ones at its end; all are known at its end.
@@ -200,7 +201,7 @@ def alternatives(flow: ThreeLayerGradientFlow, x: Array) -> dict[str, Array]:
     return {"window_loss": flow.loss(x), "gradient_norm": gradient, "sharpness": sharpness}
 
 
-def final_vectors(tangent: TangentSystem, end: Pass, tail: int, steps_per_interval: int) -> dict[str, Array]:
+def final_vectors(tangent: TangentSystem, end: RunState, tail: int, steps_per_interval: int) -> dict[str, Array]:
     """Angles of covariant vectors at the end of a pass that recorded the last window, and which are determined."""
     after = joined(list(forward_in_chunks(tangent, end, tail, steps_per_interval, "R")))
     one, other = (_back(after.R, random_triangles(after, 0, key))[0] for key in (0, 1))
@@ -211,7 +212,7 @@ def final_vectors(tangent: TangentSystem, end: Pass, tail: int, steps_per_interv
     return {"final_cosine": np.concatenate([ginelli, estimated_cosines(end)], axis=1), "subspace": labels}
 
 
-def vectors_along(end: Pass, factors: list[tuple[int, Array]], outputs: set[int]) -> dict[str, Array]:
+def vectors_along(end: RunState, factors: list[tuple[int, Array]], outputs: set[int]) -> dict[str, Array]:
     """Angles between covariant vectors at `outputs`, and what their frame has to do with them, as `TrainingRuns` says.
 
     Ginelli's backward pass begins at the `end` of training, from two random starts, and comes back through all
@@ -272,7 +273,7 @@ def _unit_lower(H: Array) -> Array:
     return L
 
 
-def joined(parts: list[Pass]) -> Pass:
+def joined(parts: list[RunState]) -> RunState:
     """One pass of successive ones that recorded R."""
     return attrs.evolve(parts[-1], R=np.concatenate([part.R for part in parts], axis=1))
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from dynsys import Ensemble, InvalidInputError
 from dynsys.errors import positive, whole_number
-from models.activations import named
-from models.weight_dynamics.network import ThreeLayerGradientFlow
-from models.weight_dynamics.runs import TrainingRuns
+from dynsys.models.activations import named
+from dynsys.models.networks.three_layer.network import ThreeLayerGradientFlow
+from dynsys.models.weight_dynamics.runs import TrainingRuns
 
 Array = np.ndarray
 

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dynsys.blocks import FAILED, STATUSES
-from dynsys.passes import DIVERGED, RUNNING, SINGULAR
-from models.report import markdown_table
-from models.weight_dynamics.runs import SAME_SPAN
-from models.weight_dynamics.study import PAPER_LEARNING_RATE
+from dynsys.models.reporting.report import markdown_table
+from dynsys.models.weight_dynamics.runs import SAME_SPAN
+from dynsys.models.weight_dynamics.study import PAPER_LEARNING_RATE
+from dynsys.passes.status import DIVERGED, FAILED, RUNNING, SINGULAR, STATUSES
 
 if TYPE_CHECKING:
     import xarray

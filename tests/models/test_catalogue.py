@@ -9,11 +9,9 @@ import attrs
 import numpy as np
 import pytest
 
-import models.classics
+import dynsys.models.classics
 from dynsys import RK4, InvalidInputError, Map
-from dynsys.testing import check_system, check_tangent
-from models import cli
-from models.classics import (
+from dynsys.models.classics import (
     CatMap,
     CoupledMapLattice,
     Duffing,
@@ -31,14 +29,25 @@ from models.classics import (
     Roessler,
     StandardMap,
 )
-from models.classics.catalogue import SYSTEMS, Comparison, Entry, Identity, Spectrum, identities, measure, tangent_of
-from models.classics.henon_heiles import energy
-from models.classics.report import _documentation, table, write
+from dynsys.models.classics.catalogue import (
+    SYSTEMS,
+    Comparison,
+    Entry,
+    Identity,
+    Spectrum,
+    identities,
+    measure,
+    tangent_of,
+)
+from dynsys.models.classics.henon_heiles import energy
+from dynsys.models.classics.report import _documentation, table, write
+from dynsys.testing import check_system, check_tangent
+from models import cli
 
 RNG = np.random.default_rng(0)
 every_system = pytest.mark.parametrize("kind", SYSTEMS)
 KNOWN = [(kind, known) for kind in SYSTEMS for known in kind.reference.known]
-PAGE = Path(models.classics.__file__).parent / "CATALOGUE.md"
+PAGE = Path(dynsys.models.classics.__file__).parent / "CATALOGUE.md"
 
 
 def varied(kind):
@@ -294,7 +303,7 @@ def test_command_refuses_unknown_systems(monkeypatch, capsys):
 @every_system
 def test_kernel_is_the_system(kind):
     system = kind()
-    check_tangent(tangent_of(system, backend="compiled"), kind.reference.state(system))
+    check_tangent(tangent_of(system, backend="numba"), kind.reference.state(system))
 
 
 @pytest.mark.slow

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dynsys import RK4, DiagnosticWarning, Euler, InvalidInputError
+from dynsys.models.classics import Henon, HindmarshRose, LinearFlow, LinearMap, Logistic, Lorenz63
 from dynsys.testing import check_system
-from models.classics import Henon, HindmarshRose, LinearFlow, LinearMap, Logistic, Lorenz63
 
 
 def rk4_polynomial(z):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dynsys import Euler
-from models.activations import Tanh
-from models.weight_dynamics import ThreeLayerGradientFlow, regression_task
+from dynsys.models.activations import Tanh
+from dynsys.models.weight_dynamics import ThreeLayerGradientFlow, regression_task
 
 FLOW = ThreeLayerGradientFlow(*regression_task(samples=40), hidden=2, activation=Tanh())
 SGD = FLOW.minibatches(8, seed=1)

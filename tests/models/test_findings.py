@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from models.report import FAILS, HOLDS, UNDER, Claim, chosen, judged
-from models.weight_dynamics.paper.findings import (
+from dynsys.models.reporting.report import FAILS, HOLDS, UNDER, Claim, chosen, judged
+from dynsys.models.weight_dynamics.paper.findings import (
     Share,
     exponential_tail,
     logarithmic,
@@ -13,8 +13,8 @@ from models.weight_dynamics.paper.findings import (
     peaks,
     percent,
 )
-from models.weight_dynamics.paper.protocol import DATA_SEED, EARLY, LATE, Protocol
-from models.weight_dynamics.study import PAPER_TIME
+from dynsys.models.weight_dynamics.paper.protocol import DATA_SEED, EARLY, LATE, Protocol
+from dynsys.models.weight_dynamics.study import PAPER_TIME
 
 RNG = np.random.default_rng(1)
 

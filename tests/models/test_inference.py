@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from models.activations import Linear, ReLU, Tanh
-from models.weight_dynamics import ThreeLayerGradientFlow, regression_task
-from models.weight_dynamics.paper import inference, sparse_regression
-from models.weight_dynamics.paper.inference import STENCILS, differences, local_fit
-from models.weight_dynamics.paper.sparse_regression import (
+from dynsys.models.activations import Linear, ReLU, Tanh
+from dynsys.models.weight_dynamics import ThreeLayerGradientFlow, regression_task
+from dynsys.models.weight_dynamics.paper import inference, sparse_regression
+from dynsys.models.weight_dynamics.paper.inference import STENCILS, differences, local_fit
+from dynsys.models.weight_dynamics.paper.sparse_regression import (
     exact_coefficients,
     library,
     monomials,

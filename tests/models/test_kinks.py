@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from dynsys import Euler, InvalidInputError
+from dynsys.models.activations import ReLU, Tanh
+from dynsys.models.weight_dynamics import ThreeLayerGradientFlow, regression_task
+from dynsys.models.weight_dynamics.paper import kinks
+from dynsys.models.weight_dynamics.paper.kinks_figure import draw, growth_ratios, table
 from dynsys.testing import check_activation
-from models.activations import ReLU, Tanh
-from models.weight_dynamics import ThreeLayerGradientFlow, regression_task
-from models.weight_dynamics.paper import kinks
-from models.weight_dynamics.paper.kinks_figure import draw, growth_ratios, table
 
 TASK = regression_task(samples=20, seed=9)
 

@@ -9,8 +9,8 @@ from scipy.optimize import root
 
 from dynsys import RK4, InvalidInputError
 from dynsys.indicators import batch_means_error
+from dynsys.models.classics import KuramotoSivashinsky
 from dynsys.testing import check_system, check_tangent
-from models.classics import KuramotoSivashinsky
 
 RNG = np.random.default_rng(0)
 SYSTEMS = [
@@ -227,7 +227,7 @@ def test_default_modes_keep_pace_with_the_length():
 def test_kernel_computes_the_same():
     ks = KuramotoSivashinsky(modes=12, mean=True)
     x = states(ks)
-    tangent = ks.tangent(RK4(0.01), backend="compiled")
+    tangent = ks.tangent(RK4(0.01), backend="numba")
     check_tangent(tangent, x)
     # the state alone: long columns, of which there are none
     ours = tangent.trajectory(x, intervals=3, steps_per_interval=2).states
@@ -239,7 +239,7 @@ def test_kernel_computes_the_same():
 @pytest.mark.numba
 @every_system
 def test_kernels_of_any_size_compute_the_same(ks):
-    check_tangent(ks.tangent(RK4(0.005), backend="compiled"), states(ks))
+    check_tangent(ks.tangent(RK4(0.005), backend="numba"), states(ks))
 
 
 MEMBERS, TIME, DT = 16, 3_000.0, 0.01

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from dynsys import RK4, Euler, InvalidInputError
-from models.activations import LeakyReLU, Linear, ReLU, Tanh
-from models.layer_dynamics import DeepNetworkFlow
-from models.layer_dynamics.closed_form import balanced_initial, mode_strength, singular_vectors, white
-from models.layer_dynamics.report import write
-from models.layer_dynamics.study import DEPTHS, KINDS, Study, moved
-from models.report import HOLDS
+from dynsys.models.activations import LeakyReLU, Linear, ReLU, Tanh
+from dynsys.models.layer_dynamics import DeepNetworkFlow
+from dynsys.models.layer_dynamics.closed_form import balanced_initial, mode_strength, singular_vectors, white
+from dynsys.models.layer_dynamics.report import write
+from dynsys.models.layer_dynamics.study import DEPTHS, KINDS, Study, moved
+from dynsys.models.reporting.report import HOLDS
 
 RANDOM = np.random.default_rng(0)
 X, Y = RANDOM.normal(size=(20, 5)), RANDOM.normal(size=(20, 3))
@@ -107,12 +107,12 @@ def test_strengths_must_be_positive():
 
 def test_the_report_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(DeepNetworkFlow, "kernel", lambda self: None)  # compiling takes longer than these few steps
-    monkeypatch.setattr("models.layer_dynamics.study.GROWTH_TIME", 8.0)
-    monkeypatch.setattr("models.layer_dynamics.study.STEPS", (1e-2, 5e-3))
-    monkeypatch.setattr("models.layer_dynamics.claims.STEPS", (1e-2, 5e-3))
-    monkeypatch.setattr("models.layer_dynamics.figures.STEPS", (1e-2, 5e-3))
-    monkeypatch.setattr("models.layer_dynamics.study.INTERVALS", 20)
-    monkeypatch.setattr("models.layer_dynamics.report.AT_MINIMUM", ("linear",))
+    monkeypatch.setattr("dynsys.models.layer_dynamics.study.GROWTH_TIME", 8.0)
+    monkeypatch.setattr("dynsys.models.layer_dynamics.study.STEPS", (1e-2, 5e-3))
+    monkeypatch.setattr("dynsys.models.layer_dynamics.claims.STEPS", (1e-2, 5e-3))
+    monkeypatch.setattr("dynsys.models.layer_dynamics.figures.STEPS", (1e-2, 5e-3))
+    monkeypatch.setattr("dynsys.models.layer_dynamics.study.INTERVALS", 20)
+    monkeypatch.setattr("dynsys.models.layer_dynamics.report.AT_MINIMUM", ("linear",))
     told = []
     report = write(Study(networks=2, samples=20), tmp_path, "Made by hand.", told.append).read_text()
     assert "Of 14 claims" in report

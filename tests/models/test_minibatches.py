@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynsys import Euler, InvalidInputError, Pass
+from dynsys import Euler, InvalidInputError, RunState
 from dynsys.compiled.shuffle import permutations, shuffle_by_numpy
-from models.activations import ReLU, Tanh
-from models.weight_dynamics import ThreeLayerGradientFlow
+from dynsys.models.activations import ReLU, Tanh
+from dynsys.models.weight_dynamics import ThreeLayerGradientFlow
 
 counts = settings(max_examples=40, deadline=None, derandomize=True)
 
@@ -60,7 +60,7 @@ def sgd_by_loops(flow, theta, size, seed, dt, steps):
 
 
 def run(tangent, x0, intervals=50, steps=20, k=1):
-    start = Pass.start(x0, 9, k, 0)
+    start = RunState.start(x0, 9, k, 0)
     return tangent.forward(start, intervals=intervals, steps_per_interval=steps, record="growth")
 
 
@@ -128,7 +128,7 @@ def test_epochs_and_seeds_have_permutations_of_their_own():
 def test_velocities_of_an_epoch_add_up_to_the_full_batch(reduction):
     flow = network(12, reduction=reduction)
     sgd, theta = flow.minibatches(size=4, seed=1), flow.initial(seed=2)
-    total = sum(sgd.during(n).vector_field(0.0, theta) for n in range(3, 6))
+    total = sum(sgd.flow_at(n).vector_field(0.0, theta) for n in range(3, 6))
     full = flow.vector_field(0.0, theta) * (3 if reduction == "mean" else 1)
     np.testing.assert_allclose(total, full, rtol=0, atol=1e-14 * np.abs(full).max())
 
@@ -147,7 +147,7 @@ def test_member_of_an_ensemble_equals_its_run_alone(shared, backend):
     sgd = network().minibatches(size=4, seed=6, shared=shared)
     tangent = sgd.tangent(Euler(0.02), backend=backend)
     x0 = np.tile(sgd.flow.initial(seed=3), (4, 1))  # only batches and frames tell the members apart
-    start = Pass.start(x0, 9, 9, 0)
+    start = RunState.start(x0, 9, 9, 0)
     options = {"intervals": 5, "steps_per_interval": 7, "record": "growth"}
     together = tangent.forward(start, **options)
     for member in range(4):
@@ -156,7 +156,7 @@ def test_member_of_an_ensemble_equals_its_run_alone(shared, backend):
             np.testing.assert_array_equal(getattr(single, name)[0], getattr(together, name)[member])
         expected = x0[member]
         for n in range(35):
-            flow = sgd.for_member(member).during(n)
+            flow = sgd.for_member(member).flow_at(n)
             expected = expected + 0.02 * flow.vector_field(0.0, expected)
         np.testing.assert_allclose(together.x[member], expected, rtol=0, atol=1e-13)
     assert len(np.unique(together.x[:, 0])) == (1 if shared else 4)

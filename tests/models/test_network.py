@@ -8,9 +8,9 @@ import pytest
 from scipy.special import erf
 
 from dynsys import InvalidInputError
-from models.activations import GELU, Linear, ReLU, Sigmoid, Tanh
-from models.weight_dynamics import ThreeLayerGradientFlow, regression_task
-from models.weight_dynamics import network as module
+from dynsys.models.activations import GELU, Linear, ReLU, Sigmoid, Tanh
+from dynsys.models.weight_dynamics import ThreeLayerGradientFlow, regression_task
+from dynsys.models.weight_dynamics import network as module
 
 SIZES = [(2, 2, 1), (3, 4, 2), (1, 5, 3)]
 SCALARS = {  # written independently, and valid for complex arguments

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import xarray
 
-from dynsys.blocks import FAILED
-from models.weight_dynamics import regression_task
-from models.weight_dynamics.figures import draw_all
-from models.weight_dynamics.page import page, write_page
-from models.weight_dynamics.page_data import MISSING, PARTS, SEEDED, PageData
-from models.weight_dynamics.runs import SAME_SPAN
-from models.weight_dynamics.study import Study
-from models.weight_dynamics.summary import summary
+from dynsys.models.weight_dynamics import regression_task
+from dynsys.models.weight_dynamics.figures import draw_all
+from dynsys.models.weight_dynamics.page.data import MISSING, PARTS, SEEDED, PageData
+from dynsys.models.weight_dynamics.page.page import page, write_page
+from dynsys.models.weight_dynamics.runs import SAME_SPAN
+from dynsys.models.weight_dynamics.study import Study
+from dynsys.models.weight_dynamics.summary import summary
+from dynsys.passes.status import FAILED
 
 STUDY = Study(members=6, steps=3000, learning_rate=1e-3, seed=5, outputs=40, angles=True)
 TASK = regression_task(samples=100, seed=STUDY.seeds["data"])

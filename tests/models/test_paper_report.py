@@ -8,18 +8,18 @@ import pytest
 import xarray
 
 from dynsys import Ensemble
-from models.report import FAILS, HOLDS, OPEN, UNDER
-from models.weight_dynamics import regression_task
-from models.weight_dynamics.paper import inference, kinks, report, sparse_regression
-from models.weight_dynamics.paper.claims_angles import angles
-from models.weight_dynamics.paper.claims_exponents import exponents, wide_exponents
-from models.weight_dynamics.paper.claims_losses import losses, setup
-from models.weight_dynamics.paper.findings import Findings, Share
-from models.weight_dynamics.paper.foretelling import ANGLES, EXPONENTS, Foretelling
-from models.weight_dynamics.paper.measures import Measures
-from models.weight_dynamics.paper.protocol import Protocol, store
-from models.weight_dynamics.runs import DIMENSIONS, ENDINGS, READINGS, SPANS
-from models.weight_dynamics.study import Study
+from dynsys.models.reporting.report import FAILS, HOLDS, OPEN, UNDER
+from dynsys.models.weight_dynamics import regression_task
+from dynsys.models.weight_dynamics.paper import inference, kinks, report, sparse_regression
+from dynsys.models.weight_dynamics.paper.claims_angles import angles
+from dynsys.models.weight_dynamics.paper.claims_exponents import exponents, wide_exponents
+from dynsys.models.weight_dynamics.paper.claims_losses import losses, setup
+from dynsys.models.weight_dynamics.paper.findings import Findings, Share
+from dynsys.models.weight_dynamics.paper.foretelling import ANGLES, EXPONENTS, Foretelling
+from dynsys.models.weight_dynamics.paper.measures import Measures
+from dynsys.models.weight_dynamics.paper.protocol import Protocol, store
+from dynsys.models.weight_dynamics.runs import DIMENSIONS, ENDINGS, READINGS, SPANS
+from dynsys.models.weight_dynamics.study import Study
 
 PROTOCOL = Protocol(members=64, time=1.806)
 

@@ -10,11 +10,11 @@ import attrs
 import numpy as np
 import pytest
 
-from dynsys import Pass
-from dynsys.minibatches import permutation
-from models.weight_dynamics import regression_task
-from models.weight_dynamics.paper.protocol import EARLY, SAMPLES, Protocol
-from models.weight_dynamics.runs import TrainingRuns
+from dynsys import RunState
+from dynsys.models.weight_dynamics import regression_task
+from dynsys.models.weight_dynamics.paper.protocol import EARLY, SAMPLES, Protocol
+from dynsys.models.weight_dynamics.runs import TrainingRuns
+from dynsys.systems.minibatches import permutation
 
 numba = pytest.importorskip("numba")
 
@@ -134,7 +134,7 @@ def test_runs_of_the_paper_are_those_of_a_plain_loop(weights, deviation, activat
     batches = order[: ends[-1] * BATCH].reshape(-1, BATCH)
     deviations = np.repeat([deviation, 0.0], [6, 3])  # biases are zero
     theta = deviations * np.random.default_rng(study.seeds["weights"]).normal(size=(MEMBERS, 9))
-    V = Pass.start(theta, 9, None, study.seeds["frames"]).Q.copy()
+    V = RunState.start(theta, 9, None, study.seeds["frames"]).Q.copy()
     logs = np.zeros((MEMBERS, 9))
     exponents, losses = [], []
     for begin, end in pairwise([0, *ends]):

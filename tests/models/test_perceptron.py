@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from dynsys import InvalidInputError
-from dynsys.system import finite_difference
+from dynsys.models.activations import LeakyReLU, Linear, ReLU, Sigmoid, Tanh
+from dynsys.models.networks.deep_network import DeepNetworkFlow
+from dynsys.models.networks.losses import CrossEntropy, HalfSquares
+from dynsys.models.networks.perceptron import Perceptron
+from dynsys.systems.system import finite_difference
 from dynsys.testing import check_tangent
-from models.activations import LeakyReLU, Linear, ReLU, Sigmoid, Tanh
-from models.deep_network import DeepNetworkFlow
-from models.losses import CrossEntropy, HalfSquares
-from models.perceptron import Perceptron
 
 RANDOM = np.random.default_rng(0)
 X, Y = RANDOM.normal(size=(7, 3)), RANDOM.normal(size=(7, 2))
@@ -89,14 +89,14 @@ def test_the_compiled_velocity_is_the_same(biases):
     flow = DeepNetworkFlow(X, Y, hidden=(3,), activation=Tanh(), biases=biases)
     from dynsys import Euler
 
-    check_tangent(flow.tangent(Euler(0.1), backend="compiled"), flow.initial(seed=1))
+    check_tangent(flow.tangent(Euler(0.1), backend="numba"), flow.initial(seed=1))
 
 
 def test_batches_are_some_of_the_samples():
     flow = DeepNetworkFlow(X, Y, hidden=(4,), activation=ReLU())
     theta = flow.initial(seed=0)
     sgd = flow.minibatches(size=2, seed=1)
-    rows = sgd.during(0)
+    rows = sgd.flow_at(0)
     assert rows.samples == 2
     halves = [flow.on(np.arange(0, 4)), flow.on(np.arange(4, 7))]
     both = (4 * halves[0].vector_field(0.0, theta) + 3 * halves[1].vector_field(0.0, theta)) / 7

@@ -9,9 +9,9 @@ from scipy.stats import norm
 from sklearn.metrics import auc, roc_auc_score
 
 from dynsys import InvalidInputError
-from models.weight_dynamics.paper import area as areas
-from models.weight_dynamics.paper.area import Area, rank_area
-from models.weight_dynamics.paper.prediction import Contingency, halves, naive_bayes, selection, support_vectors
+from dynsys.models.weight_dynamics.paper import area as areas
+from dynsys.models.weight_dynamics.paper.area import Area, rank_area
+from dynsys.models.weight_dynamics.paper.prediction import Contingency, halves, naive_bayes, selection, support_vectors
 
 NOTHING = str(Area())  # NaN differs from itself
 

@@ -8,11 +8,11 @@ import pytest
 import xarray
 
 from dynsys import Euler, InvalidInputError, passes
+from dynsys.models.weight_dynamics import regression_task
+from dynsys.models.weight_dynamics.figures import draw_all
+from dynsys.models.weight_dynamics.study import PAPER_TIME, Study
+from dynsys.models.weight_dynamics.summary import summary
 from dynsys.plotting import grid, save_figure, style
-from models.weight_dynamics import regression_task
-from models.weight_dynamics.figures import draw_all
-from models.weight_dynamics.study import PAPER_TIME, Study
-from models.weight_dynamics.summary import summary
 
 SMALL = Study(members=3, steps=100, learning_rate=1e-3, seed=5)
 TASK = regression_task(samples=200, seed=SMALL.seeds["data"])

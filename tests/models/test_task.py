@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dynsys import InvalidInputError
-from models.weight_dynamics import read_table, regression_task
+from dynsys.models.weight_dynamics import read_table, regression_task
 
 fuzz = settings(max_examples=300, deadline=None, derandomize=True)
 

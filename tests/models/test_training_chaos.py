@@ -7,15 +7,13 @@ import numpy as np
 import pytest
 import xarray
 
-from dynsys import CompiledTangent, InvalidInputError, sweep, vary
-from dynsys.system import finite_difference
-from dynsys.testing import check_system, check_tangent
-from models.activations import Tanh
-from models.report import FAILS, HOLDS
-from models.training_chaos import GradientDescent, digits, iris
-from models.training_chaos.claims import TRANSIENT, chaotic
-from models.training_chaos.experiment import Experiment
-from models.training_chaos.experiments import (
+from dynsys import InvalidInputError, NumbaTangent, sweep, vary
+from dynsys.models.activations import Tanh
+from dynsys.models.reporting.report import FAILS, HOLDS
+from dynsys.models.training_chaos import GradientDescent, digits, iris
+from dynsys.models.training_chaos.claims import TRANSIENT, chaotic
+from dynsys.models.training_chaos.experiment import Experiment
+from dynsys.models.training_chaos.experiments import (
     Bifurcations,
     Chaotic,
     Edge,
@@ -23,11 +21,20 @@ from models.training_chaos.experiments import (
     SmallRate,
     TrainingTime,
 )
-from models.training_chaos.findings import boundaries, comparison, expansion_of_losses, nmle, saturated, training_time
-from models.training_chaos.growth import fit_growth
-from models.training_chaos.orbits import distances, orbits, perturbed, tangent_distances
-from models.training_chaos.protocol import Protocol, write
-from models.training_chaos.series import autocorrelation, local_expansion
+from dynsys.models.training_chaos.findings import (
+    boundaries,
+    comparison,
+    expansion_of_losses,
+    nmle,
+    saturated,
+    training_time,
+)
+from dynsys.models.training_chaos.growth import fit_growth
+from dynsys.models.training_chaos.orbits import distances, orbits, perturbed, tangent_distances
+from dynsys.models.training_chaos.protocol import Protocol, write
+from dynsys.models.training_chaos.series import autocorrelation, local_expansion
+from dynsys.systems.system import finite_difference
+from dynsys.testing import check_system, check_tangent
 
 FLOWERS = GradientDescent(*iris(), hidden=(10,), learning_rate=1.0)
 DEEP = GradientDescent(*digits(40), hidden=(6, 5), activation=Tanh(), learning_rate=0.3)
@@ -87,7 +94,7 @@ def test_what_the_softmax_does_not_see_is_conserved():
     "descent", [pytest.param(d, marks=[pytest.mark.slow] * (d is not FLOWERS)) for d in NETWORKS.values()], ids=NETWORKS
 )
 def test_the_compiled_step_is_the_same(descent):
-    check_tangent(descent.tangent(backend="compiled"), descent.initial(seed=1))
+    check_tangent(descent.tangent(backend="numba"), descent.initial(seed=1))
 
 
 def test_states_over_leading_axes_in_blocks(monkeypatch):
@@ -96,7 +103,7 @@ def test_states_over_leading_axes_in_blocks(monkeypatch):
     np.testing.assert_array_equal(theta[0], FLOWERS.initial(seed=5))
     assert (theta[:, ~FLOWERS.network.weights] == 0).all()
     whole = FLOWERS.step(0, theta), FLOWERS.loss(theta)
-    monkeypatch.setattr("models.training_chaos.descent.BLOCK_NUMBERS", 2 * 120 * 10)
+    monkeypatch.setattr("dynsys.models.training_chaos.descent.BLOCK_NUMBERS", 2 * 120 * 10)
     for ours, function in zip(whole, (lambda z: FLOWERS.step(0, z), FLOWERS.loss), strict=True):
         np.testing.assert_allclose(function(theta), ours, rtol=1e-13, atol=1e-15)
 
@@ -104,7 +111,7 @@ def test_states_over_leading_axes_in_blocks(monkeypatch):
 def test_the_largest_curvature_is_that_of_all_eigenvalues(monkeypatch):
     theta = FLOWERS.initial(seed=4)
     dense = FLOWERS.sharpness(theta)
-    monkeypatch.setattr("models.training_chaos.descent.LARGEST_DENSE", 10)
+    monkeypatch.setattr("dynsys.models.training_chaos.descent.LARGEST_DENSE", 10)
     assert FLOWERS.sharpness(theta) == pytest.approx(dense, rel=1e-10)
     np.testing.assert_allclose(dense, np.linalg.norm(FLOWERS.hessian_product(theta, np.eye(83)), 2), rtol=1e-10)
 
@@ -124,8 +131,8 @@ def test_learning_rates_are_swept_as_any_parameter():
 @pytest.mark.numba
 def test_learning_rates_run_side_by_side_in_one_compiled_pass():
     rates, theta = [0.5, 1.0, 2.0], FLOWERS.initial(members=3, seed=1)
-    varied = vary(FLOWERS.tangent(backend="compiled"), {"learning_rate": rates})
-    assert isinstance(varied, CompiledTangent)
+    varied = vary(FLOWERS.tangent(backend="numba"), {"learning_rate": rates})
+    assert isinstance(varied, NumbaTangent)
     states = varied.trajectory(theta, intervals=4).states
     for rate, start, found in zip(rates, theta, states, strict=True):
         alone = attrs.evolve(FLOWERS, learning_rate=rate).tangent(backend="numpy")

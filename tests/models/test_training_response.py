@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from dynsys import InvalidInputError
+from dynsys.models.activations import ReLU, Tanh
+from dynsys.models.networks.deep_network import DeepNetworkFlow
+from dynsys.models.reporting.report import HOLDS
+from dynsys.models.training_response import response, tangent_kernel
+from dynsys.models.training_response.law import fit_law
+from dynsys.models.training_response.methods import METHODS, HeavyBall
+from dynsys.models.training_response.report import write
+from dynsys.models.training_response.response import first_order, participation_ratio, smallest_flip
+from dynsys.models.training_response.study import RATES, Study
 from dynsys.testing import check_system, check_tangent
-from models.activations import ReLU, Tanh
-from models.deep_network import DeepNetworkFlow
-from models.report import HOLDS
-from models.training_response import response, tangent_kernel
-from models.training_response.law import fit_law
-from models.training_response.methods import METHODS, HeavyBall
-from models.training_response.report import write
-from models.training_response.response import first_order, participation_ratio, smallest_flip
-from models.training_response.study import RATES, Study
 
 STUDY = Study(networks=3, samples=6, width=12)
 
@@ -123,9 +123,9 @@ def test_flowers_are_two_species():
 
 
 def test_the_report_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("models.training_response.study.TIME", 5.0)
-    monkeypatch.setattr("models.training_response.study.WIDTHS", (16, 64, 256))
-    monkeypatch.setattr("models.training_response.report.FOLLOWED", ("tanh",))
+    monkeypatch.setattr("dynsys.models.training_response.study.TIME", 5.0)
+    monkeypatch.setattr("dynsys.models.training_response.study.WIDTHS", (16, 64, 256))
+    monkeypatch.setattr("dynsys.models.training_response.report.FOLLOWED", ("tanh",))
     told = []
     report = write(Study(networks=3, samples=6, width=8), tmp_path, "Made by hand.", told.append).read_text()
     assert "Of 9 claims" in report

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import xarray
 
-from dynsys import Euler, InvalidInputError, Pass
+from dynsys import Euler, InvalidInputError, RunState
 from dynsys.indicators import principal_angles
-from dynsys.orthonormal import random_frames
-from models.weight_dynamics import regression_task
-from models.weight_dynamics.runs import SAME_SPAN, _unit_lower, vectors_along
-from models.weight_dynamics.study import Study
+from dynsys.models.weight_dynamics import regression_task
+from dynsys.models.weight_dynamics.runs import SAME_SPAN, _unit_lower, vectors_along
+from dynsys.models.weight_dynamics.study import Study
+from dynsys.passes.orthonormal import random_frames
 
 STUDY = Study(
     members=3, steps=1200, learning_rate=1e-3, seed=5, outputs=12, predictions=(12, 30), tail=100, angles=True
@@ -29,11 +29,11 @@ def plain() -> dict:
     """States and factors of the tanh runs over training and tail, interval by interval, with dense Jacobians."""
     flow = STUDY.network(*TASK, "tanh")
     sgd = flow.minibatches(32, STUDY.seeds["batches"])
-    begun = Pass.start(flow.initial(members=3, seed=STUDY.seeds["weights"]), 9, None, STUDY.seeds["frames"])
+    begun = RunState.start(flow.initial(members=3, seed=STUDY.seeds["weights"]), 9, None, STUDY.seeds["frames"])
     x, Q, states, factors, n = begun.x.copy(), begun.Q.copy(), [], [], 0
     for _ in range(60 + 100):
         for _ in range(20):
-            now = sgd.during(n)
+            now = sgd.flow_at(n)
             for m in range(3):
                 Q[m] = Q[m] + 1e-3 * now.jacobian(0.0, x[m]) @ Q[m]
             x = x + 1e-3 * now.vector_field(0.0, x)
@@ -132,14 +132,14 @@ def test_angles_along_a_run_are_those_of_ginelli():
 
 
 @pytest.fixture(scope="module")
-def dead_and_alive() -> tuple[list[Pass], list[Pass]]:
+def dead_and_alive() -> tuple[list[RunState], list[RunState]]:
     """Parts of the runs of two dead ReLU networks and of two that learn, from two random frames."""
     flow = STUDY.network(*TASK, "relu")
     x0 = flow.initial(members=4, seed=2)
     x0[:2, 6:8] = -50.0  # no sample gets through a hidden unit: one exponent is negative, eight vanish
-    begun = Pass.start(x0, 9, None, 3)
+    begun = RunState.start(x0, 9, None, 3)
     other = attrs.evolve(begun, Q=begun.Q @ random_frames(9, 9, 1, begun.members))
-    runs: list[list[Pass]] = []
+    runs: list[list[RunState]] = []
     for end in (begun, other):
         runs.append([])
         for _ in range(20):
@@ -148,7 +148,7 @@ def dead_and_alive() -> tuple[list[Pass], list[Pass]]:
     return runs[0], runs[1]
 
 
-def along(parts: list[Pass]) -> dict:
+def along(parts: list[RunState]) -> dict:
     factors = [(part.n // 10, part.R) for part in parts]
     return vectors_along(parts[-1], factors, {place for place, _ in factors})
 

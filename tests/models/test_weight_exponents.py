@@ -6,9 +6,9 @@ from scipy.optimize import minimize, root
 
 from dynsys import RK4, DiagnosticWarning, Euler
 from dynsys.indicators import line_distance
-from dynsys.orthonormal import orthonormalise, random_frames
-from models.activations import GELU, Linear, ReLU, Tanh
-from models.weight_dynamics import ThreeLayerGradientFlow, regression_task
+from dynsys.models.activations import GELU, Linear, ReLU, Tanh
+from dynsys.models.weight_dynamics import ThreeLayerGradientFlow, regression_task
+from dynsys.passes.orthonormal import orthonormalise, random_frames
 
 pytestmark = pytest.mark.numba  # some take minutes without it
 
@@ -58,7 +58,7 @@ def linear_minimum():
 def test_dead_network_has_one_exponent_and_eight_zeros(reduction, batch, rate):
     system, theta = dead_network(reduction, batch)
     dt = 0.01
-    spectrum = system.tangent(Euler(dt), backend="compiled").benettin(
+    spectrum = system.tangent(Euler(dt), backend="numba").benettin(
         theta, intervals=50, steps_per_interval=20, warmup=100
     )
     assert spectrum.exponents[8] == pytest.approx(np.log(1 - rate * dt) / dt, rel=1e-12)
@@ -70,7 +70,7 @@ def test_exponents_of_a_dead_network_die_out_like_one_over_time():
     """Without warm-up t lambda_q(t) tends to the log of what the first frame has in the neutral directions."""
     system, theta = dead_network("mean", None)
     dt = 0.01
-    spectrum = system.tangent(Euler(dt), backend="compiled").benettin(
+    spectrum = system.tangent(Euler(dt), backend="numba").benettin(
         theta, intervals=800, steps_per_interval=10, warmup=0
     )
     exponents, times = spectrum.finite_time_exponents()[:, :8], spectrum.times[:, None]
@@ -105,7 +105,7 @@ def test_exponents_at_a_minimum_are_those_of_the_hessian(minimum, edge):
     """ln|1 - dt h| / dt, in descending order: for dt h > 1 the stiffest direction is not the most stable one."""
     flow, theta, h, _ = minimum()
     dt = edge / h[-1]
-    spectrum = flow.tangent(Euler(dt), backend="compiled").benettin(
+    spectrum = flow.tangent(Euler(dt), backend="numba").benettin(
         theta, intervals=400, steps_per_interval=5, warmup=4000
     )
     exact = np.sort(np.log(np.abs(1 - dt * h)) / dt)[::-1]
@@ -116,13 +116,13 @@ def test_leading_exponent_is_positive_above_the_edge_of_stability():
     """ln(dt h - 1) / dt for dt h = 2.2: rounding grows as fast as the frame aligns, both are at 1e-8 in the record."""
     flow, theta, h, _ = tanh_minimum()
     dt = 2.2 / h[-1]
-    spectrum = flow.tangent(Euler(dt), backend="compiled").benettin(theta, intervals=10, warmup=90, k=1)
+    spectrum = flow.tangent(Euler(dt), backend="numba").benettin(theta, intervals=10, warmup=90, k=1)
     assert spectrum.exponents[0] == pytest.approx(np.log(1.2) / dt, rel=1e-6)
 
 
 def test_covariant_vectors_at_a_minimum_are_the_orthogonal_eigenvectors_of_the_hessian():
     flow, theta, h, eigenvectors = tanh_minimum()
-    clvs = flow.tangent(Euler(0.5 / h[-1]), backend="compiled").ginelli(
+    clvs = flow.tangent(Euler(0.5 / h[-1]), backend="numba").ginelli(
         theta, intervals=5, steps_per_interval=20, warmup=1500, tail=1500
     )
     distance = line_distance(clvs.vectors, eigenvectors)
@@ -161,7 +161,7 @@ def test_velocity_conserves_what_the_activation_allows(kind, diagonal, rest, min
     """|w_j|^2 + b_j^2 - |v_j|^2 for ReLU, the whole matrix for linear networks, nothing for tanh."""
     rng = np.random.default_rng(4)
     flow = ThreeLayerGradientFlow(rng.normal(size=(9, 3)), rng.normal(size=(9, 2)), hidden=4, activation=kind())
-    flow = flow.minibatches(4, seed=2).during(3) if minibatch else flow
+    flow = flow.minibatches(4, seed=2).flow_at(3) if minibatch else flow
     rates, size = conserved_rates(flow, rng.normal(size=26))
     relative = np.abs(rates) / size
     on = np.eye(4, dtype=bool)
@@ -177,7 +177,7 @@ def test_invariants_drift_in_proportion_to_the_step():
     drifts = []
     for steps in (1000, 2000, 4000):
         dt = 2.0 / steps
-        end = flow.tangent(Euler(dt), backend="compiled").benettin(
+        end = flow.tangent(Euler(dt), backend="numba").benettin(
             theta, intervals=1, steps_per_interval=steps, warmup=0, k=1
         )
         drifts.append(flow.invariants(end.end.x[0]) - flow.invariants(theta))

@@ -5,12 +5,12 @@ import pytest
 from scipy.special import erf
 
 from dynsys import RK4, ContractError, Euler
-from dynsys.system import finite_difference
+from dynsys.models.activations import GELU, Linear, ReLU, Sigmoid, Tanh
+from dynsys.models.networks.three_layer.check import complex_step_jacobian
+from dynsys.models.weight_dynamics import ThreeLayerGradientFlow
+from dynsys.models.weight_dynamics import jacobian as paper
+from dynsys.systems.system import finite_difference
 from dynsys.testing import check_system, check_tangent
-from models.activations import GELU, Linear, ReLU, Sigmoid, Tanh
-from models.weight_dynamics import ThreeLayerGradientFlow
-from models.weight_dynamics import jacobian as paper
-from models.weight_dynamics.check import complex_step_jacobian
 
 SIZES = [(2, 2, 1), (3, 4, 2), (1, 5, 3)]
 KINDS = [Linear, ReLU, Tanh, Sigmoid, GELU]
@@ -31,7 +31,7 @@ def problem(sizes, kind, reduction="mean", samples=8):
 
 
 def batch(flow, minibatch):
-    return flow.minibatches(size=3, seed=1).during(5) if minibatch else flow
+    return flow.minibatches(size=3, seed=1).flow_at(5) if minibatch else flow
 
 
 def assert_agree(a, b, tolerance):
@@ -150,12 +150,12 @@ def test_blocks_tile_the_jacobian():
 )
 def test_compiled_step_and_frame_equal_those_of_numpy(sizes, kind, reduction):
     flow, theta = problem(sizes, kind, reduction)
-    check_tangent(flow.tangent(Euler(1e-3), backend="compiled"), theta)
-    check_tangent(flow.minibatches(size=3, seed=1).tangent(Euler(1e-3), backend="compiled"), theta)
+    check_tangent(flow.tangent(Euler(1e-3), backend="numba"), theta)
+    check_tangent(flow.minibatches(size=3, seed=1).tangent(Euler(1e-3), backend="numba"), theta)
 
 
 @pytest.mark.slow
 @pytest.mark.numba
 def test_compiled_stages_of_rk4_equal_those_of_numpy():
     flow, theta = problem((2, 2, 1), Tanh)
-    check_tangent(flow.minibatches(size=3, seed=1).tangent(RK4(0.02), backend="compiled"), theta, steps=10)
+    check_tangent(flow.minibatches(size=3, seed=1).tangent(RK4(0.02), backend="numba"), theta, steps=10)

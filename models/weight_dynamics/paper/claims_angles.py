@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from models.report import HOLDS, OPEN, Claim, chosen, listed, number
-from models.weight_dynamics.paper.area import rank_area
-from models.weight_dynamics.paper.findings import HIGH, LOW, Findings
-from models.weight_dynamics.runs import ENDINGS
+from dynsys.models.reporting.report import HOLDS, OPEN, Claim, chosen, listed, number
+from dynsys.models.weight_dynamics.paper.area import rank_area
+from dynsys.models.weight_dynamics.paper.findings import HIGH, LOW, Findings
+from dynsys.models.weight_dynamics.runs import ENDINGS
 
 Array = np.ndarray
 
@@ -188,7 +188,7 @@ def _rests_on(findings: Findings, place: int) -> bool:
 
 
 def _single(labels: Array) -> Array:
-    """Which vectors are alone in their run of `dynsys.convergence.determined_subspaces`, (n, 9)."""
+    """Which vectors are alone in their run of `dynsys.algorithms.checks.determined_subspaces`, (n, 9)."""
     alone = (labels[:, :, None] == labels[:, None, :]).sum(axis=2) == 1
     return alone & (labels >= 0)
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from models.report import FAILS, HOLDS, OPEN, Claim, chosen, judged, listed, number
-from models.weight_dynamics.paper.area import rank_area
-from models.weight_dynamics.paper.findings import (
+from dynsys.models.reporting.report import FAILS, HOLDS, OPEN, Claim, chosen, judged, listed, number
+from dynsys.models.weight_dynamics.paper.area import rank_area
+from dynsys.models.weight_dynamics.paper.findings import (
     BETWEEN,
     CHOICES,
     HIGH,

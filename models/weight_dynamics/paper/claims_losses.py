@@ -6,17 +6,17 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from models.report import FAILS, OPEN, UNDER, Claim, chosen, judged, listed, number
-from models.weight_dynamics.paper.findings import (
+from dynsys.models.reporting.report import FAILS, OPEN, UNDER, Claim, chosen, judged, listed, number
+from dynsys.models.weight_dynamics.paper.findings import (
     BETWEEN,
     CHOICES,
     LOW,
     Findings,
     peaks,
 )
-from models.weight_dynamics.paper.protocol import SAMPLES
-from models.weight_dynamics.study import WINDOW
-from models.weight_dynamics.task import regression_task
+from dynsys.models.weight_dynamics.paper.protocol import SAMPLES
+from dynsys.models.weight_dynamics.study import WINDOW
+from dynsys.models.weight_dynamics.task import regression_task
 
 Array = np.ndarray
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from models.report import OPEN, Claim, chosen, listed, number
-from models.weight_dynamics.paper.area import Area
-from models.weight_dynamics.paper.figures_prediction import ROWS, TABLE_I, Forecasts
-from models.weight_dynamics.paper.foretelling import ANGLES, COMBINED, EXPONENTS, LABELS, SUMS, Foretelling
-from models.weight_dynamics.paper.prediction import Score
-from models.weight_dynamics.paper.protocol import EARLY, LATE
+from dynsys.models.reporting.report import OPEN, Claim, chosen, listed, number
+from dynsys.models.weight_dynamics.paper.area import Area
+from dynsys.models.weight_dynamics.paper.figures_prediction import ROWS, TABLE_I, Forecasts
+from dynsys.models.weight_dynamics.paper.foretelling import ANGLES, COMBINED, EXPONENTS, LABELS, SUMS, Foretelling
+from dynsys.models.weight_dynamics.paper.prediction import Score
+from dynsys.models.weight_dynamics.paper.protocol import EARLY, LATE
 
 READINGS_OF_TIME = {"times as labelled (t = 0.015 to 0.09)": EARLY, "times as counted (t = 0.3 to 1.8)": LATE}
 WELL = 0.7  # AUC from which an indicator is said to perform well

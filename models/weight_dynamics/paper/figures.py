@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from dynsys.models.weight_dynamics.paper.findings import HIGH, LOW, Cell, Findings
+from dynsys.models.weight_dynamics.runs import ENDINGS
+from dynsys.models.weight_dynamics.task import regression_task
 from dynsys.plotting import grid, save_figure
-from models.weight_dynamics.paper.findings import HIGH, LOW, Cell, Findings
-from models.weight_dynamics.runs import ENDINGS
-from models.weight_dynamics.task import regression_task
 
 Array = np.ndarray
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from dynsys.plotting import grid, save_figure
-from models.weight_dynamics.paper.figures import columns
-from models.weight_dynamics.paper.foretelling import (
+from dynsys.models.weight_dynamics.paper.figures import columns
+from dynsys.models.weight_dynamics.paper.foretelling import (
     ANGLES,
     COMBINED,
     EXPONENTS,
@@ -20,7 +19,8 @@ from models.weight_dynamics.paper.foretelling import (
     SUMS,
     Foretelling,
 )
-from models.weight_dynamics.paper.protocol import EARLY, LATE
+from dynsys.models.weight_dynamics.paper.protocol import EARLY, LATE
+from dynsys.plotting import grid, save_figure
 
 Forecasts = dict[str, Foretelling]
 

@@ -11,8 +11,8 @@ import attrs
 import numpy as np
 
 from dynsys import open_store
-from dynsys.passes import RUNNING
-from models.weight_dynamics.paper.protocol import BATCH_SEEDS, DATA_SEEDS, SAMPLES, Protocol, store
+from dynsys.models.weight_dynamics.paper.protocol import BATCH_SEEDS, DATA_SEEDS, SAMPLES, Protocol, store
+from dynsys.passes.status import RUNNING
 
 if TYPE_CHECKING:
     import xarray

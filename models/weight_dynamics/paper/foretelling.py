@@ -8,12 +8,19 @@ from functools import cached_property
 import attrs
 import numpy as np
 
-from models.weight_dynamics.paper.findings import HIGH, LOW, Cell, Findings
-from models.weight_dynamics.paper.prediction import Score, Selection, halves, naive_bayes, selection, support_vectors
-from models.weight_dynamics.paper.protocol import EARLY, LATE, SAMPLES
-from models.weight_dynamics.runs import READINGS, SPANS
-from models.weight_dynamics.study import Study
-from models.weight_dynamics.task import regression_task
+from dynsys.models.weight_dynamics.paper.findings import HIGH, LOW, Cell, Findings
+from dynsys.models.weight_dynamics.paper.prediction import (
+    Score,
+    Selection,
+    halves,
+    naive_bayes,
+    selection,
+    support_vectors,
+)
+from dynsys.models.weight_dynamics.paper.protocol import EARLY, LATE, SAMPLES
+from dynsys.models.weight_dynamics.runs import READINGS, SPANS
+from dynsys.models.weight_dynamics.study import Study
+from dynsys.models.weight_dynamics.task import regression_task
 
 Array = np.ndarray
 

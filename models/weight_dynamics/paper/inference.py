@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dynsys import Euler, TangentSystem
-from dynsys.minibatches import Minibatches
-from models.activations import named
-from models.weight_dynamics.network import ThreeLayerGradientFlow
-from models.weight_dynamics.paper.kinks import with_kinks
+from dynsys.models.activations import named
+from dynsys.models.networks.three_layer.network import ThreeLayerGradientFlow
+from dynsys.models.weight_dynamics.paper.kinks import with_kinks
+from dynsys.systems.minibatches import Minibatches
 
 if TYPE_CHECKING:
     import xarray

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.report import listed, number
-from models.weight_dynamics.paper.findings import BATCHES, CHOICES, Findings, Share, percent
+from dynsys.models.reporting.report import listed, number
+from dynsys.models.weight_dynamics.paper.findings import BATCHES, CHOICES, Findings, Share, percent
 
 Array = np.ndarray
 Table = list[list[str]]  # the header first

@@ -28,11 +28,11 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
-from dynsys import Euler, InvalidInputError, Pass, TangentSystem
+from dynsys import Euler, InvalidInputError, RunState, TangentSystem
 from dynsys.errors import positive
-from dynsys.passes import forward_in_chunks
-from models.activations import Activation, ReLU, named
-from models.weight_dynamics.network import ThreeLayerGradientFlow
+from dynsys.models.activations import Activation, ReLU, named
+from dynsys.models.networks.three_layer.network import ThreeLayerGradientFlow
+from dynsys.passes.run_state import forward_in_chunks
 
 if TYPE_CHECKING:
     import xarray
@@ -72,7 +72,7 @@ def with_kinks(flow: ThreeLayerGradientFlow, width: float = WIDTH) -> ThreeLayer
 
 def tangent_growth(tangent: TangentSystem, x0: Array, v: Array, steps: int) -> Array:
     """The growth log |M v| of unit vectors v after some steps from x0, both (members, dim): shape (members,)."""
-    start = attrs.evolve(Pass.start(x0, tangent.dimension, 1, 0), Q=np.array(v)[..., None])
+    start = attrs.evolve(RunState.start(x0, tangent.dimension, 1, 0), Q=np.array(v)[..., None])
     return tangent.forward(start, intervals=1, steps_per_interval=steps, record="growth").growth[:, 0, 0]
 
 
@@ -202,7 +202,7 @@ def exponents(
     x0 = flow.initial(members=members, seed=seed)
     found = []
     for each in (flow, with_kinks(flow, width)):
-        start = Pass.start(x0, flow.dimension, None, seed)
+        start = RunState.start(x0, flow.dimension, None, seed)
         intervals = round(time / rate / ORTHONORMALISED)
         tangent = each.tangent(Euler(rate)).on_one_thread()
         parts = forward_in_chunks(tangent, start, intervals, ORTHONORMALISED, "growth", stride=intervals)

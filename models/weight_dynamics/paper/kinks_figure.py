@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dynsys.models.activations import named
 from dynsys.plotting import grid, save_figure, style
-from models.activations import named
 
 if TYPE_CHECKING:
     import xarray

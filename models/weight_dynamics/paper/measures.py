@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
-from models.report import HOLDS, Claim, chosen, judged, listed, number
-from models.weight_dynamics.paper import inference, kinks, kinks_figure, sparse_regression
-from models.weight_dynamics.paper.findings import Share
-from models.weight_dynamics.paper.protocol import SAMPLES, Protocol
-from models.weight_dynamics.task import regression_task
+from dynsys.models.reporting.report import HOLDS, Claim, chosen, judged, listed, number
+from dynsys.models.weight_dynamics.paper import inference, kinks, kinks_figure, sparse_regression
+from dynsys.models.weight_dynamics.paper.findings import Share
+from dynsys.models.weight_dynamics.paper.protocol import SAMPLES, Protocol
+from dynsys.models.weight_dynamics.task import regression_task
 
 if TYPE_CHECKING:
     import xarray

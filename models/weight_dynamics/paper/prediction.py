@@ -13,7 +13,7 @@ import numpy as np
 
 from dynsys import InvalidInputError
 from dynsys.errors import real_array, whole_number
-from models.weight_dynamics.paper.area import Area, area_of_halves, balanced_edges, rank_area
+from dynsys.models.weight_dynamics.paper.area import Area, area_of_halves, balanced_edges, rank_area
 
 Array = np.ndarray
 

@@ -9,8 +9,8 @@ import attrs
 
 from dynsys import Ensemble, InvalidInputError
 from dynsys.errors import whole_number
-from models.weight_dynamics.study import PAPER_LEARNING_RATE, PAPER_TIME, WINDOW, Study
-from models.weight_dynamics.task import paper_task, regression_task
+from dynsys.models.weight_dynamics.study import PAPER_LEARNING_RATE, PAPER_TIME, WINDOW, Study
+from dynsys.models.weight_dynamics.task import paper_task, regression_task
 
 EARLY = (25, 50, 100, 150)  # the paper's prediction times as it labels them: t = 0.015, 0.03, 0.06, 0.09
 LATE = (500, 1000, 2000, 3000)  # and as it counts them, in orthonormalisations: t = 0.3, 0.6, 1.2, 1.8

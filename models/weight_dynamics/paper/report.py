@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from models.report import Figures, Section, verdicts, write_report
-from models.weight_dynamics.paper import figures, interpretation
-from models.weight_dynamics.paper import figures_prediction as foretold
-from models.weight_dynamics.paper.claims_angles import angles, table
-from models.weight_dynamics.paper.claims_exponents import exponents, wide_exponents
-from models.weight_dynamics.paper.claims_losses import losses, setup
-from models.weight_dynamics.paper.claims_prediction import high_losses, low_losses, roc
-from models.weight_dynamics.paper.findings import Findings
-from models.weight_dynamics.paper.foretelling import EXPONENTS, LABELS, OUTCOMES, Foretelling
-from models.weight_dynamics.paper.measures import Measures
-from models.weight_dynamics.paper.prediction import halves
-from models.weight_dynamics.paper.protocol import BATCH_SEEDS, DATA_SEED, DATA_SEEDS, Protocol
+from dynsys.models.reporting.report import Figures, Section, verdicts, write_report
+from dynsys.models.weight_dynamics.paper import figures, interpretation
+from dynsys.models.weight_dynamics.paper import figures_prediction as foretold
+from dynsys.models.weight_dynamics.paper.claims_angles import angles, table
+from dynsys.models.weight_dynamics.paper.claims_exponents import exponents, wide_exponents
+from dynsys.models.weight_dynamics.paper.claims_losses import losses, setup
+from dynsys.models.weight_dynamics.paper.claims_prediction import high_losses, low_losses, roc
+from dynsys.models.weight_dynamics.paper.findings import Findings
+from dynsys.models.weight_dynamics.paper.foretelling import EXPONENTS, LABELS, OUTCOMES, Foretelling
+from dynsys.models.weight_dynamics.paper.measures import Measures
+from dynsys.models.weight_dynamics.paper.prediction import halves
+from dynsys.models.weight_dynamics.paper.protocol import BATCH_SEEDS, DATA_SEED, DATA_SEEDS, Protocol
 
 OTHERS = {"many-drawn-biases": "biases drawn", "many-sum": "sum over the batch"}  # studies for Table I
 CAPTIONS = {

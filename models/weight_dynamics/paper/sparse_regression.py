@@ -21,8 +21,8 @@ import attrs
 import numpy as np
 
 from dynsys import Euler
-from models.activations import Activation, named
-from models.weight_dynamics.network import ThreeLayerGradientFlow
+from dynsys.models.activations import Activation, named
+from dynsys.models.networks.three_layer.network import ThreeLayerGradientFlow
 
 if TYPE_CHECKING:
     import xarray

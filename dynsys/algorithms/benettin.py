@@ -1,0 +1,215 @@
+"""Benettin's algorithm: Lyapunov exponents from the growth of an orthonormal frame, with error bars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+import numpy as np
+
+from dynsys.errors import warn_of, whole_number, whole_stride
+from dynsys.indicators import batch_means_error
+from dynsys.passes.run_state import RunState, Tangent, begin, raise_if_stopped, record_run, warm_up
+from dynsys.passes.status import RUNNING
+from dynsys.results.spectrum import LyapunovSpectrum, SpectrumDiagnostics
+
+Array = np.ndarray
+
+CHECKED_MEMBERS = 8  # the first ones' determinants are checked: the check steps through an interval with NumPy
+LARGEST_DETERMINANT_DEFECT = 1e-8
+LARGEST_ERRORS = 6.0  # standard errors that a drift, or an exponent declared to vanish, may have
+LARGEST_REMAINDER = 20.0  # and its |lambda| T: the remainder of a finite time is O(1)
+
+
+def benettin(
+    tangent: Tangent,
+    x0: Array | RunState,
+    *,
+    intervals: int,
+    steps_per_interval: int = 1,
+    warmup: int | None = None,
+    k: int | None = None,
+    seed: int = 0,
+    stride: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> LyapunovSpectrum:
+    """Estimate the k leading Lyapunov exponents along a trajectory.
+
+    An orthonormal frame is pushed and orthonormalised, V_n = M_n Q_{n-1} = Q_n R_n, and
+
+        lambda_i = 1/T sum_n log (R_n)_ii.
+
+    Parameters
+    ----------
+    tangent : TangentSystem
+    x0 : array_like, shape (dim,) or (members, dim), or RunState
+        Initial states; or `spectrum.end` of an earlier run, to continue it (with its frames and its clock); or
+        `trajectory.end`, which has no frames: new ones begin there.
+    intervals : int
+        Recorded intervals, at the end of each of which the frame is orthonormalised.
+    steps_per_interval : int
+        Steps of the system in an interval.
+    warmup : int, optional
+        Intervals before the record begins, to align the frame (an arbitrary frame biases the exponents). Default: a
+        tenth of `intervals`, none for a continued frame. For a transient such as the training of a network say 0.
+    k : int, optional
+        Number of exponents, all by default; k of them are the first k of all.
+    seed : int
+        Draws the first frames, each keyed by (seed, member).
+    stride : int
+        Intervals over which growth is summed before it is recorded, interval by interval; `intervals` must be a
+        multiple. Memory is that of the sums.
+    progress : callable, optional
+        Called as progress(done, intervals) now and then.
+
+    Returns
+    -------
+    LyapunovSpectrum
+
+    Raises
+    ------
+    InvalidInputError
+        For wrong shapes, non-finite states, or counts out of range.
+    DivergenceError, SingularTangentError
+        If a run of one state stops; `.partial` holds what was finished. Members of an ensemble are marked instead.
+
+    Notes
+    -----
+    Cost O(intervals (steps + dim k^2)); memory O(intervals k / stride) for each member.
+
+    Ctrl-C during the record returns the result of the finished part, with an `InterruptedWarning` that says how to go
+    on; before the first record is finished it is the usual KeyboardInterrupt.
+
+    References
+    ----------
+    G. Benettin, L. Galgani, A. Giorgilli, J.-M. Strelcyn, Meccanica 15, 9-20 and 21-30 (1980).
+
+    Examples
+    --------
+    >>> from dynsys.models.classics import LinearMap
+    >>> LinearMap([[2.0, 1.0], [0.0, 0.5]]).tangent().benettin([1.0, 1.0], intervals=50, warmup=50).exponents
+    array([ 0.69314718, -0.69314718])
+    """
+    intervals = whole_number("intervals", intervals, 1)
+    steps_per_interval = whole_number("steps_per_interval", steps_per_interval, 1)
+    stride = whole_stride(stride, intervals)
+    if warmup is None:
+        warmup = 0 if isinstance(x0, RunState) and x0.k else max(1, intervals // 10)
+    start = warm_up(tangent, begin(tangent, x0, k, seed), whole_number("warmup", warmup, 0), steps_per_interval)
+    raise_if_stopped(tangent, start)
+    end, growth = record_run(tangent, start, intervals, steps_per_interval, "growth", progress, stride)
+    return _spectrum(tangent, start, end, growth, steps_per_interval, stride, transient=warmup == 0)
+
+
+def _finished(result: LyapunovSpectrum) -> LyapunovSpectrum | None:
+    """The finished intervals of a result of one state that stopped; None if there are none."""
+    finished = int(np.isfinite(result.rates[:, 0]).sum())
+    if finished == 0:
+        return None
+    rates = result.rates[:finished]
+    return attrs.evolve(
+        result,
+        rates=rates,
+        times=result.times[:finished],
+        exponents=rates.mean(axis=0),
+        standard_error=batch_means_error(rates),
+    )
+
+
+def _spectrum(
+    tangent: Tangent,
+    start: RunState,
+    end: RunState,
+    growth: Array,
+    steps_per_interval: int,
+    stride: int,
+    transient: bool,
+) -> LyapunovSpectrum:
+    """The record of a run, with its checks; a transient that was asked for may drift."""
+    length = stride * steps_per_interval
+    rates = growth / (length * tangent.dt)
+    exponents, error = rates.mean(axis=1), batch_means_error(rates)
+    times = tangent.time(start.n + length * np.arange(1, rates.shape[1] + 1))
+    drift, moved = _drift(rates)
+    first = growth[:, 0]
+    if stride > 1:  # the first interval is not in the record
+        first = tangent.forward(start, intervals=1, steps_per_interval=steps_per_interval, record="growth").growth[:, 0]
+    defect = _determinant_defect(tangent, start, first, steps_per_interval)
+    zeros, in_errors = _declared_zeros(tangent, exponents, error)
+    spectrum = LyapunovSpectrum(
+        exponents=end.as_given(exponents),
+        standard_error=end.as_given(error),
+        rates=end.as_given(rates),
+        times=times,
+        dt=tangent.dt,
+        steps_per_interval=steps_per_interval,
+        stride=stride,
+        end=end.without_records(),
+        diagnostics=SpectrumDiagnostics(
+            derivative=tangent.derivative,
+            drift=end.as_given(drift),
+            determinant_defect=end.as_given(defect),
+            vanishing=end.as_given(in_errors),
+        ),
+    )
+    if end.single and end.status[0] != RUNNING:
+        raise_if_stopped(tangent, end, _finished(spectrum))
+    largest = np.max(np.abs(exponents), axis=1, keepdims=True)
+    remainder = zeros * (times[-1] - tangent.time(start.n))
+    with np.errstate(over="ignore", invalid="ignore"):  # rounding of the long columns of V, as a share of the short one
+        rounding = 10 * np.finfo(float).eps * np.exp(np.ptp(first, axis=1))
+    checks = [
+        (
+            ((np.abs(drift) > LARGEST_ERRORS) & (moved > 1e-6 * largest)).any(axis=1) & (not transient),
+            "the rates drift between the halves of the record: lengthen the warm-up; if the run is a transient, say "
+            "warmup=0 and read its finite-time exponents, not the standard error",
+        ),
+        (
+            defect
+            > LARGEST_DETERMINANT_DEFECT + rounding + 10 * tangent.dimension * steps_per_interval * tangent.tolerance,
+            "the sum of log R_ii is not log|det|: compare the derivatives with dynsys.testing.check_tangent",
+        ),
+        (
+            ((in_errors > LARGEST_ERRORS) & (remainder > LARGEST_REMAINDER)).any(axis=1),
+            f"{zeros.shape[1]} exponent(s) should vanish and do not: the run rests at a fixed point, or shorten dt",
+        ),
+    ]
+    warn_of(checks, stacklevel=3)
+    return spectrum
+
+
+def _drift(rates: Array) -> tuple[Array, Array]:
+    """Difference of the mean rates of the two halves of the record, in standard errors and as it is, (members, k)."""
+    first, second = np.array_split(rates, [max(1, rates.shape[1] // 2)], axis=1)
+    if not second.size:  # a record of one interval has no halves
+        return np.full(first[:, 0].shape, np.nan), np.zeros(first[:, 0].shape)
+    moved = second.mean(axis=1) - first.mean(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return moved / np.hypot(batch_means_error(first), batch_means_error(second)), np.abs(moved)
+
+
+def _declared_zeros(tangent: Tangent, exponents: Array, error: Array) -> tuple[Array, Array]:
+    """The exponents closest to zero, as many as the system declares to vanish: sizes, and sizes in standard errors."""
+    declared = tangent.vanishing_exponents if exponents.shape[1] == tangent.dimension else 0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        in_errors = np.abs(exponents / error)
+    return np.sort(np.abs(exponents), axis=1)[:, :declared], np.sort(in_errors, axis=1)[:, :declared]
+
+
+def _determinant_defect(tangent: Tangent, start: RunState, growth: Array, steps: int) -> Array:
+    """Sum of log R_ii of the first interval against log|det| of the same steps, found step by step.
+
+    Every step is that of an orthonormal frame, whose determinant is 1, and the first one that of the run: steps that
+    adapt to their vectors are then the same.
+    """
+    defect = np.full(len(growth), np.nan)
+    if start.Q.shape[2] < tangent.dimension:
+        return defect
+    for m in np.flatnonzero(np.isfinite(growth).all(axis=1) & (start.members < CHECKED_MEMBERS)):
+        x, Q, total = start.x[m], start.Q[m], 0.0
+        for n in range(start.n, start.n + steps):
+            x, V = tangent.step(n, x, Q, member=int(start.members[m]))
+            total += np.linalg.slogdet(V).logabsdet
+            Q = np.linalg.qr(V)[0]
+        defect[m] = abs(growth[m].sum() - total) / (1.0 + abs(total))
+    return defect

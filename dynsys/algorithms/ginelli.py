@@ -1,0 +1,214 @@
+"""Ginelli's algorithm: covariant Lyapunov vectors from a forward and a backward pass over one trajectory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from dynsys.algorithms.checks import covariance_residual, determined_subspaces, frame_agreement, reliable, smallest_gap
+from dynsys.algorithms.window import Window, pass_window
+from dynsys.compiled.backward import sweep_back
+from dynsys.errors import warn_of
+from dynsys.indicators import line_distance
+from dynsys.passes.orthonormal import packed_diagonal
+from dynsys.passes.run_state import RunState, Tangent, raise_if_stopped
+from dynsys.results.result import MEMORY_LIMIT, handed_over
+from dynsys.results.vectors import CovariantVectors, VectorDiagnostics
+
+Array = np.ndarray
+
+LARGEST_RESIDUAL = 1e-6
+LARGEST_DISAGREEMENT = 1e-4
+
+
+def ginelli(
+    tangent: Tangent,
+    x0: Array | RunState,
+    *,
+    intervals: int,
+    steps_per_interval: int = 1,
+    warmup: int | None = None,
+    tail: int | None = None,
+    k: int | None = None,
+    seed: int = 0,
+    stride: int = 1,
+    memory_limit: float = MEMORY_LIMIT,
+    progress: Callable[[int, int], None] | None = None,
+) -> CovariantVectors:
+    """Covariant Lyapunov vectors (CLVs) at the ends of `intervals` intervals.
+
+    Forward, M_n Q_{n-1} = Q_n R_n. Backward, from a random upper-triangular C after the tail,
+
+        C_{n-1} = R_n^{-1} C_n D_n,     D_n: unit columns,
+
+    and the CLVs are the columns of Q_n C_n. Both passes converge exponentially: the warm-up aligns Q, the tail C.
+    R_n is the factor that leads from n - 1 to n (the next one, or the one before, gives wrong vectors).
+
+    Parameters
+    ----------
+    tangent, x0, steps_per_interval, k, seed
+        As for `dynsys.algorithms.benettin.benettin`.
+    intervals : int
+        Length of the window in which vectors are returned.
+    warmup, tail : int, optional
+        Intervals before and after it, for the frame and for the backward pass to converge. Default: as many as
+        `intervals`, at most 1000. `diagnostics.tail_needed` tells what the gaps of the spectrum ask for.
+    stride : int
+        Vectors are returned at the end of every stride of so many intervals; `intervals` must be a multiple.
+    memory_limit : float
+        Bytes beyond which vectors and factors are kept in temporary files (memory-mapped, with a warning).
+    progress : callable, optional
+        Called as progress(done, intervals + tail) now and then.
+
+    Returns
+    -------
+    CovariantVectors
+
+    Raises
+    ------
+    InvalidInputError, DivergenceError, SingularTangentError
+        As for `dynsys.algorithms.benettin.benettin`. The attribute `partial`, and the vectors of a member of an ensemble that
+        stops, are those which have a whole tail before the stop.
+
+    Notes
+    -----
+    Memory: `dynsys.algorithms.window.planned_bytes`, 8 members (intervals / stride (dim k + dim + k) + (intervals + tail)
+    k (k + 1) / 2) bytes and one chunk of the pass: the vectors overwrite the frames. `diagnostics.planned_bytes` is
+    the number. Cost of the backward pass: k^3 / 3 flops an interval, and dim k^2 for each vector frame returned.
+
+    Ctrl-C returns the vectors of the part of the window that has a whole tail behind it, if there is one, with an
+    `InterruptedWarning`.
+
+    References
+    ----------
+    F. Ginelli et al., Phys. Rev. Lett. 99, 130601 (2007); J. Phys. A 46, 254005 (2013).
+
+    Examples
+    --------
+    >>> from dynsys.models.classics import LinearMap
+    >>> clvs = LinearMap([[2.0, 1.0], [0.0, 0.5]]).tangent().ginelli([0.0, 0.0], intervals=1, warmup=60, tail=60)
+    >>> abs(clvs.vectors[0]).round(6)  # the eigenvectors (1, 0) and (2, -3) / 13^(1/2)
+    array([[1.     , 0.5547 ],
+           [0.     , 0.83205]])
+    """
+    window = pass_window(
+        tangent, x0, intervals=intervals, steps_per_interval=steps_per_interval, warmup=warmup, tail=tail, k=k,
+        seed=seed, stride=stride, memory_limit=memory_limit, progress=progress,
+    )  # fmt: skip
+    members, end = np.arange(len(window.R)), window.end
+    triangles = [random_triangles(end, seed, key) for key in (0, 1)]
+    C, other = (
+        sweep_back(window.R, members, window.converged, window.finished, start, totals=False)[0] for start in triangles
+    )
+    last = window.last
+    ending, another = (np.where(last[:, None, None] < 0, np.nan, window.frames[members, last] @ c) for c in (C, other))
+
+    vectors = window.frames  # overwritten
+    growth = np.zeros((*vectors.shape[:2], vectors.shape[3]))
+    sweep_back(
+        window.R, members, np.zeros_like(members), window.converged, C,
+        stride=window.stride, Q=vectors, growth=growth, totals=False,
+    )  # fmt: skip
+    for m in members:
+        vectors[m, last[m] + 1 :] = growth[m, last[m] + 1 :] = np.nan
+    vectors, growth = vectors[:, : window.strides], growth[:, : window.strides]
+
+    continued = isinstance(x0, RunState) and x0.k and window.start.n == window.first.n  # aligned by an earlier run
+    agreement = np.full(ending.shape[::2], np.nan) if continued else frame_agreement(tangent, window, seed)
+    clvs, spread = _record(
+        tangent, window, vectors, growth, line_distance(another, ending), agreement, (ending, another)
+    )
+    raise_if_stopped(tangent, end, clvs)
+    _check(tangent, window, clvs, spread)
+    return clvs
+
+
+def random_triangles(end: RunState, seed: int, key: int) -> Array:
+    """Random upper-triangular starts of the backward pass, (members, k, k), keyed by (seed, member), by column."""
+    k = end.Q.shape[2]
+    C = np.zeros((len(end.x), k, k))
+    for m, member in enumerate(end.members):
+        rng = np.random.default_rng([seed, member, 1 + key])
+        for j in range(k):
+            C[m, : j + 1, j] = rng.normal(size=j + 1)
+    return C / np.linalg.norm(C, axis=1, keepdims=True)
+
+
+def _record(
+    tangent: Tangent,
+    window: Window,
+    vectors: Array,
+    growth: Array,
+    starts: Array,
+    frames: Array,
+    pair: tuple[Array, Array],
+) -> tuple[CovariantVectors, Array]:
+    """The record with its checks, and the spread of growth in them; `pair` are the last vectors from two starts."""
+    end, ends, interval = window.end, window.ends, window.steps * tangent.dt
+    exponents = _mean(np.log(packed_diagonal(window.R[:, : window.strides * window.stride]))) / interval
+    gap, tail_needed = smallest_gap(exponents, interval)
+    rates = growth / (window.stride * interval)
+    states = window.states[:, : window.strides]
+    residual, spread = covariance_residual(tangent, end.members, ends, window.last, states, vectors)
+    given = end.as_given
+    clvs = CovariantVectors(
+        method="ginelli",
+        times=tangent.time(ends),
+        available=tangent.time(ends + window.tail * window.steps),
+        states=given(states),
+        vectors=handed_over(given(vectors)),
+        rates=given(rates),
+        exponents=given(exponents),
+        dt=tangent.dt,
+        steps_per_interval=window.steps,
+        stride=window.stride,
+        end=end.without_records(),
+        diagnostics=VectorDiagnostics(
+            derivative=tangent.derivative,
+            covariance_residual=given(residual),
+            start_agreement=given(starts),
+            frame_agreement=given(frames),
+            subspaces=given(determined_subspaces(*pair, ~(frames > LARGEST_DISAGREEMENT), LARGEST_DISAGREEMENT)),
+            smallest_gap=given(gap),
+            tail_needed=given(tail_needed),
+            growth_defect=given(_mean(rates) - exponents),
+            planned_bytes=window.planned,
+        ),
+    )
+    return clvs, spread
+
+
+def _mean(series: Array) -> Array:
+    """Mean over time, (members, n, k) -> (members, k), as a product: `mean` is slow along an axis of long strides."""
+    return np.full(series.shape[1], 1.0 / series.shape[1]) @ series
+
+
+def _check(tangent: Tangent, window: Window, clvs: CovariantVectors, spread: Array) -> None:
+    """One warning for all checks that fail, with the remedies."""
+    found = clvs.diagnostics
+    needed = np.nanmax(np.append(found.tail_needed, 0.0))
+    asked = f"the gaps ask for about {needed:.0f}" if needed < 1e9 else "a gap vanishes, for which none is long enough"
+    starts = (found.start_agreement > LARGEST_DISAGREEMENT).any(axis=-1)
+    frames = (found.frame_agreement > LARGEST_DISAGREEMENT).any(axis=-1)
+    inexact = np.finfo(float).eps + tangent.tolerance
+    with np.errstate(over="ignore"):  # how much rounding, or what a step is free to choose, grows while it is pushed
+        rounding = 1e3 * inexact * np.exp(spread)
+    checks = [
+        (
+            found.covariance_residual > np.maximum(LARGEST_RESIDUAL, rounding),
+            "vectors are not covariant: compare the derivatives with dynsys.testing.check_tangent",
+        ),
+        (
+            starts,
+            f"two starts of the backward pass disagree: the tail of {window.tail} intervals is too short ({asked}), or "
+            "exponents coincide",
+        ),
+        (frames, "two forward frames disagree: lengthen the warm-up, or exponents coincide"),
+        (
+            starts | frames,
+            f"where exponents coincide only their common subspace is determined; "
+            f"{reliable(window.end, np.atleast_2d(found.subspaces))}",
+        ),
+    ]
+    warn_of(checks, stacklevel=3)

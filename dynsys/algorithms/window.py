@@ -1,0 +1,187 @@
+"""A window of a trajectory with what lies behind it: the forward half of algorithms that then go backward."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+
+import attrs
+import numpy as np
+
+from dynsys.errors import FallbackWarning, InterruptedWarning, InvalidInputError, whole_number, whole_stride
+from dynsys.passes.run_state import Record, RunState, Tangent, begin, raise_if_stopped, run, warm_up
+from dynsys.passes.status import RUNNING
+
+Array = np.ndarray
+
+
+@attrs.frozen(eq=False)
+class Window:
+    """Frames at the ends of strides in a window, and triangular factors there and in the tail behind it.
+
+    Attributes
+    ----------
+    first, start, end : RunState
+        Beginning of the run, after the warm-up, and after the tail.
+    states, frames : ndarray, shapes (members, m, dim) and (members, m, dim, k)
+        At the ends of the strides.
+    R : ndarray, shape (members, window + tail, k (k + 1) / 2)
+        Packed factors of all intervals.
+    steps, stride, tail : int
+        Steps of an interval, intervals of a stride, and of the tail.
+    finished : ndarray of int, shape (members,)
+        Intervals that a member finished, of window and tail.
+    converged : ndarray of int, shape (members,)
+        Those of the window, in whole strides, that have the whole tail behind them.
+    strides : int
+        Those to be returned: all, or as many as are converged where a run of one state, or the user, stopped.
+    planned : int
+        Bytes of what is stored.
+    """
+
+    first: RunState
+    start: RunState
+    end: RunState
+    states: Array
+    frames: Array
+    R: Array
+    steps: int
+    stride: int
+    tail: int
+    finished: Array
+    converged: Array
+    strides: int
+    planned: int
+
+    @property
+    def ends(self) -> Array:
+        """Steps at which the strides to be returned end."""
+        return self.start.n + self.steps * self.stride * np.arange(1, self.strides + 1)
+
+    @property
+    def last(self) -> Array:
+        """Index of the last converged stride of every member; -1: none."""
+        return self.converged // self.stride - 1
+
+
+def planned_bytes(members: int, dim: int, k: int, window: int, tail: int, stride: int = 1) -> int:
+    """Bytes of a window: vectors over the frames, packed triangular factors, states, and rates.
+
+        8 members (window / stride (dim k + dim + k) + (window + tail) k (k + 1) / 2)
+
+    Examples
+    --------
+    >>> planned_bytes(members=1, dim=40, k=40, window=100_000, tail=1_000) / 1e9
+    2.00656
+    """
+    return 8 * members * (window // stride * (dim * k + dim + k) + (window + tail) * (k * (k + 1) // 2))
+
+
+def pass_window(
+    tangent: Tangent,
+    x0: Array | RunState,
+    *,
+    intervals: int,
+    steps_per_interval: int,
+    warmup: int | None,
+    tail: int | None,
+    k: int | None,
+    seed: int,
+    stride: int,
+    memory_limit: float,
+    progress: Callable[[int, int], None] | None,
+) -> Window:
+    """Pass over warm-up, window and tail; memory is planned before. Arguments as of `dynsys.algorithms.ginelli.ginelli`.
+
+    On Ctrl-C the window is what has a whole tail behind it, with a warning; KeyboardInterrupt if that is nothing.
+    """
+    intervals = whole_number("intervals", intervals, 1)
+    steps = whole_number("steps_per_interval", steps_per_interval, 1)
+    stride = whole_stride(stride, intervals)
+    warmup = whole_number("warmup", min(intervals, 1000) if warmup is None else warmup, 0)
+    tail = whole_number("tail", min(intervals, 1000) if tail is None else tail, 0)
+    first = begin(tangent, x0, k, seed)
+    members, dim, k = first.Q.shape
+    planned = planned_bytes(members, dim, k, intervals, tail, stride)
+    make = allocator(planned, memory_limit)
+    frames = make((members, intervals // stride, dim, k))
+    states = make((members, intervals // stride, dim))
+    R = make((members, intervals + tail, k * (k + 1) // 2))
+
+    def keep(done: int, part: RunState) -> None:
+        R[:, done : done + part.R.shape[1]] = part.R
+        due = slice(-(done + 1) % stride, None, stride)
+        strides = slice(done // stride, (done + part.R.shape[1]) // stride)
+        if part.xs.shape[1]:
+            frames[:, strides], states[:, strides] = part.Qs[:, due], part.xs[:, due]
+
+    start = warm_up(tangent, first, warmup, steps)
+    raise_if_stopped(tangent, start)
+
+    def advance(begin: RunState, count: int, record: Record, before: int) -> RunState:
+        tell = None if progress is None else lambda done, _: progress(before + done, intervals + tail)
+        return run(tangent, begin, count, steps, record, lambda done, part: keep(before + done, part), tell)
+
+    end = advance(start, intervals, "frames", 0)
+    if end.n == start.n + intervals * steps:
+        end = advance(end.without_records(), tail, "R", intervals)
+    done = (end.n - start.n) // steps
+    finished = np.where(end.status == RUNNING, done, np.maximum(0, (end.stopped - start.n) // steps - 1))
+    converged = np.clip(finished - tail, 0, intervals) // stride * stride
+    strides = int(converged.max()) // stride
+    if strides == 0 and done < intervals + tail:
+        raise KeyboardInterrupt
+    if strides == 0:
+        raise_if_stopped(tangent, end)
+    elif done < intervals + tail:
+        warnings.warn(
+            f"interrupted after {done} of {intervals} + {tail} intervals of window and tail; the result is that of the "
+            f"{strides * stride} intervals that have a whole tail behind them",
+            InterruptedWarning,
+            stacklevel=3,
+        )
+    alone = end.single or done < intervals + tail
+    return Window(
+        first, start, end, states, frames, R, steps, stride, tail, finished, converged,
+        strides if alone else intervals // stride, planned,
+    )  # fmt: skip
+
+
+def allocator(planned: int, limit: float, stacklevel: int = 4) -> Callable[[tuple[int, ...]], Array]:
+    """Room for arrays of `planned` bytes together: in memory up to the limit, else in temporary files.
+
+    The files have no name: they go when the arrays do, or the process. The warning is one for the caller so many
+    levels up.
+    """
+    if planned <= limit:
+        return np.empty
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    remedy = "thin the output by stride, follow fewer vectors (k), shorten the window, or raise memory_limit"
+    if planned > free:
+        raise InvalidInputError(
+            f"the plan asks for {planned / 2**30:.3g} GiB, more than memory_limit = {limit / 2**30:.3g} GiB, and "
+            f"{folder} has only {free / 2**30:.3g} GiB for a file (another folder: set TMPDIR): {remedy}"
+        )
+    warnings.warn(
+        f"the plan asks for {planned / 2**30:.3g} GiB, more than memory_limit = {limit / 2**30:.3g} GiB: vectors and "
+        f"factors stand in temporary files in {folder}; to change that, {remedy}",
+        FallbackWarning,
+        stacklevel=stacklevel,
+    )
+
+    def on_disk(shape: tuple[int, ...]) -> Array:
+        size = 8 * math.prod(shape)
+        if size == 0:
+            return np.empty(shape)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            if sys.platform == "linux":
+                os.posix_fallocate(file.fileno(), 0, size)  # a full disk is an error here, not a crash later
+            return np.memmap(file, dtype=float, mode="w+", shape=shape)
+
+    return on_disk

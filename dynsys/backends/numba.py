@@ -1,0 +1,78 @@
+"""One compiled kernel, generated from the equations of a system: members side by side, and on all cores."""
+
+from __future__ import annotations
+
+import importlib.util
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+
+import attrs
+import numpy as np
+
+from dynsys.compiled.blas import one_blas_thread
+from dynsys.compiled.build import available_cores, build, build_lanes
+from dynsys.passes.orthonormal import LONG_COLUMN
+from dynsys.passes.run_state import Record, RunState
+from dynsys.systems.tangent import TangentSystem
+from dynsys.systems.time_step import TimeStep
+
+Array = np.ndarray
+
+
+@attrs.frozen(eq=False)
+class NumbaTangent(TangentSystem):
+    """Steps with one compiled kernel, generated from the system's equations; members run on all cores."""
+
+    name = "numba"
+
+    threads: int = attrs.field(factory=available_cores)
+
+    @classmethod
+    def missing(cls, time_step: TimeStep) -> str:
+        """What keeps a step from being compiled, with the remedy; empty if nothing does."""
+        if importlib.util.find_spec("numba") is None:
+            return "Numba is missing: install numba"
+        if time_step.step_kernel() is not None:
+            return ""
+        return time_step.fallback or (
+            "it gives no kernel: define it by SymbolicFlow or SymbolicMap, or by FunctionFlow or FunctionMap "
+            "from functions marked @numba.njit"
+        )
+
+    def on_one_thread(self) -> TangentSystem:
+        """The same for one of many workers."""
+        return attrs.evolve(self, threads=1)
+
+    def step(self, n: int, x: Array, V: Array, *, member: int = 0) -> tuple[Array, Array]:
+        """The same as `forward` by another way, the equations in NumPy: diagnostics hold the kernel against it."""
+        return self.time_step.for_member(member).step_tangent(n, x, V)
+
+    def forward(self, start: RunState, *, intervals: int, steps_per_interval: int, record: Record) -> RunState:
+        """Continue `start` over whole intervals; see `TangentSystem.forward`."""
+        kernel, dim, k = self.time_step.step_kernel(), self.dimension, start.k
+        assert kernel is not None
+        compiled = (None if start.single else build_lanes(kernel, dim, k)) or build(kernel, dim, k)
+        steps = intervals * steps_per_interval
+        end = start.recording(start.n + steps, intervals, record)
+        shared = kernel.drive(start.n, steps, start.members) if kernel.shared else None
+        # read-only arrays are another type to Numba: copies, so that a kernel is compiled once
+        data, numbers = np.array(kernel.data), np.array(np.atleast_2d(kernel.parameters))
+        t0, dt = float(self.time_step.time(0)), float(self.dt)
+
+        def run(members: Array) -> None:
+            parameters = numbers if kernel.parameters.ndim == 1 else numbers[start.members[members]]
+            drive = kernel.drive(start.n, steps, start.members[members]) if shared is None else shared
+            compiled.forward(
+                members, start.n, intervals, steps_per_interval, t0, dt, parameters, data, drive,
+                np.zeros(compiled.scratch), end.x, end.Q, end.status, end.stopped, end.growth, end.R, end.xs, end.Qs,
+            )  # fmt: skip
+
+        blocks = [block for block in np.array_split(np.arange(len(start.x)), self.threads) if len(block)]
+        with one_blas_thread() if dim >= LONG_COLUMN else nullcontext():
+            if len(blocks) == 1:
+                run(blocks[0])
+            else:
+                with ThreadPoolExecutor(len(blocks)) as pool:
+                    list(pool.map(run, blocks))
+        end.blank(start, steps_per_interval)
+        return end

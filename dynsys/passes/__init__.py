@@ -1,0 +1,1 @@
+"""A pass over a trajectory: its state, the orthonormal frames it carries, and what becomes of its members."""

@@ -1,0 +1,353 @@
+"""Passes over a trajectory: where one ends, what it records, how algorithms run and continue them."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, Literal, Protocol
+
+import attrs
+import numpy as np
+
+from dynsys.errors import (
+    DivergenceError,
+    InterruptedWarning,
+    InvalidInputError,
+    SingularTangentError,
+    real_array,
+    whole_number,
+)
+from dynsys.passes.orthonormal import random_frames
+from dynsys.passes.status import DIVERGED, RUNNING
+
+Array = np.ndarray
+
+Record = Literal["nothing", "growth", "R", "frames"]
+
+
+@attrs.frozen(eq=False)
+class RunState:
+    """Where a pass over the trajectory ended, and what it recorded. A pass can be continued from it.
+
+    Attributes
+    ----------
+    n : int
+        Steps since the start of the run, warm-up included.
+    x, Q : ndarray, shapes (members, dim) and (members, dim, k)
+        Last states and orthonormal frames; NaN for members that stopped. A pass of the state alone has k = 0.
+    status, stopped : ndarray, shape (members,)
+        RUNNING, DIVERGED or SINGULAR, and the step at the end of the interval in which that happened (-1: not).
+    members : ndarray, shape (members,)
+        Identity of every member: the key of its random numbers.
+    single : bool
+        Whether the run began with one state (dim,): then results have no member axis.
+    growth : ndarray, shape (members, intervals, k)
+        log R_ii of every interval, or summed over strides of intervals. What was not asked for is recorded for no
+        interval.
+    R : ndarray, shape (members, intervals, k (k + 1) / 2)
+        The triangular factors, packed by columns (`dynsys.passes.orthonormal.packed`): R[:, i] maps the start of interval i
+        to its end.
+    xs, Qs : ndarray, shapes (members, intervals, dim) and (members, intervals, dim, k)
+        States and frames at the ends of the intervals.
+    """
+
+    n: int
+    x: Array
+    Q: Array
+    status: Array
+    stopped: Array
+    members: Array
+    single: bool
+    growth: Array
+    R: Array
+    xs: Array
+    Qs: Array
+
+    @classmethod
+    def start(cls, x0: Array, dimension: int, k: int | None, seed: int, members: Array | None = None) -> RunState:
+        """The start of a run at x0, (dim,) or (members, dim), with random frames; see `with_frames`.
+
+        `members` are their identities where they are some of many, by default 0, 1, ...
+        """
+        x = real_array("x0", x0)  # a copy: nothing that the user passes in is ever changed
+        if x.ndim not in (1, 2) or x.shape[-1] != dimension or x.size == 0:
+            raise InvalidInputError(f"x0 must have shape ({dimension},) or (members, {dimension}), got {x.shape}")
+        if not np.isfinite(x).all():
+            raise InvalidInputError(
+                f"x0 must be finite, got NaN or infinity at {np.argwhere(~np.isfinite(x)).tolist()!s:.100}"
+            )
+        states = np.atleast_2d(x)
+        bare = (len(states), dimension, 0)
+        return cls(
+            n=0,
+            x=states,
+            Q=np.empty(bare),
+            status=np.zeros(len(states), dtype=np.int8),
+            stopped=np.full(len(states), -1, dtype=np.int64),
+            members=np.arange(len(states)) if members is None else np.array(members),
+            single=x.ndim == 1,
+            **_room(bare, 0, "nothing"),
+        ).with_frames(k, seed)
+
+    @property
+    def k(self) -> int:
+        """Number of tangent vectors."""
+        return self.Q.shape[2]
+
+    def with_frames(self, k: int | None, seed: int) -> RunState:
+        """The same end with random frames of k columns, keyed by (seed, member). None: dim; 0: the state alone."""
+        dimension = self.x.shape[1]
+        k = dimension if k is None else whole_number("k", k, 0)
+        if k > dimension:
+            raise InvalidInputError(f"k must be at most the dimension {dimension}, got {k}")
+        Q = random_frames(dimension, k, whole_number("seed", seed, 0), self.members)
+        Q[self.status != RUNNING] = np.nan
+        return attrs.evolve(self, Q=Q, **_room(Q.shape, 0, "nothing"))
+
+    def recording(self, n: int, intervals: int, record: Record) -> RunState:
+        """A pass that begins where this one ended and will end at step n, with room for what is recorded."""
+        return attrs.evolve(
+            self,
+            n=n,
+            x=self.x.copy(),
+            Q=self.Q.copy(),
+            status=self.status.copy(),
+            stopped=self.stopped.copy(),
+            **_room(self.Q.shape, intervals, record),
+        )
+
+    def blank(self, start: RunState, steps_per_interval: int) -> None:
+        """Make NaN what members that stopped left unrecorded since `start`."""
+        for m in np.flatnonzero(self.status != RUNNING):
+            stopped = max(0, (int(self.stopped[m]) - start.n) // steps_per_interval - 1)
+            for record in (self.growth, self.R, self.xs, self.Qs):
+                record[m, stopped:] = np.nan
+
+    def without_records(self) -> RunState:
+        """The same end, read-only, without what was recorded on the way."""
+        end = attrs.evolve(self, **_room(self.Q.shape, 0, "nothing"))
+        for array in (end.x, end.Q, end.status, end.stopped, end.members, end.growth, end.R, end.xs, end.Qs):
+            array.flags.writeable = False
+        return end
+
+    def as_given(self, array: Array) -> Array:
+        """An array of results as the user gave x0: without the member axis for one state."""
+        return array[0] if self.single else array
+
+
+def _room(frames: tuple[int, ...], intervals: int, record: Record) -> dict[str, Any]:
+    """Arrays for what is recorded in a pass with frames of shape (members, dim, k)."""
+    members, dim, k = frames
+    shapes = {"growth": (k,), "R": (k * (k + 1) // 2,), "xs": (dim,), "Qs": (dim, k)}
+    wanted = {"nothing": (), "growth": ("growth",), "R": ("R",), "frames": ("R", "xs", "Qs")}[record]
+    return {name: np.empty((members, intervals * (name in wanted), *shape)) for name, shape in shapes.items()}
+
+
+class Tangent(Protocol):
+    """What an algorithm asks of a tangent; `dynsys.systems.tangent.TangentSystem` is one."""
+
+    @property
+    def dimension(self) -> int: ...  # noqa: D102
+    @property
+    def dt(self) -> float: ...  # noqa: D102
+    @property
+    def members(self) -> int | None: ...  # noqa: D102
+    @property
+    def derivative(self) -> str: ...  # noqa: D102
+    @property
+    def vanishing_exponents(self) -> int: ...  # noqa: D102
+    @property
+    def tolerance(self) -> float: ...  # noqa: D102
+    @property
+    def failure_hint(self) -> str: ...  # noqa: D102
+    def time(self, n: int | Array) -> Any: ...  # noqa: D102
+    def complete(self, x0: Any) -> Any: ...  # noqa: D102
+    def step(self, n: int, x: Array, V: Array, *, member: int = 0) -> tuple[Array, Array]: ...  # noqa: D102
+    def forward(  # noqa: D102
+        self, start: RunState, *, intervals: int, steps_per_interval: int, record: Record
+    ) -> RunState: ...
+
+
+def begin(tangent: Tangent, x0: Array | RunState, k: int | None, seed: int) -> RunState:
+    """Where an algorithm begins: the start of a run, or the end of an earlier one, to be continued.
+
+    A run of the state alone (`dynsys.algorithms.trajectory.trajectory`) is continued with new frames.
+    """
+    k = None if k is None else whole_number("k", k, 1)
+    if not isinstance(x0, RunState):
+        return _start(tangent, x0, k, seed)
+    start = begin_again(tangent, x0)
+    if start.k == 0:
+        return start.with_frames(k, seed)
+    if k is not None and k != start.k:
+        raise InvalidInputError(f"the run to be continued follows k = {start.k} vectors, got k = {k}: leave k out")
+    return start
+
+
+def begin_again(tangent: Tangent, end: RunState) -> RunState:
+    """The end of an earlier run, if it is one of this system, to be continued."""
+    if end.x.shape[1] != tangent.dimension:
+        raise InvalidInputError(
+            f"the run to be continued must have dimension {tangent.dimension}, got {end.x.shape[1]}"
+        )
+    return end.without_records()
+
+
+def state_alone(tangent: Tangent, x0: Array | RunState) -> RunState:
+    """Where a run without tangent vectors begins: initial states, or the end of an earlier run, which loses its own."""
+    if isinstance(x0, RunState):
+        return begin_again(tangent, x0).with_frames(0, 0)
+    return _start(tangent, x0, 0, 0)
+
+
+def _start(tangent: Tangent, x0: Array, k: int | None, seed: int) -> RunState:
+    return RunState.start(initial_states(tangent, x0), tangent.dimension, k, seed)
+
+
+def initial_states(tangent: Tangent, x0: Any) -> Any:
+    """Initial states, completed (`Tangent.complete`); refused if there has to be one for each member and is not."""
+    x0, wanted = tangent.complete(x0), (tangent.members, tangent.dimension)
+    if tangent.members is not None and np.shape(x0) != wanted:
+        raise InvalidInputError(f"x0 must have shape {wanted}, one state for each member, got {np.shape(x0)}")
+    return x0
+
+
+CHUNK_NUMBERS, CHUNK_STEPS = 4_000_000, 200_000  # what one forward call records, and members x steps of its drive
+CHUNK_SECONDS = 0.5  # about what a call takes at most, since Ctrl-C is heard, and progress shown, between calls
+FIRST_STEPS = 1_000  # members x steps of the first call, which tells how long the others may be
+
+
+def forward_in_chunks(
+    tangent: Tangent,
+    start: RunState,
+    intervals: int,
+    steps_per_interval: int,
+    record: Record,
+    progress: Callable[[int, int], None] | None = None,
+    stride: int = 1,
+) -> Iterator[RunState]:
+    """The passes that cover `intervals` intervals, each of bounded memory; `progress(done, intervals)` after each call.
+
+    Growth is summed over strides of `stride` intervals (of which `intervals` is a multiple): every pass covers whole
+    strides, and the sums run interval by interval, in order. How long a call is depends on the clock; no number does.
+    """
+    members, dim, k = start.Q.shape
+    triangle = k * (k + 1) // 2
+    numbers = (
+        members * {"nothing": 1, "growth": max(1, k), "R": max(1, triangle), "frames": dim + dim * k + triangle}[record]
+    )
+    longest = max(1, min(CHUNK_NUMBERS // numbers, CHUNK_STEPS // (steps_per_interval * members)))
+    chunk, done, total = max(1, min(longest, FIRST_STEPS // (steps_per_interval * members))), 0, None
+    while done < intervals:
+        begun = done % stride  # intervals of a stride that needs several calls
+        if begun or chunk < stride:
+            count = min(chunk, stride - begun)
+        else:
+            count = min(chunk // stride * stride, intervals - done)
+        called = time.monotonic()
+        start = tangent.forward(start, intervals=count, steps_per_interval=steps_per_interval, record=record)
+        chunk = max(1, min(longest, int(count * CHUNK_SECONDS / max(time.monotonic() - called, 1e-6))))
+        done += count
+        if stride == 1:
+            yield start
+        else:
+            if begun:
+                start.growth[:, 0] += total
+            strides = start.growth.reshape(members, -1, min(count, stride), k)
+            growth = np.add.accumulate(strides, axis=2)[:, :, -1].copy()  # `sum` would take another order
+            total = growth[:, -1]
+            if done % stride == 0:
+                yield attrs.evolve(start, growth=growth)
+        if progress is not None:
+            progress(done, intervals)
+
+
+def run(
+    tangent: Tangent,
+    start: RunState,
+    intervals: int,
+    steps_per_interval: int,
+    record: Record,
+    keep: Callable[[int, RunState], None],
+    progress: Callable[[int, int], None] | None = None,
+    stride: int = 1,
+) -> RunState:
+    """The end of a run of which every part goes to `keep(done, part)`, with the strides done before it.
+
+    On Ctrl-C the end of the finished part, which may be `start`: the caller decides whether that is enough. Memory is
+    that of one part.
+    """
+    end, length = start, stride * steps_per_interval
+    with suppress(KeyboardInterrupt):
+        for part in forward_in_chunks(tangent, start, intervals, steps_per_interval, record, progress, stride):
+            keep((end.n - start.n) // length, part)
+            end = part  # this one binding decides what is finished
+    return end
+
+
+def record_run(
+    tangent: Tangent,
+    start: RunState,
+    intervals: int,
+    steps_per_interval: int,
+    record: Literal["growth", "states"],
+    progress: Callable[[int, int], None] | None = None,
+    stride: int = 1,
+) -> tuple[RunState, Array]:
+    """The end of a run, and what it recorded of every stride, (members, intervals // stride, ...).
+
+    On Ctrl-C, those of the finished part, with a warning that says how to go on; KeyboardInterrupt if that is nothing.
+    """
+    kind: Record
+    kind, field = ("growth", "growth") if record == "growth" else ("frames", "xs")
+    found = _room(start.Q.shape, intervals // stride, kind)[field]
+
+    def keep(done: int, part: RunState) -> None:
+        chunk = getattr(part, field)
+        found[:, done : done + chunk.shape[1]] = chunk
+
+    end = run(tangent, start, intervals, steps_per_interval, kind, keep, progress, stride)
+    done = (end.n - start.n) // steps_per_interval
+    if done == 0:
+        raise KeyboardInterrupt
+    if done < intervals:
+        warnings.warn(
+            f"interrupted after {done} of {intervals} intervals; this is the result of those. To go on, pass its "
+            f"end as x0, with intervals={intervals - done}",
+            InterruptedWarning,
+            stacklevel=3,
+        )
+    return end, found[:, : done // stride]
+
+
+def warm_up(tangent: Tangent, start: RunState, intervals: int, steps_per_interval: int) -> RunState:
+    """Align the frames: pass over `intervals` intervals and record nothing."""
+    end = start
+    for end in forward_in_chunks(tangent, start, intervals, steps_per_interval, "nothing"):  # noqa: B007
+        pass
+    return end
+
+
+def raise_if_stopped(tangent: Tangent, end: RunState, partial: Any = None) -> None:
+    """Raise if a run of one state stopped, with its finished part attached; members of an ensemble are only marked."""
+    if not end.single or end.status[0] == RUNNING:
+        return
+    step = int(end.stopped[0])
+    diverged = end.status[0] == DIVERGED
+    reason = "state or tangent vectors became infinite or NaN" if diverged else "a diagonal entry of R vanished"
+    remedy = "check x0, shorten dt" if diverged else "follow fewer vectors (k), shorten dt"
+    remedy += ", or orthonormalise more often (fewer steps_per_interval)"
+    look = "trajectory from the same x0 shows whether the state leaves all bounds, as that of x' = x^2 does, and where"
+    if end.k == 0:
+        reason, remedy = "the state became infinite or NaN", "check x0, or shorten dt"
+        look = "The last of partial.states show which component left all bounds, as that of x' = x^2 does"
+    if diverged and tangent.failure_hint:
+        remedy, look = tangent.failure_hint, ""
+    raise (DivergenceError if diverged else SingularTangentError)(
+        f"{reason} by t = {tangent.time(step):g} (step {step}): {remedy}; what was finished is in the attribute "
+        f"partial{look and f'. {look}'}",
+        tangent.time(step),
+        partial,
+    )

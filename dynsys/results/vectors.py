@@ -1,0 +1,189 @@
+"""Covariant Lyapunov vectors along a trajectory, or estimates of them, and the checks that they make on themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+import numpy as np
+
+from dynsys import indicators
+from dynsys.errors import InvalidInputError
+from dynsys.passes.run_state import RunState
+from dynsys.results.printing import joined, means, over, reliable, table, with_error, worst
+from dynsys.results.result import PER_TIME, Result, labelled, readonly
+
+if TYPE_CHECKING:
+    import xarray
+
+Array = np.ndarray
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class VectorDiagnostics:
+    """Checks that covariant vectors make on themselves.
+
+    Attributes
+    ----------
+    derivative : str
+        Where the tangent comes from: "jvp", "jacobian" or "finite differences".
+    covariance_residual : ndarray, shape (...)
+        Largest sine of the angle between a vector pushed to the next time and the vector there, over sampled times.
+        Ginelli's vectors pass whether converged or not: any start that is pushed correctly does. For Sharafi's
+        estimates, each of its own backward pass, it measures how covariant they are.
+    start_agreement : ndarray, shape (..., k)
+        Sine of the angle at the last time between the vectors from two starts of the backward pass. NaN for
+        Sharafi's recycled and frozen estimates, which have no start.
+    frame_agreement : ndarray, shape (..., k)
+        Sine of the largest angle, at the first time, between spans of the first j vectors of two forward frames.
+    subspaces : ndarray of int, shape (..., k)
+        Which vectors can be relied on at the last time. A vector that bears its own index, counted from 0, and shares
+        it with no other is determined; vectors of one label are determined as a common subspace only, as where
+        exponents (nearly) coincide; -1: not even that is known, or there is no other start to tell.
+    smallest_gap : ndarray, shape (...)
+        Smallest difference of successive exponents, 1/time.
+    tail_needed : ndarray, shape (...)
+        Intervals after which the smallest gap has shrunk a wrong start by 1e-10.
+    growth_defect : ndarray, shape (..., k)
+        Mean growth rate along each vector minus the exponent, 1/time; vanishes like 1/(length of the record).
+    planned_bytes : int
+        Memory for vectors and triangular factors, as planned before the run.
+    """
+
+    derivative: str
+    covariance_residual: Array = readonly()
+    start_agreement: Array = readonly()
+    frame_agreement: Array = readonly()
+    subspaces: Array = readonly(int)
+    smallest_gap: Array = readonly()
+    tail_needed: Array = readonly()
+    growth_defect: Array = readonly()
+    planned_bytes: int
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class CovariantVectors(Result):
+    """Covariant Lyapunov vectors along a trajectory, or estimates of them.
+
+    Attributes
+    ----------
+    method : str
+        The algorithm, and what of it can be chosen.
+    times : ndarray, shape (m,)
+        Times for which the vectors are valid.
+    available : ndarray, shape (m,)
+        Times at which the trajectory was known far enough to give them.
+    states : ndarray, shape (..., m, dim)
+    vectors : ndarray, shape (..., m, dim, k)
+        Unit columns; the sign of each is arbitrary.
+    rates : ndarray, shape (..., m, k)
+        Growth rate along each vector over the stride that ends at its time, 1/time (`sharafi`: over its last
+        interval).
+    exponents : ndarray, shape (..., k)
+        Mean of log R_ii over the record, 1/time.
+    dt, steps_per_interval, stride : float, int, int
+    end : RunState
+        Where the forward pass ended, with the status of every member.
+    diagnostics : VectorDiagnostics
+    """
+
+    method: str
+    times: Array = readonly()
+    available: Array = readonly()
+    states: Array = readonly()
+    vectors: Array = readonly()
+    rates: Array = readonly()
+    exponents: Array = readonly()
+    dt: float
+    steps_per_interval: int
+    stride: int
+    end: RunState
+    diagnostics: VectorDiagnostics
+
+    @property
+    def angles(self) -> Array:
+        """Angles between all pairs of vectors, as lines, in radians; shape (..., m, k, k)."""
+        return indicators.angles(self.vectors)
+
+    @property
+    def cosines(self) -> Array:
+        """|cos theta_ij| of all pairs of vectors; shape (..., m, k, k)."""
+        return indicators.cosines(self.vectors)
+
+    @property
+    def adjoint(self) -> Array:
+        """Adjoint covariant vectors w_i, covariant under the transposed tangent: w_i . v_j = 0 for i != j.
+
+        Unit columns of V^-T, shape (..., m, dim, dim). They need all k = dim vectors.
+
+        References
+        ----------
+        P. V. Kuptsov, U. Parlitz, J. Nonlinear Sci. 22, 727 (2012).
+        """
+        dim, k = self.vectors.shape[-2:]
+        if k < dim:
+            raise InvalidInputError(f"adjoint vectors need all {dim} covariant vectors, got k = {k}")
+        lost = ~np.isfinite(self.vectors).all(axis=(-2, -1), keepdims=True)  # LAPACK refuses NaN
+        adjoint = np.linalg.inv(np.swapaxes(np.where(lost, np.eye(dim), self.vectors), -1, -2))
+        return np.where(lost, np.nan, adjoint / np.linalg.norm(adjoint, axis=-2, keepdims=True))
+
+    def principal_angles(self, first: Sequence[int], second: Sequence[int]) -> Array:
+        """Principal angles between the spans of two sets of vectors (indices from 0), such as unstable and stable.
+
+        Radians, in ascending order, shape (..., m, p) with p the number of vectors in the smaller set.
+        """
+        return indicators.principal_angles(self.vectors[..., list(first)], self.vectors[..., list(second)])
+
+    def finite_time_exponents(self, window: int | None = None) -> Array:
+        """Finite-time exponents along the vectors, as `LyapunovSpectrum.finite_time_exponents`; shape (..., m, k)."""
+        return indicators.finite_time_exponents(self.rates, window)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """A labelled dataset with dimensions member (for ensembles), time, state and vector."""
+        checks = self.diagnostics
+        return labelled(
+            self,
+            {
+                "x": (("time", "state"), self.states),
+                "covariant_vector": (("time", "state", "vector"), self.vectors),
+                "rate": (("time", "vector"), self.rates, PER_TIME),
+                "exponent_mean": (("vector",), self.exponents, PER_TIME),
+                "covariance_residual": ((), checks.covariance_residual),
+                "start_agreement": (("vector",), checks.start_agreement),
+                "frame_agreement": (("vector",), checks.frame_agreement),
+                "subspace": (("vector",), checks.subspaces),
+                "growth_defect": (("vector",), checks.growth_defect, PER_TIME),
+            },
+            {
+                "time": self.times,
+                "available": ("time", self.available),
+                "vector": np.arange(1, self.vectors.shape[-1] + 1),
+            },
+            method=self.method,
+        )
+
+    def __str__(self) -> str:
+        return _text(self)
+
+    def __repr__(self) -> str:
+        planned = self.diagnostics.planned_bytes / 2**20
+        return f"CovariantVectors(vectors {self.vectors.shape}, {self.method}, {planned:.3g} MiB planned)"
+
+
+def _text(clvs: CovariantVectors) -> str:
+    """Exponents, which of the vectors can be relied on, and the checks."""
+    exponents, errors, members = means(clvs.exponents, np.full(clvs.exponents.shape, np.nan), clvs.end)
+    checks = clvs.diagnostics
+    rows = map(with_error, exponents, errors)
+    if clvs.end.single:
+        labels = checks.subspaces.tolist()
+        rows = map("{}, {}".format, rows, (reliable(labels, j) for j in range(len(labels))))
+    found = [f"derivative: {checks.derivative}"]
+    found += worst("covariance residual", checks.covariance_residual)
+    found += worst("two starts differ by", checks.start_agreement)
+    found += worst("two frames differ by", checks.frame_agreement)
+    needed = checks.tail_needed[np.isfinite(checks.tail_needed)]
+    found += [f"the gaps ask for a tail of {needed.max():.6g} intervals"] if needed.size else []
+    head = f"Covariant vectors ({clvs.method}){members}, {over(clvs.times, 'times')}, and exponents (1/time)"
+    return "\n".join([head, *table(rows), joined(found)])

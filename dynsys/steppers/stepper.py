@@ -1,0 +1,127 @@
+"""The contract of a stepper: one step of a flow, and the exact derivative of that step.
+
+A stepper turns dx/dt = f(t, x) into the map x -> x'. Its tangent is the derivative of *that map*, stage by stage: every
+stage has its own Jacobian, evaluated where the stage is. (A Jacobian frozen over the step would make the tangent
+first-order accurate, whatever the order of the stepper.)
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Protocol
+
+import attrs
+import numpy as np
+
+from dynsys.errors import positive
+
+Array = np.ndarray
+
+
+class VectorField(Protocol):
+    """What a stepper needs of a flow."""
+
+    @property
+    def dimension(self) -> int: ...  # noqa: D102
+
+    def vector_field(self, t: float, x: Array) -> Array: ...  # noqa: D102
+
+    def jvp(self, t: float, x: Array, V: Array) -> Array: ...  # noqa: D102
+
+
+def _step_length(value: Any) -> float:
+    return positive("dt", value)
+
+
+@attrs.frozen
+class Tableau:
+    """The Butcher tableau of an explicit Runge-Kutta method.
+
+    Stage s evaluates k_s = f(t + c_s dt, x + dt sum_{r<s} a_{sr} k_r); the step is x' = x + dt sum_s b_s k_s.
+
+    Attributes
+    ----------
+    a : sequence of sequences of float
+        Row s has s numbers.
+    b, c : sequence of float
+        Weights and nodes, one for each stage.
+    """
+
+    a: tuple[tuple[float, ...], ...]
+    b: tuple[float, ...]
+    c: tuple[float, ...]
+
+
+@attrs.frozen(eq=False)
+class Stepper(ABC):
+    """A one-step method with step length `dt`, in the units of the model's time.
+
+    Obligations of a subclass: `order`, `step` and `step_tangent`. A method that is given by a Butcher tableau says so in
+    `tableau`, any other may have a compiled form in `source`. A method that remembers something, such as a momentum,
+    keeps it in the state: `state_dimension`.
+    """
+
+    dt: float = attrs.field(converter=_step_length)
+
+    @property
+    @abstractmethod
+    def order(self) -> int:
+        """Order p of accuracy: the error at a fixed time is O(dt^p), for state and tangent alike."""
+
+    @abstractmethod
+    def step(self, flow: VectorField, n: int, t: float, x: Array) -> Array:
+        """State after step n, which begins at time t; x has shape (..., dim)."""
+
+    @abstractmethod
+    def step_tangent(self, flow: VectorField, n: int, t: float, x: Array, V: Array) -> tuple[Array, Array]:
+        """One state (dim,) and its tangent vectors (dim, k) after step n, which begins at time t."""
+
+    def state_dimension(self, flow: VectorField) -> int:
+        """How many numbers the method carries along for a flow, in the state behind those of the flow; they begin as 0.
+
+        The dimension of a step is that of the flow and this.
+        """
+        return 0
+
+    @property
+    def tableau(self) -> Tableau | None:
+        """The Butcher tableau, if the method is nothing else: then steps are written out for the compiler."""
+        return None
+
+    @property
+    def source(self) -> str | None:
+        """The same step for the compiler, or None: then NumPy steps.
+
+        Python source that defines the function `step_tangent` of `dynsys.compiled.kernel.StepSource` by calls of
+
+            linearise(t, x, V, f, F, parameters, data, rows, scratch)
+
+        (see `dynsys.compiled.kernel.Kernel`), and STAGES, how many slopes f[s], F[s].T it is given room for.
+        """
+        return None
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """Numbers of the method, but dt, that may change without compiling again: the last entries of `parameters`."""
+        return ()
+
+    @property
+    def tolerance(self) -> float:
+        """Relative error of a step that adapts to the state and the vectors it is given; 0 if nothing adapts.
+
+        Results of the same step with other vectors then agree to the tolerance, not to rounding.
+        """
+        return 0.0
+
+    @property
+    def failure_hint(self) -> str:
+        """Why a step may have no result, and what to do, where the method knows more than its users; or empty."""
+        return ""
+
+    def held(self, flow: VectorField, n: int, t: float, x: Array, V: Array) -> Stepper:
+        """The same method with the choices that it makes at x and V held fixed: what `step_tangent` differentiates."""
+        return self
+
+    def check(self, flow: VectorField) -> None:
+        """Refuse a flow for which the method is not made, with an InvalidInputError that says why."""
+        return

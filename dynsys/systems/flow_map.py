@@ -1,0 +1,81 @@
+"""What maps made of flows share."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Mapping
+from typing import Any, Self
+
+import attrs
+import numpy as np
+
+from dynsys.errors import InvalidInputError
+from dynsys.steppers.stepper import Stepper
+from dynsys.systems.system import Flow, Map, PiecewiseFlow
+
+Array = np.ndarray
+
+
+def _flow(value: Any) -> Flow | PiecewiseFlow:
+    if not isinstance(value, Flow | PiecewiseFlow):
+        raise InvalidInputError(f"a map of a flow needs a flow, got {value!r:.100}")
+    return value
+
+
+@attrs.frozen(eq=False)
+class FlowMap(Map, ABC):
+    """A map whose step is many steps of a flow.
+
+    A subclass gives `dimension`, `step`, `step_tangent` (state and vectors together) and `step_kernel`.
+    """
+
+    flow: Flow | PiecewiseFlow = attrs.field(converter=_flow)
+    stepper: Stepper
+
+    @property
+    def tolerance(self) -> float:
+        """That of the stepper."""
+        return self.stepper.tolerance
+
+    @property
+    def failure_hint(self) -> str:
+        """What the stepper says."""
+        return self.stepper.failure_hint
+
+    @property
+    def derivative(self) -> str:
+        """Where derivatives come from: those of the flow."""
+        return self.flow.derivative
+
+    @property
+    def fallback(self) -> str:
+        """What keeps the flow from being compiled."""
+        return self.flow.fallback
+
+    def with_parameters(self, values: Mapping[str, Any]) -> Self:
+        """The same map with other values of some of its fields, or of parameters of its flow.
+
+        Raises
+        ------
+        InvalidInputError
+            For a name that is neither, naming those that are.
+        """
+        own = [field.alias for field in attrs.fields(type(self)) if field.init]
+        of_flow = {name: value for name, value in values.items() if name not in own}
+        changed: Self = attrs.evolve(self, **{name: value for name, value in values.items() if name in own})
+        if not of_flow:
+            return changed
+        try:
+            flow: Any = changed.flow.with_parameters(of_flow)
+        except InvalidInputError as problem:
+            raise InvalidInputError(f"{problem}; {type(self).__name__} itself has {', '.join(own)}") from None
+        return attrs.evolve(changed, flow=flow)
+
+    def for_member(self, member: int) -> Self:
+        """The map of the flow that a member of an ensemble obeys."""
+        own: Any = self.flow.for_member(member)
+        return self if own is self.flow else attrs.evolve(self, flow=own)
+
+    def jvp(self, t: float, x: Array, V: Array) -> Array:
+        """The derivative of step t at one state times the columns of V, shape (dim, k)."""
+        return self.step_tangent(int(t), x, V)[1]

@@ -1,0 +1,379 @@
+"""Systems from plain functions of one state, such as that of a script for `scipy.integrate.solve_ivp`.
+
+FunctionFlow(lorenz, 3, args=(10.0, 28.0, 8 / 3))                # lorenz(t, x, sigma, rho, beta) -> dx/dt
+FunctionMap(henon, 2, jacobian=henon_jacobian)                   # henon(n, x) -> x'
+
+Functions marked `@numba.njit` are compiled into the pass; others are called by NumPy, one state after the other.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import sys
+from abc import ABC
+from collections.abc import Callable, Mapping
+from functools import cache, cached_property
+from typing import Any, ClassVar, Self
+
+import attrs
+import numpy as np
+from attrs.validators import optional
+
+from dynsys.compiled.kernel import Kernel
+from dynsys.errors import InvalidInputError, real_array, whole_number
+from dynsys.passes.orthonormal import LONG_COLUMN
+from dynsys.systems.system import DifferentiableSystem, Flow, Map
+from dynsys.systems.time_step import check_parameters
+
+Array = np.ndarray
+Function = Callable[..., Any]
+
+
+def _is_function(_: object, field: attrs.Attribute, value: Any) -> None:
+    if not callable(value):
+        raise InvalidInputError(f"{field.alias} must be a function, got {value!r:.100}")
+
+
+def _dimension(value: Any) -> int:
+    return whole_number("dimension", value, 1)
+
+
+def _arguments(value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, tuple | list):
+        raise InvalidInputError(f"args must be a tuple of further arguments such as (0.1,), got {value!r:.100}")
+    return tuple(given.item() if isinstance(given, np.generic) else given for given in value)
+
+
+@attrs.frozen(eq=False)
+class FunctionSystem(DifferentiableSystem, ABC):
+    """What flows and maps from plain functions share.
+
+    Attributes
+    ----------
+    function : callable (t, x, *args) -> (dim,) numbers
+        The rule for one state x, shape (dim,); a list, a tuple or an array. A map is given the whole number n for t.
+    dimension : int
+        Number of components of the state.
+    jacobian : callable (t, x, *args) -> (dim, dim) numbers, optional
+        d function_i / d x_j.
+    jvp : callable (t, x, V, *args) -> (dim, k) numbers, optional
+        The Jacobian times the columns of V, shape (dim, k). One of the two is enough. If both are given, as in a
+        subclass, the algorithms use jvp, and `dynsys.testing.check_system` holds one against the other. With neither,
+        derivatives are fourth-order finite differences: `derivative` says so and `tangent` warns.
+    args : tuple
+        Further arguments of all functions. `attrs.evolve(system, args=...)` is the same system with others. After them
+        come the defaults of `function` that are numbers, as far as the other functions take them too.
+
+    Functions are given copies and their answers are copied: they may write into x, and return the same array again.
+    A state that is not finite is not handed to them: the answer is NaN, by which a run that diverges is recognised.
+
+    The pass is compiled if `function`, and of jvp and jacobian the one that is used, are marked `@numba.njit` and all
+    `args` are numbers (bool, int, float). If only some are, if there are other arguments, or under `parallel=True`
+    (which cannot run in several threads at once), NumPy calls them. Compiled passes live as long as the process and
+    are not kept on disk, where a change of the functions would go unnoticed; other `args` do not compile again.
+
+    Raises
+    ------
+    InvalidInputError
+        If a function cannot be called, dimension < 1, or `args` is no tuple; and, when it is called, if a function does
+        not return real numbers of the shape above.
+    """
+
+    function: Function = attrs.field(validator=_is_function)
+    dimension: int = attrs.field(converter=_dimension)
+    _jacobian: Function | None = attrs.field(default=None, validator=optional(_is_function))
+    _jvp: Function | None = attrs.field(default=None, validator=optional(_is_function))
+    args: tuple[Any, ...] = attrs.field(default=(), converter=_arguments)
+
+    _time: ClassVar[type[float] | type[int]]  # what the functions are given as time
+
+    @property
+    def derivative(self) -> str:
+        """Where derivatives come from: "jvp", "jacobian" or "finite differences"."""
+        if self._jvp is not None:
+            return "jvp"
+        return "finite differences" if self._jacobian is None else "jacobian"
+
+    def jacobian(self, t: float, x: Array) -> Array:
+        """Jacobian at one state, shape (dim, dim)."""
+        if self._jacobian is None:
+            return super().jacobian(t, x)
+        return self._ask("jacobian", self._jacobian, (self.dimension, self.dimension), t, x)
+
+    def jvp(self, t: float, x: Array, V: Array) -> Array:
+        """Jacobian at one state times the columns of V, shape (dim, k)."""
+        if self._jvp is None:
+            return super().jvp(t, x, V)
+        return self._ask("jvp", self._jvp, np.shape(V), t, x, V)
+
+    def with_parameters(self, values: Mapping[str, Any]) -> Self:
+        """The same functions with other values of some of `args`, named as `function` names its arguments.
+
+        Raises
+        ------
+        InvalidInputError
+            For a name that is not one of them, naming those that are.
+        """
+        named = [one.name for one in _further(self.function, 2) if one.kind is not one.VAR_POSITIONAL]
+        args = dict(zip(named, self._all_args, strict=False))
+        check_parameters(self, values, list(args))
+        return attrs.evolve(self, args=(*(args | dict(values)).values(), *self._all_args[len(args) :]))
+
+    @cached_property
+    def _all_args(self) -> tuple[Any, ...]:
+        """`args`, and the defaults after them."""
+        others = [_further(f, first) for f, first in ((self._jacobian, 2), (self._jvp, 3)) if f is not None]
+        room = min(map(_room, others), default=math.inf)
+        args = self.args
+        for argument in _further(self.function, 2)[len(args) :]:
+            default = _arguments([argument.default])
+            if len(args) >= room or not _is_number(*default):
+                break
+            args += default
+        return args
+
+    def kernel(self) -> Kernel | None:
+        """The same functions for the compiler, if they are marked `@numba.njit`; see `FunctionSystem`."""
+        functions = {"function": self.function}
+        if self._jvp is not None:
+            functions["jvp"] = self._jvp
+        elif self._jacobian is not None:
+            functions["jacobian"] = self._jacobian
+        if not (all(map(_compiles, functions.values())) and all(map(_is_number, self._all_args))):
+            return None
+        return Kernel(
+            _source(self.derivative, tuple(map(type, self._all_args)), self.dimension >= LONG_COLUMN),
+            np.array(self._all_args, dtype=float),
+            scratch=self.dimension * (self.dimension + 3),
+            functions=functions,
+        )
+
+    def _values(self, t: float, x: Array) -> Array:
+        """The rule for states (..., dim), one after the other."""
+        states = real_array("x", x)
+        if states.shape[-1:] != (self.dimension,):
+            raise InvalidInputError(f"x must have shape (..., {self.dimension}), got {states.shape}")
+        values = np.empty(states.shape)
+        for index in np.ndindex(states.shape[:-1]):
+            values[index] = self._ask("function", self.function, (self.dimension,), t, states[index])
+        return values
+
+    def _ask(self, name: str, function: Function, shape: tuple[int, ...], t: float, x: Array, *vectors: Array) -> Array:
+        """The answer of a function at one state: real numbers of some shape, NaN if the state is not finite."""
+        copies = [np.array(given, dtype=float, order="C") for given in (x, *vectors)]
+        if copies[0].shape != (self.dimension,):
+            raise InvalidInputError(f"x must have shape ({self.dimension},), got {copies[0].shape}")
+        if not np.isfinite(copies[0]).all():
+            return np.full(shape, np.nan)
+        answer = function(self._time(t), *copies, *self._all_args)
+        try:
+            values = np.array(answer, dtype=complex)  # so that an imaginary part is seen, not dropped
+        except (TypeError, ValueError):
+            raise InvalidInputError(f"{name} must return numbers of shape {shape}, got {answer!r:.100}") from None
+        if values.shape != shape:
+            raise InvalidInputError(
+                f"{name} must return numbers of shape {shape}, got shape {values.shape}: {answer!r:.100}"
+            )
+        if values.imag.any():
+            raise InvalidInputError(f"{name} must return real numbers, got {answer!r:.100}")
+        return values.real.copy()
+
+
+@attrs.frozen(eq=False)
+class FunctionFlow(FunctionSystem, Flow):
+    """A flow dx/dt = function(t, x, *args), as in `scipy.integrate.solve_ivp(function, span, x0, args=args)`.
+
+    See `FunctionSystem` for the arguments and for what is compiled.
+
+    Examples
+    --------
+    >>> def pendulum(t, x, damping):
+    ...     return [x[1], -np.sin(x[0]) - damping * x[1]]
+    >>> def jacobian(t, x, damping):
+    ...     return [[0.0, 1.0], [-np.cos(x[0]), -damping]]
+    >>> flow = FunctionFlow(pendulum, 2, jacobian, args=(0.1,))
+    >>> flow.jvp(0.0, np.zeros(2), np.ones((2, 1)))
+    array([[ 1. ],
+           [-1.1]])
+    >>> flow.derivative, attrs.evolve(flow, args=(0.2,)).vector_field(0.0, [0.0, 1.0])
+    ('jacobian', array([ 1. , -0.2]))
+    """
+
+    _time = float
+
+    def vector_field(self, t: float, x: Array) -> Array:
+        """Velocity dx/dt at time t; x has shape (..., dim)."""
+        return self._values(t, x)
+
+
+@attrs.frozen(eq=False)
+class FunctionMap(FunctionSystem, Map):
+    """A map x' = function(n, x, *args), n the number of the step.
+
+    See `FunctionSystem` for the arguments and for what is compiled.
+
+    Examples
+    --------
+    >>> def henon(n, x, a, b):
+    ...     return 1 - a * x[0] ** 2 + x[1], b * x[0]
+    >>> def jvp(n, x, V, a, b):
+    ...     return V[1] - 2 * a * x[0] * V[0], b * V[0]
+    >>> FunctionMap(henon, 2, jvp=jvp, args=(1.4, 0.3)).jacobian(0, [1.0, 0.0])
+    array([[-2.8,  1. ],
+           [ 0.3,  0. ]])
+    """
+
+    _time = int
+
+    def step(self, n: int, x: Array) -> Array:
+        """State after step n; x has shape (..., dim)."""
+        return self._values(n, x)
+
+
+def _further(function: Function, first: int) -> list[inspect.Parameter]:
+    """What a function takes by position after its first arguments; nothing if it is one in C that does not say."""
+    try:
+        arguments = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [one for one in arguments if one.kind not in (one.KEYWORD_ONLY, one.VAR_KEYWORD)][first:]
+
+
+def _room(arguments: list[inspect.Parameter]) -> float:
+    """How many arguments fit there."""
+    return math.inf if any(one.kind is one.VAR_POSITIONAL for one in arguments) else len(arguments)
+
+
+def _compiles(function: Function) -> bool:
+    """Whether compiled code can call a function: it is marked `@numba.njit`, so Numba is loaded already."""
+    numba: Any = sys.modules.get("numba")
+    if numba is None or not isinstance(function, numba.core.registry.CPUDispatcher):
+        return False
+    return not (function.targetoptions.get("parallel") or function.targetoptions.get("forceobj"))
+
+
+NUMBERS = {bool: "parameters[{}] != 0.0", int: "int(parameters[{}])", float: "parameters[{}]"}
+
+
+def _is_number(value: Any) -> bool:
+    """Whether an argument can travel as a float64 parameter: no larger integers than float64 can tell apart."""
+    return type(value) in NUMBERS and (type(value) is not int or abs(value) <= 2**53)
+
+
+@cache
+def _source(derivative: str, numbers: tuple[type, ...], large: bool) -> str:
+    """Source of `linearise`; the kinds of the arguments are in it, their values are not."""
+    args = "".join(f", {NUMBERS[kind].format(i)}" for i, kind in enumerate(numbers))
+    body = {"jvp": BY_JVP, "jacobian": BY_JACOBIAN, "finite differences": BY_DIFFERENCES}[derivative]
+    product = "copy_matrix(F, np.dot(J, np.ascontiguousarray(V)))" if large else "multiply(J, V, F)"
+    return (EVALUATE + body).format(args=args, product=product, step=np.finfo(float).eps ** 0.2)
+
+
+EVALUATE = '''
+from dynsys.errors import InvalidInputError
+
+
+@njit
+def write(answer, out):
+    """out = the answer of a function."""
+    if answer.ndim == out.ndim:  # Numba drops what follows where it is not so
+        if answer.shape == out.shape:
+            for index in np.ndindex(out.shape):
+                if answer[index].imag != 0.0:
+                    raise InvalidInputError("function, jacobian and jvp must return real numbers")
+                out[index] = answer[index].real
+            return
+    raise InvalidInputError(
+        "function, jacobian and jvp must return numbers of shape (dim,), (dim, dim) and (dim, k): the same run with "
+        "backend='numpy' says which did not, and what came"
+    )
+
+
+@njit
+def evaluate(t, x, f, parameters, state):
+    """f = function(t, x), of a copy of x, into which it may write; NaN and False if x is not finite."""
+    total = 0.0
+    for i in range(len(x)):
+        state[i] = x[i]
+        total += 0.0 * x[i]
+    if total != 0.0:
+        f[:] = np.nan
+        return False
+    write(np.asarray(function(t, state{args})), f)
+    return True
+'''
+
+BY_JACOBIAN = '''
+
+@njit
+def multiply(J, V, F):
+    """F = J V by loops: faster than BLAS for short columns."""
+    dim, k = V.shape
+    for i in range(dim):
+        for c in range(k):
+            F[i, c] = 0.0
+        for j in range(dim):
+            for c in range(k):
+                F[i, c] += J[i, j] * V[j, c]
+
+
+@njit
+def linearise(t, x, V, f, F, parameters, data, rows, scratch):
+    """f = function(t, x) and F = jacobian(t, x) V."""
+    dim = len(x)
+    state, J = scratch[:dim], scratch[dim : dim + dim * dim].reshape((dim, dim))
+    if not evaluate(t, x, f, parameters, state):
+        F[:] = np.nan
+        return
+    copy(state, x)
+    write(np.asarray(jacobian(t, state{args})), J)
+    {product}
+'''
+
+BY_JVP = '''
+
+@njit
+def linearise(t, x, V, f, F, parameters, data, rows, scratch):
+    """f = function(t, x) and F = jvp(t, x, V)."""
+    dim, k = V.shape
+    state, W = scratch[:dim], scratch[dim : dim + dim * k].reshape((dim, k))
+    if not evaluate(t, x, f, parameters, state):
+        F[:] = np.nan
+        return
+    copy(state, x)
+    copy_matrix(W, V)
+    write(np.asarray(jvp(t, state, W{args})), F)
+'''
+
+BY_DIFFERENCES = '''
+
+@njit
+def linearise(t, x, V, f, F, parameters, data, rows, scratch):
+    """f = function(t, x) and F = J V by the central differences of `dynsys.systems.system.finite_difference`."""
+    dim, k = V.shape
+    state, point = scratch[:dim], scratch[dim : 2 * dim]
+    ahead, back = scratch[2 * dim : 3 * dim], scratch[3 * dim : 4 * dim]
+    evaluate(t, x, f, parameters, state)
+    square = 0.0
+    for i in range(dim):
+        square += x[i] * x[i]
+    h = {step!r} * max(1.0, math.sqrt(square))
+    for c in range(k):
+        square = 0.0
+        for i in range(dim):
+            square += V[i, c] * V[i, c]
+            F[i, c] = 0.0
+        length = math.sqrt(square) if square > 0.0 else 1.0
+        for distance, weight in ((h, 8.0), (2.0 * h, -1.0)):
+            for i in range(dim):
+                point[i] = x[i] + distance * (V[i, c] / length)
+            evaluate(t, point, ahead, parameters, state)
+            for i in range(dim):
+                point[i] = x[i] - distance * (V[i, c] / length)
+            evaluate(t, point, back, parameters, state)
+            for i in range(dim):
+                F[i, c] += weight * (ahead[i] - back[i])
+        for i in range(dim):
+            F[i, c] *= length / (12.0 * h)
+'''

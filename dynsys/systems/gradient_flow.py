@@ -1,0 +1,167 @@
+"""Gradient flows: what descends the loss of one sample, given as an expression, over many samples.
+
+GradientFlow.of("(y - w*x - b)^2", ["w", "b"], {"x": x, "y": y}).minibatches(32).tangent(Euler(1e-2))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, Self
+
+import attrs
+import numpy as np
+
+from dynsys.compiled.kernel import Kernel
+from dynsys.compiled.samples import sample_kernel
+from dynsys.equations.sample_loss import SampleLoss
+from dynsys.equations.scalar_function import ScalarFunction
+from dynsys.errors import InvalidInputError, real_array
+from dynsys.systems.minibatches import DataFlow, table
+
+Array = np.ndarray
+
+
+def _data(value: Any) -> Array:
+    return table("data", value)
+
+
+def _values(value: Any) -> tuple[float, ...]:
+    return tuple(float(v) for v in real_array("parameters", list(value)))
+
+
+@attrs.frozen(eq=False)
+class GradientFlow(DataFlow):
+    """The gradient flow theta' = -grad C(theta), C the mean or sum over samples of the loss of one; see `of`.
+
+    Attributes
+    ----------
+    sample : SampleLoss
+        The loss of one sample, and what SymPy derives from it.
+    data : array_like, shape (samples, columns)
+        In the order of `sample.columns`.
+    sigma : ScalarFunction, optional
+        The nonlinearity that is called sigma in the loss.
+    parameters : sequence of float, optional
+        Values of `sample.parameters`; they may change without compiling again.
+    reduction : "mean" or "sum"
+    """
+
+    sample: SampleLoss
+    data: Array = attrs.field(converter=_data)
+    sigma: ScalarFunction | None = None
+    parameters: tuple[float, ...] = attrs.field(default=(), converter=_values)
+
+    def __attrs_post_init__(self) -> None:
+        for name, values in (("columns", self.data.T), ("parameters", self.parameters)):
+            names = getattr(self.sample, name)
+            if len(values) != len(names):
+                raise InvalidInputError(f"the loss has {len(names)} {name} ({', '.join(names)}), got {len(values)}")
+        if not np.isfinite(self.parameters).all():
+            raise InvalidInputError(f"parameters must be finite numbers, got {self.parameters}")
+        if self.sigma is not None and not isinstance(self.sigma, ScalarFunction):
+            raise InvalidInputError(f"sigma must be an object such as Tanh(), got {self.sigma!r:.100}")
+        if self.sigma is None and self.sample.statements().calls_sigma:
+            raise InvalidInputError("the loss contains sigma(...): say which function that is, sigma=Tanh() for one")
+
+    @classmethod
+    def of(
+        cls,
+        loss: Any,
+        state: Iterable[Any],
+        data: Mapping[Any, Any],
+        outputs: Mapping[Any, Any] | None = None,
+        *,
+        sigma: ScalarFunction | None = None,
+        parameters: Mapping[Any, float] | None = None,
+        reduction: Literal["mean", "sum"] = "mean",
+    ) -> Self:
+        """A gradient flow from expressions, as text or of SymPy.
+
+        Parameters
+        ----------
+        loss : str or Expr
+            Loss of one sample: an expression in the names of all that follows.
+        state : sequence of str or Symbol
+            What moves, in order. A name is a letter and what may follow it.
+        data : mapping, name -> array_like, shape (samples,)
+            The columns of the data.
+        outputs : mapping, name -> str or Expr, optional
+            What the loss is a function of; each may use those before it. The loss may also contain the state itself
+            (weight decay, say), but a network that stands in `outputs` gets the faster kernel.
+        sigma : ScalarFunction, optional
+            The nonlinearity that is called sigma in the expressions; or use tanh, exp, ... there.
+        parameters : mapping, name -> number, optional
+        reduction : "mean" or "sum"
+            Over the samples, those of a batch or all.
+
+        Raises
+        ------
+        InvalidInputError
+            Naming what is not understood.
+
+        Examples
+        --------
+        Logistic regression, and a network with one hidden unit:
+
+        >>> x, y = np.array([-1.0, 0.5, 2.0]), np.array([0.0, 1.0, 1.0])
+        >>> flow = GradientFlow.of("log(1 + exp(a)) - y*a", ["w", "b"], {"x": x, "y": y}, {"a": "w*x + b"})
+        >>> flow.vector_field(0.0, np.zeros(2))
+        array([0.58333333, 0.16666667])
+        >>> from dynsys.models.activations import Tanh
+        >>> outputs = {"h": "sigma(w*x + b)", "a": "v*h"}
+        >>> net = GradientFlow.of("(y - a)^2", ["w", "b", "v"], {"x": x, "y": y}, outputs, sigma=Tanh())
+        >>> net.jacobian(0.0, np.array([1.0, 0.0, 1.0])).shape
+        (3, 3)
+        """
+        columns = [real_array(f"the column {name}", values) for name, values in data.items()]
+        if not columns or any(column.ndim != 1 or len(column) != len(columns[0]) for column in columns):
+            shapes = ", ".join(f"{name}: {column.shape}" for name, column in zip(data, columns, strict=True))
+            raise InvalidInputError(f"data must be columns of one length, shape (samples,), got {shapes or 'none'}")
+        named = tuple((str(name), given) for name, given in (outputs or {}).items())
+        given = parameters or {}
+        sample = SampleLoss(loss, tuple(map(str, state)), tuple(map(str, data)), named, tuple(map(str, given)))
+        return cls(sample, np.stack(columns, axis=1), sigma, tuple(given.values()), reduction=reduction)
+
+    @property
+    def dimension(self) -> int:
+        """Length of the state."""
+        return len(self.sample.state)
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return len(self.data)
+
+    def on(self, rows: Array) -> GradientFlow:
+        """The flow on some of the samples."""
+        return attrs.evolve(self, data=self.data[rows])
+
+    @property
+    def source(self) -> str:
+        """The generated NumPy source."""
+        return self.sample.source
+
+    def loss(self, theta: Array) -> Array:
+        """Cost C(theta), mean or sum over the samples, shape (...)."""
+        return self.scale(self.samples) * self._summed("loss", theta)
+
+    def vector_field(self, t: float, x: Array) -> Array:
+        """-grad C at the states x, shape (..., dim)."""
+        return -self.scale(self.samples) * self._summed("gradient", x)
+
+    def jacobian(self, t: float, x: Array) -> Array:
+        """Minus the Hessian of C at the state x, shape (dim, dim): symmetric."""
+        return -self.scale(self.samples) * self._summed("sample", x)[1]
+
+    def _summed(self, function: str, x: Array) -> Any:
+        """A function of `SampleLoss.source`."""
+        sigma = None if self.sigma is None else self.sigma.fused
+        return self.sample.functions[function](x, self.data, self.parameters, sigma)
+
+    def batch_kernel(self, size: int) -> Kernel | None:
+        """The equations for the compiler, unless sigma has no source or a sample takes too many statements."""
+        if self.sigma is not None and not self.sigma.compiles:
+            return None
+        sample = self.sample.statements(self.sigma is not None and self.sigma.piecewise_linear)
+        sigma = self.sigma.kernel_source("sigma") if self.sigma is not None else ""
+        return sample_kernel(sample, sigma, -self.scale(size), self.data, self.parameters)

@@ -1,0 +1,136 @@
+"""The stroboscopic map: a flow, looked at once in a period."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import attrs
+import numpy as np
+
+from dynsys.compiled.kernel import StepKernel, StepSource, no_drive
+from dynsys.errors import finite, whole_number
+from dynsys.systems.flow_map import FlowMap
+from dynsys.systems.system import FlowStep
+
+Array = np.ndarray
+
+
+def _phase(value: Any) -> float:
+    return finite("t0", value)
+
+
+def _steps(value: Any) -> int:
+    return whole_number("steps", value, 1)
+
+
+@attrs.frozen(eq=False)
+class StroboscopicMap(FlowMap):
+    """The time-T map of a flow, x' = Phi_T(x), by `steps` steps of a stepper: T = steps dt.
+
+    Of a flow that is driven with period T it is the Poincare map; its fixed points are orbits of that period. Step n
+    begins at time t0 + n T. Exponents are per iteration: those of the flow times T.
+
+    Attributes
+    ----------
+    flow : Flow or PiecewiseFlow
+    stepper : Stepper
+        Its dt is T / steps.
+    steps : int
+    t0 : float
+        The phase at which the flow is looked at.
+
+    Raises
+    ------
+    InvalidInputError
+        If flow or stepper are something else, or steps < 1.
+
+    Examples
+    --------
+    >>> from dynsys import RK4
+    >>> from dynsys.models.classics import LinearFlow
+    >>> decay = StroboscopicMap(LinearFlow([[-1.0]]), RK4(dt=0.01), steps=100)
+    >>> bool(abs(decay.step(0, np.ones(1))[0] - np.exp(-1.0)) < 1e-10)
+    True
+    """
+
+    steps: int = attrs.field(converter=_steps)
+    t0: float = attrs.field(default=0.0, converter=_phase)
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse a stepper that is not made for the flow."""
+        assert self.flow_step
+
+    @cached_property
+    def flow_step(self) -> FlowStep:
+        """One step of the flow."""
+        return FlowStep(self.flow, self.stepper, self.t0)
+
+    @property
+    def dimension(self) -> int:
+        """That of a step of the flow."""
+        return self.flow_step.dimension
+
+    @property
+    def vanishing_exponents(self) -> int:
+        """Those of a step of the flow."""
+        return self.flow_step.vanishing_exponents
+
+    def complete(self, x0: Any) -> Any:
+        """Initial states with what the stepper carries along."""
+        return self.flow_step.complete(x0)
+
+    @property
+    def period(self) -> float:
+        """T = steps dt."""
+        return self.steps * self.stepper.dt
+
+    def step(self, n: int, x: Array) -> Array:
+        """State after step n; x has shape (..., dim)."""
+        for m in range(n * self.steps, (n + 1) * self.steps):
+            x = self.flow_step.step(m, x)
+        return x
+
+    def step_tangent(self, n: int, x: Array, V: Array) -> tuple[Array, Array]:
+        """One state (dim,) and its tangent vectors (dim, k) after step n."""
+        for m in range(n * self.steps, (n + 1) * self.steps):
+            x, V = self.flow_step.step_tangent(m, x, V)
+        return x, V
+
+    @property
+    def fallback(self) -> str:
+        """What keeps the steps of the flow from being compiled, or those of a flow that is driven."""
+        flow = self.flow_step.step_kernel()
+        if flow is None or flow.drive is no_drive:
+            return self.flow_step.fallback
+        return "a map of a flow that data drive is not compiled: run the flow, with steps_per_interval = steps"
+
+    def step_kernel(self) -> StepKernel | None:
+        """The steps of the flow, if they have a compiled form that nothing drives."""
+        flow = self.flow_step.step_kernel()
+        if flow is None or flow.drive is not no_drive:
+            return None
+
+        def step(k: int) -> StepSource:
+            of_flow = flow.step(k)
+            return attrs.evolve(of_flow, source=of_flow.source.replace("def step_tangent(", "def flow_step(") + SOURCE)
+
+        return attrs.evolve(
+            flow,
+            step=step,
+            lanes=lambda k, varied: None,
+            parameters=np.concatenate([flow.parameters, [self.steps, self.t0, self.stepper.dt]]),
+        )
+
+
+SOURCE = '''
+
+@njit
+def step_tangent(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):
+    """The steps of a flow between two looks at it."""
+    own = parameters.size - 3
+    steps, t0, dt = int(parameters[own]), parameters[own + 1], parameters[own + 2]
+    for m in range(n * steps, (n + 1) * steps):
+        flow_step(m, t0 + m * dt, dt, x, V, X, W, f, F, parameters[:own], data, rows, scratch)
+
+'''

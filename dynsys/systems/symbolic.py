@@ -1,0 +1,349 @@
+"""Systems defined by equations: SymPy derives the Jacobian and writes source that one can read.
+
+class Lorenz63(SymbolicFlow):                        # a class, with parameters as fields
+    sigma: float = 10.0
+    ...
+    equations = {"x": "sigma*(y - x)", ...}
+
+class Ring(SymbolicFlow):                            # a class of any size: `equations` may be a property
+    sites: int = lattice_size(40)
+    ...
+
+SymbolicFlow.of({x: y, y: -sin(x) - gamma*y}, {gamma: 0.1})      # or one object, from SymPy expressions
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, ClassVar, Self
+
+import attrs
+import numpy as np
+
+from dynsys.compiled.kernel import Kernel, StepSource
+from dynsys.compiled.lanes import LaneSource
+from dynsys.compiled.lattice import lattice_linearise, lattice_scratch, lattice_step
+from dynsys.compiled.unrolled import few, unrolled_lanes, unrolled_linearise, unrolled_step
+from dynsys.equations.definition import Definition, define
+from dynsys.equations.latex import equations_latex, jacobian_latex
+from dynsys.errors import InvalidInputError, real_array, whole_number
+from dynsys.steppers.stepper import Tableau
+from dynsys.systems.system import DifferentiableSystem, Flow, Map
+
+Array = np.ndarray
+Equations = Mapping[Any, Any]  # name or Symbol -> text or expression
+SIZE = "size"  # what marks, in its metadata, a field that is no parameter
+
+
+def _number(value: Any) -> Any:
+    """A float; what is none stays as it is, for the validator, which knows its name, to refuse."""
+    try:
+        number = real_array("a parameter", value)
+    except InvalidInputError:
+        return value
+    return value if number.shape or np.isnan(number) or isinstance(value, str) else float(number)
+
+
+def _finite(_: object, field: attrs.Attribute, value: Any) -> None:
+    if not isinstance(value, float) or not np.isfinite(value):
+        raise InvalidInputError(
+            f"the parameter {field.name} must be a finite number, got {value!r:.100}: give it a value"
+        )
+
+
+def parameter(default: float) -> Any:
+    """A field of a symbolic system: a finite number with a default."""
+    return attrs.field(default=default, converter=_number, validator=_finite)
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, np.integer) else value
+
+
+def lattice_size(default: int, least: int = 1) -> Any:
+    """A field that shapes the equations of a symbolic system and is no parameter: a whole number >= `least`.
+
+    Examples
+    --------
+    >>> @attrs.frozen(eq=False)
+    ... class Ring(SymbolicFlow):
+    ...     sites: int = lattice_size(40, least=3)
+    ...     coupling: float = parameter(0.5)
+    ...
+    ...     @property
+    ...     def equations(self):
+    ...         return {f"x{i}": f"coupling*(x{(i + 1) % self.sites} - x{i})" for i in range(self.sites)}
+    >>> ring = Ring(sites=1000)
+    >>> ring.dimension, ring.parameters, attrs.evolve(ring, sites=3).dimension
+    (1000, array([0.5]), 3)
+    """
+
+    def large_enough(_: object, field: attrs.Attribute, value: Any) -> None:
+        whole_number(field.name, value, least)
+
+    return attrs.field(default=default, converter=_whole, validator=large_enough, metadata={SIZE: True})
+
+
+@attrs.frozen(eq=False)
+class SymbolicSystem(DifferentiableSystem, ABC):
+    """What symbolic flows and maps share. Fields of a subclass are its parameters, but for those of `lattice_size`."""
+
+    _left: ClassVar[str]  # the left-hand side of an equation, as LaTeX
+
+    @property
+    @abstractmethod
+    def equations(self) -> Equations:
+        """Component of the state -> right-hand side, as text or SymPy expression; the time or step is t.
+
+        A class attribute, or a property that depends on fields of `lattice_size` alone: parameters stand in it by name.
+        """
+
+    @property
+    def helpers(self) -> Equations:
+        """Name -> subexpression, as text or SymPy expression, for use in the equations and in helpers after it."""
+        return {}
+
+    @classmethod
+    def of(
+        cls, equations: Equations, parameters: Mapping[Any, float] | None = None, helpers: Equations | None = None
+    ) -> Self:
+        """A system from equations and parameter values; parameters become its fields, used or not.
+
+        Parameters
+        ----------
+        equations, helpers : mapping, name or Symbol -> text or SymPy expression
+            See the properties of these names. The time (the step, of a map) is the symbol t.
+        parameters : mapping, name or Symbol -> number
+
+        Raises
+        ------
+        InvalidInputError
+            Naming what is not understood, or cannot be differentiated.
+
+        Examples
+        --------
+        >>> from sympy import sin, symbols
+        >>> angle, velocity, gamma = symbols("angle velocity gamma")
+        >>> pendulum = SymbolicFlow.of({angle: velocity, velocity: -sin(angle) - gamma * velocity}, {gamma: 0.1})
+        >>> pendulum.jacobian(0.0, np.zeros(2))
+        array([[ 0. ,  1. ],
+               [-1. , -0.1]])
+        >>> attrs.evolve(pendulum, gamma=0.2).gamma
+        0.2
+        >>> hopf = SymbolicFlow.of({"x": "x*g - y", "y": "y*g + x"}, {"a": 0.5}, {"r2": "x^2 + y^2", "g": "a - r2"})
+        >>> hopf.jacobian(0.0, np.zeros(2))
+        array([[ 0.5, -1. ],
+               [ 1. ,  0.5]])
+        """
+        values = _named("parameters", parameters or {})
+        _check_names(values)
+        given, shorter = _named("equations", equations), _named("helpers", helpers or {})
+        _defined(given, tuple(values), shorter)
+        made: Self = _made(cls, tuple(given.items()), tuple(values), tuple(shorter.items()), values)
+        return made
+
+    @property
+    def definition(self) -> Definition:
+        """The equations and what SymPy derives from them."""
+        return _definition(type(self), self._sizes)
+
+    @property
+    def dimension(self) -> int:
+        """Number of equations."""
+        return len(_given(type(self), self._sizes)[0])
+
+    @property
+    def component_names(self) -> Sequence[str]:
+        """Names of the components of the state."""
+        return self.definition.state
+
+    @property
+    def parameters(self) -> Array:
+        """Values of the parameters, in the order of the fields."""
+        try:
+            return np.array([getattr(self, name) for name in _names(type(self), sizes=False)], dtype=float)
+        except (TypeError, ValueError):
+            for field in attrs.fields(type(self)):  # one that is no `parameter()`
+                if SIZE not in field.metadata:
+                    _finite(self, field, _number(getattr(self, field.name)))
+            raise
+
+    @property
+    def _sizes(self) -> tuple[int, ...]:
+        return tuple([getattr(self, name) for name in _names(type(self), sizes=True)])
+
+    @property
+    def source(self) -> str:
+        """The generated NumPy source."""
+        return self.definition.source
+
+    @property
+    def latex(self) -> str:
+        r"""The equations as LaTeX, aligned; a notebook shows them. Of a large lattice the first ones and the last.
+
+        Examples
+        --------
+        >>> print(SymbolicFlow.of({"x0": "sigma*x_rest - x0^2/2"}, {"sigma": 1.0, "x_rest": 2.0}).latex)
+        \begin{aligned} \dot{x_{0}} &= \sigma\,x_{\mathrm{rest}} - \frac{x_{0}^{2}}{2} \end{aligned}
+        """
+        return equations_latex(self.definition, self._left)
+
+    @property
+    def jacobian_latex(self) -> str:
+        """The Jacobian as LaTeX, a matrix; refused for more than 12 components."""
+        return jacobian_latex(self.definition)
+
+    def _repr_latex_(self) -> str:
+        return rf"$\displaystyle {self.latex}$"
+
+    def jacobian(self, t: float, x: Array) -> Array:
+        """Jacobian at one state, shape (dim, dim), derived by SymPy; at kinks as `dynsys.equations.derivative` says."""
+        return self.definition.functions["jacobian"](t, x, self.parameters)
+
+    def jvp(self, t: float, x: Array, V: Array) -> Array:
+        """Jacobian at one state times the columns of V, shape (dim, k); that of a lattice is never formed."""
+        by_neighbours = self.definition.functions.get("jvp")
+        return by_neighbours(t, x, V, self.parameters) if by_neighbours else self.jacobian(t, x) @ V
+
+    def kernel(self) -> Kernel:
+        """The same equations for the compiler."""
+        equations = self.definition.equations
+
+        def step(tableau: Tableau | None, k: int) -> StepSource:
+            write = unrolled_step if few(equations, tableau) else lattice_step
+            return write(equations if k else equations.alone, tableau)
+
+        def lanes(tableau: Tableau | None, k: int, varied: bool) -> LaneSource | None:
+            if not few(equations, tableau):
+                return None
+            return unrolled_lanes(equations if k else equations.alone, tableau, k, varied)
+
+        if few(equations, None):
+            return Kernel(unrolled_linearise(equations), self.parameters, step=step, lanes=lanes)
+        scratch = lattice_scratch(equations)
+        return Kernel(lattice_linearise(equations), self.parameters, scratch=scratch, step=step, lanes=lanes)
+
+
+@attrs.frozen(eq=False)
+class SymbolicFlow(SymbolicSystem, Flow):
+    """A flow d(state)/dt = equations. Subclass it with fields and `equations`, or call `SymbolicFlow.of`."""
+
+    _left = r"\dot{{{}}}"
+
+    def vector_field(self, t: float, x: Array) -> Array:
+        """Velocity dx/dt at time t; x has shape (..., dim)."""
+        return self.definition.functions["rule"](t, x, self.parameters)
+
+
+@attrs.frozen(eq=False)
+class SymbolicMap(SymbolicSystem, Map):
+    """A map state -> equations. Subclass it with fields and `equations`, or call `SymbolicMap.of`."""
+
+    _left = "{}'"
+
+    def step(self, n: int, x: Array) -> Array:
+        """State after step n; x has shape (..., dim)."""
+        return self.definition.functions["rule"](n, x, self.parameters)
+
+
+Named = tuple[tuple[str, Any], ...]
+
+
+def _made(base: type, equations: Named, parameters: tuple[str, ...], helpers: Named, values: dict[str, Any]) -> Any:
+    """A system of a class that `of` makes."""
+    return _kind(base, equations, parameters, helpers)(**values)
+
+
+@lru_cache(maxsize=256)
+def _kind(base: Any, equations: Named, parameters: tuple[str, ...], helpers: Named) -> type:
+    """The class that `of` makes of a definition; its parameters have no defaults, so that their values do not count."""
+
+    def remade(self: Any, protocol: Any) -> Any:
+        """For copies and pickles: such a class has no name by which to find it, but is made again from its parts."""
+        if type(self) is not kind:
+            return base.__reduce_ex__(self, protocol)
+        values = {field.alias: getattr(self, field.name) for field in attrs.fields(kind) if field.init}
+        return _made, (base, equations, parameters, helpers, values)
+
+    fields = {name: attrs.field(converter=_number, validator=_finite, kw_only=True) for name in parameters}
+    texts = {"equations": dict(equations)} | ({"helpers": dict(helpers)} if helpers else {})
+    body = {**texts, "__module__": __name__, "__reduce_ex__": remade}
+    name = f"{base.__name__}Of"
+    kind: type = attrs.make_class(name, fields, bases=(base,), class_body=body, frozen=True, slots=True, eq=False)
+    return kind
+
+
+@lru_cache(maxsize=1024)
+def _names(system: type[SymbolicSystem], sizes: bool) -> tuple[str, ...]:
+    """Names of the fields that are sizes, or of the others: the parameters."""
+    fields = attrs.fields(system)
+    for name, annotation in inspect.get_annotations(system).items():
+        if name not in (field.name for field in fields) and "ClassVar" not in str(annotation):
+            raise InvalidInputError(
+                f"{name} is no field of {system.__name__}: write @attrs.frozen(eq=False) above the class"
+            )
+    names = [field.name for field in fields if (SIZE in field.metadata) == sizes]
+    _check_names(names)
+    return tuple(names)
+
+
+@lru_cache(maxsize=256)
+def _given(system: type[SymbolicSystem], sizes: tuple[int, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Equations and helpers of a class, of these sizes."""
+    bare = object.__new__(system)  # without parameters, on whose values the equations cannot depend
+    for name, value in zip(_names(system, sizes=True), sizes, strict=True):
+        object.__setattr__(bare, name, value)
+    try:
+        return _named("equations", bare.equations), _named("helpers", bare.helpers)
+    except AttributeError as problem:
+        if problem.obj is not bare or problem.name not in _names(system, sizes=False):
+            raise
+        raise InvalidInputError(
+            f"the equations of {system.__name__} ask for the value of {problem.name}, a parameter: write its name into "
+            f"the text, or make it a whole number that shapes the equations, {problem.name}: int = lattice_size(...)"
+        ) from None
+
+
+@lru_cache(maxsize=256)  # found by what is short: hashing the equations of a lattice would take longer than a step
+def _definition(system: type[SymbolicSystem], sizes: tuple[int, ...]) -> Definition:
+    equations, helpers = _given(system, sizes)
+    return _defined(equations, _names(system, sizes=False), helpers)
+
+
+def _defined(equations: Equations, parameters: tuple[str, ...], helpers: Equations) -> Definition:
+    right_sides, subexpressions = _right_sides("equation of", equations), _right_sides("helper", helpers)
+    return define(tuple(equations), right_sides, parameters, tuple(zip(helpers, subexpressions, strict=True)))
+
+
+def _named(what: str, given: Any) -> dict[str, Any]:
+    """A mapping with names in place of symbols, and plain numbers in place of those of NumPy."""
+    if not isinstance(given, Mapping) or not (given or what != "equations"):
+        example = "{'sigma': 10.0}" if what == "parameters" else "{'x': '-x*y'}"
+        raise InvalidInputError(f"{what} must be a mapping such as {example}, got {given!r:.100}")
+    named = {str(name): value.item() if isinstance(value, np.number) else value for name, value in given.items()}
+    if len(named) < len(given):
+        raise InvalidInputError(f"names of {what} must differ, got {', '.join(map(str, given)):.200}")
+    return named
+
+
+def _right_sides(what: str, given: Equations) -> tuple[Any, ...]:
+    """The right-hand sides, refused if they are neither text nor of SymPy nor numbers."""
+    for name, right_side in given.items():
+        if isinstance(right_side, str | int | float):
+            continue
+        import sympy
+
+        if not isinstance(right_side, sympy.Basic):
+            raise InvalidInputError(f"the {what} {name} must be text or an expression, got {right_side!r:.200}")
+    return tuple(given.values())
+
+
+def _check_names(parameters: Iterable[str]) -> None:
+    for name in parameters:
+        if name == "self" or name in dir(SymbolicFlow) or name in dir(SymbolicMap):
+            raise InvalidInputError(
+                f"{name!r} cannot name a parameter: every system has an attribute of that name, use another"
+            )

@@ -1,0 +1,171 @@
+"""The linearised step, and the front door of the algorithms.
+
+A `TangentSystem` moves a state together with a frame of tangent vectors. Algorithms ask it for two things only:
+`step`, one step of both, and `forward`, a pass over many intervals with an orthonormalisation at the end of each. How
+passes are computed is the business of its kinds, the backends: see `dynsys.backends`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from functools import cache
+from typing import Any, ClassVar, Literal
+
+import attrs
+import numpy as np
+
+from dynsys.algorithms import benettin as _benettin
+from dynsys.algorithms import gali as _gali
+from dynsys.algorithms import ginelli as _ginelli
+from dynsys.algorithms import sharafi as _sharafi
+from dynsys.algorithms import trajectory as _trajectory
+from dynsys.algorithms import wolfe_samelson as _wolfe_samelson
+from dynsys.errors import FallbackWarning, InvalidInputError, finite
+from dynsys.passes.run_state import Record, RunState
+from dynsys.systems.time_step import TimeStep
+
+Array = np.ndarray
+
+
+def _shift(value: Any) -> float:
+    return finite("t0", value)
+
+
+@attrs.frozen(eq=False)
+class TangentSystem(ABC):
+    """A step of a system together with its exact derivative, and the algorithms on it.
+
+    A kind of it, a backend, gives `name`, `missing`, `step` and `forward`.
+
+    Attributes
+    ----------
+    time_step : TimeStep
+        The step: a map, or a flow under a stepper.
+    shift : float
+        What is added to the times that results list, for a map whose steps are not counted from time 0.
+    """
+
+    name: ClassVar[str] = ""  # by which `backend=` asks for this kind
+
+    time_step: TimeStep
+    shift: float = attrs.field(default=0.0, converter=_shift)
+
+    @classmethod
+    def missing(cls, time_step: TimeStep) -> str:
+        """What this backend misses of a step, or of the machine, with the remedy; empty if it can take the step."""
+        return ""
+
+    @property
+    def dimension(self) -> int:
+        """Number of components of the state."""
+        return self.time_step.dimension
+
+    @property
+    def dt(self) -> float:
+        """Time of one step: the stepper's dt, 1 for a map."""
+        return self.time_step.dt
+
+    @property
+    def members(self) -> int | None:
+        """Number of members of an ensemble, where each has a step of its own. None: any number."""
+        return self.time_step.members
+
+    @property
+    def derivative(self) -> str:
+        """Where derivatives come from: "jvp", "jacobian" or "finite differences"."""
+        return self.time_step.derivative
+
+    @property
+    def vanishing_exponents(self) -> int:
+        """Number of Lyapunov exponents that vanish for a reason the system knows."""
+        return self.time_step.vanishing_exponents
+
+    @property
+    def failure_hint(self) -> str:
+        """Why a state may be no longer finite, and what to do: what the system knows, or its stepper; or empty."""
+        return self.time_step.failure_hint
+
+    @property
+    def tolerance(self) -> float:
+        """Relative error within which a step depends on the vectors that it is given; see `Stepper.tolerance`."""
+        return self.time_step.tolerance
+
+    def time(self, n: int | Array) -> Any:
+        """Time at the start of step n."""
+        return self.shift + self.time_step.time(n)
+
+    def complete(self, x0: Any) -> Any:
+        """Initial states with what the step carries beside the state of the system, such as momenta, as zeros."""
+        return self.time_step.complete(x0)
+
+    @abstractmethod
+    def step(self, n: int, x: Array, V: Array, *, member: int = 0) -> tuple[Array, Array]:
+        """One state (dim,) and its tangent vectors (dim, k) after step n of a member; `forward` is held against it."""
+
+    @abstractmethod
+    def forward(self, start: RunState, *, intervals: int, steps_per_interval: int, record: Record) -> RunState:
+        """Continue `start` over whole intervals, with V = QR at the end of each, and record what is asked for.
+
+        Members that diverge, or whose R_ii vanishes, are marked and leave the arithmetic: the rest of their
+        records is NaN and the other members do not change by a bit. Without vectors (k = 0) the state moves alone, and
+        nothing is differentiated.
+        """
+
+    def on_one_thread(self) -> TangentSystem:
+        """The same for one of many workers; no bit depends on the number of threads."""
+        return self
+
+    benettin = _benettin.benettin
+    ginelli = _ginelli.ginelli
+    sharafi = _sharafi.sharafi
+    wolfe_samelson = _wolfe_samelson.wolfe_samelson
+    gali = _gali.gali
+    trajectory = _trajectory.trajectory
+
+
+Backend = Literal["auto", "numba", "numpy"] | type[TangentSystem]
+
+AUTOMATIC = ("numba", "numpy")  # "auto" is the first of these that misses nothing
+
+
+def make_tangent(time_step: TimeStep, backend: Backend = "auto", shift: float = 0.0) -> TangentSystem:
+    """The tangent of a step by a backend: one of AUTOMATIC, or any kind of `TangentSystem`, by its name or itself."""
+    kinds = {kind.name: kind for kind in reversed(TangentSystem.__subclasses__()) if kind.name}  # of dynsys.backends
+    reason = ""
+    if isinstance(backend, type) and issubclass(backend, TangentSystem):
+        kind: type[TangentSystem] = backend
+    elif backend == "auto":
+        reasons = {name: kinds[name].missing(time_step) for name in AUTOMATIC}
+        kind = kinds[next(name for name, missing in reasons.items() if not missing)]
+        reason = next(iter(reasons.values()))
+    elif isinstance(backend, str) and backend in kinds:
+        kind = kinds[backend]
+    else:
+        names = ", ".join(map(repr, ["auto", *kinds]))
+        raise InvalidInputError(f"backend must be one of {names}, or a kind of TangentSystem, got {backend!r:.100}")
+    if backend != "auto" and (missing := kind.missing(time_step)):
+        raise InvalidInputError(
+            f"{time_step.label} cannot be stepped by the backend {kind.name or kind.__name__}: {missing}; "
+            "or use backend='numpy'"
+        )
+    if reason and time_step.fallback:
+        warnings.warn(
+            f"NumPy steps {time_step.label}, more slowly: {time_step.fallback}", FallbackWarning, stacklevel=3
+        )
+    elif reason and time_step.step_kernel() is not None:
+        _say_once(reason)
+    if time_step.derivative == "finite differences":
+        warnings.warn(
+            f"{time_step.label} gives neither jacobian nor jvp: its tangent is a finite-difference one "
+            "(fourth order, relative error about 1e-12, 4 k evaluations per stage). Define one of them to be exact",
+            FallbackWarning,
+            stacklevel=3,
+        )
+    return kind(time_step, shift)
+
+
+@cache
+def _say_once(reason: str) -> None:
+    """What holds for every system of this process is one warning."""
+    warnings.warn(f"NumPy steps what could be compiled, more slowly: {reason}", FallbackWarning, stacklevel=4)

@@ -1,0 +1,130 @@
+"""One step of a system and its exact derivative: all that a tangent, and with it every algorithm, knows of a system.
+
+A map is a `TimeStep`. A flow becomes one under a stepper, a `FlowStep`. What steps in another way (with noise, with a
+delay, by somebody's own optimiser) is a `TimeStep` of its own.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import attrs
+import numpy as np
+
+from dynsys.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from dynsys.compiled.kernel import StepKernel
+
+Array = np.ndarray
+
+
+class TimeStep(ABC):
+    """A step x_n -> x_{n+1} = step(n, x_n), with its derivative along tangent vectors.
+
+    Obligations of a subclass, each checked by `dynsys.testing.check_tangent`: `dimension`, `step`, and `step_tangent`,
+    which is the exact derivative of `step`. The rest has defaults, those of a map: dt = 1, and nothing to add.
+    """
+
+    @property
+    @abstractmethod
+    def dimension(self) -> int:
+        """Number of components of the state."""
+
+    @abstractmethod
+    def step(self, n: int, x: Array) -> Array:
+        """State after step n; x has shape (..., dim)."""
+
+    @abstractmethod
+    def step_tangent(self, n: int, x: Array, V: Array) -> tuple[Array, Array]:
+        """One state (dim,) and its tangent vectors (dim, k) after step n."""
+
+    @property
+    def label(self) -> str:
+        """What warnings call it."""
+        return type(self).__name__
+
+    @property
+    def dt(self) -> float:
+        """Time that a step takes."""
+        return 1.0
+
+    def time(self, n: int | Array) -> Any:
+        """Time at the start of step n."""
+        return n * self.dt
+
+    @property
+    def derivative(self) -> str:
+        """Where derivatives come from: "jvp", "jacobian" or "finite differences"."""
+        return "jvp"
+
+    @property
+    def vanishing_exponents(self) -> int:
+        """Number of Lyapunov exponents that vanish for a reason the system knows."""
+        return 0
+
+    @property
+    def tolerance(self) -> float:
+        """Relative error of a step that adapts to the vectors it is given; 0 if nothing adapts."""
+        return 0.0
+
+    @property
+    def failure_hint(self) -> str:
+        """Why a state may be no longer finite, and what to do, where that is known; or empty."""
+        return ""
+
+    @property
+    def component_names(self) -> Sequence[str]:
+        """Names of the components of the state."""
+        return [f"x[{i}]" for i in range(self.dimension)]
+
+    def complete(self, x0: Any) -> Any:
+        """Initial states with what the step carries beside the state of the system, where that was left out."""
+        return x0
+
+    @property
+    def members(self) -> int | None:
+        """Number of members of an ensemble, where each has a step of its own (`dynsys.vary`). None: any number."""
+        return None
+
+    def for_member(self, member: int) -> TimeStep:
+        """The step of a member of an ensemble; itself unless it differs between members."""
+        return self
+
+    def with_parameters(self, values: Mapping[str, Any]) -> Self:
+        """The same step with other values of some parameters.
+
+        Raises
+        ------
+        InvalidInputError
+            For a name that is not one of them, naming those that are.
+        """
+        return with_fields(self, values)
+
+    def step_kernel(self) -> StepKernel | None:
+        """The same step for the compiler, or None: then NumPy takes it."""
+        return None
+
+    @property
+    def fallback(self) -> str:
+        """What keeps the step from being compiled although its maker may expect it to be, with the remedy; or empty."""
+        return ""
+
+
+def with_fields(record: Any, values: Mapping[str, Any]) -> Any:
+    """The same record with other values of some of its fields, or an error that names those that it has."""
+    known = [field.alias for field in attrs.fields(type(record)) if field.init] if attrs.has(type(record)) else []
+    check_parameters(record, values, known)
+    return attrs.evolve(record, **values)
+
+
+def check_parameters(owner: object, values: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Refuse values whose names are not those of parameters, and name these."""
+    unknown = [name for name in values if name not in known]
+    if unknown:
+        raise InvalidInputError(
+            f"{type(owner).__name__} has no parameter {', '.join(map(repr, unknown))}; it has "
+            f"{', '.join(known) or 'none'}"
+        )

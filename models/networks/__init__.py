@@ -1,0 +1,1 @@
+"""Networks that learn, and how: layers, losses, data, and gradient flows of the weights."""

@@ -1,0 +1,187 @@
+"""Losses of networks: functions of the outputs z of all samples, each divided by their number."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import attrs
+import numpy as np
+
+from dynsys import InvalidInputError
+from dynsys.systems.minibatches import table
+
+Array = np.ndarray
+
+
+@attrs.frozen(eq=False)
+class Loss(ABC):
+    """A mean over samples of a function of their outputs; z has shape (..., samples, outputs).
+
+    `source` is the same for the compiler: a function `errors(z, e, targets)` that writes dL/dz, samples in columns, and
+    `errors_along(z, dz, de, targets)` that writes its derivative.
+    """
+
+    @property
+    @abstractmethod
+    def targets(self) -> Array:
+        """What the outputs should be, (samples, outputs)."""
+
+    @abstractmethod
+    def value(self, z: Array) -> Array:
+        """L, shape (...)."""
+
+    @abstractmethod
+    def errors(self, z: Array) -> Array:
+        """dL/dz, shape of z."""
+
+    @abstractmethod
+    def errors_along(self, z: Array, dz: Array) -> Array:
+        """The derivative of dL/dz along dz, (..., samples, outputs)."""
+
+    @property
+    @abstractmethod
+    def source(self) -> str:
+        """The last two for the compiler."""
+
+
+def labels_of(value: Any) -> Array:
+    """Labels as a read-only array of whole numbers, or an error that says what came."""
+    given = np.array(value)
+    if given.ndim != 1 or given.dtype.kind not in "iu" or given.size == 0 or given.min() < 0:
+        raise InvalidInputError(f"labels must be whole numbers 0, 1, ..., one for each sample, got {value!r:.100}")
+    if len(np.unique(given)) != given.max() + 1 or given.max() == 0:
+        raise InvalidInputError(f"labels must have two classes at least and each of 0, 1, ..., got {np.unique(given)}")
+    labels = given.astype(np.int64)
+    labels.flags.writeable = False
+    return labels
+
+
+@attrs.frozen(eq=False)
+class CrossEntropy(Loss):
+    """L = -mean over the samples of ln softmax(z)_label.
+
+    Attributes
+    ----------
+    labels : ndarray of int, shape (samples,)
+        Classes 0, 1, ...
+    """
+
+    labels: Array = attrs.field(converter=labels_of)
+
+    @property
+    def targets(self) -> Array:
+        """1 for the right class, 0 for the others."""
+        return np.eye(int(self.labels.max()) + 1)[self.labels]
+
+    def value(self, z: Array) -> Array:
+        """L, shape (...)."""
+        z = z - z.max(axis=-1, keepdims=True)
+        right = z[..., np.arange(len(self.labels)), self.labels]
+        return np.mean(np.log(np.exp(z).sum(axis=-1)) - right, axis=-1)
+
+    def errors(self, z: Array) -> Array:
+        """(softmax(z) - targets) / samples."""
+        e = _softmax(z) / len(self.labels)
+        e[..., np.arange(len(self.labels)), self.labels] -= 1.0 / len(self.labels)
+        return e
+
+    def errors_along(self, z: Array, dz: Array) -> Array:
+        """P (dz - p . dz) / samples."""
+        p = _softmax(z)
+        return p * (dz - np.sum(p * dz, axis=-1, keepdims=True)) / len(self.labels)
+
+    @property
+    def source(self) -> str:
+        """The same for the compiler."""
+        return CROSS_ENTROPY
+
+
+def _softmax(z: Array) -> Array:
+    p = np.exp(z - z.max(axis=-1, keepdims=True))
+    p /= p.sum(axis=-1, keepdims=True)
+    return p
+
+
+def _targets(value: Any) -> Array:
+    return table("y", value)
+
+
+@attrs.frozen(eq=False)
+class HalfSquares(Loss):
+    """L = 1/2 mean over the samples of |z - y|^2.
+
+    Attributes
+    ----------
+    y : ndarray, shape (samples, outputs)
+    """
+
+    y: Array = attrs.field(converter=_targets)
+
+    @property
+    def targets(self) -> Array:
+        """The targets y."""
+        return self.y
+
+    def value(self, z: Array) -> Array:
+        """L, shape (...)."""
+        return 0.5 * np.mean(np.sum((z - self.y) ** 2, axis=-1), axis=-1)
+
+    def errors(self, z: Array) -> Array:
+        """(z - y) / samples."""
+        return (z - self.y) / len(self.y)
+
+    def errors_along(self, z: Array, dz: Array) -> Array:
+        """The changes dz / samples."""
+        return dz / len(self.y)
+
+    @property
+    def source(self) -> str:
+        """The same for the compiler."""
+        return HALF_SQUARES
+
+
+CROSS_ENTROPY = '''
+@njit
+def errors(z, e, targets):
+    """Outputs become probabilities p, and e the errors."""
+    for s in range(z.shape[1]):
+        largest = z[0, s]
+        for q in range(1, z.shape[0]):
+            largest = max(largest, z[q, s])
+        total = 0.0
+        for q in range(z.shape[0]):
+            z[q, s] = exp(z[q, s] - largest)
+            total += z[q, s]
+        for q in range(z.shape[0]):
+            z[q, s] /= total
+            e[q, s] = (z[q, s] - targets[q, s]) / z.shape[1]
+
+
+@njit
+def errors_along(p, dz, de, targets):
+    """The derivative of the errors."""
+    for s in range(p.shape[1]):
+        mean = 0.0
+        for q in range(p.shape[0]):
+            mean += p[q, s] * dz[q, s]
+        for q in range(p.shape[0]):
+            de[q, s] = p[q, s] * (dz[q, s] - mean) / p.shape[1]
+
+'''
+
+HALF_SQUARES = """
+@njit
+def errors(z, e, targets):
+    for q in range(z.shape[0]):
+        for s in range(z.shape[1]):
+            e[q, s] = (z[q, s] - targets[q, s]) / z.shape[1]
+
+
+@njit
+def errors_along(z, dz, de, targets):
+    for q in range(z.shape[0]):
+        for s in range(z.shape[1]):
+            de[q, s] = dz[q, s] / z.shape[1]
+
+"""

@@ -1,0 +1,177 @@
+"""Gradients of a perceptron and products with the Hessian of its loss, for the compiler.
+
+Matrix products by BLAS, the rest in fused loops. Units stand in rows, samples in columns: loops over samples are
+vectorised. Back-propagation and its derivative along a tangent vector, layer by layer, as in `dynsys.models.networks.perceptron`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dynsys.compiled.kernel import Kernel
+from dynsys.compiled.lanes import LANE_TANH
+from dynsys.models.networks.losses import Loss
+from dynsys.models.networks.perceptron import Perceptron
+
+Array = np.ndarray
+
+HELPERS = '''
+@njit
+{sigma}
+
+@njit
+def affine(W, b, a, z):
+    """z = W^T a + b."""
+    np.dot(W.T, a, z)
+    for j in range(b.size):
+        for s in range(z.shape[1]):
+            z[j, s] += b[j]
+
+
+@njit
+def activate(z, s0, s1, s2):
+    """sigma(z) and its derivatives, element by element."""
+    for j in range(z.shape[0]):
+        for s in range(z.shape[1]):
+            s0[j, s], s1[j, s], s2[j, s] = sigma(z[j, s])
+
+
+@njit
+def gradient(a, e, W, b):
+    """The entries of weights and biases: a e^T, and the sums of e."""
+    np.dot(a, e.T, W)
+    for j in range(b.size):
+        total = 0.0
+        for s in range(e.shape[1]):
+            total += e[j, s]
+        b[j] = total
+
+
+@njit
+def add(A, B):
+    """A += B."""
+    for j in range(A.shape[0]):
+        for s in range(A.shape[1]):
+            A[j, s] += B[j, s]
+
+
+@njit
+def multiply(A, B, C):
+    """C = A B, element by element."""
+    for j in range(A.shape[0]):
+        for s in range(A.shape[1]):
+            C[j, s] = A[j, s] * B[j, s]
+
+'''
+
+
+def perceptron_kernel(network: Perceptron, X: Array, loss: Loss, *, rate: float, keep: float) -> Kernel | None:
+    """The kernel of x -> keep x - rate grad L(x): a step of gradient descent (keep = 1), or a velocity (0).
+
+    None for an activation without source, for scaled weights, and for gates.
+    """
+    if not network.activation.compiles or network.scaled or network.gates is not None:
+        return None
+    text = _Text(network, len(X))
+    body = "\n    ".join(text.state() + ["for c in range(V.shape[1]):"] + [f"    {line}" for line in text.vector()])
+    helpers = HELPERS.format(sigma=network.activation.kernel_source("sigma"))
+    source = LANE_TANH + helpers + loss.source + LINEARISE.format(body=body)
+    data = np.ascontiguousarray(np.vstack([X.T, loss.targets.T]))
+    return Kernel(source, np.array([rate, keep]), data, scratch=text.used)
+
+
+LINEARISE = '''
+@njit
+def linearise(t, x, V, f, F, parameters, data, rows, scratch):
+    """f = keep x - rate grad L and F = keep V - rate H V."""
+    rate, keep = parameters[0], parameters[1]
+    {body}
+
+'''
+
+
+class _Text:
+    """The statements of a step, and the places of its matrices in the work array."""
+
+    def __init__(self, network: Perceptron, samples: int) -> None:
+        self.network, self.samples, self.used = network, samples, 0
+        self.depth = len(network.layers)
+
+    def room(self, name: str, rows: int, columns: int = 0) -> str:
+        """A statement that gives a matrix, of one column for each sample unless said, a name and a place."""
+        columns = columns or self.samples
+        first, self.used = self.used, self.used + rows * columns
+        return f"{name} = scratch[{first}:{self.used}].reshape({rows}, {columns})"
+
+    def views(self, vector: str, W: str, b: str) -> list[str]:
+        """Statements that name the weights W1, W2, ... and biases b1, ... of a vector in the order of the state."""
+        found, at = [], 0
+        for layer, (i, o) in enumerate(self.network.layers, start=1):
+            found += [
+                f"{W}{layer} = {vector}[{at}:{at + i * o}].reshape({i}, {o})",
+                f"{b}{layer} = {vector}[{at + i * o}:{at + (i + self.network.biases) * o}]",
+            ]
+            at += (i + self.network.biases) * o
+        return found
+
+    def state(self) -> list[str]:
+        """Forward and backward through the layers; the derivatives s1_l, s2_l, the errors e_l and back_l are kept."""
+        widths, last = self.network.widths, self.depth
+        inputs, outputs = widths[0] * self.samples, widths[-1] * self.samples  # slices of rows are no views to BLAS
+        lines = [
+            "flat = data.reshape(data.size)",
+            f"a0 = flat[:{inputs}].reshape({widths[0]}, {self.samples})",
+            f"targets = flat[{inputs}:{inputs + outputs}].reshape({widths[-1]}, {self.samples})",
+        ]
+        for layer, units in enumerate(widths[1:last], start=1):
+            lines += [self.room(f"{name}{layer}", units) for name in ("a", "s1_", "s2_", "e", "back", "da")]
+            lines += [self.room(f"{name}{layer}", units) for name in ("dz", "de", "other")]
+        lines += [self.room(f"{name}{last}", widths[last]) for name in ("a", "e", "dz", "de", "other")]
+        for layer, (i, o) in enumerate(self.network.layers[1:], start=2):
+            lines.append(self.room(f"product{layer}", i, o))
+        lines += [*self.views("x", "W", "b"), *self.views("f", "fW", "fb")]
+        for layer in range(1, last):
+            lines += [
+                f"affine(W{layer}, b{layer}, a{layer - 1}, e{layer})",
+                f"activate(e{layer}, a{layer}, s1_{layer}, s2_{layer})",
+            ]
+        lines += [
+            f"affine(W{last}, b{last}, a{last - 1}, a{last})",
+            f"errors(a{last}, e{last}, targets)",
+        ]
+        for layer in range(last, 0, -1):
+            lines.append(f"gradient(a{layer - 1}, e{layer}, fW{layer}, fb{layer})")
+            if layer > 1:
+                lines += [
+                    f"np.dot(W{layer}, e{layer}, back{layer - 1})",
+                    f"multiply(s1_{layer - 1}, back{layer - 1}, e{layer - 1})",
+                ]
+        return [*lines, "for i in range(x.size):", "    f[i] = keep * x[i] - rate * f[i]"]
+
+    def vector(self) -> list[str]:
+        """The derivative of all that along column c of V."""
+        widths, last = self.network.widths, self.depth
+        lines = ["v, g = V.T[c], F.T[c]", *self.views("v", "vW", "vb"), *self.views("g", "gW", "gb")]
+        for layer in range(1, last + 1):
+            lines.append(f"affine(vW{layer}, vb{layer}, a{layer - 1}, dz{layer})")
+            if layer > 1:
+                lines += [f"np.dot(W{layer}.T, da{layer - 1}, other{layer})", f"add(dz{layer}, other{layer})"]
+            if layer < last:
+                lines.append(f"multiply(s1_{layer}, dz{layer}, da{layer})")
+        lines.append(f"errors_along(a{last}, dz{last}, de{last}, targets)")
+        for layer in range(last, 0, -1):
+            before = layer - 1
+            lines.append(f"gradient(a{before}, de{layer}, gW{layer}, gb{layer})")
+            if layer > 1:
+                lines += [
+                    f"np.dot(da{before}, e{layer}.T, product{layer})",
+                    f"add(gW{layer}, product{layer})",
+                    f"np.dot(W{layer}, de{layer}, de{before})",
+                    f"np.dot(vW{layer}, e{layer}, other{before})",
+                    f"for j in range({widths[before]}):",
+                    f"    for s in range({self.samples}):",
+                    f"        curved = s2_{before}[j, s] * dz{before}[j, s] * back{before}[j, s]",
+                    f"        turned = s1_{before}[j, s] * (de{before}[j, s] + other{before}[j, s])",
+                    f"        de{before}[j, s] = curved + turned",
+                ]
+        return [*lines, "for i in range(x.size):", "    g[i] = keep * v[i] - rate * g[i]"]

@@ -1,0 +1,1 @@
+"""The network of three layers, its loss, its Jacobian by formula and by SymPy, its kernel."""

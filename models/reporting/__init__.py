@@ -1,0 +1,1 @@
+"""What the commands of all studies share: the terminal, and how a report is written."""
