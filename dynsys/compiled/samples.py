@@ -23,7 +23,7 @@ Array = np.ndarray
 LARGEST = 700  # statements and products in a body: compiling takes time that grows faster than their number
 AT_ONCE = 4  # samples of a body, between a load of an accumulator and its store; fewer if one takes many statements
 SAMPLE_LANES = 4
-EULER = Tableau(a=((),), b=(1.0,), c=(0.0,))  # what steps are written out for
+BY_EULER = Tableau(a=((),), b=(1.0,), c=(0.0,))  # what steps are written out for
 
 
 @attrs.frozen(cache_hash=True)
@@ -124,8 +124,10 @@ def sample_kernel(
         np.array([scale * sample.factor, *parameters]),
         data,
         scratch=_scratch(sample),
-        step=lambda tableau, k: euler_step(moving(k), sigma, k) if tableau == EULER else None,
-        lanes=lambda tableau, k, varied: euler_lanes(moving(k), sigma, k) if tableau == EULER and not varied else None,
+        step=lambda tableau, k: euler_step(moving(k), sigma, k) if tableau == BY_EULER else None,
+        lanes=lambda tableau, k, varied: (
+            euler_lanes(moving(k), sigma, k) if tableau == BY_EULER and not varied else None
+        ),
     )
 
 

@@ -10,10 +10,12 @@ that no bit depends on the executor, the number of workers, the length of blocks
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Self
 
 import attrs
@@ -23,8 +25,10 @@ from dynsys.compiled.build import available_cores
 from dynsys.ensembles.blocks import Compute, Job, computed, stop_on_interrupt, threads
 from dynsys.ensembles.run import Progress, Run
 from dynsys.errors import InvalidInputError, real_array, whole_number
-from dynsys.passes.run_state import RunState, check_members
-from dynsys.storage.description import Json, describe
+from dynsys.passes.run_state import RunState, initial_states
+from dynsys.passes.status import MEMBER
+from dynsys.results.result import Result
+from dynsys.storage.description import Described, Json, describe
 from dynsys.storage.lock import locked
 from dynsys.systems.tangent import TangentSystem
 
@@ -67,8 +71,11 @@ class Ensemble:
 
         Parameters
         ----------
-        algorithm : method of a tangent
-            `tangent.benettin`, `ginelli`, `sharafi`, `gali`, `wolfe_samelson` or `trajectory`.
+        algorithm : method of a tangent, or functools.partial(function, tangent)
+            `tangent.benettin`, `ginelli`, `sharafi`, `gali`, `wolfe_samelson` or `trajectory`; or an algorithm of your
+            own, `function(tangent, start, **options)`. It is given a `RunState` of some members, which
+            `dynsys.passes.run_state.begin` and all algorithms take for x0, and returns a `Result`, an array
+            (members, ...), a mapping of names to such arrays, or a dataset.
         x0 : array_like, shape (members, dim)
         **options
             Of the algorithm.
@@ -81,15 +88,14 @@ class Ensemble:
         >>> runs.exponent_mean.sizes["member"], float(runs.exponent_mean.max())
         (100, -0.6931471805599453)
         """
-        tangent = tangent_of(algorithm)
-        states = real_array("x0", x0)
-        check_members(tangent.system, states)
+        tangent, function, bound = bound_to_tangent(algorithm)
+        states = real_array("x0", initial_states(tangent, real_array("x0", x0)))
         if states.ndim != 2 or states.shape[1] != tangent.dimension or not len(states):
             raise InvalidInputError(f"x0 must have shape (members, {tangent.dimension}), got {states.shape}")
         if not np.isfinite(states).all():
             members = np.flatnonzero(~np.isfinite(states).all(axis=1)).tolist()
             raise InvalidInputError(f"x0 must be finite, got NaN or infinity for the members {members!s:.100}")
-        return cls(AlgorithmRun(tangent.on_one_thread(), algorithm.__name__, states, options), len(states))
+        return cls(AlgorithmRun(tangent.on_one_thread(), function, states, bound | options), len(states))
 
     @property
     def definition(self) -> Json:
@@ -161,24 +167,67 @@ class Ensemble:
                 raise
 
 
-def tangent_of(algorithm: Callable[..., Any]) -> TangentSystem:
-    """The tangent whose method an algorithm is."""
-    tangent = getattr(algorithm, "__self__", None)
-    if not isinstance(tangent, TangentSystem):
-        raise InvalidInputError(f"algorithm must be a method of a tangent such as benettin, got {algorithm!r:.100}")
-    return tangent
+def bound_to_tangent(algorithm: Any) -> tuple[TangentSystem, Callable[..., Any], dict[str, Any]]:
+    """The tangent that an algorithm is bound to, the function that it is, and options that are bound with it."""
+    match algorithm:
+        case partial(func=function, args=(TangentSystem() as tangent,), keywords=options):
+            return tangent, function, dict(options)
+        case MethodType(__self__=TangentSystem() as tangent, __func__=function):
+            return tangent, function, {}
+        case _:
+            raise InvalidInputError(
+                "algorithm must be a method of a tangent such as tangent.benettin, or "
+                f"functools.partial(function, tangent) for a function of your own, got {algorithm!r:.100}"
+            )
 
 
 @attrs.frozen(eq=False)
-class AlgorithmRun:
+class AlgorithmRun(Described):
     """An algorithm on some members of an ensemble of initial states."""
 
     tangent: TangentSystem
-    algorithm: str
+    function: Callable[..., Any]
     x0: Array
     options: dict[str, Any]
 
     def __call__(self, members: Array) -> xarray.Dataset:
         """The labelled result for these members."""
         start = RunState.start(self.x0[members], self.tangent.dimension, 0, 0, members)
-        return getattr(self.tangent, self.algorithm)(start, **self.options).to_xarray()
+        return labelled(self.function(self.tangent, start, **self.options), self.function.__name__)
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """The algorithm, the step and how it is computed, but for the number of threads, and the initial states."""
+        own = type(self.tangent).__module__.startswith("dynsys.backends.")
+        return {
+            "algorithm": self.function.__name__ if self.function in OURS else self.function,
+            "step": self.tangent.time_step,
+            "shift": self.tangent.shift,
+            "backend": self.tangent.name if own else self.tangent,
+            "x0": self.x0,
+            "options": self.options,
+        }
+
+
+OURS = tuple(value for value in vars(TangentSystem).values() if callable(value))  # algorithms go by their names
+
+
+def labelled(found: Any, name: str) -> xarray.Dataset:
+    """What an algorithm returned as a dataset with the dimension member: arrays (members, ...) get one for each axis."""
+    import xarray
+
+    if isinstance(found, Result):
+        return found.to_xarray()
+    if isinstance(found, xarray.Dataset):
+        return found
+    arrays = found if isinstance(found, Mapping) else {name: found}
+    variables = {}
+    for key, value in arrays.items():
+        array = np.asarray(value)
+        if not array.ndim or array.dtype.kind not in "biuf":
+            raise InvalidInputError(
+                f"an algorithm must return a Result, a dataset, or arrays (members, ...) of numbers; {key} is "
+                f"{value!r:.100}"
+            )
+        variables[str(key)] = ((MEMBER, *(f"{key}_{axis}" for axis in range(1, array.ndim))), array)
+    return xarray.Dataset(variables)

@@ -17,6 +17,7 @@ import numpy as np
 from dynsys.ensembles.blocks import Block
 from dynsys.errors import DiagnosticWarning, InterruptedWarning, InvalidInputError, StoreError, whole_number
 from dynsys.passes.status import FAILED, MEMBER, STATUS, STATUSES
+from dynsys.storage.before import in_todays_words
 from dynsys.storage.description import Json, describe, differences
 from dynsys.storage.header import Header, fill_value, layout
 from dynsys.storage.store import Store, same
@@ -240,7 +241,7 @@ def _with_gaps(data: xarray.Dataset, there: Array) -> xarray.Dataset:
 
 def _continue_only_the_same(definition: Json, store: Store, block: int | None) -> None:
     """Refuse a store of another definition; warn of other versions."""
-    differ = list(differences(store.header.definition, definition))
+    differ = list(differences(in_todays_words(store.header.definition), definition))
     if differ:
         raise StoreError(
             f"{store.path} is of another definition ({'; '.join(differ)}): choose another folder, or define the same"

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ import numpy as np
 
 from dynsys.compiled.build import available_cores
 from dynsys.ensembles.blocks import free_names
-from dynsys.ensembles.ensemble import Ensemble, silent, tangent_of
+from dynsys.ensembles.ensemble import Ensemble, bound_to_tangent, silent
 from dynsys.ensembles.parameters import parameter_values, vary
 from dynsys.ensembles.run import BLOCK, Progress
 from dynsys.errors import DiagnosticWarning, InvalidInputError, real_array, whole_number
@@ -55,8 +56,8 @@ def sweep(
 
     Parameters
     ----------
-    algorithm : method of a tangent
-        As for `Ensemble.of`: `tangent.benettin`, `ginelli`, ...
+    algorithm : method of a tangent, or functools.partial(function, tangent)
+        As for `Ensemble.of`: `tangent.benettin`, `ginelli`, ..., or an algorithm of your own.
     values : mapping, name -> array_like, shape (n,)
         One or several parameters of the system, and the values that each takes. Several: all combinations. Parameters
         are the fields of a system; of a `FunctionFlow`, the further arguments of its function.
@@ -97,18 +98,17 @@ def sweep(
     """
     import xarray
 
-    tangent = tangent_of(algorithm)
+    tangent, function, bound = bound_to_tangent(algorithm)
     grid = parameter_values(values)
     shape = tuple(map(len, grid.values()))
     points = math.prod(shape)
     combined = np.meshgrid(*grid.values(), indexing="ij")
     varied = vary(tangent, {name: axis.ravel() for name, axis in zip(grid, combined, strict=True)})
-    run = getattr(varied, algorithm.__name__)
     workers = available_cores() if workers is None else whole_number("workers", workers, 1)
     if block is None and not (path is not None and Path(path).exists()):  # a store that exists keeps its own
         block = min(BLOCK, -(-points // workers))
     with _counted(points):
-        ensemble = Ensemble.of(run, np.tile(_state(tangent, x0), (points, 1)), **options)
+        ensemble = Ensemble.of(partial(function, varied), np.tile(_state(tangent, x0), (points, 1)), **bound | options)
         data = ensemble.run(path, block=block, executor=executor, workers=workers, progress=progress)
     names = free_names(grid, {str(name) for name in (*data.variables, *data.dims)})
     places = xarray.DataArray(np.arange(points).reshape(shape), dims=[*names.values()])
@@ -117,7 +117,7 @@ def sweep(
 
 
 def _state(tangent: TangentSystem, x0: Any) -> Array:
-    x = real_array("x0", x0)
+    x = real_array("x0", tangent.complete(real_array("x0", x0)))
     if x.shape != (tangent.dimension,):
         raise InvalidInputError(f"x0 must have shape ({tangent.dimension},), one state for all points, got {x.shape}")
     if not np.isfinite(x).all():

@@ -18,7 +18,7 @@ import attrs
 
 from dynsys.compiled.build import cache_folder
 from dynsys.compiled.equations import EquationSource, Run
-from dynsys.equations import lattice
+from dynsys.equations import runs as lattice
 from dynsys.equations.derivative import derivative
 from dynsys.equations.expression import check_functions, nesting_refused, read_expression
 from dynsys.equations.source import FUNCTIONS, assignments, numpy_functions, share, to_source

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args, get_type_hints
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
@@ -48,8 +49,12 @@ def readonly(dtype: type = float) -> Any:
 
 
 @attrs.frozen(eq=False)
-class Result:
+class Result(ABC):
     """A record that can be saved and loaded without loss and without pickle."""
+
+    @abstractmethod
+    def to_xarray(self) -> xarray.Dataset:
+        """A labelled dataset, of an ensemble with the dimension member and the status of each."""
 
     def save(self, path: str | Path) -> Path:
         """Write the record to `path` (.npz): arrays as they are, the rest as JSON. Refuses to overwrite."""

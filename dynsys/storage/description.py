@@ -7,7 +7,9 @@ import hashlib
 import inspect
 import json
 import math
+import sys
 import textwrap
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from functools import partial
 from types import CodeType, FunctionType
@@ -24,6 +26,22 @@ Json = Any  # None, bool, int, float, str, and lists and dicts of them
 CONSTANT = int | float | complex | str | tuple | np.ndarray | np.generic  # what a function takes from its module
 
 
+class Described(ABC):
+    """What says itself how it is described: by this in the place of its class and its fields."""
+
+    @property
+    @abstractmethod
+    def described(self) -> dict[str, Any]:
+        """What decides whether two of them compute the same, by name; values as `describe` takes them."""
+
+
+CODE_OF_MODELS = {
+    "dynsys.models.activations.Activation": "580a44d220bdf649",
+    "dynsys.models.networks.ThreeLayerGradientFlow": "49394246db6617e3",
+}
+"""What 0.1.0 took of classes of models into the digest of a class of the user that is derived of them."""
+
+
 def describe(value: Any) -> Json:
     """A description of a value: equal for values that compute the same, different for those that may not.
 
@@ -31,7 +49,8 @@ def describe(value: Any) -> Json:
     a dataset of xarray with its labels; an object for its class, with a digest of its code, and its fields; a function
     for its name and a digest of its code, with its defaults, what `functools.partial` and closures bind, and the
     constants of its module that it names (numbers, text, tuples, arrays, attrs objects). Comments and docstrings do not
-    count. What a function calls is not looked at, nor the code of dynsys itself: its version is kept beside.
+    count. What a function calls is not looked at, nor the code of dynsys itself: its version is kept beside, and its
+    classes and functions go by their public names, so that files of dynsys may move.
 
     Raises
     ------
@@ -79,7 +98,9 @@ def _described(value: Any) -> Json:
         case partial(func=function, args=arguments, keywords=keywords):
             return {"partial of": _described(function), "its arguments": _described(arguments), **_described(keywords)}
         case type():
-            return {"class": f"{value.__module__}.{value.__qualname__}", **_of_class(value)}
+            return {"class": public_name(value), **_of_class(value)}
+        case Described():
+            return _described(value.described)
     if inspect.ismethod(value):
         return {"method": value.__name__, "of": _described(value.__self__)}
     function = getattr(value, "py_func", value)  # what Numba compiled
@@ -110,14 +131,38 @@ def differences(before: Json, now: Json, name: str = "") -> Iterator[str]:
         yield f"{name}: {before!r:.60} there, {now!r:.60} here"
 
 
+def public_name(defined: Any) -> str:
+    """Name by which a class or function is imported: by the shortest path that leads to it, if it is one of dynsys.
+
+    Examples
+    --------
+    >>> from dynsys.models.classics import Lorenz63
+    >>> public_name(Lorenz63), Lorenz63.__module__
+    ('dynsys.models.classics.Lorenz63', 'dynsys.models.classics.lorenz63')
+    """
+    module, name = defined.__module__, defined.__qualname__
+    if _is_ours(module):
+        parts = module.split(".")
+        for shorter in (".".join(parts[:length]) for length in range(1, len(parts))):
+            if vars(sys.modules[shorter]).get(name) is defined:
+                return f"{shorter}.{name}"
+    return f"{module}.{name}"
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] == "dynsys"
+
+
 def _of_function(function: FunctionType) -> dict[str, Json]:
+    if _is_ours(function.__module__) and "<locals>" not in function.__qualname__:
+        return {"def": public_name(function)}
     bound = inspect.getclosurevars(function)
     constants = {k: v for k, v in bound.globals.items() if isinstance(v, CONSTANT) or attrs.has(type(v))}
     defaults = {"its defaults": function.__defaults__, "its keyword defaults": function.__kwdefaults__}
     parts = defaults | {"its constants": constants}
     closure = {name: part for name, part in bound.nonlocals.items() if part is not function}
     return {
-        "def": f"{function.__module__}.{function.__qualname__}",
+        "def": public_name(function),
         "its code": _digest(_code(function)),
         **{name: _described(part) for name, part in parts.items() if part},
         **_described(closure),
@@ -127,9 +172,12 @@ def _of_function(function: FunctionType) -> dict[str, Json]:
 def _of_class(kind: type) -> dict[str, Json]:
     """The data that a class holds as public attributes (equations, source), and its code where that is the user's."""
     found: dict[str, Json] = {}
+    code = ""
     for base in reversed(kind.__mro__):
-        if base.__module__.partition(".")[0] not in ("builtins", "abc", "typing", "dynsys"):
-            found["its code"] = _digest(found.get("its code", "") + _code(base))
+        if _is_ours(base.__module__):
+            code = CODE_OF_MODELS.get(public_name(base), code)
+        elif base.__module__.partition(".")[0] not in ("builtins", "abc", "typing"):
+            found["its code"] = code = _digest(code + _code(base))
         for name, value in vars(base).items():
             if not name.startswith("_") and isinstance(value, str | int | float | tuple | list | dict):
                 found[name] = _described(value)

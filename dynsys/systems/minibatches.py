@@ -152,7 +152,7 @@ class Minibatches(PiecewiseFlow):
         begin = first - epochs[0] * samples
         return order[begin : begin + steps * self.size].reshape(steps, self.size)
 
-    def during(self, n: int) -> DataFlow:
+    def flow_at(self, n: int) -> DataFlow:
         """The flow on the batch of step n."""
         return self.flow.on(self.rows(n)[0])
 

@@ -270,7 +270,7 @@ def _kind(base: Any, equations: Named, parameters: tuple[str, ...], helpers: Nam
 
     fields = {name: attrs.field(converter=_number, validator=_finite, kw_only=True) for name in parameters}
     texts = {"equations": dict(equations)} | ({"helpers": dict(helpers)} if helpers else {})
-    body = {**texts, "__module__": __name__, "__reduce_ex__": remade}
+    body = {**texts, "__module__": "dynsys", "__reduce_ex__": remade}
     name = f"{base.__name__}Of"
     kind: type = attrs.make_class(name, fields, bases=(base,), class_body=body, frozen=True, slots=True, eq=False)
     return kind

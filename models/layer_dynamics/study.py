@@ -229,7 +229,7 @@ class Study:
 def moved(flow: DeepNetworkFlow, stepper: Euler | RK4, x: Array, steps: int) -> Array:
     """States (..., dim) after some steps, all at once."""
     for _ in range(steps):
-        x = stepper.step(flow, 0.0, x)
+        x = stepper.step(flow, 0, 0.0, x)
     return x
 
 

@@ -112,7 +112,7 @@ class Study:
             states = self.initial(flow)
             ends = states
             for _ in range(200):
-                ends = Euler(0.1).step(flow, 0.0, ends)
+                ends = Euler(0.1).step(flow, 0, 0.0, ends)
             found.append([_change(flow, a, b) for a, b in zip(states, ends, strict=True)])
         return {"width": np.array(WIDTHS), "drift": np.array(found)}
 

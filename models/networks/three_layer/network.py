@@ -11,10 +11,10 @@ from dynsys import InvalidInputError
 from dynsys.compiled.kernel import Kernel
 from dynsys.errors import one_of, whole_number
 from dynsys.models.activations import Activation, Linear, ReLU
+from dynsys.models.networks.three_layer import jacobian as paper
+from dynsys.models.networks.three_layer import loss as symbolic
 from dynsys.models.networks.three_layer.compiled import network_kernel
 from dynsys.models.networks.three_layer.layout import Layout
-from dynsys.models.weight_dynamics import jacobian as paper
-from dynsys.models.weight_dynamics import loss as symbolic
 from dynsys.systems.minibatches import DataFlow, table
 
 Array = np.ndarray

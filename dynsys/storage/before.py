@@ -1,0 +1,88 @@
+"""What 0.1.0 called things: definitions of its stores, said in the words of today, so that these can be continued.
+
+Until then a definition named the files in which classes stood, and looked at the code of `models`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+Json = Any
+
+RUN, VARIED = "dynsys.ensemble.AlgorithmRun", "dynsys.varied.Varied"
+BACKENDS = {"dynsys.tangent.CompiledTangent": "numba", "dynsys.tangent.NumpyTangent": "numpy"}
+
+NAMES = (  # of classes, by the first pattern that fits
+    (r"dynsys\.equations\.sample_loss\.(\w+)", r"dynsys.equations.\1"),
+    (r"dynsys\.minibatches\.(\w+)", r"dynsys.systems.\1"),
+    (r"dynsys\.\w+\.(\w+)", r"dynsys.\1"),
+    (r"models\.activations\.(\w+)", r"dynsys.models.activations.\1"),
+    (r"models\.weight_dynamics\.network\.(\w+)", r"dynsys.models.networks.\1"),
+    (r"models\.(\w+)\.\w+\.(\w+)", r"dynsys.models.\1.\2"),
+    (r"models\.\w+\.(\w+)", r"dynsys.models.networks.\1"),
+)
+VALUES = {  # of fields and options
+    "biases": {"drawn": "random"},
+    "variant": {"recycled": "periodic window"},
+}
+
+
+def in_todays_words(definition: Json) -> Json:
+    """A definition that 0.1.0 may have written, as it is written today; one of today as it is."""
+    if isinstance(definition, list):
+        return [in_todays_words(part) for part in definition]
+    if not isinstance(definition, dict):
+        return definition
+    if definition.get("class") == RUN:
+        return _run(definition)
+    said = {name: in_todays_words(part) for name, part in definition.items()}
+    ours = _named(said, "class", "def")
+    if ours or said.get("class") == "abc.FromExpression":
+        said.pop("its code", None)
+    if said.get("class") == "dynsys.models.networks.DeepNetworkFlow":
+        said.setdefault("loss", "half squares")
+    return _valued(said)
+
+
+def _named(said: dict[str, Json], *keys: str) -> bool:
+    """Rename classes and functions of dynsys and models; whether there was one."""
+    found = False
+    for key in keys:
+        for pattern, name in NAMES:
+            if isinstance(said.get(key), str) and (match := re.fullmatch(pattern, said[key])):
+                said[key], found = match.expand(name), True
+                break
+    return found
+
+
+def _valued(said: Mapping[str, Json]) -> dict[str, Json]:
+    return {
+        name: VALUES[name].get(value, value) if name in VALUES and isinstance(value, str) else value
+        for name, value in said.items()
+    }
+
+
+def _run(said: Mapping[str, Json]) -> dict[str, Json]:
+    """The run of an algorithm: a step in the place of system, stepper and time."""
+    tangent, options = said["tangent"], dict(said["options"])
+    if "reading" in options:
+        options["variant"] = options.pop("reading")
+    system = tangent["system"]
+    varied = system.get("class") == VARIED
+    step = in_todays_words(system["system"] if varied else system)
+    of_a_map = tangent["stepper"] is None
+    if not of_a_map:
+        stepper = in_todays_words(tangent["stepper"])
+        step = {"class": "dynsys.FlowStep", "flow": step, "stepper": stepper, "t0": tangent["t0"]}
+    if varied:
+        step = {"class": "dynsys.ensembles.Varied", "time_step": step, "values": system["values"]}
+    return {
+        "algorithm": said["algorithm"],
+        "step": step,
+        "shift": tangent["t0"] if of_a_map else 0.0,
+        "backend": BACKENDS.get(tangent["class"], tangent["class"]),
+        "x0": said["x0"],
+        "options": _valued(options),
+    }
