@@ -1,9 +1,9 @@
 """Lyapunov exponents and covariant Lyapunov vectors of flows, maps and learning networks.
 
-A system (`systems`: from equations, from functions, from a loss) moves by a stepper (`steppers`). Its linearised step, a
-tangent, is computed by a backend (`backends`) and runs the algorithms (`algorithms`), which return records (`results`)
-that check themselves. Many runs at once are an ensemble, a sweep or a field (`ensembles`). What all this is used on is
-in `dynsys.models`.
+A system (`systems`: from equations, from functions, from a loss) moves by a stepper (`steppers`). Its linearised step,
+a tangent, is computed by a backend (`backends`) and runs the algorithms (`algorithms`), which return records
+(`results`) that check themselves. Many runs at once are an ensemble, a sweep or a field (`ensembles`). What all this is
+used on is in `dynsys.models`.
 """
 
 from dynsys.algorithms.gali import GALI

@@ -1,4 +1,4 @@
-"""The errors and warnings of dynsys: each says what came, what was expected, and what to do."""
+"""The errors and warnings of dynsys: each says what was given, what was expected, and what to do."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class SingularTangentError(IncompleteRunError):
 
 
 class StoreError(DynsysError):
-    """A store on disk is of another definition, in use, or damaged beyond what can be computed again."""
+    """A store on disk has another definition, is in use, or is damaged beyond what can be computed again."""
 
 
 class DiagnosticWarning(UserWarning):
@@ -68,11 +68,11 @@ class InterruptedWarning(UserWarning):
 
 
 class FallbackWarning(UserWarning):
-    """Something slower or less exact is used than could be (finite differences, no compiler, ...)."""
+    """Something slower or less exact than possible is used (finite differences, no compiler, ...)."""
 
 
 def real_array(name: str, value: Any) -> np.ndarray:
-    """A copy of the value as a float64 array, or an error that names the argument and what came."""
+    """A copy of the value as a float64 array, or an error that names the argument and what was given."""
     try:
         return np.array(value, dtype=float)
     except (TypeError, ValueError):
@@ -80,7 +80,7 @@ def real_array(name: str, value: Any) -> np.ndarray:
 
 
 def whole_number(name: str, value: Any, least: int) -> int:
-    """The value as an int, or an error that names the argument, what came and what was expected."""
+    """The value as an int, or an error that names the argument, what was given and what was expected."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise InvalidInputError(f"{name} must be a whole number >= {least}, got {value!r:.100}")
     return int(value)
@@ -126,7 +126,7 @@ def positive(name: str, value: Any) -> float:
 
 
 def warn_of(checks: Sequence[tuple[Any, str]], stacklevel: int) -> None:
-    """One warning for all failed checks: each is a mark for every member, and a text with the remedy."""
+    """One warning for all failed checks, each given by a mark for every member and a text with the remedy."""
     failed, counts = [], {}
     for marked, text in checks:
         count, members = np.count_nonzero(marked), np.size(marked)

@@ -1,4 +1,4 @@
-"""What is read from growth rates and vectors: finite-time exponents, standard errors, angles, domination."""
+"""Quantities from growth rates and vectors: finite-time exponents, standard errors, angles, domination."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def batch_means_error(rates: Array) -> Array:
     by w = sin^2, give D without the ends; plain means over batches of length L = n/32 have the variance D/L + B/L^2
     and give B. The error is known to about 13 %.
 
-    For a transient the number says nothing: repeat the run instead.
+    For a transient the number is meaningless: repeat the run instead.
 
     Parameters
     ----------
@@ -97,8 +97,8 @@ def batch_means_error(rates: Array) -> Array:
 def angles(vectors: Array) -> Array:
     """Angles between all pairs of columns, as lines: radians in [0, pi/2].
 
-    theta_ij = 2 atan2(min(d, s), max(d, s)), d = ||u_i - u_j||, s = ||u_i + u_j|| for unit u: to rounding (1e-15) also
-    where it is small, while arccos |u_i . u_j| does not see what is below 1e-8.
+    theta_ij = 2 atan2(min(d, s), max(d, s)), d = ||u_i - u_j||, s = ||u_i + u_j|| for unit u: to rounding (1e-15), also
+    for small angles, while arccos |u_i . u_j| cannot resolve angles below 1e-8.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def cosines(vectors: Array) -> Array:
     Returns
     -------
     ndarray, shape (..., k, k)
-        NaN for columns that are zero or have NaN. Near 1 the angle is lost in rounding: take `angles`.
+        NaN for columns that are zero or have NaN. Near 1 the angle is lost in rounding: use `angles`.
 
     Examples
     --------
@@ -272,7 +272,7 @@ def domination_violations(rates: Array, window: int) -> Array:
 
     For i < j the share of windows of length tau in which lambda_i^tau < lambda_j^tau. The splitting after vector j is
     dominated if from some tau on all shares across it, `[..., :j, j:]`, vanish: then the angle between the two spans is
-    bounded away from zero. Shares that stay belong to vectors that are entangled, with tangencies between them.
+    bounded away from zero. Shares that do not vanish belong to entangled vectors, with tangencies between them.
 
     Parameters
     ----------

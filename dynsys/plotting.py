@@ -108,7 +108,7 @@ def exponents_figure(runs: xarray.Dataset, axes: Axes | None = None) -> tuple[Fi
     Parameters
     ----------
     runs : xarray.Dataset
-        What `dynsys.ensembles.sweep` returns of `benettin`. Attributes `long_name` and `units` of its parameters label the axes.
+        What `sweep` returns of `benettin`. Attributes `long_name` and `units` of its parameters label the axes.
     axes : matplotlib Axes, optional
         Where to draw.
 

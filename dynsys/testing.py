@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from dynsys.backends import NumpyTangent
 from dynsys.equations.scalar_function import ScalarFunction
 from dynsys.errors import ContractError
 from dynsys.passes.run_state import RunState
 from dynsys.passes.status import RUNNING, STATUSES
 from dynsys.systems.system import DifferentiableSystem, PiecewiseFlow, finite_difference
-from dynsys.systems.tangent import TangentSystem, make_tangent
+from dynsys.systems.tangent import TangentSystem
 
 Array = np.ndarray
 
@@ -135,7 +136,7 @@ def check_tangent(tangent: TangentSystem, x: Array, *, seed: int = 0, steps: int
         start = RunState.start(x, dim, k, seed)
         return kind.forward(start, intervals=2, steps_per_interval=steps, record="growth")
 
-    ours, reference = run(tangent, dim), run(make_tangent(tangent.time_step, "numpy", tangent.shift), dim)
+    ours, reference = run(tangent, dim), run(NumpyTangent(tangent.time_step, tangent.shift), dim)
     found, expected = (STATUSES[int(end.status[0])] for end in (ours, reference))
     if found != expected:
         raise ContractError(f"the pass is {found}, the NumPy pass {expected}")

@@ -64,9 +64,9 @@ WITH_NUMBA = importlib.util.find_spec("numba") is not None
 
 
 def pytest_runtest_setup(item):
-    """Without Numba all tests run but those of compiled kernels: `numba` marks, and the parameter "compiled"."""
+    """Without Numba all tests run but those of compiled kernels: `numba` marks, and the parameter "numba"."""
     parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
     if not WITH_NUMBA and (
-        item.get_closest_marker("numba") or any(isinstance(value, str) and value == "compiled" for value in parameters)
+        item.get_closest_marker("numba") or any(isinstance(value, str) and value == "numba" for value in parameters)
     ):
         pytest.skip("needs Numba")

@@ -26,14 +26,14 @@ from benchmarks.memory import run as recorded_run
 from benchmarks.memory import vectors_formula
 from benchmarks.vectors import neutral_angles, residuals
 from benchmarks.wide import velocity
-from dynsys import RK4, Euler, NumbaTangent, NumpyTangent, RunState
+from dynsys import RK4, Euler, FlowStep, NumbaTangent, NumpyTangent, RunState
 from dynsys.models.activations import ReLU, Tanh
 from dynsys.models.classics import Lorenz63
 from dynsys.models.weight_dynamics import ThreeLayerGradientFlow, regression_task
 
 
 def test_lorenz63_loop_agrees():
-    tangent = NumbaTangent(Lorenz63(), RK4(0.01), threads=1)
+    tangent = NumbaTangent(FlowStep(Lorenz63(), RK4(0.01)), threads=1)
     start = RunState.start(np.array([1.0, 1.0, 20.0]), 3, 3, seed=0)
     end = tangent.forward(start, intervals=20, steps_per_interval=10, record="growth")
     x, growth = rk4_loop(lorenz63_slope, 3, 3)(start.x[0], start.Q[0], 20, 10, 0.01)
@@ -44,7 +44,7 @@ def test_lorenz63_loop_agrees():
 def test_lorenz96_loop_agrees():
     flow, x0 = lorenz96(5), 8.0 + 0.1 * np.arange(5)
     start = RunState.start(x0, 5, 2, seed=0)
-    end = NumpyTangent(flow, RK4(0.02)).forward(start, intervals=20, steps_per_interval=10, record="growth")
+    end = NumpyTangent(FlowStep(flow, RK4(0.02))).forward(start, intervals=20, steps_per_interval=10, record="growth")
     growth = rk4_loop(lorenz96_slope, 5, 2)(start.x[0], start.Q[0], 20, 10, 0.02)[1]
     np.testing.assert_allclose(growth, end.growth[0], atol=1e-9)
 
@@ -65,8 +65,8 @@ def test_network_loops_agree(activation, loop):
     X, y = regression_task(samples=100)
     flow = ThreeLayerGradientFlow(X, y, hidden=2, activation=activation)
     sgd = flow.minibatches(32, seed=3)
-    start = RunState.start(flow.initial(members=3, biases="drawn", seed=1), 9, None, seed=2)
-    tangent = NumpyTangent(sgd, Euler(1e-3))
+    start = RunState.start(flow.initial(members=3, biases="random", seed=1), 9, None, seed=2)
+    tangent = NumpyTangent(FlowStep(sgd, Euler(1e-3)))
     end = tangent.forward(start, intervals=10, steps_per_interval=20, record="growth")
     given, drawing = three_layer_loops(loop, 2)
     for m in range(3):
@@ -83,7 +83,7 @@ def test_drawing_takes_every_sample_once_an_epoch():
     X, y = regression_task(samples=64)
     flow = ThreeLayerGradientFlow(X, y, hidden=2, activation=Tanh())
     start = RunState.start(flow.initial(seed=1), 9, None, seed=2)
-    end = NumpyTangent(flow, Euler(1e-3)).forward(start, intervals=2, steps_per_interval=20, record="growth")
+    end = NumpyTangent(FlowStep(flow, Euler(1e-3))).forward(start, intervals=2, steps_per_interval=20, record="growth")
     growth = three_layer_loops(tanh, 2)[1](start.x[0], start.Q[0], X, y, 64, 40, 1e-3, 20, 7)[1]
     np.testing.assert_allclose(growth, end.growth[0], atol=1e-9)
 
@@ -157,6 +157,6 @@ def test_errors_of_sharafis_estimates_are_measured_and_drawn(tmp_path, monkeypat
     angles, determined, gap = sharafi.errors(few[1])
     assert determined.all()
     np.testing.assert_allclose(gap[0, 1:], np.log([4 / 3, 3 / 2, 2 / 1]), rtol=0.2)
-    lagged, recycled = (np.median(angles[name], axis=(1, 2)) for name in (next(iter(angles)), "recycled"))
+    lagged, periodic = (np.median(angles[name], axis=(1, 2)) for name in (next(iter(angles)), "periodic window"))
     assert (lagged[1, 1:] < 0.2 * lagged[0, 1:]).all()  # windows of 1 and 10
-    assert (recycled[1, 1:] > 1.0).all()
+    assert (periodic[1, 1:] > 1.0).all()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from steps import step_of
 
 from dynsys import (
     RK4,
@@ -15,9 +16,9 @@ from dynsys import (
     LyapunovSpectrum,
     NumbaTangent,
     RunState,
-    passes,
 )
 from dynsys.models.classics import Henon, LinearFlow, LinearMap, Logistic, Lorenz63
+from dynsys.passes import run_state
 
 ROTATION = np.array([[np.cos(1.1), -np.sin(1.1)], [np.sin(1.1), np.cos(1.1)]])
 SHEAR = np.array([[1.0, 5.0], [0.0, 1.0]])
@@ -28,7 +29,7 @@ REAL = {  # matrices with real eigenvalues of different moduli, not in order
     "non-normal": np.array([[1.0, 20.0], [0.001, 0.3]]),
 }
 LORENZ_X0 = [1.0, 1.0, 20.0]
-BACKENDS = ["numpy", "compiled"]
+BACKENDS = ["numpy", "numba"]
 
 
 def linear(matrix, **options):
@@ -247,7 +248,7 @@ def test_a_stride_sums_growth_in_order_however_the_run_is_cut(k, stride, at_once
     x0 = np.array(LORENZ_X0) + np.arange(2)[:, None]
     start = RunState.start(x0, 3, k, seed=2)
     growth = tangent.forward(start, intervals=60, steps_per_interval=steps, record="growth").growth
-    monkeypatch.setattr(passes, "CHUNK_STEPS", at_once * steps * 2)
+    monkeypatch.setattr(run_state, "CHUNK_STEPS", at_once * steps * 2)
     spectrum = tangent.benettin(x0, intervals=60, steps_per_interval=steps, warmup=0, stride=stride, k=k, seed=2)
     np.testing.assert_array_equal(spectrum.rates, summed(growth, stride) / (stride * steps * 0.01))
     np.testing.assert_allclose(spectrum.times, 1.5 + 0.01 * steps * np.arange(stride, 61, stride), rtol=1e-14)
@@ -259,10 +260,10 @@ def test_a_stride_sums_growth_in_order_however_the_run_is_cut(k, stride, at_once
 def test_neither_threads_nor_members_change_a_bit_of_the_sums():
     x0 = np.array(LORENZ_X0) + np.arange(40)[:, None]
     run = {"intervals": 600, "steps_per_interval": 2, "warmup": 3, "stride": 200}
-    alone = NumbaTangent(Lorenz63(), RK4(0.01), threads=1).benettin(x0, **run).rates
-    together = NumbaTangent(Lorenz63(), RK4(0.01), threads=2).benettin(x0, **run).rates
+    alone = NumbaTangent(step_of(Lorenz63(), RK4(0.01)), threads=1).benettin(x0, **run).rates
+    together = NumbaTangent(step_of(Lorenz63(), RK4(0.01)), threads=2).benettin(x0, **run).rates
     np.testing.assert_array_equal(together, alone)
-    some = NumbaTangent(Lorenz63(), RK4(0.01), threads=2).benettin(x0[:3], **run).rates
+    some = NumbaTangent(step_of(Lorenz63(), RK4(0.01)), threads=2).benettin(x0[:3], **run).rates
     np.testing.assert_array_equal(some, alone[:3])
 
 

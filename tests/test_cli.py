@@ -9,10 +9,13 @@ import pytest
 import xarray
 
 from dynsys import open_store
+from dynsys.models import cli
 from dynsys.models.activations import BY_NAME
-from dynsys.models.weight_dynamics import jacobian, regression_task
+from dynsys.models.networks.three_layer import jacobian
+from dynsys.models.reporting import terminal
+from dynsys.models.weight_dynamics import regression_task
+from dynsys.models.weight_dynamics.runs import TrainingRuns
 from dynsys.models.weight_dynamics.study import Study
-from models import cli, terminal
 
 COMMANDS = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
 QUICK = ["weight-dynamics", "--members", "2", "--steps", "40", "--learning-rate", "1e-3", "--samples", "100"]
@@ -193,7 +196,8 @@ def test_wrong_calls_are_explained(command, arguments, message):
 INTERRUPTED = """
 import os, signal, sys, time
 from pathlib import Path
-from models import cli, terminal
+from dynsys.models import cli
+from dynsys.models.reporting import terminal
 from dynsys.models.weight_dynamics.runs import TrainingRuns
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background inherits one that is ignored
@@ -242,7 +246,7 @@ def test_ctrl_c_saves_the_blocks_and_the_same_command_goes_on(command, tmp_path,
     status, text = command(*arguments)
     assert (status, "8 of 8 runs finished" in text) == (0, True)
     study = Study(members=4, steps=40, learning_rate=1e-3, angles=True)
-    undisturbed = study.ensemble(*regression_task(100, study.seeds["data"])).run()
+    undisturbed = TrainingRuns(study, *regression_task(100, study.seeds["data"])).ensemble().run()
     xarray.testing.assert_equal(open_store(tmp_path / "out" / "runs.zarr").load(), undisturbed)
     status, text = command(*arguments)  # a finished study is left alone
     assert (status, "8 of 8 runs finished" in text) == (0, True)

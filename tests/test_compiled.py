@@ -8,6 +8,7 @@ import textwrap
 
 import numpy as np
 import pytest
+from steps import kernel_of
 
 from dynsys import RK4, Euler, InvalidInputError, NumbaTangent, NumpyTangent, RunState
 from dynsys.compiled.blas import one_blas_thread
@@ -29,7 +30,7 @@ with warnings.catch_warnings(record=True) as caught:
 kernel = None
 if type(tangent).__name__ == "NumbaTangent":
     from dynsys.compiled.build import build
-    kernel = build(tangent.system.kernel(), tangent.stepper, 3, 3).forward.stats
+    kernel = build(tangent.time_step.step_kernel(), 3, 3).forward.stats
 print(json.dumps({
     "from disk, compiled": kernel and [sum(kernel.cache_hits.values()), sum(kernel.cache_misses.values())],
     "exponents": spectrum.exponents.tolist(),
@@ -109,7 +110,8 @@ def test_compiled_backend_without_numba_is_refused_with_the_remedy():
     [
         ("import dynsys", {"numba", "scipy", "sympy", "matplotlib", "xarray"}),
         ("import dynsys.testing", {"numba", "scipy", "sympy", "matplotlib", "xarray"}),
-        ("import dynsys.models.classics, dynsys.models.activations", {"numba", "scipy", "sympy", "matplotlib", "xarray"}),
+        ("import dynsys.models.classics, dynsys.models.activations",
+         {"numba", "scipy", "sympy", "matplotlib", "xarray"}),
         ("from dynsys.models.classics import LinearFlow; from dynsys import Euler; "
          "LinearFlow([[1.0]]).tangent(Euler(0.1), backend='numpy').benettin([1.0], intervals=2)", {"numba", "sympy"}),
     ],
@@ -121,20 +123,20 @@ def test_heavy_libraries_are_loaded_only_where_used(code, absent):
 
 
 def test_parameters_steps_and_sizes_do_not_compile_again():
-    forward = build(Lorenz63().kernel(), RK4(dt=0.01), 3, 3).forward
-    assert build(Lorenz63(rho=20.0, sigma=3.0).kernel(), RK4(dt=0.5), 3, 2).forward is forward
+    forward = build(kernel_of(Lorenz63(), RK4(dt=0.01)), 3, 3).forward
+    assert build(kernel_of(Lorenz63(rho=20.0, sigma=3.0), RK4(dt=0.5)), 3, 2).forward is forward
     for rho, dt, k, x0 in ((28.0, 0.01, 3, [1.0, 2.0, 20.0]), (20.0, 0.005, 2, [[1.0, 2.0, 20.0]] * 3)):
         Lorenz63(rho=rho).tangent(RK4(dt=dt)).benettin(x0, intervals=3, steps_per_interval=2, k=k)
     assert len(forward.signatures) == 1
-    assert build(LinearMap([[2.0]]).kernel(), None, 1, 1) == build(LinearMap(np.eye(3)).kernel(), None, 3, 2)
+    assert build(kernel_of(LinearMap([[2.0]]), None), 1, 1) == build(kernel_of(LinearMap(np.eye(3)), None), 3, 2)
 
 
 def test_another_stepper_or_equation_is_another_kernel():
     kernels = [
-        build(Lorenz63().kernel(), RK4(dt=0.01), 3, 3),
-        build(Lorenz63().kernel(), Euler(dt=0.01), 3, 3),
-        build(Henon().kernel(), None, 2, 2),
-        build(LinearMap(np.eye(2)).kernel(), None, 2, 2),
+        build(kernel_of(Lorenz63(), RK4(dt=0.01)), 3, 3),
+        build(kernel_of(Lorenz63(), Euler(dt=0.01)), 3, 3),
+        build(kernel_of(Henon(), None), 2, 2),
+        build(kernel_of(LinearMap(np.eye(2)), None), 2, 2),
     ]
     assert len({id(kernel.forward) for kernel in kernels}) == 4
 
@@ -160,7 +162,7 @@ def test_kernel_records_what_numpy_records(record):
     start = RunState.start(np.array([[0.1, 0.1], [0.3, 0.2]]), 2, None, 0)
     ours, reference = (
         kind.forward(start, intervals=7, steps_per_interval=3, record=record)
-        for kind in (compiled, NumpyTangent(compiled.system))
+        for kind in (compiled, NumpyTangent(compiled.time_step))
     )
     recorded = {"nothing": set(), "growth": {"growth"}, "R": {"R"}, "frames": {"R", "xs", "Qs"}}[record]
     for name in ("growth", "R", "xs", "Qs"):
@@ -182,7 +184,7 @@ def test_bits_do_not_depend_on_the_number_of_threads_or_of_chunks(threads):
     np.testing.assert_array_equal(second.Q, whole.Q)
 
 
-@pytest.mark.parametrize("backend", ["numpy", "compiled"])
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
 @pytest.mark.parametrize("rate", [-5.0, 5.0])
 def test_growth_whose_square_is_out_of_range_is_measured(backend, rate):
     # within an interval vectors grow by e^(+-500): their squares leave the range of numbers, they do not
@@ -201,7 +203,7 @@ def test_compiled_backend_of_a_system_without_kernel_is_refused():
         def kernel(self):
             return None
 
-    with pytest.raises(InvalidInputError, match="Plain cannot be compiled"):
+    with pytest.raises(InvalidInputError, match="numba cannot take the step of Plain: it gives no kernel"):
         Plain([[2.0]]).tangent(backend="numba")
     assert isinstance(Plain([[2.0]]).tangent(), NumpyTangent)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dynsys.compiled import sweep
+from dynsys.compiled import backward
 from dynsys.indicators import line_distance
 from dynsys.passes.eigenvectors import eigenvectors
 from dynsys.passes.orthonormal import packed
@@ -13,7 +13,7 @@ def window_of(factors):
     """C and total of a backward pass from the identity through triangular factors (window, k, k)."""
     w, k, _ = factors.shape
     one = [np.array([n]) for n in (0, 0, w)]
-    return sweep.sweep_back(packed(factors)[None], *one, np.eye(k)[None])
+    return backward.sweep_back(packed(factors)[None], *one, np.eye(k)[None])
 
 
 def triangles(seed, w, logarithms):

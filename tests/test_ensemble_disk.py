@@ -18,8 +18,8 @@ from dynsys import (
     Ensemble,
     InvalidInputError,
     StoreError,
-    progress,
 )
+from dynsys.ensembles import run
 from dynsys.storage.store import Store
 
 # --- a full disk -----------------------------------------------------------------------------------------------------
@@ -67,7 +67,7 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(leave, small_disk):
 
 
 def test_a_disk_that_is_full_while_a_store_is_made(small_disk, monkeypatch):
-    monkeypatch.setattr(progress.Run, "_ask_for_room", lambda *_: None)
+    monkeypatch.setattr(run.Run, "_ask_for_room", lambda *_: None)
     path, whole = small_disk / "runs.zarr", Ensemble(wide, 8).run().load()
     for pages in range(16):
         shutil.rmtree(path, ignore_errors=True)

@@ -130,7 +130,7 @@ def lorenz(study):
     [
         plain,
         lambda study: networks("numpy"),
-        pytest.param(lambda study: networks("compiled"), marks=pytest.mark.numba),
+        pytest.param(lambda study: networks("numba"), marks=pytest.mark.numba),
         pytest.param(lorenz, marks=pytest.mark.numba),
     ],
     ids=["plain", "networks", "networks, compiled", "lorenz"],

@@ -25,7 +25,7 @@ from dynsys.storage.store import Store
 DOUBLE = SymbolicMap.of({"x": "2*x**2"})  # away from 1/2, to 0 or to infinity
 
 
-@pytest.mark.parametrize("backend", ["numpy", "compiled"])
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
 def test_members_that_diverge_are_marked_and_leave_the_others_alone(backend):
     x0 = np.full((20, 1), 0.45)
     x0[[0, 7, 8, 9, 19]] = [[1.5], [2.0], [3.0], [4.0], [1e300]]

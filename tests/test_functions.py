@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
+from steps import kernel_of, step_of
 
 from dynsys import (
     RK4,
@@ -126,7 +127,7 @@ def test_functions_give_the_numbers_of_the_equations(kind, functions, njit, same
 def test_threads_do_not_change_a_bit():
     flow = system(FunctionFlow, NJIT_FLOWS, "jacobian")
     states = X3 + np.random.default_rng(0).normal(size=(7, 3))
-    one, many = (run(NumbaTangent(flow, RK4(dt=0.01), threads=threads), states) for threads in (1, 3))
+    one, many = (run(NumbaTangent(step_of(flow, RK4(dt=0.01)), threads=threads), states) for threads in (1, 3))
     np.testing.assert_array_equal(many.growth, one.growth)
     np.testing.assert_array_equal(run(tangent_of(flow), states[0]).growth[0], one.growth[0])
 
@@ -148,7 +149,7 @@ def test_function_of_a_solve_ivp_script_gives_its_trajectory_to_the_order_of_the
     for dt in (0.0025, 0.00125):
         x = X3
         for n in range(round(0.5 / dt)):
-            x = RK4(dt=dt).step(flow, n * dt, x)
+            x = RK4(dt=dt).step(flow, n, n * dt, x)
         errors.append(np.linalg.norm(x - script.y[:, -1]))
     assert errors[0] < 1e-4
     assert 12 < errors[0] / errors[1] < 20  # 2^4
@@ -255,15 +256,16 @@ def test_numbers_of_all_kinds_travel_to_the_compiled_functions(dim):
         check_tangent(tangent, x)
     assert len(ring.signatures) == len(ring_jacobian.signatures) == 1
     too_large = attrs.evolve(flow, args=(2**53 + 1, 8.0, False))
-    assert type(tangent_of(too_large)) is NumpyTangent
+    with pytest.warns(FallbackWarning, match="got 9007199254740993"):
+        assert type(tangent_of(too_large)) is NumpyTangent
 
 
 def test_other_arguments_steps_and_sizes_do_not_compile_again():
     flow = system(FunctionFlow, NJIT_FLOWS, "jacobian")
-    forward = build(flow.kernel(), RK4(dt=0.01), 3, 3).forward
+    forward = build(kernel_of(flow, RK4(dt=0.01)), 3, 3).forward
     for args, k, x in ((LORENZ_ARGS, 3, X3), ((16, 20.0, 4.0), 2, [X3] * 3)):
         other = attrs.evolve(flow, args=args)
-        assert build(other.kernel(), RK4(dt=0.5), 3, k).forward is forward
+        assert build(kernel_of(other, RK4(dt=0.5)), 3, k).forward is forward
         agree(run(tangent_of(other), x, k), run(tangent_of(other, backend="numpy"), x, k), 1e-11)
     assert len(forward.signatures) == 1
     assert [len(NJIT_FLOWS[name].signatures) for name in ("function", "jacobian")] == [1, 1]
@@ -355,8 +357,8 @@ def test_function_may_return_the_same_array_again():
         return out
 
     flow = FunctionFlow(velocity, 3)
-    expected = RK4(dt=0.01).step(Lorenz63(), 0.0, X3)
-    np.testing.assert_allclose(RK4(dt=0.01).step(flow, 0.0, X3), expected, rtol=1e-14)
+    expected = RK4(dt=0.01).step(Lorenz63(), 0, 0.0, X3)
+    np.testing.assert_allclose(RK4(dt=0.01).step(flow, 0, 0.0, X3), expected, rtol=1e-14)
 
 
 def faulty(n, x, length, imaginary):
@@ -443,20 +445,22 @@ def in_parallel(n, x, a, b):
 
 
 @pytest.mark.parametrize(
-    "given",
+    ("given", "reason"),
     [
-        {"function": NJIT_MAPS["function"], "jacobian": henon_jacobian},
-        {"function": henon, "jacobian": NJIT_MAPS["jacobian"]},
-        {"function": in_parallel, "jacobian": NJIT_MAPS["jacobian"]},
-        {"function": NJIT_MAPS["function"], "jacobian": NJIT_MAPS["jacobian"], "args": (1.4, np.array(0.3))},
+        ({"function": NJIT_MAPS["function"], "jacobian": henon_jacobian}, "jacobian must be marked @numba.njit"),
+        ({"function": henon, "jacobian": NJIT_MAPS["jacobian"]}, "function must be marked @numba.njit"),
+        ({"function": in_parallel, "jacobian": NJIT_MAPS["jacobian"]}, "parallel=True"),
+        ({**NJIT_MAPS, "args": (1.4, np.array(0.3))}, "arguments must be numbers or arrays of numbers"),
     ],
-    ids=["jacobian is plain", "function is plain", "parallel", "an array as argument"],
+    ids=["jacobian is plain", "function is plain", "parallel", "an argument of another kind"],
 )
-def test_what_cannot_be_compiled_runs_by_numpy(given):
+def test_what_cannot_be_compiled_runs_by_numpy_and_says_so_once(given, reason):
     map = FunctionMap(dimension=2, **{"args": HENON_ARGS, **given})
-    with pytest.raises(InvalidInputError, match=r"FunctionMap cannot be compiled: .*@numba.njit"):
+    with pytest.raises(InvalidInputError, match=f"numba cannot take the step of FunctionMap: .*{reason}"):
         map.tangent(backend="numba")
-    tangent = map.tangent()
+    with pytest.warns(FallbackWarning, match=f"NumPy steps FunctionMap, more slowly: .*{reason}") as caught:
+        tangent = map.tangent()
+    assert len(caught) == 1
     assert type(tangent) is NumpyTangent
     if given["function"] is not in_parallel:
         agree(run(tangent, X2), run(tangent_of(Henon(), backend="numpy"), X2), 1e-11)  # chaos amplifies how each rounds

@@ -10,9 +10,9 @@ from dynsys import (
     InterruptedWarning,
     InvalidInputError,
     SymbolicFlow,
-    passes,
 )
 from dynsys.models.classics import Henon, LinearCocycle, LinearFlow, LinearMap, Lorenz63
+from dynsys.passes import run_state
 
 HENON = Henon().tangent()
 ON_HENON = [0.1, 0.1]
@@ -20,7 +20,7 @@ ON_HENON = [0.1, 0.1]
 
 def by_definition(tangent, x0, k, intervals, steps, seed):
     """Unit vectors, pushed and never made orthogonal, and the square root of their Gram determinants."""
-    W = passes.RunState.start(np.array(x0), len(x0), k, seed).Q[0]
+    W = run_state.RunState.start(np.array(x0), len(x0), k, seed).Q[0]
     x, found = np.array(x0, float), []
     for n in range(intervals * steps):
         x, W = tangent.step(n, x, W)
@@ -30,7 +30,7 @@ def by_definition(tangent, x0, k, intervals, steps, seed):
     return np.array(found)
 
 
-@pytest.mark.parametrize("backend", ["numpy", "compiled"])
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
 @pytest.mark.parametrize(("k", "steps"), [(3, 1), (3, 4), (2, 2), (1, 3)])
 def test_indices_are_volumes_of_unit_vectors(backend, k, steps):
     tangent = Lorenz63().tangent(RK4(dt=0.01), backend=backend)
@@ -78,7 +78,7 @@ def test_stride_chunks_and_members_change_nothing(monkeypatch):
     thin = HENON.gali([ON_HENON, [0.3, 0.2]], intervals=60, stride=5)
     np.testing.assert_array_equal(thin.log_gali, whole.log_gali[:, 4::5])
     np.testing.assert_array_equal(thin.times, whole.times[4::5])
-    monkeypatch.setattr(passes, "CHUNK_NUMBERS", 20)
+    monkeypatch.setattr(run_state, "CHUNK_NUMBERS", 20)
     np.testing.assert_array_equal(HENON.gali([ON_HENON, [0.3, 0.2]], intervals=60).log_gali, whole.log_gali)
     alone = HENON.gali([ON_HENON], intervals=60)
     np.testing.assert_allclose(alone.log_gali[0], whole.log_gali[0], rtol=0, atol=1e-9)
@@ -104,7 +104,7 @@ def test_what_was_finished_is_kept_where_a_run_stops():
 
 
 def test_ctrl_c_keeps_the_finished_part(monkeypatch):
-    monkeypatch.setattr(passes, "CHUNK_STEPS", 1)
+    monkeypatch.setattr(run_state, "CHUNK_STEPS", 1)
 
     def press(done, total):
         if done == 20:

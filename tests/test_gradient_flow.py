@@ -10,13 +10,14 @@ import textwrap
 import attrs
 import numpy as np
 import pytest
+from steps import step_of
 
-from dynsys import RK4, Euler, GradientFlow, InvalidInputError, NumpyTangent
+from dynsys import RK4, Euler, FallbackWarning, GradientFlow, InvalidInputError, NumpyTangent
 from dynsys.compiled.lanes import LANE_TANH
 from dynsys.equations.source import numpy_functions
 from dynsys.models.activations import GELU, Linear, ReLU, Sigmoid, Tanh
+from dynsys.models.networks.three_layer import compiled as loops
 from dynsys.models.weight_dynamics import ThreeLayerGradientFlow
-from dynsys.models.weight_dynamics import compiled as loops
 from dynsys.testing import check_system, check_tangent
 
 RNG = np.random.default_rng(0)
@@ -108,7 +109,7 @@ def test_parameters_change_the_flow_but_not_the_kernel():
 def test_neither_samples_nor_batch_size_appear_in_the_source():
     few, many = DEEP.on(np.arange(3)), DEEP.minibatches(32)
     assert few.kernel().source == DEEP.kernel().source == many.kernel().source
-    assert few.kernel().lanes(Euler(0.1), 9, False) == many.kernel().lanes(Euler(0.1), 9, False)
+    assert few.kernel().lanes(Euler(0.1).tableau, 9, False) == many.kernel().lanes(Euler(0.1).tableau, 9, False)
 
 
 @pytest.mark.slow
@@ -122,7 +123,10 @@ def test_any_names_will_do():
     check_tangent(flow.tangent(Euler(0.05), backend="numba"), np.linspace(-1, 1, 6))
     run = {"intervals": 2, "steps_per_interval": 3, "warmup": 0}
     x0 = np.linspace([-1.0] * 6, [1.0] * 6, 3)
-    compiled, plain = flow.tangent(Euler(0.05)).benettin(x0, **run), NumpyTangent(flow, Euler(0.05)).benettin(x0, **run)
+    compiled, plain = (
+        flow.tangent(Euler(0.05)).benettin(x0, **run),
+        NumpyTangent(step_of(flow, Euler(0.05))).benettin(x0, **run),
+    )
     np.testing.assert_allclose(compiled.rates, plain.rates, rtol=0, atol=1e-12)
 
 
@@ -134,9 +138,16 @@ def test_large_losses_and_functions_without_source_run_by_numpy():
     terms = {"a": " + ".join(f"v{j}*sigma(w{j}*x + b{j})" for j in range(16))}
     names = [f"{letter}{j}" for letter in "vwb" for j in range(16)]
     wide = GradientFlow.of("(y - a)^2", names, {"x": X, "y": Z}, terms, sigma=Tanh())
-    for flow in (wide, attrs.evolve(DEEP, sigma=Own())):
+    cases = {"more than 700 statements": wide, "Own has no source": attrs.evolve(DEEP, sigma=Own())}
+    for text, flow in cases.items():
         assert flow.kernel() is None
-        assert isinstance(flow.tangent(Euler(0.01)), NumpyTangent)
+        with pytest.warns(FallbackWarning, match=f"NumPy steps GradientFlow.*{text}.*backend='numpy'"):
+            tangent = flow.tangent(Euler(0.01))
+        assert isinstance(tangent, NumpyTangent)
+        with pytest.raises(InvalidInputError, match=text):
+            flow.minibatches(7).tangent(Euler(0.01), backend="numba")
+        flow.tangent(Euler(0.01), backend="numpy")  # no warning
+    assert DEEP.fallback == LOGISTIC.minibatches(7).fallback == ""
 
 
 GOOD = {"loss": "(y - w*x)^2", "state": ["w"], "data": {"x": X, "y": Z}}
@@ -205,7 +216,7 @@ def test_generated_kernels_of_the_network_equal_the_loops_derived_by_hand(sizes,
         (f, F), (f_written, F_written) = rates
         np.testing.assert_allclose(f_written, f, rtol=0, atol=1e-13 * np.abs(f).max())
         np.testing.assert_allclose(F_written, F, rtol=0, atol=1e-13 * np.abs(F).max())
-        lanes = written.lanes(Euler(0.1), dim, False)
+        lanes = written.lanes(Euler(0.1).tableau, dim, False)
         advance = in_python(LANE_TANH + lanes.source, L=2, DIM=dim, K=dim)["advance"]
         B = np.full((dim + dim * dim + lanes.rows, 2), np.nan)
         B[:dim], B[dim : dim + dim * dim] = states.T, frames.transpose(2, 1, 0).reshape(-1, 2)
@@ -217,8 +228,8 @@ def test_generated_kernels_of_the_network_equal_the_loops_derived_by_hand(sizes,
 
 
 def test_without_tangent_vectors_the_hessian_is_not_computed():
-    lanes = DEEP.kernel().lanes(Euler(0.1), 0, False)
-    assert lanes.rows < DEEP.kernel().lanes(Euler(0.1), 1, False).rows - 30
+    lanes = DEEP.kernel().lanes(Euler(0.1).tableau, 0, False)
+    assert lanes.rows < DEEP.kernel().lanes(Euler(0.1).tableau, 1, False).rows - 30
     assert "_s0_2*" not in lanes.source  # no product with sigma''
     advance = in_python(LANE_TANH + lanes.source, L=1, DIM=9, K=0)["advance"]
     kernel, rows, theta = DEEP.kernel(), np.arange(45)[None, None], state(DEEP)
@@ -239,8 +250,8 @@ def test_another_process_derives_nothing_and_imports_no_sympy(tmp_path):
     own = GradientFlow.of("(y - a)^2", ["w", "b", "v"], {"x": x, "y": x**2}, outputs, sigma=Tanh())
     net = ThreeLayerGradientFlow(np.stack([x, -x], axis=1), x, activation=Tanh())
     for flow in (own, net):
-        flow.kernel().push(Euler(0.1), 2)
-        flow.kernel().lanes(Euler(0.1), 2, False)
+        flow.kernel().step(Euler(0.1).tableau, 2)
+        flow.kernel().lanes(Euler(0.1).tableau, 2, False)
     numbers = own.jacobian(0.0, np.ones(3)), net.symbolic_jacobian(np.ones(9))
     print(json.dumps(["sympy" in sys.modules, [n.tolist() for n in numbers]]))
     """

@@ -9,8 +9,10 @@ import time
 import numpy as np
 import pytest
 
-from dynsys import RK4, InterruptedWarning, passes, trajectory
+from dynsys import RK4, InterruptedWarning
+from dynsys.algorithms import trajectory
 from dynsys.models.classics import Henon, Lorenz63
+from dynsys.passes import run_state
 
 LINES = 10_000  # more than a run below executes
 
@@ -45,11 +47,11 @@ def assert_is_the_beginning_and_can_go_on(tangent, algorithm, found, whole, inte
 def test_an_interrupt_between_any_two_lines_leaves_a_whole_result(
     algorithm, members, monkeypatch, interrupted_at_every_line
 ):
-    monkeypatch.setattr(passes, "CHUNK_STEPS", 8 * (members or 1))  # four intervals a call: some strides need two
+    monkeypatch.setattr(run_state, "CHUNK_STEPS", 8 * (members or 1))  # four intervals a call: some strides need two
     tangent, intervals = Henon().tangent(backend="numpy"), 18
     x0 = np.array([0.1, 0.1]) + np.zeros((2,) if members is None else (members, 1))
     whole = run(tangent, algorithm, x0, intervals)
-    counts, files = set(), (passes.__file__, trajectory.__file__)
+    counts, files = set(), (run_state.__file__, trajectory.__file__)
     for found, caught in interrupted_at_every_line(lambda: run(tangent, algorithm, x0, intervals), files, LINES):
         messages = [str(w.message) for w in caught if w.category is InterruptedWarning]
         done = len(found[0]) * (3 if algorithm == "benettin" else 1)
@@ -67,7 +69,7 @@ def raise_interrupt(done, of):
 
 
 def test_the_warning_names_the_users_line_and_the_result_is_complete(monkeypatch):
-    monkeypatch.setattr(passes, "FIRST_STEPS", 1)  # one interval in the first call
+    monkeypatch.setattr(run_state, "FIRST_STEPS", 1)  # one interval in the first call
     with pytest.warns(InterruptedWarning, match="pass its end as x0") as caught:
         spectrum = Henon().tangent().benettin([0.1, 0.1], intervals=50, progress=raise_interrupt)
     assert caught[0].filename == __file__
@@ -81,7 +83,7 @@ def test_the_warning_names_the_users_line_and_the_result_is_complete(monkeypatch
 
 
 def test_before_the_first_record_the_interrupt_goes_on(monkeypatch):
-    monkeypatch.setattr(passes, "CHUNK_STEPS", 1)
+    monkeypatch.setattr(run_state, "CHUNK_STEPS", 1)
     with pytest.raises(KeyboardInterrupt):
         Henon().tangent().benettin([0.1, 0.1], intervals=50, stride=50, warmup=0, progress=raise_interrupt)
 
@@ -105,19 +107,19 @@ PROGRAM = """
 import signal, sys, time, warnings
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background commands inherit that it is ignored
 import numpy as np
-from dynsys import NumbaTangent, Euler, InterruptedWarning, NumpyTangent, RK4
+from dynsys import FlowStep, NumbaTangent, InterruptedWarning, NumpyTangent, RK4
 from dynsys.models.classics import Lorenz63
 
 kind, threads, members, algorithm = sys.argv[1:]
 members = int(members)
-tangent = NumpyTangent(Lorenz63(), RK4(0.01)) if kind == "numpy" else NumbaTangent(
-    Lorenz63(), RK4(0.01), threads=int(threads))
+step = FlowStep(Lorenz63(), RK4(0.01))
+tangent = NumpyTangent(step) if kind == "numpy" else NumbaTangent(step, threads=int(threads))
 x0 = np.array([1.0, 1.0, 20.0]) + (np.arange(members)[:, None] if members else 0.0)
 options = {"steps_per_interval": 2 if kind == "numpy" else 100, "warmup": 5}
 stride, intervals = (10 if algorithm == "benettin" else 1), 2_000_000 // (members or 1)
 if algorithm == "benettin":
     options["stride"] = stride
-elif kind == "compiled":
+elif kind == "numba":
     options["steps_per_interval"] = 5000
 record = "rates" if algorithm == "benettin" else "states"
 go = getattr(tangent, algorithm)
@@ -146,7 +148,7 @@ print("equal", done, flush=True)
 
 @pytest.mark.parametrize("algorithm", ["benettin", "trajectory"])
 @pytest.mark.parametrize(
-    ("kind", "threads", "members"), [("numpy", 1, 0), ("compiled", 1, 0), ("compiled", 1, 40), ("compiled", 2, 40)]
+    ("kind", "threads", "members"), [("numpy", 1, 0), ("numba", 1, 0), ("numba", 1, 40), ("numba", 2, 40)]
 )
 def test_a_real_sigint_returns_the_beginning_bit_for_bit(kind, threads, members, algorithm):
     command = [sys.executable, "-c", textwrap.dedent(PROGRAM), kind, str(threads), str(members), algorithm]
@@ -177,4 +179,4 @@ def test_a_second_of_numpy_is_not_lost():
 
     with pytest.warns(InterruptedWarning):
         tangent.trajectory([1.0, 1.0, 20.0], intervals=10**6, progress=note)
-    assert np.median(np.diff(calls)) < 6 * passes.CHUNK_SECONDS
+    assert np.median(np.diff(calls)) < 6 * run_state.CHUNK_SECONDS

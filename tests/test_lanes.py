@@ -7,6 +7,7 @@ import textwrap
 import attrs
 import numpy as np
 import pytest
+from steps import kernel_of, step_of
 
 from dynsys import RK4, Euler, GradientFlow, NumbaTangent, NumpyTangent, RunState, SymbolicFlow, SymbolicMap
 from dynsys.compiled.build import build_lanes
@@ -82,10 +83,10 @@ def states(system, members):
     [pytest.param(*case, id=name, marks=[pytest.mark.slow] * (name in SLOW)) for name, case in CASES.items()],
 )
 def test_side_by_side_one_by_one_and_numpy_agree(system, stepper, record):
-    tangent = NumbaTangent(system, stepper)
+    tangent = NumbaTangent(step_of(system, stepper))
     x0 = states(system, 3)
-    assert build_lanes(system.kernel(), stepper, system.dimension, system.dimension) is not None
-    together, plain = (forward(kind, x0, record=record) for kind in (tangent, NumpyTangent(system, stepper)))
+    assert build_lanes(kernel_of(system, stepper), system.dimension, system.dimension) is not None
+    together, plain = (forward(kind, x0, record=record) for kind in (tangent, NumpyTangent(step_of(system, stepper))))
     for name in ("x", "Q", "growth", "R", "xs", "Qs"):
         np.testing.assert_allclose(getattr(together, name), getattr(plain, name), rtol=1e-12, atol=1e-12)
     start = RunState.start(x0, system.dimension, None, 0)
@@ -98,11 +99,11 @@ def test_side_by_side_one_by_one_and_numpy_agree(system, stepper, record):
 @pytest.mark.parametrize(("system", "stepper"), [CASES[c] for c in BITS], ids=BITS)
 def test_bits_do_not_depend_on_block_threads_or_neighbours(system, stepper):
     x0 = states(system, 2 * LANES + 3)
-    everything = forward(NumbaTangent(system, stepper, threads=1), x0)
+    everything = forward(NumbaTangent(step_of(system, stepper), threads=1), x0)
     assert len(np.unique(everything.growth[:, 0, 0])) == len(x0)
     for members in (1, 2, LANES - 1, LANES, LANES + 1):
         for threads in (1, 2, 3):
-            some = forward(NumbaTangent(system, stepper, threads=threads), x0[:members])
+            some = forward(NumbaTangent(step_of(system, stepper), threads=threads), x0[:members])
             for name in ("x", "Q", "growth"):
                 np.testing.assert_array_equal(getattr(some, name), getattr(everything, name)[:members])
 
@@ -110,13 +111,13 @@ def test_bits_do_not_depend_on_block_threads_or_neighbours(system, stepper):
 @pytest.mark.parametrize("k", [1, 2])
 def test_fewer_vectors_are_the_leading_ones(k):
     x0 = states(Lorenz63(), 5)
-    tangent = NumbaTangent(Lorenz63(), RK4(0.01))
+    tangent = NumbaTangent(step_of(Lorenz63(), RK4(0.01)))
     np.testing.assert_allclose(forward(tangent, x0, k).growth, forward(tangent, x0).growth[..., :k], rtol=0, atol=1e-13)
 
 
 def test_members_that_stop_are_marked_and_leave_the_others_alone():
     good = states(Henon(), 20) / 5
-    tangent = NumbaTangent(Henon(), None)
+    tangent = NumbaTangent(Henon())
     expected = forward(tangent, good, k=1, intervals=12)
     mixed = np.array(good)
     mixed[[3, 17]] = [[1e6, 0.0], [50.0, 0.0]]
@@ -137,20 +138,20 @@ def test_members_that_stop_are_marked_and_leave_the_others_alone():
 
 def test_a_singular_member_is_marked():
     x0 = np.array([[0.3], [0.5], [0.7]])  # the slope r (1 - 2 x) of the logistic map vanishes at 1/2
-    found = forward(NumbaTangent(Logistic(), None), x0, intervals=1, steps=1)
+    found = forward(NumbaTangent(Logistic()), x0, intervals=1, steps=1)
     assert list(found.status) == [RUNNING, SINGULAR, RUNNING]
     np.testing.assert_allclose(found.growth[[0, 2], 0, 0], np.log(4 * 0.4), rtol=1e-14)
 
 
 def test_ensembles_of_systems_without_lanes_run_one_by_one():
     matrix = LinearMap([[2.0, 1.0], [0.0, 0.5]])
-    assert build_lanes(matrix.kernel(), None, 2, 2) is None
-    np.testing.assert_allclose(forward(NumbaTangent(matrix, None), np.ones((3, 2))).x[0], forward(
-        NumpyTangent(matrix, None), np.ones((3, 2))).x[0], rtol=1e-14)  # fmt: skip
+    assert build_lanes(kernel_of(matrix, None), 2, 2) is None
+    np.testing.assert_allclose(forward(NumbaTangent(step_of(matrix, None)), np.ones((3, 2))).x[0], forward(
+        NumpyTangent(step_of(matrix, None)), np.ones((3, 2))).x[0], rtol=1e-14)  # fmt: skip
 
 
 def lane_functions(system, stepper):
-    compiled = build_lanes(system.kernel(), stepper, system.dimension, system.dimension)
+    compiled = build_lanes(kernel_of(system, stepper), system.dimension, system.dimension)
     return sys.modules[compiled.forward.__module__]
 
 
@@ -181,7 +182,7 @@ def test_hot_functions_are_vectorised(tmp_path):
     flow = ThreeLayerGradientFlow(np.ones((4, 2)), np.ones(4), activation=Tanh())
     tangent = flow.tangent(Euler(1e-3))
     tangent.benettin(np.ones((2, 9)) * 0.1, intervals=1, warmup=0)
-    module = sys.modules[build_lanes(flow.kernel(), Euler(1e-3), 9, 9).forward.__module__]
+    module = sys.modules[build_lanes(kernel_of(flow, Euler(1e-3)), 9, 9).forward.__module__]
     for name in ("samples_4", "push_column"):
         text = "".join(getattr(module, name).inspect_asm().values())
         print(len(re.findall(r"vfn?m(?:add|sub)\\w+pd", text)), len(re.findall(r"vfn?m(?:add|sub)\\w+sd", text)))

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import solve_triangular
+from steps import kernel_of
 
 from dynsys import InvalidInputError, RunState
 from dynsys.compiled.build import build
@@ -33,13 +34,13 @@ def factorise_as_python():
 
 
 def factorise_as_compiled():
-    forward = build(LinearMap(np.eye(1)).kernel(), None, 1, 1).forward
+    forward = build(kernel_of(LinearMap(np.eye(1)), None), 1, 1).forward
     return sys.modules[forward.__module__].factorise
 
 
 def factorise_by_lapack():
     forward = build(
-        LinearMap(np.eye(1)).kernel(), None, 99, 1
+        kernel_of(LinearMap(np.eye(1)), None), 99, 1
     ).forward  # the form for long columns, whatever the system
     return sys.modules[forward.__module__].factorise
 

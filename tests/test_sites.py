@@ -8,9 +8,10 @@ import textwrap
 
 import numpy as np
 import pytest
+from steps import step_of
 
 from dynsys import RK4, Euler, NumbaTangent, NumpyTangent, RunState, SymbolicFlow, SymbolicMap
-from dynsys.compiled.lattice import sites_push
+from dynsys.compiled.lattice import lattice_step
 from dynsys.testing import check_system, check_tangent
 
 pytestmark = pytest.mark.numba
@@ -65,7 +66,7 @@ LATTICES = {
 
 
 def tangent_of(name):
-    return NumbaTangent(*LATTICES[name])
+    return NumbaTangent(step_of(*LATTICES[name]))
 
 
 def state_of(name):
@@ -94,7 +95,8 @@ def test_few_equations_stay_written_out():
 
 def test_source_does_not_grow_with_the_ring():
     small, large = (
-        sites_push(SymbolicFlow.of(lorenz96(n)).definition.equations, RK4(0.02)).source.splitlines() for n in (20, 120)
+        lattice_step(SymbolicFlow.of(lorenz96(n)).definition.equations, RK4(0.02).tableau).source.splitlines()
+        for n in (20, 120)
     )
     assert len(small) == len(large)
 
@@ -105,7 +107,7 @@ def test_state_alone_moves_as_by_numpy(name):
     assert system.dimension >= 24  # long columns, which LAPACK refuses where there are none
     ours, reference = (
         system.tangent(stepper, backend=backend).trajectory(state_of(name), intervals=4, steps_per_interval=3).states
-        for backend in ("compiled", "numpy")
+        for backend in ("numba", "numpy")
     )
     np.testing.assert_allclose(ours, reference, rtol=1e-12, atol=1e-12)
 
@@ -138,7 +140,7 @@ def test_kernel_records_what_numpy_records(name, k):
     start = RunState.start(np.array([state_of(name), -state_of(name)]), system.dimension, k, seed=0)
     ours, reference = (
         kind.forward(start, intervals=4, steps_per_interval=3, record="frames")
-        for kind in (NumbaTangent(system, stepper), NumpyTangent(system, stepper))
+        for kind in (NumbaTangent(step_of(system, stepper)), NumpyTangent(step_of(system, stepper)))
     )
     for field in ("x", "Q", "R", "xs", "Qs"):
         np.testing.assert_allclose(getattr(ours, field), getattr(reference, field), rtol=1e-12, atol=1e-12)
@@ -152,7 +154,7 @@ def test_decoupled_sites_have_the_exact_exponent():
 @pytest.mark.slow
 def test_written_out_and_by_sites_are_the_same_numbers():
     small = SymbolicFlow.of(lorenz96(9))  # short enough for either form
-    tangent = NumbaTangent(small, RK4(0.02))
+    tangent = NumbaTangent(step_of(small, RK4(0.02)))
     x = 8 + np.random.default_rng(0).normal(size=9)
     straight = tangent.benettin(x, intervals=3, steps_per_interval=5, warmup=0)
 
@@ -160,10 +162,10 @@ def test_written_out_and_by_sites_are_the_same_numbers():
         def kernel(self):
             import attrs
 
-            push = sites_push(self.definition.equations, RK4(0.02))
-            return attrs.evolve(super().kernel(), push=lambda stepper, k: push)
+            step = lattice_step(self.definition.equations, RK4(0.02).tableau)
+            return attrs.evolve(super().kernel(), step=lambda tableau, k: step)
 
-    loops = NumbaTangent(BySites(), RK4(0.02)).benettin(x, intervals=3, steps_per_interval=5, warmup=0)
+    loops = NumbaTangent(step_of(BySites(), RK4(0.02))).benettin(x, intervals=3, steps_per_interval=5, warmup=0)
     np.testing.assert_allclose(loops.rates, straight.rates, rtol=0, atol=1e-11)
 
 
@@ -175,11 +177,12 @@ def test_loops_over_sites_are_vectorised(tmp_path):
     import sys
     import numpy as np
     from dynsys import RK4, SymbolicFlow
+    from dynsys import FlowStep
     from dynsys.compiled.build import build
     from tests.test_sites import lorenz96
     ring = SymbolicFlow.of(lorenz96(64))
     ring.tangent(RK4(0.01)).benettin(np.arange(64.0), intervals=1, warmup=0, k=1)
-    module = sys.modules[build(ring.kernel(), RK4(0.01), 64, 1).forward.__module__]
+    module = sys.modules[build(FlowStep(ring, RK4(0.01)).step_kernel(), 64, 1).forward.__module__]
     for name in ("rates", "product", "stage_1", "finish"):
         print("".join(getattr(module, name).inspect_asm().values()))
         print("NEXT")

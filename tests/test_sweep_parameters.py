@@ -3,6 +3,7 @@
 import attrs
 import numpy as np
 import pytest
+from steps import step_of
 
 from dynsys import (
     RK4,
@@ -25,7 +26,7 @@ from dynsys import (
     vary,
 )
 from dynsys.compiled.kernel import Kernel
-from dynsys.ensembles.parameters import Varied
+from dynsys.ensembles import Varied
 from dynsys.models.classics import Henon, LinearMap, Logistic, Lorenz63, Lorenz96
 
 RUN = {"intervals": 40, "warmup": 10}
@@ -262,26 +263,27 @@ def test_compiled_members_with_their_own_parameters_are_those_of_numpy(kind):
         "function": (FunctionFlow(decay, 2, jacobian, args=(1.0,)), RK4(0.05), {"gain": [1.0, 2.0]}),
         "returns": (PoincareMap(Lorenz63(), RK4(0.01), [0.0, 0.0, 1.0], 20.0), None, {"offset": [20.0, 22.0]}),
     }[kind]
-    varied = Varied(system, values)
+    varied = Varied(step_of(system, stepper), values)
     members = len(next(iter(values.values())))
     x0 = 0.1 + np.tile(0.1 * np.arange(system.dimension), (members, 1))
     options = {"intervals": 3, "steps_per_interval": 1, "warmup": 0, "k": 1}
-    ours = vary(NumbaTangent(system, stepper), values).benettin(x0, **options)
-    theirs = NumpyTangent(varied, stepper).benettin(x0, **options)
+    ours = vary(NumbaTangent(step_of(system, stepper)), values).benettin(x0, **options)
+    theirs = NumpyTangent(varied).benettin(x0, **options)
     np.testing.assert_allclose(ours.rates, theirs.rates, rtol=1e-7, atol=1e-10)
     assert len(np.unique(ours.rates[:, -1])) == members
     for m in range(members):
-        alone = NumpyTangent(varied.for_member(m), stepper).benettin(x0, **options)
+        alone = NumpyTangent(varied.for_member(m)).benettin(x0, **options)
         np.testing.assert_array_equal(theirs.rates[m], alone.rates[m])
 
 
-def test_members_need_one_value_each_and_have_no_rule_in_common():
+def test_members_need_one_value_each_and_without_a_member_it_is_the_first():
     with pytest.raises(InvalidInputError, match="one value for each member"):
         Varied(Henon(), {"a": [1.0, 1.1], "b": [0.1]})
     varied = Varied(Henon(), {"a": [1.0, 1.1]})
-    for call in (lambda: varied.rule(0.0, np.zeros(2)), lambda: varied.move(None, 0, 0.0, np.zeros(2))):
-        with pytest.raises(InvalidInputError, match="for_member"):
-            call()
+    x, V = np.array([0.3, 0.2]), np.eye(2)
+    np.testing.assert_array_equal(varied.step(0, x), Henon(a=1.0).step(0, x))
+    for found, expected in zip(varied.step_tangent(0, x, V), Henon(a=1.0).step_tangent(0, x, V), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 @attrs.frozen(eq=False)

@@ -27,10 +27,10 @@ from dynsys import (
     RunState,
     SymbolicFlow,
     SymbolicMap,
+    lattice_size,
     parameter,
-    size,
 )
-from dynsys.compiled.lattice import sites_push
+from dynsys.compiled.lattice import lattice_step
 from dynsys.equations.definition import RESERVED
 from dynsys.models.classics import Henon, Lorenz63
 from dynsys.storage.description import describe, differences
@@ -165,7 +165,7 @@ def test_kernel_of_a_map_that_depends_on_the_step_agrees_with_numpy():
     start = RunState.start(np.full(5, 0.3), 5, None, 0)
     compiled, plain = (
         kind.forward(start, intervals=1, steps_per_interval=12, record="growth")
-        for kind in (tangent, NumpyTangent(tangent.system))
+        for kind in (tangent, NumpyTangent(tangent.time_step))
     )
     assert isinstance(tangent, NumbaTangent)
     np.testing.assert_allclose(compiled.x, plain.x, rtol=1e-14)
@@ -185,8 +185,10 @@ def test_structural_zeros_take_no_work():
     chain = SymbolicFlow.of({f"x{i}": f"-x{i}" + (f" + sin(x{i - 1})" if i else "") for i in range(4)} | {"c": "1"})
     assert set(chain.definition.jacobian) == {(i, j) for i in range(4) for j in (i - 1, i) if j >= 0}
     assert chain.source.count("_J[") == 7
-    assert chain.kernel().push(None, 5).source.count(" * _y") == 7  # one product for each, written out,
-    assert sites_push(chain.definition.equations, None).source.count(" * _X[") == 7  # or in the form for many equations
+    assert chain.kernel().step(None, 5).source.count(" * _y") == 7  # one product for each, written out,
+    assert (
+        lattice_step(chain.definition.equations, None).source.count(" * _X[") == 7
+    )  # or in the form for many equations
 
 
 NAMES = ["l", "L", "K", "dt", "n", "B", "DIM", "math", "njit", "range", "copy", "STAGES", "V"]
@@ -269,7 +271,7 @@ def test_names_that_kernels_use_themselves_may_be_components():
 class Ring(SymbolicFlow):
     """Lorenz 96, of any size."""
 
-    sites: int = size(40, least=4)
+    sites: int = lattice_size(40, least=4)
     forcing: float = parameter(8.0)
     plain: int = 0
 
@@ -292,7 +294,7 @@ def test_size_shapes_the_equations_and_is_no_parameter():
     np.testing.assert_array_equal(small.vector_field(0.0, np.array([1.0, 2.0, 4.0, 8.0])), [-12, -1, 15, -7])
     written = SymbolicFlow.of(ring.equations, {"forcing": 8.0, "plain": 0.0})
     assert written.source == ring.source
-    assert written.kernel().push(RK4(0.1), 2).source == ring.kernel().push(RK4(0.1), 2).source
+    assert written.kernel().step(RK4(0.1).tableau, 2).source == ring.kernel().step(RK4(0.1).tableau, 2).source
     check_system(small, np.array([1.0, 2.0, 4.0, 8.0]))
 
 
@@ -336,7 +338,7 @@ def test_equations_that_ask_for_the_value_of_a_parameter_are_refused():
         def equations(self):
             return {f"x{i}": "1" for i in range(self.sites)}
 
-    with pytest.raises(InvalidInputError, match=r"equations of Chain .* value of sites.*sites: int = size"):
+    with pytest.raises(InvalidInputError, match=r"equations of Chain .* value of sites.*sites: int = lattice_size"):
         _ = Chain().dimension
 
 
@@ -352,7 +354,7 @@ PARTS = (
 class Counting(SymbolicMap):
     """A class with a field of its own, of which `of` makes others."""
 
-    count: int = size(1)
+    count: int = lattice_size(1)
     equations = {"x": "x"}
 
     @property
@@ -371,7 +373,7 @@ def test_copies_and_pickles_keep_the_parameters_and_derive_nothing_anew(system, 
     assert repr(changed) == repr(attrs.evolve(system, **{name: 0.3}))  # also the sign of zero
     stepper = [RK4(0.1)] if isinstance(system, SymbolicFlow) else []
     tangent = again(attrs.evolve(changed, **{name: 0.4}).tangent(*stepper, backend="numpy"))
-    assert getattr(tangent.system, name) == 0.4
+    assert getattr(getattr(tangent.time_step, "flow", tangent.time_step), name) == 0.4
     assert getattr(changed, name) == 0.3
 
 
@@ -459,9 +461,9 @@ def test_generated_code_calls_reserved_words_alone_where_names_of_users_stand():
     lattice = SymbolicMap.of(driven, {"q": 2.0})
     few = SymbolicFlow.of(TEXTS | {"w": "Min(w, q) + t"}, {"a": 1.0, "b": 1.0, "q": 1.0})
     sources = [lattice.source, few.source]
-    for system, stepper in ((lattice, None), (few, RK4(0.1))):
-        sources += [system.kernel().source, system.kernel().push(stepper, 2).source]
-    sources += [few.kernel().lanes(RK4(0.1), 2, varied).source for varied in (False, True)]
+    for system, tableau in ((lattice, None), (few, RK4(0.1).tableau)):
+        sources += [system.kernel().source, system.kernel().step(tableau, 2).source]
+    sources += [few.kernel().lanes(RK4(0.1).tableau, 2, varied).source for varied in (False, True)]
     called, users = set(), {"q", *lattice.definition.state, *few.definition.state}
     for function in (f for source in sources for f in ast.parse(source).body if isinstance(f, ast.FunctionDef)):
         words = [node for node in ast.walk(function) if isinstance(node, ast.Name)]

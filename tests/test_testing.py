@@ -3,6 +3,7 @@
 import attrs
 import numpy as np
 import pytest
+from steps import step_of
 
 from dynsys import RK4, ContractError, Euler, Flow, Map, NumpyTangent, PiecewiseFlow, ScalarFunction, SymbolicMap
 from dynsys.models.activations import BY_NAME
@@ -46,7 +47,7 @@ class Alternating(PiecewiseFlow):
     odd: Flow
     dimension = 3
 
-    def during(self, n):
+    def flow_at(self, n):
         return self.odd if n % 2 else self.even
 
 
@@ -196,7 +197,7 @@ class FrozenJacobian(NumpyTangent):
 
     def step(self, n, x, V):
         moved, _ = super().step(n, x, V)
-        return moved, V + self.dt * self.system.jvp(self.time(n), x, V)
+        return moved, V + self.dt * self.time_step.flow.jvp(self.time(n), x, V)
 
 
 class ChangesFrame(NumpyTangent):
@@ -226,22 +227,22 @@ class StepDependent(Map):
 GOOD_TANGENTS = [
     Good().tangent(RK4(dt=0.1)),
     Alternating(Good(), ByProducts()).tangent(Euler(dt=0.1)),
-    NumpyTangent(ByDifferences(), RK4(dt=0.1)),
+    NumpyTangent(step_of(ByDifferences(), RK4(dt=0.1))),
     NumpyTangent(StepDependent()),
     Lorenz63().tangent(RK4(dt=0.01), t0=2.0),
     OtherKernel(np.diag([2.0, 0.5, 1.0]), 1.0).tangent(),
 ]
 BROKEN_TANGENTS = {
     "kernel that disagrees": (lambda: OtherKernel(np.diag([2.0, 0.5]), 1 + 1e-9).tangent(), "against the NumPy pass"),
-    "Jacobian frozen over the step": (lambda: FrozenJacobian(Good(), RK4(dt=0.1)), "differences of the step"),
+    "Jacobian frozen over the step": (lambda: FrozenJacobian(step_of(Good(), RK4(dt=0.1))), "differences of the step"),
     "transposed Jacobian": (lambda: Transposed().tangent(RK4(dt=0.1)), "differences of the step"),
-    "frame changed": (lambda: ChangesFrame(Good(), RK4(dt=0.1)), "before and after"),
+    "frame changed": (lambda: ChangesFrame(step_of(Good(), RK4(dt=0.1))), "before and after"),
     "another step": (lambda: LateByAStep(StepDependent()), "against the NumPy pass"),
     "nonlinear in V": (lambda: NonlinearProducts().tangent(Euler(dt=0.1)), "differences of the step|linear in V"),
 }
 
 
-@pytest.mark.parametrize("tangent", GOOD_TANGENTS, ids=lambda tangent: name(tangent.system))
+@pytest.mark.parametrize("tangent", GOOD_TANGENTS, ids=lambda tangent: tangent.time_step.label)
 def test_good_tangent_passes(tangent):
     check_tangent(tangent, X[: tangent.dimension])
 

@@ -5,6 +5,7 @@ from functools import partial
 import attrs
 import numpy as np
 import pytest
+from steps import step_of
 
 from dynsys import (
     RK4,
@@ -46,7 +47,7 @@ SYSTEMS = {  # a system, its stepper, a state
 every_system = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "SGD, large")) for name in SYSTEMS]
 )
-both_backends = pytest.mark.parametrize("backend", ["numpy", "compiled"])
+both_backends = pytest.mark.parametrize("backend", ["numpy", "numba"])
 one_and_many = pytest.mark.parametrize("members", [None, 3])
 RUN = {"intervals": 6, "steps_per_interval": 5}
 
@@ -91,7 +92,7 @@ def test_states_are_those_of_a_pass_with_vectors(name, members, backend):
     tangent, x0 = tangent_of(name, backend, t0=0.7), states_of(name, members)
     with_vectors = tangent.forward(RunState.start(x0, tangent.dimension, None, seed=0), record="frames", **RUN)
     run = tangent.trajectory(x0, **RUN)
-    tolerance = 1e-9 if backend == "compiled" and (members or "SGD" in name) else 0.0
+    tolerance = 1e-9 if backend == "numba" and (members or "SGD" in name) else 0.0
     np.testing.assert_allclose(run.states, with_vectors.as_given(with_vectors.xs), rtol=tolerance, atol=tolerance)
     np.testing.assert_array_equal(run.end.x, run.states[..., -1, :].reshape(run.end.x.shape))
     assert run.end.Q.shape == (*run.end.x.shape, 0)
@@ -103,7 +104,7 @@ def test_states_are_those_of_a_pass_with_vectors(name, members, backend):
 @every_system
 def test_compiled_and_numpy_agree_to_rounding(name, members):
     x0, short = states_of(name, members), {"intervals": 3, "steps_per_interval": 2}  # chaos amplifies rounding
-    ours, reference = (tangent_of(name, b, t0=0.7).trajectory(x0, **short).states for b in ("compiled", "numpy"))
+    ours, reference = (tangent_of(name, b, t0=0.7).trajectory(x0, **short).states for b in ("numba", "numpy"))
     np.testing.assert_allclose(ours, reference, rtol=0, atol=1e-12 * np.abs(reference).max())
 
 
@@ -186,10 +187,10 @@ def test_nothing_is_differentiated():
 
 def test_members_side_by_side_compute_no_jacobian():
     kernel = Lorenz63().kernel()
-    for form in (kernel.push, partial(kernel.lanes, varied=False), partial(kernel.lanes, varied=True)):
-        assert "_J" in form(RK4(0.01), 1).source
-        assert "_J" not in form(RK4(0.01), 0).source
-    rows = [FLOW.batch_kernel(7).lanes(Euler(0.1), k, False).source.count("a = B[") for k in (1, 0)]
+    for form in (kernel.step, partial(kernel.lanes, varied=False), partial(kernel.lanes, varied=True)):
+        assert "_J" in form(RK4(0.01).tableau, 1).source
+        assert "_J" not in form(RK4(0.01).tableau, 0).source
+    rows = [FLOW.batch_kernel(7).lanes(Euler(0.1).tableau, k, False).source.count("a = B[") for k in (1, 0)]
     assert rows[1] == 2 * FLOW.dimension < rows[0]  # the velocity, for four samples and for one
 
 
@@ -235,7 +236,7 @@ def test_a_member_that_diverges_is_marked_and_the_others_do_not_change(backend):
 def test_threads_do_not_change_a_bit(name):
     system, stepper, _ = SYSTEMS[name]
     one, two = (
-        NumbaTangent(system, stepper[0] if stepper else None, threads=threads).trajectory(states_of(name, 5), **RUN)
+        NumbaTangent(step_of(system, *stepper), threads=threads).trajectory(states_of(name, 5), **RUN)
         for threads in (1, 2)
     )
     np.testing.assert_array_equal(one.states, two.states)
@@ -270,5 +271,5 @@ def test_long_states_run_alone_in_a_kernel_too():
     """LAPACK, which orthonormalises long columns, refuses a frame without any."""
     wide = Lorenz96(sites=LONG_COLUMN)
     x0 = 8.0 + np.random.default_rng(0).normal(size=wide.sites)
-    compiled, plain = (wide.tangent(RK4(0.01), backend=b).trajectory(x0, intervals=5) for b in ("compiled", "numpy"))
+    compiled, plain = (wide.tangent(RK4(0.01), backend=b).trajectory(x0, intervals=5) for b in ("numba", "numpy"))
     np.testing.assert_allclose(compiled.states, plain.states, rtol=1e-12)

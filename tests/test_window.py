@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynsys import RK4, Euler, FallbackWarning, InterruptedWarning, InvalidInputError, passes
+from dynsys import RK4, Euler, FallbackWarning, InterruptedWarning, InvalidInputError
 from dynsys.algorithms.window import planned_bytes
 from dynsys.indicators import line_distance
 from dynsys.models.classics import Henon, LinearCocycle, LinearFlow, Lorenz63
+from dynsys.passes import run_state
 
 HENON, LORENZ = Henon().tangent(), Lorenz63().tangent(RK4(dt=0.01))
 ON_HENON, ON_LORENZ = [0.1, 0.1], [-1.2, -2.4, 13.1]
@@ -81,7 +82,7 @@ def test_stride_must_divide_the_window(method):
 def test_results_do_not_depend_on_the_chunks_of_the_pass(monkeypatch, numbers, stride):
     run = {"intervals": 40, "warmup": 50, "tail": 60, "stride": stride}
     whole = HENON.ginelli([ON_HENON, [0.3, 0.2]], **run)
-    monkeypatch.setattr(passes, "CHUNK_NUMBERS", numbers)
+    monkeypatch.setattr(run_state, "CHUNK_NUMBERS", numbers)
     pieces = HENON.ginelli([ON_HENON, [0.3, 0.2]], **run)
     for name in ("times", "states", "vectors", "rates", "exponents"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(pieces, name))
@@ -117,7 +118,7 @@ def interrupt_after(intervals):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("after", "whole"), [(70, 10), (81, 21), (99, 39)])
 def test_ctrl_c_leaves_what_has_a_whole_tail_behind_it(monkeypatch, method, after, whole):
-    monkeypatch.setattr(passes, "CHUNK_STEPS", 1)  # one interval a call
+    monkeypatch.setattr(run_state, "CHUNK_STEPS", 1)  # one interval a call
     cocycle, exact = LinearCocycle.random(2, 300)
     run = {"intervals": 40, "warmup": 80, "tail": 60}
     complete = getattr(cocycle.tangent(), method)(np.zeros(2), **run)
@@ -147,7 +148,7 @@ def test_ctrl_c_in_the_first_call_of_the_tail_loses_nothing_of_the_window(monkey
 
 @pytest.mark.parametrize("after", [1, 30, 60])
 def test_ctrl_c_before_anything_has_a_tail_is_ctrl_c(monkeypatch, after):
-    monkeypatch.setattr(passes, "CHUNK_STEPS", 1)
+    monkeypatch.setattr(run_state, "CHUNK_STEPS", 1)
     with pytest.raises(KeyboardInterrupt):
         HENON.ginelli(ON_HENON, intervals=40, warmup=20, tail=60, progress=interrupt_after(after))
 

@@ -18,7 +18,7 @@ OBLIQUE = np.linalg.qr(np.random.default_rng(1).normal(size=(4, 4)))[0] @ (
 NON_NORMAL = OBLIQUE @ np.diag([3.0, 1.5, 0.6, 0.2]) @ np.linalg.inv(OBLIQUE)
 
 
-@pytest.mark.parametrize("backend", ["numpy", "compiled"])
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
 def test_the_two_ways_agree_on_lorenz(backend):
     tangent = Lorenz63().tangent(RK4(dt=0.01), backend=backend)
     run = {**LORENZ_RUN, "intervals": 40, "warmup": 300}

@@ -1,4 +1,4 @@
-"""The algorithms: each a function on a tangent, in a file of its own, with the record that it alone returns.
+"""The algorithms: each a function on a tangent, in a file of its own, with its result if no other algorithm returns it.
 
-What they share: `window` is the forward half of those that come back, `checks` what covariant vectors say of themselves.
+Shared: `window` is the forward half of those that go backward, `checks` are those of covariant vectors.
 """

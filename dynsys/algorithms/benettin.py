@@ -35,7 +35,7 @@ def benettin(
 ) -> LyapunovSpectrum:
     """Estimate the k leading Lyapunov exponents along a trajectory.
 
-    An orthonormal frame is pushed and orthonormalised, V_n = M_n Q_{n-1} = Q_n R_n, and
+    An orthonormal frame is pushed and re-orthonormalised, V_n = M_n Q_{n-1} = Q_n R_n, and
 
         lambda_i = 1/T sum_n log (R_n)_ii.
 
@@ -46,19 +46,19 @@ def benettin(
         Initial states; or `spectrum.end` of an earlier run, to continue it (with its frames and its clock); or
         `trajectory.end`, which has no frames: new ones begin there.
     intervals : int
-        Recorded intervals, at the end of each of which the frame is orthonormalised.
+        Number of recorded intervals; the frame is re-orthonormalised at the end of each.
     steps_per_interval : int
         Steps of the system in an interval.
     warmup : int, optional
         Intervals before the record begins, to align the frame (an arbitrary frame biases the exponents). Default: a
-        tenth of `intervals`, none for a continued frame. For a transient such as the training of a network say 0.
+        tenth of `intervals`, none for a continued frame. For a transient such as the training of a network choose 0.
     k : int, optional
         Number of exponents, all by default; k of them are the first k of all.
     seed : int
-        Draws the first frames, each keyed by (seed, member).
+        Determines the first frames, each keyed by (seed, member).
     stride : int
-        Intervals over which growth is summed before it is recorded, interval by interval; `intervals` must be a
-        multiple. Memory is that of the sums.
+        Intervals over which growth is summed before it is recorded; `intervals` must be a multiple of it. Only the sums
+        take memory.
     progress : callable, optional
         Called as progress(done, intervals) now and then.
 
@@ -78,7 +78,7 @@ def benettin(
     Cost O(intervals (steps + dim k^2)); memory O(intervals k / stride) for each member.
 
     Ctrl-C during the record returns the result of the finished part, with an `InterruptedWarning` that says how to go
-    on; before the first record is finished it is the usual KeyboardInterrupt.
+    on; before any of the record is finished it raises the usual KeyboardInterrupt.
 
     References
     ----------
@@ -161,8 +161,8 @@ def _spectrum(
     checks = [
         (
             ((np.abs(drift) > LARGEST_ERRORS) & (moved > 1e-6 * largest)).any(axis=1) & (not transient),
-            "the rates drift between the halves of the record: lengthen the warm-up; if the run is a transient, say "
-            "warmup=0 and read its finite-time exponents, not the standard error",
+            "the rates drift between the halves of the record: lengthen the warm-up; if the run is a transient, use "
+            "warmup=0 and its finite-time exponents, not the standard error",
         ),
         (
             defect
@@ -171,7 +171,7 @@ def _spectrum(
         ),
         (
             ((in_errors > LARGEST_ERRORS) & (remainder > LARGEST_REMAINDER)).any(axis=1),
-            f"{zeros.shape[1]} exponent(s) should vanish and do not: the run rests at a fixed point, or shorten dt",
+            f"{zeros.shape[1]} exponent(s) should vanish and do not: the run rests at a fixed point, or dt is too long",
         ),
     ]
     warn_of(checks, stacklevel=3)

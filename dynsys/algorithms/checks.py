@@ -19,7 +19,7 @@ Array = np.ndarray
 
 CHECKED_MEMBERS, CHECKED_TIMES = 4, 4  # where the covariance residual is measured: the first members, some times
 CHECKED_STEPS = 2_000  # at most so many steps of each: they are NumPy's, and take some tenths of a second
-SHRUNK = 1e-10  # to which share of it a wrong start shrinks in the tail that the gaps ask for
+SHRUNK = 1e-10  # share to which a wrong start shrinks in the backward transient that the gaps need
 
 
 def covariance_residual(
@@ -64,7 +64,7 @@ def frame_agreement(tangent: Tangent, window: Window, seed: int) -> Array:
 
 
 def smallest_gap(exponents: Array, interval: float) -> tuple[Array, Array]:
-    """Smallest difference of successive exponents (members, k), and the tail in intervals that it asks for.
+    """Smallest difference of successive exponents (members, k), and the backward transient (intervals) that it needs.
 
     Vector j is wrong in direction i < j by exp(-(lambda_i - lambda_j) t) a time t from the start of the backward
     pass. Infinite where exponents coincide or are out of order.

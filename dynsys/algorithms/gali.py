@@ -69,11 +69,11 @@ def gali(
 ) -> GALI:
     """Generalised alignment indices GALI_1, ..., GALI_k: volumes spanned by unit deviation vectors.
 
-    Deviation vectors w_1, ..., w_k, orthonormal at the start, are pushed and made unit vectors, but never orthogonal:
+    Deviation vectors w_1, ..., w_k, orthonormal at the start, are pushed and normalised, but never made orthogonal:
 
         GALI_j(t) = |w_1 ^ ... ^ w_j|(t).
 
-    In a chaotic orbit GALI_j ~ exp(-[(lambda_1 - lambda_2) + ... + (lambda_1 - lambda_j)] t). On a regular orbit of a
+    On a chaotic orbit GALI_j ~ exp(-[(lambda_1 - lambda_2) + ... + (lambda_1 - lambda_j)] t). On a regular orbit of a
     Hamiltonian system of N degrees of freedom it stays of order one for j <= N, and falls like a power of t beyond.
     With R_n the factors of a frame that starts as the w, the w are Q_n C_n with C_n = R_n C_{n-1} D_n, so
     GALI_j = prod_{i <= j} (C_n)_ii, of which the logarithms are summed: no index is too small.
@@ -139,7 +139,7 @@ def gali(
         raise KeyboardInterrupt
     if done < intervals:
         warnings.warn(
-            f"interrupted after {done} of {intervals} intervals; this is the result of those. A run that goes on from "
+            f"interrupted after {done} of {intervals} intervals; the result is that of these. A run that goes on from "
             "its end begins with new deviation vectors",
             InterruptedWarning,
             stacklevel=2,

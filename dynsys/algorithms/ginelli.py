@@ -38,12 +38,13 @@ def ginelli(
 ) -> CovariantVectors:
     """Covariant Lyapunov vectors (CLVs) at the ends of `intervals` intervals.
 
-    Forward, M_n Q_{n-1} = Q_n R_n. Backward, from a random upper-triangular C after the tail,
+    Forward, M_n Q_{n-1} = Q_n R_n. Backward, from a random upper-triangular C at the end of the run,
 
         C_{n-1} = R_n^{-1} C_n D_n,     D_n: unit columns,
 
-    and the CLVs are the columns of Q_n C_n. Both passes converge exponentially: the warm-up aligns Q, the tail C.
-    R_n is the factor that leads from n - 1 to n (the next one, or the one before, gives wrong vectors).
+    and the CLVs are the columns of Q_n C_n. Both passes converge exponentially: the warm-up aligns Q, the backward
+    transient (`tail`) aligns C. R_n is the factor that leads from n - 1 to n (the next or the previous one gives wrong
+    vectors).
 
     Parameters
     ----------
@@ -52,10 +53,11 @@ def ginelli(
     intervals : int
         Length of the window in which vectors are returned.
     warmup, tail : int, optional
-        Intervals before and after it, for the frame and for the backward pass to converge. Default: as many as
-        `intervals`, at most 1000. `diagnostics.tail_needed` tells what the gaps of the spectrum ask for.
+        Intervals of the forward transient before the window, in which the frame converges, and of the backward
+        transient after it, in which the backward pass converges. Default: as many as `intervals`, at most 1000.
+        `diagnostics.tail_needed` is the number of intervals that the gaps of the spectrum require.
     stride : int
-        Vectors are returned at the end of every stride of so many intervals; `intervals` must be a multiple.
+        Vectors are returned at the end of every stride of so many intervals; `intervals` must be a multiple of it.
     memory_limit : float
         Bytes beyond which vectors and factors are kept in temporary files (memory-mapped, with a warning).
     progress : callable, optional
@@ -68,17 +70,18 @@ def ginelli(
     Raises
     ------
     InvalidInputError, DivergenceError, SingularTangentError
-        As for `dynsys.algorithms.benettin.benettin`. The attribute `partial`, and the vectors of a member of an ensemble that
-        stops, are those which have a whole tail before the stop.
+        As for `dynsys.algorithms.benettin.benettin`. If a run or a member of an ensemble stops, `partial` or the
+        member's vectors hold those that are followed by a whole backward transient before the stop.
 
     Notes
     -----
-    Memory: `dynsys.algorithms.window.planned_bytes`, 8 members (intervals / stride (dim k + dim + k) + (intervals + tail)
-    k (k + 1) / 2) bytes and one chunk of the pass: the vectors overwrite the frames. `diagnostics.planned_bytes` is
-    the number. Cost of the backward pass: k^3 / 3 flops an interval, and dim k^2 for each vector frame returned.
+    Memory: `dynsys.algorithms.window.planned_bytes`, 8 members (intervals / stride (dim k + dim + k) + (intervals +
+    tail) k (k + 1) / 2) bytes and one chunk of the pass: the vectors overwrite the frames. `diagnostics.planned_bytes`
+    is the number. Cost of the backward pass: k^3 / 3 flops per interval, and dim k^2 for each frame of vectors that is
+    returned.
 
-    Ctrl-C returns the vectors of the part of the window that has a whole tail behind it, if there is one, with an
-    `InterruptedWarning`.
+    Ctrl-C returns the vectors of that part of the window which is followed by a whole backward transient, if there is
+    one, with an `InterruptedWarning`.
 
     References
     ----------
@@ -188,7 +191,7 @@ def _check(tangent: Tangent, window: Window, clvs: CovariantVectors, spread: Arr
     """One warning for all checks that fail, with the remedies."""
     found = clvs.diagnostics
     needed = np.nanmax(np.append(found.tail_needed, 0.0))
-    asked = f"the gaps ask for about {needed:.0f}" if needed < 1e9 else "a gap vanishes, for which none is long enough"
+    asked = f"the gaps need about {needed:.0f}" if needed < 1e9 else "a gap vanishes, for which none is long enough"
     starts = (found.start_agreement > LARGEST_DISAGREEMENT).any(axis=-1)
     frames = (found.frame_agreement > LARGEST_DISAGREEMENT).any(axis=-1)
     inexact = np.finfo(float).eps + tangent.tolerance
@@ -204,7 +207,7 @@ def _check(tangent: Tangent, window: Window, clvs: CovariantVectors, spread: Arr
             f"two starts of the backward pass disagree: the tail of {window.tail} intervals is too short ({asked}), or "
             "exponents coincide",
         ),
-        (frames, "two forward frames disagree: lengthen the warm-up, or exponents coincide"),
+        (frames, "two forward frames disagree: the warm-up is too short, or exponents coincide"),
         (
             starts | frames,
             f"where exponents coincide only their common subspace is determined; "

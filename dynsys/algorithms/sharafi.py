@@ -1,8 +1,8 @@
 """Sharafi's estimate: covariant Lyapunov vectors without the far future.
 
-The published abstract promises CLVs "without knowledge of the future trajectory", and a later paper names "a backward
-iteration interval"; the recipe itself could not be had in full. So the estimator is a choice among readings of it,
-each with a name: see `sharafi`. Which of them is worth what is shown in docs/sharafi.md.
+The published abstract promises CLVs "without knowledge of the future trajectory", and a later paper mentions "a
+backward iteration interval"; we could not obtain the full recipe. There are therefore several variants, each with a
+name: see `sharafi`. docs/sharafi.md shows what each of them is worth.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from dynsys.results.vectors import CovariantVectors, VectorDiagnostics
 
 Array = np.ndarray
 
-Reading = Literal["lagged", "near-future", "recycled", "frozen"]
+Variant = Literal["lagged", "near-future", "periodic window", "frozen"]
 StartMatrix = Literal["identity", "random"]
 
 
@@ -42,7 +42,7 @@ def sharafi(
     steps_per_interval: int = 1,
     warmup: int | None = None,
     window: int | None = None,
-    reading: Reading = "lagged",
+    variant: Variant = "lagged",
     start: StartMatrix = "identity",
     k: int | None = None,
     seed: int = 0,
@@ -56,25 +56,25 @@ def sharafi(
 
         C_{m-1} = R_m^{-1} C_m D_m,     m = n, ..., n - w + 1,     D_m: unit columns,
 
-    the readings are
+    the variants are
 
-    ============= ================================================= ============ ============
-    reading       estimate                                          valid at     known at
-    ============= ================================================= ============ ============
-    "lagged"      Q_{n-w} C_{n-w}                                   n - w        n
-    "near-future" the same, listed by the time where it is valid    n            n + w
-    "recycled"    Q_n times the eigenvectors of R_n ... R_{n-w+1}   n            n
-    "frozen"      "recycled" with w = 1                             n            n
-    ============= ================================================= ============ ============
+    ================= ================================================= ============ ============
+    variant           estimate                                          valid at     known at
+    ================= ================================================= ============ ============
+    "lagged"          Q_{n-w} C_{n-w}                                   n - w        n
+    "near-future"     the same, listed by the time where it is valid    n            n + w
+    "periodic window" Q_n times the eigenvectors of R_n ... R_{n-w+1}   n            n
+    "frozen"          "periodic window" with w = 1                      n            n
+    ================= ================================================= ============ ============
 
     n runs over the ends of the strides of the record. All but "near-future" are causal: the run ends where the record
     does, and what is known at n is not changed by anything later.
 
     Lagged: vector j is wrong in direction i < j by about exp(-(lambda_i - lambda_j) w dtau), so a short window in a
     system with small gaps gives little more than the backward vectors (start "identity") or a random mixture of them
-    ("random"). Recycled: as if the last w intervals had been repeated for ever; exact where the tangent map is
-    constant, else wrong by what the vectors turn in a window, however long. It needs no start matrix. Both are
-    compared with Ginelli's vectors in docs/sharafi.md.
+    ("random"). Periodic window: as if the last w intervals had been repeated for ever; exact where the tangent map is
+    constant, otherwise off by as much as the vectors turn within a window, however long it is. It needs no start
+    matrix. Both are compared with Ginelli's vectors in docs/sharafi.md.
 
     Parameters
     ----------
@@ -83,12 +83,12 @@ def sharafi(
     intervals : int
         Length of the record.
     warmup : int, optional
-        Intervals before it. Default: as many as `intervals`, at most 1000, to align the frame, and for the causal
-        readings a window more; none for a run that is continued. With a warm-up shorter than `window`, causal
+        Intervals before it. Default: as many as `intervals`, at most 1000, to align the frame, and one window more
+        for the causal variants; none for a run that is continued. With a warm-up shorter than `window`, causal
         estimates whose window would begin before the run are left out.
     window : int, optional
         Intervals of the backward pass. Default: 10, as in the paper (1 for "frozen").
-    reading, start : str
+    variant, start : str
         See above.
     stride, memory_limit
         As for `dynsys.algorithms.ginelli.ginelli`.
@@ -98,11 +98,11 @@ def sharafi(
     CovariantVectors
         `times` are those for which the estimates are valid, `available` those at which they were known. `rates` are
         growth rates over the interval that ends at the time, however long the stride; NaN at the start of the run.
-        In `diagnostics`, `start_agreement` and `subspaces` compare the backward pass with that from another start:
-        of "recycled" and "frozen", which have no start, they are NaN and -1. What tells of all readings is
+        In `diagnostics`, `start_agreement` and `subspaces` compare the backward pass with one from another start:
+        for "periodic window" and "frozen", which have no start, they are NaN and -1. What works for all variants is
         `covariance_residual`: it pushes estimates over a stride and compares them with the next ones. It measures how
-        covariant the estimates are, and no warning comes with it. Pushed far, vectors turn to the first: with long
-        strides it tells nothing, and beyond some thousand steps it is NaN.
+        covariant the estimates are, and no warning comes with it. Vectors that are pushed far turn towards the first
+        one: with long strides the residual says nothing, and beyond some thousand steps it is NaN.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def sharafi(
     twice a window of packed factors, and one chunk of the pass; `diagnostics.planned_bytes` is the number. Cost of an
     estimate: window k^3 / 3 flops, and dim k^2.
 
-    Where a member stops, what was known by then is kept; later vectors and rates are NaN. Ctrl-C returns the estimates
+    If a member stops, what was known by then is kept; later vectors and rates are NaN. Ctrl-C returns the estimates
     known by then, with an `InterruptedWarning`; a run that is continued begins with a new window.
 
     References
@@ -136,14 +136,14 @@ def sharafi(
     intervals = whole_number("intervals", intervals, 1)
     steps = whole_number("steps_per_interval", steps_per_interval, 1)
     stride = whole_stride(stride, intervals)
-    for name, value, names in (("reading", reading, Reading), ("start", start, StartMatrix)):
+    for name, value, names in (("variant", variant, Variant), ("start", start, StartMatrix)):
         one_of(name, value, *get_args(names))
     if window is None:
-        window = 1 if reading == "frozen" else 10
+        window = 1 if variant == "frozen" else 10
     window = whole_number("window", window, 1)
-    if reading == "frozen" and window > 1:
-        raise InvalidInputError(f"'frozen' is 'recycled' with window=1, got window={window}: leave it out")
-    ahead = window if reading == "near-future" else 0
+    if variant == "frozen" and window > 1:
+        raise InvalidInputError(f"'frozen' is 'periodic window' with window=1, got window={window}: leave it out")
+    ahead = window if variant == "near-future" else 0
     if warmup is None:
         continued = isinstance(x0, RunState) and x0.k
         warmup = 0 if continued else min(intervals, 1000) + window - ahead
@@ -159,16 +159,16 @@ def sharafi(
 
     # boundaries are counted in intervals from `begun`; factor b leads from boundary b to b + 1
     ends = lead + stride * np.arange(1, intervals // stride + 1)
-    valid, known = {"lagged": (ends - window, ends), "near-future": (ends, ends + window)}.get(reading, (ends, ends))
+    valid, known = {"lagged": (ends - window, ends), "near-future": (ends, ends + window)}.get(variant, (ends, ends))
     valid, known = valid[known >= window], known[known >= window]
     members, dim, k = begun.Q.shape
     planned = 8 * members * (len(valid) * (dim * k + dim + k) + (window + 1) * k * (k + 1))
     make = allocator(planned, memory_limit, stacklevel=3)
     one, another = (random_triangles(begun, seed, key) for key in (0, 1))
-    if reading in ("recycled", "frozen") or start == "identity":
+    if variant in ("periodic window", "frozen") or start == "identity":
         one = np.broadcast_to(np.eye(k), one.shape)
     estimates = _Estimates(
-        reading=reading,
+        variant=variant,
         window=window,
         first=lead,
         last=lead + intervals,
@@ -193,12 +193,12 @@ def sharafi(
         raise KeyboardInterrupt
     if reached.done < total:
         warnings.warn(
-            f"interrupted after {reached.done} of {total} intervals; the result is that of the {count} estimates known "
-            "by then. A run that goes on from its end begins with a new window",
+            f"interrupted after {reached.done} of {total} intervals; the result has the {count} estimates known by "
+            "then. A run that goes on from its end begins with a new window",
             InterruptedWarning,
             stacklevel=2,
         )
-    method = f"sharafi, {reading}, window {window}" + ("" if estimates.recycled else f", start {start}")
+    method = f"sharafi, {variant}, window {window}" + ("" if estimates.periodic else f", start {start}")
     clvs = _record(tangent, begun, reached, estimates, count, method, steps, stride, planned)
     raise_if_stopped(tangent, reached.end, clvs)
     return clvs
@@ -246,7 +246,7 @@ class _Estimates:
     those of two backward passes, (members, k, k). States, vectors and growth are (members, m, ...).
     """
 
-    reading: Reading
+    variant: Variant
     window: int
     first: int
     last: int
@@ -258,9 +258,9 @@ class _Estimates:
     growth: Array
 
     @property
-    def recycled(self) -> bool:
+    def periodic(self) -> bool:
         """Whether eigenvectors are taken: no start has an influence then."""
-        return self.reading in ("recycled", "frozen")
+        return self.variant in ("periodic window", "frozen")
 
     def after(self, before: _Reached, part: RunState) -> _Reached:
         """Fill in what the next part of the pass makes known."""
@@ -286,7 +286,7 @@ class _Estimates:
         members, count, _, k = frames.shape
         until, member = np.tile(self.known[due] - origin, members), np.repeat(np.arange(members), count)
         C, total = sweep_back(R, member, until - self.window, until, np.repeat(self.starts[0], count, axis=0))
-        if self.recycled:
+        if self.periodic:
             C = eigenvectors(C, total)
         self.vectors[:, due] = frames @ C.reshape(members, count, k, k)
         there = np.tile(self.valid[due], members)
@@ -298,7 +298,7 @@ class _Estimates:
         fresh = np.flatnonzero(finished)
         latest, another = latest.copy(), another.copy()
         latest[fresh] = due.start + finished[fresh] - 1
-        if not self.recycled:
+        if not self.periodic:
             until = self.known[latest[fresh]] - origin
             C, _ = sweep_back(R, fresh, until - self.window, until, self.starts[1][fresh])
             another[fresh] = frames[fresh, finished[fresh] - 1] @ C

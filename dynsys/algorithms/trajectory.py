@@ -1,4 +1,4 @@
-"""A run of the state alone: what is left of a pass when nobody asks for tangent vectors."""
+"""A run of the state alone, without tangent vectors."""
 
 from __future__ import annotations
 

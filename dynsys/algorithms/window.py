@@ -1,4 +1,4 @@
-"""A window of a trajectory with what lies behind it: the forward half of algorithms that then go backward."""
+"""A window of a trajectory and the transient after it: the forward half of algorithms that then go backward."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ Array = np.ndarray
 
 @attrs.frozen(eq=False)
 class Window:
-    """Frames at the ends of strides in a window, and triangular factors there and in the tail behind it.
+    """Frames at the ends of strides in a window, and triangular factors there and in the backward transient after it.
 
     Attributes
     ----------
     first, start, end : RunState
-        Beginning of the run, after the warm-up, and after the tail.
+        Beginning of the run, end of the warm-up, and end of the backward transient.
     states, frames : ndarray, shapes (members, m, dim) and (members, m, dim, k)
         At the ends of the strides.
     R : ndarray, shape (members, window + tail, k (k + 1) / 2)
         Packed factors of all intervals.
     steps, stride, tail : int
-        Steps of an interval, intervals of a stride, and of the tail.
+        Steps of an interval, intervals of a stride, and intervals of the backward transient.
     finished : ndarray of int, shape (members,)
-        Intervals that a member finished, of window and tail.
+        Intervals that a member finished, of window and backward transient.
     converged : ndarray of int, shape (members,)
-        Those of the window, in whole strides, that have the whole tail behind them.
+        Those of the window, in whole strides, that are followed by the whole backward transient.
     strides : int
-        Those to be returned: all, or as many as are converged where a run of one state, or the user, stopped.
+        Those to be returned: all, or only the converged ones if a run of one state, or the user, stopped.
     planned : int
         Bytes of what is stored.
     """
@@ -96,9 +96,10 @@ def pass_window(
     memory_limit: float,
     progress: Callable[[int, int], None] | None,
 ) -> Window:
-    """Pass over warm-up, window and tail; memory is planned before. Arguments as of `dynsys.algorithms.ginelli.ginelli`.
+    """Pass over warm-up, window and backward transient; memory is planned before. Arguments: as for `ginelli`.
 
-    On Ctrl-C the window is what has a whole tail behind it, with a warning; KeyboardInterrupt if that is nothing.
+    On Ctrl-C the window is the part followed by a whole backward transient, with a warning; KeyboardInterrupt if there
+    is none.
     """
     intervals = whole_number("intervals", intervals, 1)
     steps = whole_number("steps_per_interval", steps_per_interval, 1)
@@ -140,8 +141,8 @@ def pass_window(
         raise_if_stopped(tangent, end)
     elif done < intervals + tail:
         warnings.warn(
-            f"interrupted after {done} of {intervals} + {tail} intervals of window and tail; the result is that of the "
-            f"{strides * stride} intervals that have a whole tail behind them",
+            f"interrupted after {done} of {intervals} + {tail} intervals of window and tail; the result has the "
+            f"{strides * stride} intervals that are followed by a whole tail",
             InterruptedWarning,
             stacklevel=3,
         )
@@ -155,7 +156,7 @@ def pass_window(
 def allocator(planned: int, limit: float, stacklevel: int = 4) -> Callable[[tuple[int, ...]], Array]:
     """Room for arrays of `planned` bytes together: in memory up to the limit, else in temporary files.
 
-    The files have no name: they go when the arrays do, or the process. The warning is one for the caller so many
+    The files have no name: they vanish with the arrays, or with the process. The warning points to the caller so many
     levels up.
     """
     if planned <= limit:
@@ -170,7 +171,7 @@ def allocator(planned: int, limit: float, stacklevel: int = 4) -> Callable[[tupl
         )
     warnings.warn(
         f"the plan asks for {planned / 2**30:.3g} GiB, more than memory_limit = {limit / 2**30:.3g} GiB: vectors and "
-        f"factors stand in temporary files in {folder}; to change that, {remedy}",
+        f"factors are kept in temporary files in {folder}; to change that, {remedy}",
         FallbackWarning,
         stacklevel=stacklevel,
     )

@@ -1,7 +1,7 @@
-"""Wolfe and Samelson's way to covariant vectors: where backward and forward Lyapunov vectors meet.
+"""Wolfe and Samelson's method for covariant vectors: where backward and forward Lyapunov vectors meet.
 
-A second way beside Ginelli's, which shares with it the forward pass and nothing of the backward one. It also gives
-the backward and forward vectors themselves.
+It shares the forward pass with Ginelli's method, but nothing of the backward one. It also gives the backward and
+forward vectors themselves.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class LyapunovVectors(Result):
         Times for which the vectors are valid, and at which the trajectory was known far enough.
     states : ndarray, shape (..., m, dim)
     backward : ndarray, shape (..., m, dim, k)
-        Orthonormal; the past determines them. Column j is that of the exponent j.
+        Orthonormal; the past determines them. Column j belongs to exponent j.
     forward : ndarray, shape (..., m, dim, k), or (..., m, dim, 0) if k < dim
         Orthonormal; the future determines them. They need the transposed tangent on all of R^dim.
     covariant : ndarray, shape (..., m, dim, k)
-        The same as Ginelli's, up to signs, found another way.
+        The same as Ginelli's, up to signs, found in another way.
     dt, steps_per_interval, stride : float, int, int
     end : RunState
         Where the forward pass ended, with the status of every member.
@@ -99,7 +99,7 @@ def wolfe_samelson(
     Parameters
     ----------
     tangent, x0, intervals, steps_per_interval, warmup, tail, k, seed, stride, memory_limit, progress
-        As for `dynsys.algorithms.ginelli.ginelli`; the tail is what the forward vectors need to converge.
+        As for `dynsys.algorithms.ginelli.ginelli`; in the backward transient (`tail`) the forward vectors converge.
 
     Returns
     -------
@@ -112,8 +112,8 @@ def wolfe_samelson(
 
     Notes
     -----
-    A check, in NumPy, not meant for long runs: O(k^3) an interval, O(k^4) and three times Ginelli's memory for each
-    time returned. Ctrl-C: as for `dynsys.algorithms.ginelli.ginelli`.
+    Meant as a check, in NumPy, and not for long runs: O(k^3) per interval, O(k^4) and three times Ginelli's memory for
+    each time returned. Ctrl-C: as for `dynsys.algorithms.ginelli.ginelli`.
 
     References
     ----------

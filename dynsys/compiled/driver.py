@@ -86,7 +86,7 @@ def finite(x, V):
 @numba.njit(error_model="numpy", fastmath={"contract"}, cache=True, nogil=True)
 def forward(members, first, intervals, steps, t0, dt, parameters, data, drive, scratch,
             xs_end, Qs_end, status, stopped, growth, Rs, xs, Qs):
-    """Intervals of `steps` steps for some members, with one row of parameters or each its own; else as in `RunState`."""
+    """Intervals of `steps` steps for some members, with one row of parameters or each its own; as in `RunState`."""
     dim, k = Qs_end.shape[1], Qs_end.shape[2]
     x, V, X, W = np.empty(dim), frame(dim, k, scratch), np.empty(dim), frame(dim, k, scratch)
     f, F = np.empty((STAGES, dim)), np.empty((STAGES, k, dim))

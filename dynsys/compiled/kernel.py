@@ -1,7 +1,7 @@
 """What is given to the compiler: the equations of a system, and one step of it, as Python source with numbers.
 
-A system gives a `Kernel`, its linearised equations. With a stepper, or for a map alone, that becomes a `StepKernel`: all
-that a compiled pass needs.
+A system gives a `Kernel`, its linearised equations. With a stepper, or for a map alone, that becomes a `StepKernel`:
+all that a compiled pass needs.
 """
 
 from __future__ import annotations

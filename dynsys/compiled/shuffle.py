@@ -1,4 +1,4 @@
-"""Permutations by Fisher and Yates, of many decks at once; compiled where Numba is there."""
+"""Random permutations by Fisher and Yates, many at once; compiled if Numba is installed."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ Array = np.ndarray
 SHUFFLE = '''
 
 @numba.njit(cache=True, nogil=True)
-def shuffle(decks, numbers):
-    """Put every row of `decks` in the order that a row of random numbers in [0, 1) tells."""
-    for e in range(decks.shape[0]):
-        for i in range(decks.shape[1] - 1, 0, -1):
+def shuffle(orders, numbers):
+    """Permute every row of `orders` as a row of random numbers in [0, 1) says."""
+    for e in range(orders.shape[0]):
+        for i in range(orders.shape[1] - 1, 0, -1):
             j = int(numbers[e, i] * (i + 1))
-            decks[e, i], decks[e, j] = decks[e, j], decks[e, i]
+            orders[e, i], orders[e, j] = orders[e, j], orders[e, i]
 '''
 
 
-def permutations(rng: np.random.Generator, decks: int, cards: int) -> Array:
-    """Independent random orders of 0, ..., cards - 1, shape (decks, cards), int32.
+def permutations(rng: np.random.Generator, count: int, samples: int) -> Array:
+    """Independent random orders of 0, ..., samples - 1, shape (count, samples), int32.
 
-    numpy's `Generator.permuted` takes three times as long, longer than a step of a small network on all the samples.
+    numpy's `Generator.permuted` takes three times as long, longer than a step of a small network over all samples.
     """
-    orders = np.tile(np.arange(cards, dtype=np.int32), (decks, 1))
-    _shuffle()(orders, rng.random((decks, cards)))
+    orders = np.tile(np.arange(samples, dtype=np.int32), (count, 1))
+    _shuffle()(orders, rng.random((count, samples)))
     return orders
 
 
@@ -41,9 +41,9 @@ def _shuffle() -> Callable[[Array, Array], None]:
     return load(HEADER + SHUFFLE).shuffle if compiler else shuffle_by_numpy
 
 
-def shuffle_by_numpy(decks: Array, numbers: Array) -> None:
-    """The same swaps, in all decks at once."""
-    every = np.arange(len(decks))
-    for i in range(decks.shape[1] - 1, 0, -1):
+def shuffle_by_numpy(orders: Array, numbers: Array) -> None:
+    """The same swaps, in all rows at once."""
+    every = np.arange(len(orders))
+    for i in range(orders.shape[1] - 1, 0, -1):
         j = (numbers[:, i] * (i + 1)).astype(int)
-        decks[every, i], decks[every, j] = decks[every, j], decks[every, i]
+        orders[every, i], orders[every, j] = orders[every, j], orders[every, i]

@@ -1,8 +1,8 @@
 """A step written out, straight-line: equations, stages and tangent columns as scalar statements.
 
 The same statements serve one trajectory (`step_tangent`, state and vectors in arrays) and members side by side
-(`advance`, in the buffer of `dynsys.compiled.lanes`). Structural zeros of the Jacobian never appear; entries that depend
-on neither state nor time are not stored.
+(`advance`, in the buffer of `dynsys.compiled.lanes`). Structural zeros of the Jacobian never appear; entries that
+depend on neither state nor time are not stored.
 """
 
 from __future__ import annotations

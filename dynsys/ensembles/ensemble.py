@@ -213,7 +213,7 @@ OURS = tuple(value for value in vars(TangentSystem).values() if callable(value))
 
 
 def labelled(found: Any, name: str) -> xarray.Dataset:
-    """What an algorithm returned as a dataset with the dimension member: arrays (members, ...) get one for each axis."""
+    """What an algorithm returned, as a dataset with the dimension member and one for each further axis of an array."""
     import xarray
 
     if isinstance(found, Result):

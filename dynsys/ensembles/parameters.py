@@ -13,7 +13,7 @@ import numpy as np
 from dynsys.compiled.kernel import StepKernel, StepSource, no_drive
 from dynsys.compiled.lanes import LaneSource
 from dynsys.errors import FallbackWarning, InvalidInputError
-from dynsys.systems.tangent import TangentSystem, make_tangent
+from dynsys.systems.tangent import TangentSystem, kinds_of_tangents
 from dynsys.systems.time_step import TimeStep
 
 Array = np.ndarray
@@ -65,7 +65,7 @@ def vary(tangent: TangentSystem, values: Mapping[Any, Any]) -> TangentSystem:
             FallbackWarning,
             stacklevel=2,
         )
-        return make_tangent(varied, "numpy", tangent.shift)
+        return kinds_of_tangents()["numpy"](varied, tangent.shift)
     return attrs.evolve(tangent, time_step=varied)
 
 

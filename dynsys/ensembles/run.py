@@ -17,7 +17,7 @@ import numpy as np
 from dynsys.ensembles.blocks import Block
 from dynsys.errors import DiagnosticWarning, InterruptedWarning, InvalidInputError, StoreError, whole_number
 from dynsys.passes.status import FAILED, MEMBER, STATUS, STATUSES
-from dynsys.storage.before import in_todays_words
+from dynsys.storage.before import data_as_begun
 from dynsys.storage.description import Json, describe, differences
 from dynsys.storage.header import Header, fill_value, layout
 from dynsys.storage.store import Store, same
@@ -119,6 +119,8 @@ class Run:
     def take(self, number: int, found: Block) -> None:
         """Save a block, as soon as it is known what a block looks like."""
         self.seconds += found.seconds
+        if self.store is not None and found.data is not None:
+            found = attrs.evolve(found, data=data_as_begun(found.data, self.store.header.definition))
         self.held[number] = found
         if self.template is None:
             if found.data is None:
@@ -133,7 +135,7 @@ class Run:
         if self.held:
             if self.store is None:
                 raise self._first_problem()
-            self.template = self.store.dataset().isel({MEMBER: slice(0)}).load()
+            self.template = self.store.stored().isel({MEMBER: slice(0)}).load()
             self._save_held()
         if self.store is None:
             raise KeyboardInterrupt
@@ -241,7 +243,7 @@ def _with_gaps(data: xarray.Dataset, there: Array) -> xarray.Dataset:
 
 def _continue_only_the_same(definition: Json, store: Store, block: int | None) -> None:
     """Refuse a store of another definition; warn of other versions."""
-    differ = list(differences(in_todays_words(store.header.definition), definition))
+    differ = list(differences(store.header.definition_today, definition))
     if differ:
         raise StoreError(
             f"{store.path} is of another definition ({'; '.join(differ)}): choose another folder, or define the same"

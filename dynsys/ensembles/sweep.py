@@ -3,8 +3,8 @@
     runs = sweep(tangent.benettin, {"rho": np.linspace(0, 200, 400)}, x0, intervals=2000, steps_per_interval=10, k=1)
     figure, data = exponents_figure(runs)                        # of dynsys.plotting
 
-A point of the grid is a member of an `Ensemble` with parameters of its own (`dynsys.ensembles.parameters`): blocks, executors, stores
-and statuses are those of ensembles, and so is the speed.
+A point of the grid is a member of an `Ensemble` with parameters of its own (`vary`): blocks, executors, stores and
+statuses are those of ensembles, and so is the speed.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ class Definition:
 
     @property
     def equations(self) -> EquationSource:
-        """Source of the equations and their Jacobian, for the compiler."""
+        """Source of the equations and their Jacobian, for Numba."""
         return self.derived.equations
 
     @cached_property
@@ -228,7 +228,7 @@ class Definition:
 
 @attrs.frozen
 class Derived:
-    """What SymPy derives from a definition: NumPy source, and source for the compiler."""
+    """What SymPy derives from a definition: source for NumPy, and source for Numba."""
 
     source: str
     equations: EquationSource

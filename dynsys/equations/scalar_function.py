@@ -1,4 +1,4 @@
-"""Scalar nonlinearities: for NumPy, for SymPy and for the compiler."""
+"""Scalar nonlinearities: for NumPy, for SymPy and for Numba."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From SymPy expressions to source, for NumPy and for the compiler alike."""
+"""From SymPy expressions to source, for NumPy and for Numba."""
 
 from __future__ import annotations
 

@@ -47,8 +47,8 @@ class RunState:
         log R_ii of every interval, or summed over strides of intervals. What was not asked for is recorded for no
         interval.
     R : ndarray, shape (members, intervals, k (k + 1) / 2)
-        The triangular factors, packed by columns (`dynsys.passes.orthonormal.packed`): R[:, i] maps the start of interval i
-        to its end.
+        The triangular factors, packed by columns (`dynsys.passes.orthonormal.packed`): R[:, i] maps the start of
+        interval i to its end.
     xs, Qs : ndarray, shapes (members, intervals, dim) and (members, intervals, dim, k)
         States and frames at the ends of the intervals.
     """

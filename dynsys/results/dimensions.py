@@ -1,4 +1,4 @@
-"""What exponents say of the attractor: its Kaplan-Yorke dimension, and a bound of its entropy."""
+"""What exponents say about the attractor: its Kaplan-Yorke dimension, and a bound on its entropy."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def kaplan_yorke_dimension(exponents: Array, dimension: int) -> Array:
 
         D = j + S_j / |lambda_{j+1}|,   S_j = lambda_1 + ... + lambda_j,   j the largest index with S_j >= 0,
 
-    of the exponents in descending order; 0 if lambda_1 < 0, and `dimension` if no sum is negative. D is continuous but
-    where lambda_1 changes sign, from a fixed point (0) to a limit cycle (1).
+    of the exponents in descending order; 0 if lambda_1 < 0, and `dimension` if no sum is negative. D is continuous
+    except where lambda_1 changes sign, from a fixed point (0) to a limit cycle (1).
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def kaplan_yorke_dimension(exponents: Array, dimension: int) -> Array:
 
 
 def kaplan_yorke_gradient(exponents: Array, dimension: int) -> Array:
-    """Derivatives of the Kaplan-Yorke dimension with respect to the exponents: what its standard error needs.
+    """Derivatives of the Kaplan-Yorke dimension with respect to the exponents, for its standard error.
 
         dD/dlambda_i = 1 / |lambda_{j+1}| for i <= j,   S_j / lambda_{j+1}^2 for i = j + 1,   0 beyond.
 
@@ -73,7 +73,7 @@ def kaplan_yorke_gradient(exponents: Array, dimension: int) -> Array:
 
 
 def entropy_bound(exponents: Array, dimension: int) -> Array:
-    """Sum of the positive exponents: an upper bound of the Kolmogorov-Sinai entropy (Ruelle).
+    """Sum of the positive exponents: an upper bound on the Kolmogorov-Sinai entropy (Ruelle).
 
     It is the entropy if the invariant measure is of SRB type (Pesin; Ledrappier and Young).
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -40,11 +41,13 @@ def means(exponents: Array, errors: Array, end: RunState) -> tuple[list[float], 
 
 
 def over(times: Array, what: str) -> str:
+    """How many of something there are, and from when to when."""
     return f"{len(times)} {what}" + (f" from t = {times[0]:.6g} to {times[-1]:.6g}" if len(times) else "")
 
 
-def table(texts: object) -> list[str]:
-    rows = [f"{j:5}  {text}" for j, text in enumerate(texts, start=1)]  # type: ignore[arg-type, var-annotated]
+def table(texts: Iterable[str]) -> list[str]:
+    """Numbered lines; of a long table the first and the last ones."""
+    rows = [f"{j:5}  {text}" for j, text in enumerate(texts, start=1)]
     return rows if len(rows) <= MOST_ROWS else [*rows[:FIRST_ROWS], "  ...", *rows[FIRST_ROWS - MOST_ROWS :]]
 
 
@@ -63,4 +66,5 @@ def worst(name: str, values: Array, unit: str = "") -> list[str]:
 
 
 def joined(found: list[str]) -> str:
+    """What the checks found, in a line."""
     return "Checks: " + "; ".join(found)

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 
 from dynsys.errors import InvalidInputError
+from dynsys.storage.before import result_in_todays_words
+from dynsys.storage.description import public_name
 
 if TYPE_CHECKING:
     import xarray
@@ -62,7 +64,7 @@ class Result(ABC):
         if path.exists():
             raise InvalidInputError(f"{path} exists already: choose another name, or remove it first")
         arrays: dict[str, Array] = {}
-        header = {"format": FORMAT, "class": type(self).__name__, "values": _flatten(self, arrays)}
+        header = {"format": FORMAT, "class": public_name(type(self)), "values": _flatten(self, arrays)}
         with path.open("wb") as file:
             np.savez_compressed(file, **{"header": np.array(json.dumps(header)), **arrays})  # type: ignore[arg-type]
         return path
@@ -90,7 +92,7 @@ class Result(ABC):
             if text.nbytes > LONGEST_HEADER:
                 raise ValueError(f"its header has {text.nbytes} bytes, more than {LONGEST_HEADER}")
             header = json.loads(str(text))
-            if header["format"] != FORMAT or header["class"] != cls.__name__:
+            if header["format"] != FORMAT or result_in_todays_words(header["class"]) != public_name(cls):
                 raise ValueError(f"it holds a {header['class']} of {header['format']}")
             return _restore(cls, header["values"], arrays)
         except FileNotFoundError:

@@ -105,7 +105,7 @@ class LyapunovSpectrum(Result):
         return D, self._error_of(dimensions.kaplan_yorke_gradient(self.exponents, dimension))
 
     def entropy_bound(self) -> tuple[Array, Array]:
-        """The sum of the positive exponents, 1/time, and its standard error, shape (...); see `dynsys.results.dimensions`.
+        """The sum of the positive exponents, 1/time, and its standard error, shape (...).
 
         An upper bound of the Kolmogorov-Sinai entropy. NaN for members that stopped. Refuses a truncated spectrum whose
         smallest exponent is still positive.

@@ -34,7 +34,7 @@ class VectorDiagnostics:
         estimates, each of its own backward pass, it measures how covariant they are.
     start_agreement : ndarray, shape (..., k)
         Sine of the angle at the last time between the vectors from two starts of the backward pass. NaN for
-        Sharafi's recycled and frozen estimates, which have no start.
+        Sharafi's "periodic window" and "frozen" estimates, which have no start.
     frame_agreement : ndarray, shape (..., k)
         Sine of the largest angle, at the first time, between spans of the first j vectors of two forward frames.
     subspaces : ndarray of int, shape (..., k)
@@ -184,6 +184,6 @@ def _text(clvs: CovariantVectors) -> str:
     found += worst("two starts differ by", checks.start_agreement)
     found += worst("two frames differ by", checks.frame_agreement)
     needed = checks.tail_needed[np.isfinite(checks.tail_needed)]
-    found += [f"the gaps ask for a tail of {needed.max():.6g} intervals"] if needed.size else []
+    found += [f"the gaps need a tail of {needed.max():.6g} intervals"] if needed.size else []
     head = f"Covariant vectors ({clvs.method}){members}, {over(clvs.times, 'times')}, and exponents (1/time)"
     return "\n".join([head, *table(rows), joined(found)])

@@ -1,4 +1,4 @@
-"""The Dormand-Prince method: as many substeps as the tolerance on state and tangent vectors asks for."""
+"""The Dormand-Prince method: as many substeps as the tolerance on state and tangent vectors requires."""
 
 from __future__ import annotations
 
@@ -89,13 +89,13 @@ class DormandPrince(Stepper):
     The error estimated is that of the fourth-order step; the fifth-order one is taken, whose own error is smaller: that
     of a whole step of dt is of the order of the tolerance, and proportional to it. The tangent is the exact derivative
     of the substeps taken, their lengths held fixed (`held`). A step has no memory: every one begins with the trial
-    h = dt. Choose dt as long as the intervals between two records, or times of interest, are. Runs with other tangent
+    h = dt. Choose dt as long as the intervals between two records, or two times of interest. Runs with other tangent
     vectors, or another number of them, agree to the tolerance, not to rounding.
 
     A state whose next substep would be lost in the rounding of dt has blown up, and becomes NaN, which ends the run.
     So does one for which 100,000 substeps are not enough: the flow is too stiff, or slides along a jump of f. A kink or
     jump that the flow passes is crossed by short substeps. The tangent is that of the numerical step: beyond a *jump*
-    of f, that of the flow has another term (the saltation matrix), which no derivative of f knows.
+    of f, that of the flow has another term (the saltation matrix), which no derivative of f contains.
 
     Attributes
     ----------
@@ -153,7 +153,7 @@ class DormandPrince(Stepper):
 
     @property
     def source(self) -> str:
-        """The same for the compiler."""
+        """The same step, as source for Numba."""
         return FifthOrder(self.dt).stage_source + SOURCE.format(
             e=list(ERROR), shrink=SHRINK, grow=GROW, safety=SAFETY, shortest=float(SHORTEST), most=MOST
         )

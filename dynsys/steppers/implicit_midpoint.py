@@ -77,7 +77,7 @@ class ImplicitMidpoint(Stepper):
 
     @property
     def source(self) -> str:
-        """The same for the compiler."""
+        """The same step, as source for Numba."""
         return SOURCE.format(newton_steps=NEWTON_STEPS, converged=CONVERGED)
 
 

@@ -81,7 +81,7 @@ class Leapfrog(Stepper):
 
     @property
     def source(self) -> str:
-        """The same for the compiler."""
+        """The same step, as source for Numba."""
         return SOURCE
 
     def _parts(self, dimension: int) -> list[tuple[float, slice, float]]:

@@ -50,12 +50,16 @@ class ExplicitRungeKutta(Stepper):
 
     @property
     def source(self) -> str | None:
-        """The same for the compiler."""
-        return None if self.tableau is None else self.stage_source + SOURCE.format(b=list(self.b))
+        """The same step, as source for Numba."""
+        if self.tableau is None:
+            return None
+        if len(self.b) == 1:
+            return ONE_STAGE.format(b=self.b[0])
+        return self.stage_source + SOURCE.format(b=list(self.b))
 
     @property
     def stage_source(self) -> str:
-        """The stages of a step for the compiler: the function `stage` and the tableau."""
+        """Source of the stages of a step, for Numba: the function `stage` and the tableau."""
         stages = len(self.b)
         a = [list(row) + [0.0] * (stages - len(row)) for row in self.a]
         return STAGE.format(a=a, c=[float(c) for c in self.c], stages=stages)
@@ -126,6 +130,24 @@ def step_tangent(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):
         for c in range(k):
             for i in range(dim):
                 V[i, c] += weight * F[s, c, i]
+
+'''
+
+ONE_STAGE = '''
+STAGES = 1
+
+
+@njit
+def step_tangent(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):
+    """One step of a flow by the slope where it begins: nothing is copied."""
+    dim, k = V.shape
+    linearise(t, x, V, f[0], F[0].T, parameters, data, rows, scratch)
+    weight = dt * {b!r}
+    for i in range(dim):
+        x[i] += weight * f[0, i]
+    for c in range(k):
+        for i in range(dim):
+            V[i, c] += weight * F[0, c, i]
 
 '''
 

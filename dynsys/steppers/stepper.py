@@ -56,8 +56,8 @@ class Tableau:
 class Stepper(ABC):
     """A one-step method with step length `dt`, in the units of the model's time.
 
-    Obligations of a subclass: `order`, `step` and `step_tangent`. A method that is given by a Butcher tableau says so in
-    `tableau`, any other may have a compiled form in `source`. A method that remembers something, such as a momentum,
+    Obligations of a subclass: `order`, `step` and `step_tangent`. A method that is given by a Butcher tableau says so
+    in `tableau`, any other may have a compiled form in `source`. A method that remembers something, such as a momentum,
     keeps it in the state: `state_dimension`.
     """
 
@@ -77,20 +77,20 @@ class Stepper(ABC):
         """One state (dim,) and its tangent vectors (dim, k) after step n, which begins at time t."""
 
     def state_dimension(self, flow: VectorField) -> int:
-        """How many numbers the method carries along for a flow, in the state behind those of the flow; they begin as 0.
+        """Number of values that the method itself carries along, in the state after those of the flow; they begin as 0.
 
-        The dimension of a step is that of the flow and this.
+        The dimension of a step is the sum of both.
         """
         return 0
 
     @property
     def tableau(self) -> Tableau | None:
-        """The Butcher tableau, if the method is nothing else: then steps are written out for the compiler."""
+        """The Butcher tableau, if that is all there is to the method: the source of its steps is then generated."""
         return None
 
     @property
     def source(self) -> str | None:
-        """The same step for the compiler, or None: then NumPy steps.
+        """The same step as source for Numba, or None: then NumPy takes the steps.
 
         Python source that defines the function `step_tangent` of `dynsys.compiled.kernel.StepSource` by calls of
 
@@ -102,7 +102,7 @@ class Stepper(ABC):
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """Numbers of the method, but dt, that may change without compiling again: the last entries of `parameters`."""
+        """Numbers of the method, besides dt, that may change without recompiling: the last entries of `parameters`."""
         return ()
 
     @property

@@ -1,4 +1,4 @@
-"""What 0.1.0 called things: definitions of its stores, said in the words of today, so that these can be continued.
+"""What 0.1.0 called things: its stores in the words of today, so that they can be read and continued.
 
 Until then a definition named the files in which classes stood, and looked at the code of `models`.
 """
@@ -7,21 +7,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import xarray
 
 Json = Any
 
 RUN, VARIED = "dynsys.ensemble.AlgorithmRun", "dynsys.varied.Varied"
 BACKENDS = {"dynsys.tangent.CompiledTangent": "numba", "dynsys.tangent.NumpyTangent": "numpy"}
 
+FOLDERS = "classics|weight_dynamics|training_chaos|training_response|layer_dynamics"
 NAMES = (  # of classes, by the first pattern that fits
     (r"dynsys\.equations\.sample_loss\.(\w+)", r"dynsys.equations.\1"),
     (r"dynsys\.minibatches\.(\w+)", r"dynsys.systems.\1"),
     (r"dynsys\.\w+\.(\w+)", r"dynsys.\1"),
     (r"models\.activations\.(\w+)", r"dynsys.models.activations.\1"),
-    (r"models\.weight_dynamics\.network\.(\w+)", r"dynsys.models.networks.\1"),
-    (r"models\.(\w+)\.\w+\.(\w+)", r"dynsys.models.\1.\2"),
-    (r"models\.\w+\.(\w+)", r"dynsys.models.networks.\1"),
+    (r"models\.(?:deep_network|losses|perceptron|weight_dynamics\.network)\.(\w+)", r"dynsys.models.networks.\1"),
+    (rf"models\.({FOLDERS})\.\w+\.(\w+)", r"dynsys.models.\1.\2"),
 )
 VALUES = {  # of fields and options
     "biases": {"drawn": "random"},
@@ -30,7 +35,7 @@ VALUES = {  # of fields and options
 
 
 def in_todays_words(definition: Json) -> Json:
-    """A definition that 0.1.0 may have written, as it is written today; one of today as it is."""
+    """A definition that 0.1.0 wrote, as it is written today."""
     if isinstance(definition, list):
         return [in_todays_words(part) for part in definition]
     if not isinstance(definition, dict):
@@ -86,3 +91,44 @@ def _run(said: Mapping[str, Json]) -> dict[str, Json]:
         "x0": said["x0"],
         "options": _valued(options),
     }
+
+
+RESULTS = {"AlignmentIndices": "GALI"}
+
+
+def result_in_todays_words(name: str) -> str:
+    """The public name of the class of a saved result, which 0.1.0 called by its own name alone."""
+    return name if "." in name else f"dynsys.{RESULTS.get(name, name)}"
+
+
+TRAINING_RUNS = "models.weight_dynamics.runs.TrainingRuns"  # whose data have other names since
+DIMENSION, DIMENSION_TODAY = "reading", "variant"
+LABELS = {"recycled": "periodic window"}
+
+
+def data_in_todays_words(data: xarray.Dataset, definition: Json) -> xarray.Dataset:
+    """The data of a store with this definition as they would be called today."""
+    if not _of_training_runs(definition):
+        return data
+    biases = data.attrs.get("biases")
+    data = data.assign_attrs(biases=VALUES["biases"].get(str(biases), biases))
+    return _relabelled(data, DIMENSION, DIMENSION_TODAY, LABELS)
+
+
+def data_as_begun(data: xarray.Dataset, definition: Json) -> xarray.Dataset:
+    """The data of today as they were called when a store with this definition was begun."""
+    if not _of_training_runs(definition):
+        return data
+    return _relabelled(data, DIMENSION_TODAY, DIMENSION, {today: label for label, today in LABELS.items()})
+
+
+def _of_training_runs(definition: Json) -> bool:
+    compute = definition.get("compute")
+    return isinstance(compute, dict) and compute.get("class") == TRAINING_RUNS
+
+
+def _relabelled(data: xarray.Dataset, name: str, other: str, labels: Mapping[str, str]) -> xarray.Dataset:
+    if name not in data.variables:
+        return data
+    called = np.array([labels.get(label, label) for label in data[name].values.tolist()], dtype=object)
+    return data.rename({name: other}).assign_coords({other: (other, called)})

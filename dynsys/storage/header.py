@@ -13,12 +13,13 @@ import numpy as np
 
 from dynsys.errors import InvalidInputError, whole_number
 from dynsys.passes.status import MEMBER, STATUS
+from dynsys.storage.before import in_todays_words
 from dynsys.storage.description import Json, describe
 
 if TYPE_CHECKING:
     import xarray
 
-FORMAT = "dynsys ensemble, format 1"
+FORMAT, BEFORE = "dynsys ensemble, format 2", "dynsys ensemble, format 1"  # of today, and of 0.1.0
 MOST_BLOCKS, DEEPEST = 1_000_000, 100
 DTYPES = ("float64", "float32", "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool", "str")
 
@@ -77,8 +78,11 @@ class Header:
     block: int
     variables: dict[str, Variable]
     attributes: dict[str, Json]
+    format: str = FORMAT
 
     def __attrs_post_init__(self) -> None:
+        if self.format not in (FORMAT, BEFORE):
+            raise InvalidInputError(f"it is not of {FORMAT}")
         for name in ("definition", "versions", "attributes"):
             if not isinstance(getattr(self, name), dict):
                 raise InvalidInputError(f"{name} must be a mapping, got {getattr(self, name)!r:.100}")
@@ -97,6 +101,11 @@ class Header:
                 raise InvalidInputError(f"{name} must have {self.members} members, got {lengths[MEMBER]}")
         if STATUS not in self.variables or not self.variables[STATUS].by_member:
             raise InvalidInputError("the variable 'status' is missing, or not given for each member")
+
+    @property
+    def definition_today(self) -> Json:
+        """The definition as it would be written today."""
+        return in_todays_words(self.definition) if self.format == BEFORE else self.definition
 
     @property
     def blocks(self) -> int:
@@ -126,7 +135,7 @@ class Header:
 
     def json(self) -> Json:
         """As JSON, with a digest of itself."""
-        content = {"format": FORMAT} | attrs.asdict(self)
+        content = {"format": self.format} | attrs.asdict(self)
         return sealed(content)
 
     @classmethod
@@ -134,8 +143,6 @@ class Header:
         """The header that `json` gave, or InvalidInputError."""
         try:
             found = unsealed(content)
-            if found.pop("format") != FORMAT:
-                raise InvalidInputError(f"it is not of {FORMAT}")
             found["variables"] = {name: Variable(**given) for name, given in found["variables"].items()}
             return cls(**found)
         except InvalidInputError:

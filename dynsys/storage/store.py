@@ -23,6 +23,7 @@ import numpy as np
 
 from dynsys.errors import StoreError
 from dynsys.passes.status import FAILED, STATUS
+from dynsys.storage.before import data_in_todays_words
 from dynsys.storage.description import Json
 from dynsys.storage.files import PARTIAL, write_whole
 from dynsys.storage.header import Header, fill_value, sealed, unsealed
@@ -208,7 +209,11 @@ class Store:
         return other
 
     def dataset(self) -> xarray.Dataset:
-        """The dataset as it is now: numbers are read from the disk when they are asked for."""
+        """The dataset as it is now, in today's words: numbers are read from the disk when they are asked for."""
+        return data_in_todays_words(self.stored(), self.header.definition)
+
+    def stored(self) -> xarray.Dataset:
+        """The same in the words in which the store was begun."""
         import xarray
 
         data = xarray.open_zarr(self.path, chunks=None, consolidated=True, zarr_format=3, decode_cf=False)

@@ -11,7 +11,7 @@ import numpy as np
 
 from dynsys.errors import InvalidInputError
 from dynsys.steppers.stepper import Stepper
-from dynsys.systems.system import Flow, Map, PiecewiseFlow
+from dynsys.systems.system import Flow, Map, PiecewiseFlow, a_stepper
 
 Array = np.ndarray
 
@@ -30,7 +30,7 @@ class FlowMap(Map, ABC):
     """
 
     flow: Flow | PiecewiseFlow = attrs.field(converter=_flow)
-    stepper: Stepper
+    stepper: Stepper = attrs.field(converter=a_stepper)
 
     @property
     def tolerance(self) -> float:

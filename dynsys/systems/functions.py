@@ -69,9 +69,10 @@ class FunctionSystem(DifferentiableSystem, ABC):
     A state that is not finite is not handed to them: the answer is NaN, by which a run that diverges is recognised.
 
     The pass is compiled if `function`, and of jvp and jacobian the one that is used, are marked `@numba.njit` and all
-    `args` are numbers (bool, int, float). If only some are, if there are other arguments, or under `parallel=True`
-    (which cannot run in several threads at once), NumPy calls them. Compiled passes live as long as the process and
-    are not kept on disk, where a change of the functions would go unnoticed; other `args` do not compile again.
+    `args` are numbers (bool, int, float) or arrays of numbers. If only some are marked, if there are other arguments,
+    or under `parallel=True` (which cannot run in several threads at once), NumPy calls them, and `tangent` warns.
+    Compiled passes live as long as the process and are not kept on disk, where a change of the functions would go
+    unnoticed; other `args`, of the same kinds and shapes, do not compile again.
 
     Raises
     ------
@@ -135,18 +136,38 @@ class FunctionSystem(DifferentiableSystem, ABC):
 
     def kernel(self) -> Kernel | None:
         """The same functions for the compiler, if they are marked `@numba.njit`; see `FunctionSystem`."""
-        functions = {"function": self.function}
-        if self._jvp is not None:
-            functions["jvp"] = self._jvp
-        elif self._jacobian is not None:
-            functions["jacobian"] = self._jacobian
-        if not (all(map(_compiles, functions.values())) and all(map(_is_number, self._all_args))):
+        if not all(map(_compiles, self._used.values())) or self.fallback:
             return None
+        numbers = [np.ravel(value).astype(float) for value in self._all_args]
         return Kernel(
-            _source(self.derivative, tuple(map(type, self._all_args)), self.dimension >= LONG_COLUMN),
-            np.array(self._all_args, dtype=float),
+            _source(self.derivative, tuple(map(_form, self._all_args)), self.dimension >= LONG_COLUMN),
+            np.concatenate([np.empty(0), *numbers]),
             scratch=self.dimension * (self.dimension + 3),
-            functions=functions,
+            functions=self._used,
+        )
+
+    @property
+    def _used(self) -> dict[str, Function]:
+        """The functions of which a step is made, by name."""
+        others = {"jvp": self._jvp} if self._jvp is not None else {"jacobian": self._jacobian}
+        return {"function": self.function} | {name: f for name, f in others.items() if f is not None}
+
+    @property
+    def fallback(self) -> str:
+        """What keeps functions of which at least one is marked `@numba.njit` from being compiled; or empty."""
+        marked = {name: _is_marked(function) for name, function in self._used.items()}
+        if not any(marked.values()):
+            return ""
+        plain = [name for name, is_marked in marked.items() if not is_marked]
+        if plain:
+            return f"{' and '.join(plain)} must be marked @numba.njit as well, to be compiled"
+        if not all(map(_compiles, self._used.values())):
+            return "a function under parallel=True cannot run in several threads at once: mark it @numba.njit alone"
+        other = [value for value in self._all_args if _form(value) is None]
+        return (
+            f"further arguments must be numbers or arrays of numbers to be compiled, got {other[0]!r:.100}"
+            if other
+            else ""
         )
 
     def _values(self, t: float, x: Array) -> Array:
@@ -245,26 +266,55 @@ def _room(arguments: list[inspect.Parameter]) -> float:
     return math.inf if any(one.kind is one.VAR_POSITIONAL for one in arguments) else len(arguments)
 
 
-def _compiles(function: Function) -> bool:
-    """Whether compiled code can call a function: it is marked `@numba.njit`, so Numba is loaded already."""
+def _is_marked(function: Function) -> bool:
+    """Whether a function is marked `@numba.njit`; Numba is loaded then."""
     numba: Any = sys.modules.get("numba")
-    if numba is None or not isinstance(function, numba.core.registry.CPUDispatcher):
-        return False
-    return not (function.targetoptions.get("parallel") or function.targetoptions.get("forceobj"))
+    return numba is not None and isinstance(function, numba.core.registry.CPUDispatcher)
 
 
-NUMBERS = {bool: "parameters[{}] != 0.0", int: "int(parameters[{}])", float: "parameters[{}]"}
+def _compiles(function: Any) -> bool:
+    """Whether compiled code can call a function."""
+    return _is_marked(function) and not (
+        function.targetoptions.get("parallel") or function.targetoptions.get("forceobj")
+    )
+
+
+Form = tuple[
+    type, tuple[int, ...]
+]  # of an argument that travels as float64 parameters: its type, or that of its entries
+
+NUMBERS = {bool: "{} != 0.0", int: "int({})", float: "{}"}
+ARRAYS = {bool: "({} != 0.0)", int: "{}.astype(np.int64)", float: "{}"}
+LARGEST_INT = 2**53  # from there on float64 cannot tell integers apart
 
 
 def _is_number(value: Any) -> bool:
-    """Whether an argument can travel as a float64 parameter: no larger integers than float64 can tell apart."""
-    return type(value) in NUMBERS and (type(value) is not int or abs(value) <= 2**53)
+    """Whether a default of a function is one of its parameters."""
+    return type(value) in NUMBERS and (type(value) is not int or abs(value) <= LARGEST_INT)
+
+
+def _form(value: Any) -> Form | None:
+    """How an argument travels to compiled functions, or None for one that cannot."""
+    if _is_number(value):
+        return type(value), ()
+    if not isinstance(value, np.ndarray) or not value.ndim:
+        return None
+    kind = {"b": bool, "i": int, "u": int, "f": float}.get(value.dtype.kind)
+    exact = value.dtype == np.float64 if kind is float else kind is bool or not (np.abs(value) > LARGEST_INT).any()
+    return None if kind is None or not exact else (kind, value.shape)
 
 
 @cache
-def _source(derivative: str, numbers: tuple[type, ...], large: bool) -> str:
-    """Source of `linearise`; the kinds of the arguments are in it, their values are not."""
-    args = "".join(f", {NUMBERS[kind].format(i)}" for i, kind in enumerate(numbers))
+def _source(derivative: str, forms: tuple[Form, ...], large: bool) -> str:
+    """Source of `linearise`; the kinds and shapes of the arguments are in it, their values are not."""
+    args, at = "", 0
+    for kind, shape in forms:
+        size = math.prod(shape)
+        if shape:
+            args += ", " + ARRAYS[kind].format(f"parameters[{at}:{at + size}].reshape({shape})")
+        else:
+            args += ", " + NUMBERS[kind].format(f"parameters[{at}]")
+        at += size
     body = {"jvp": BY_JVP, "jacobian": BY_JACOBIAN, "finite differences": BY_DIFFERENCES}[derivative]
     product = "copy_matrix(F, np.dot(J, np.ascontiguousarray(V)))" if large else "multiply(J, V, F)"
     return (EVALUATE + body).format(args=args, product=product, step=np.finfo(float).eps ** 0.2)

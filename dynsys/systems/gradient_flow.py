@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 
 from dynsys.compiled.kernel import Kernel
-from dynsys.compiled.samples import sample_kernel
+from dynsys.compiled.samples import LARGEST, sample_kernel
 from dynsys.equations.sample_loss import SampleLoss
 from dynsys.equations.scalar_function import ScalarFunction
 from dynsys.errors import InvalidInputError, real_array
@@ -165,3 +165,23 @@ class GradientFlow(DataFlow):
         sample = self.sample.statements(self.sigma is not None and self.sigma.piecewise_linear)
         sigma = self.sigma.kernel_source("sigma") if self.sigma is not None else ""
         return sample_kernel(sample, sigma, -self.scale(size), self.data, self.parameters)
+
+    @property
+    def fallback(self) -> str:
+        """What keeps it from being compiled: sigma has no source, or a sample takes too many statements; or empty."""
+        if self.sigma is not None and not self.sigma.compiles:
+            return without_source(self.sigma)
+        if self.batch_kernel(self.samples) is None:
+            return (
+                f"the loss of one sample takes more than {LARGEST} statements. Networks of any size are compiled as "
+                "dynsys.models.networks.DeepNetworkFlow; or say backend='numpy'"
+            )
+        return ""
+
+
+def without_source(function: ScalarFunction) -> str:
+    """Why a nonlinearity keeps a system from being compiled, and what to do."""
+    return (
+        f"{type(function).__name__} has no source for the compiler: give it `source` and leave `fused` as it is (see "
+        "dynsys.ScalarFunction), or say backend='numpy'"
+    )

@@ -12,7 +12,7 @@ from dynsys.compiled.kernel import StepKernel, StepSource, no_drive
 from dynsys.errors import DivergenceError, InvalidInputError, finite, real_array, whole_number
 from dynsys.steppers.stepper import Stepper, VectorField
 from dynsys.systems.flow_map import FlowMap
-from dynsys.systems.system import Flow, FlowStep
+from dynsys.systems.system import Flow
 
 Array = np.ndarray
 
@@ -133,7 +133,6 @@ class PoincareMap(FlowMap):
         """Refuse what does not fit together."""
         if not isinstance(self.flow, Flow):
             raise InvalidInputError("a Poincare map needs a flow that no data drive: use StroboscopicMap")
-        assert FlowStep(self.flow, self.stepper)  # which checks the stepper
         if self.stepper.state_dimension(self.flow):
             raise InvalidInputError(
                 f"{type(self.stepper).__name__} carries a state of its own through the plane: use RK4 for a flow"
@@ -144,6 +143,7 @@ class PoincareMap(FlowMap):
             raise InvalidInputError(
                 "a step of any length is needed to end on the plane: use RK4 or ImplicitMidpoint"
             ) from None
+        self.stepper.check(self.flow)
         dim = self.flow.dimension
         if self.normal.shape != (dim,) or dim < 2:
             raise InvalidInputError(

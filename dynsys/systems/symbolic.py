@@ -139,7 +139,7 @@ class SymbolicSystem(DifferentiableSystem, ABC):
                [ 1. ,  0.5]])
         """
         values = _named("parameters", parameters or {})
-        _check_names(values)
+        _check_names(cls, values)
         given, shorter = _named("equations", equations), _named("helpers", helpers or {})
         _defined(given, tuple(values), shorter)
         made: Self = _made(cls, tuple(given.items()), tuple(values), tuple(shorter.items()), values)
@@ -270,9 +270,10 @@ def _kind(base: Any, equations: Named, parameters: tuple[str, ...], helpers: Nam
 
     fields = {name: attrs.field(converter=_number, validator=_finite, kw_only=True) for name in parameters}
     texts = {"equations": dict(equations)} | ({"helpers": dict(helpers)} if helpers else {})
-    body = {**texts, "__module__": "dynsys", "__reduce_ex__": remade}
+    body = {**texts, "__reduce_ex__": remade}
     name = f"{base.__name__}Of"
     kind: type = attrs.make_class(name, fields, bases=(base,), class_body=body, frozen=True, slots=True, eq=False)
+    kind.__module__ = "dynsys"  # in which file its base stands is nobody's business, that of a store least of all
     return kind
 
 
@@ -286,7 +287,7 @@ def _names(system: type[SymbolicSystem], sizes: bool) -> tuple[str, ...]:
                 f"{name} is no field of {system.__name__}: write @attrs.frozen(eq=False) above the class"
             )
     names = [field.name for field in fields if (SIZE in field.metadata) == sizes]
-    _check_names(names)
+    _check_names(system, names)
     return tuple(names)
 
 
@@ -341,9 +342,10 @@ def _right_sides(what: str, given: Equations) -> tuple[Any, ...]:
     return tuple(given.values())
 
 
-def _check_names(parameters: Iterable[str]) -> None:
+def _check_names(system: type[SymbolicSystem], parameters: Iterable[str]) -> None:
+    taken = {"self", *(name for kind in (SymbolicFlow, SymbolicMap) if issubclass(system, kind) for name in dir(kind))}
     for name in parameters:
-        if name == "self" or name in dir(SymbolicFlow) or name in dir(SymbolicMap):
+        if name in taken:
             raise InvalidInputError(
-                f"{name!r} cannot name a parameter: every system has an attribute of that name, use another"
+                f"{name!r} cannot name a parameter: every such system has an attribute of that name, use another"
             )

@@ -208,7 +208,8 @@ def _flow(value: Any) -> Flow | PiecewiseFlow:
     return value
 
 
-def _stepper(value: Any) -> Stepper:
+def a_stepper(value: Any) -> Stepper:
+    """A stepper, or an error that says what came."""
     if not isinstance(value, Stepper):
         raise InvalidInputError(f"a flow needs a stepper such as RK4(dt=0.01), got {value!r:.100}")
     return value
@@ -247,7 +248,7 @@ class FlowStep(TimeStep):
     """
 
     flow: Flow | PiecewiseFlow = attrs.field(converter=_flow)
-    stepper: Stepper = attrs.field(converter=_stepper)
+    stepper: Stepper = attrs.field(converter=a_stepper)
     t0: float = attrs.field(default=0.0, converter=_start_time)
 
     def __attrs_post_init__(self) -> None:
@@ -324,7 +325,7 @@ class FlowStep(TimeStep):
         return self if own is self.flow else attrs.evolve(self, flow=own)
 
     def with_parameters(self, values: Mapping[str, Any]) -> Self:
-        """The same step with other values of some parameters of the flow, or, for other names, fields of the stepper."""
+        """The same step with other values of some parameters of the flow or, for other names, of the stepper."""
         own = [field.alias for field in attrs.fields(type(self.stepper)) if field.init and field.alias != "dt"]
         own = [name for name in own if name not in dir(self.flow)]
         of_stepper = {name: value for name, value in values.items() if name in own}

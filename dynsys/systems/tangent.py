@@ -129,10 +129,17 @@ Backend = Literal["auto", "numba", "numpy"] | type[TangentSystem]
 AUTOMATIC = ("numba", "numpy")  # "auto" is the first of these that misses nothing
 
 
+def kinds_of_tangents() -> dict[str, type[TangentSystem]]:
+    """The kinds that have a name, by it: those of `dynsys.backends`, and then what was defined outside."""
+    kinds: dict[str, type[TangentSystem]] = {}
+    for kind in TangentSystem.__subclasses__():
+        kinds.setdefault(kind.name or kind.__qualname__, kind)
+    return kinds
+
+
 def make_tangent(time_step: TimeStep, backend: Backend = "auto", shift: float = 0.0) -> TangentSystem:
     """The tangent of a step by a backend: one of AUTOMATIC, or any kind of `TangentSystem`, by its name or itself."""
-    kinds = {kind.name: kind for kind in reversed(TangentSystem.__subclasses__()) if kind.name}  # of dynsys.backends
-    reason = ""
+    kinds, reason = kinds_of_tangents(), ""
     if isinstance(backend, type) and issubclass(backend, TangentSystem):
         kind: type[TangentSystem] = backend
     elif backend == "auto":
@@ -146,7 +153,7 @@ def make_tangent(time_step: TimeStep, backend: Backend = "auto", shift: float = 
         raise InvalidInputError(f"backend must be one of {names}, or a kind of TangentSystem, got {backend!r:.100}")
     if backend != "auto" and (missing := kind.missing(time_step)):
         raise InvalidInputError(
-            f"{time_step.label} cannot be stepped by the backend {kind.name or kind.__name__}: {missing}; "
+            f"the backend {backend if isinstance(backend, str) else kind.__name__} cannot take the step of {time_step.label}: {missing}; "
             "or use backend='numpy'"
         )
     if reason and time_step.fallback:

@@ -11,6 +11,7 @@ import pytest
 
 import dynsys.models.classics
 from dynsys import RK4, InvalidInputError, Map
+from dynsys.models import cli
 from dynsys.models.classics import (
     CatMap,
     CoupledMapLattice,
@@ -42,7 +43,6 @@ from dynsys.models.classics.catalogue import (
 from dynsys.models.classics.henon_heiles import energy
 from dynsys.models.classics.report import _documentation, table, write
 from dynsys.testing import check_system, check_tangent
-from models import cli
 
 RNG = np.random.default_rng(0)
 every_system = pytest.mark.parametrize("kind", SYSTEMS)

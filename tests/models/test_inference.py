@@ -43,7 +43,7 @@ def test_differences_are_exact_for_a_quadratic_field_and_of_the_order_of_their_s
 
 def test_differences_of_the_network_are_its_jacobian():
     flow = ThreeLayerGradientFlow(*TASK, activation=Tanh())
-    x = flow.initial(biases="drawn", members=3, seed=1)
+    x = flow.initial(biases="random", members=3, seed=1)
     exact = [flow.jacobian(0.0, state) for state in x]
     estimate = differences(lambda z: flow.vector_field(0.0, z), x, 1e-3, "Richardson")
     np.testing.assert_allclose(estimate, exact, atol=1e-8)
@@ -156,7 +156,7 @@ def test_a_high_threshold_leaves_nothing_and_none_is_least_squares():
 @pytest.mark.parametrize("activation", [ReLU(), Linear()])
 def test_while_no_gate_changes_the_velocity_is_a_polynomial_of_98_terms(activation):
     flow = ThreeLayerGradientFlow(*TASK, activation=activation)
-    x = flow.initial(biases="drawn", seed=4)
+    x = flow.initial(biases="random", seed=4)
     C = exact_coefficients(flow, x)
     near = x + 1e-6 * RNG.normal(size=(20, 9))
     np.testing.assert_allclose(library(near) @ C, flow.vector_field(0.0, near), atol=1e-10)

@@ -29,7 +29,7 @@ def few():
 def crossing(few):
     """A state a millisecond or less before a sample crosses the kink of the only hidden unit: (x, sample)."""
     run = (
-        few.tangent(Euler(1e-3), backend="numpy").trajectory(few.initial(biases="drawn", seed=3), intervals=200).states
+        few.tangent(Euler(1e-3), backend="numpy").trajectory(few.initial(biases="random", seed=3), intervals=200).states
     )
     gates = kinks.gates(few, run)[:, 0]
     ((step, sample),) = np.argwhere(gates[1:] != gates[:-1])
@@ -155,7 +155,7 @@ def test_a_dead_network_is_linear_and_replicas_agree_to_rounding():
 def test_gates_and_delays_are_those_counted_one_by_one():
     flow = ThreeLayerGradientFlow(*TASK, activation=ReLU())
     tangent = flow.tangent(Euler(1e-3))
-    x0 = flow.initial(members=2, biases="drawn", seed=4)
+    x0 = flow.initial(members=2, biases="random", seed=4)
     run = tangent.trajectory(x0, intervals=60).states
     other = tangent.trajectory(x0 + 0.05, intervals=12, steps_per_interval=5).states
     w21, _, b1, _ = flow.layout.unpack(run)
@@ -171,7 +171,7 @@ def test_gates_and_delays_are_those_counted_one_by_one():
 
 def test_an_euler_step_changes_the_invariants_of_relu_by_their_value_at_the_velocity_times_dt_squared():
     flow = ThreeLayerGradientFlow(*TASK, activation=ReLU())
-    x = flow.initial(members=50, biases="drawn", seed=1)
+    x = flow.initial(members=50, biases="random", seed=1)
     f, dt = flow.vector_field(0.0, x), 0.1
     np.testing.assert_allclose(flow.invariants(x + dt * f) - flow.invariants(x), dt**2 * flow.invariants(f), atol=1e-10)
 
@@ -200,9 +200,9 @@ def test_replicas_are_labelled_and_belong_to_their_starts(few_replicas):
     # nothing is crossed between a replica at 1e-8 and its reference: both follow the tangent of the step
     near = data.sel(distance=1e-8)
     np.testing.assert_allclose(near.replica, near.tangent, atol=1e-4)
-    one = data.sel(activation="relu", biases="drawn", rate=5e-4)
+    one = data.sel(activation="relu", biases="random", rate=5e-4)
     flow = ThreeLayerGradientFlow(*TASK, activation=ReLU())
-    x0 = flow.initial(biases="drawn", members=3, seed=3)
+    x0 = flow.initial(biases="random", members=3, seed=3)
     ends = [flow.tangent(Euler(5e-4)).trajectory(x, intervals=200).states for x in x0]
     np.testing.assert_array_equal(one.crossings, [np.diff(kinks.gates(flow, run), axis=0).sum() for run in ends])
     with pytest.raises(InvalidInputError, match="time must be a multiple of 100 of the rate"):

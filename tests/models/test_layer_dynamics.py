@@ -10,6 +10,7 @@ from dynsys.models.layer_dynamics import DeepNetworkFlow
 from dynsys.models.layer_dynamics.closed_form import balanced_initial, mode_strength, singular_vectors, white
 from dynsys.models.layer_dynamics.report import write
 from dynsys.models.layer_dynamics.study import DEPTHS, KINDS, Study, moved
+from dynsys.models.networks import CrossEntropy
 from dynsys.models.reporting.report import HOLDS
 
 RANDOM = np.random.default_rng(0)
@@ -18,6 +19,16 @@ X, Y = RANDOM.normal(size=(20, 5)), RANDOM.normal(size=(20, 3))
 
 def flow_of(activation, biases=False, hidden=(6, 6)):
     return DeepNetworkFlow(X, Y, hidden=hidden, activation=activation, biases=biases)
+
+
+def test_what_is_conserved_is_so_for_any_loss_and_in_scaled_networks():
+    flow = DeepNetworkFlow(X, np.arange(20) % 3, (6, 4), loss=CrossEntropy, biases=True, scaled=True)
+    for activation in (Linear(), ReLU()):
+        other = attrs.evolve(flow, activation=activation)
+        x = other.initial(seed=1)
+        v = other.vector_field(0.0, x)
+        assert other.conserved(x).shape == ({Linear: 6 * 7 // 2 + 4 * 5 // 2, ReLU: 10}[type(activation)],)
+        np.testing.assert_allclose(other.conserved(x + v) - other.conserved(x - v), 0.0, atol=1e-13)
 
 
 @pytest.mark.parametrize("biases", [False, True])

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynsys import Euler, InvalidInputError, RunState
+from dynsys import Euler, GradientFlow, HeavyBall, InvalidInputError, Nesterov, RunState
 from dynsys.compiled.shuffle import permutations, shuffle_by_numpy
 from dynsys.models.activations import ReLU, Tanh
+from dynsys.models.networks import CrossEntropy, DeepNetworkFlow
 from dynsys.models.weight_dynamics import ThreeLayerGradientFlow
+from dynsys.testing import check_tangent
 
 counts = settings(max_examples=40, deadline=None, derandomize=True)
 
@@ -71,12 +73,12 @@ def alone(start, member):
     return attrs.evolve(start, **fields)
 
 
-@pytest.mark.parametrize("backend", ["numpy", "compiled"])
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
 @pytest.mark.parametrize(("kind", "reduction"), [(Tanh, "mean"), (ReLU, "mean"), (Tanh, "sum")])
 def test_euler_on_minibatches_is_stochastic_gradient_descent(kind, reduction, backend):
     """A thousand steps with batches of 4 out of 10: most epochs end within a batch."""
     flow = network(kind=kind, reduction=reduction)
-    theta, dt = flow.initial(biases="drawn", seed=3), 0.02
+    theta, dt = flow.initial(biases="random", seed=3), 0.02
     expected = sgd_by_loops(flow, theta, size=4, seed=6, dt=dt, steps=1000)
     end = run(flow.minibatches(size=4, seed=6).tangent(Euler(dt), backend=backend), theta).x[0]
     assert np.linalg.norm(expected - theta) > 0.1
@@ -141,7 +143,7 @@ def test_members_share_their_batches_unless_told_otherwise():
     assert len({*different, same[0]}) == 51
 
 
-@pytest.mark.parametrize("backend", ["numpy", "compiled"])
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
 @pytest.mark.parametrize("shared", [True, False])
 def test_member_of_an_ensemble_equals_its_run_alone(shared, backend):
     sgd = network().minibatches(size=4, seed=6, shared=shared)
@@ -162,7 +164,7 @@ def test_member_of_an_ensemble_equals_its_run_alone(shared, backend):
     assert len(np.unique(together.x[:, 0])) == (1 if shared else 4)
 
 
-@pytest.mark.parametrize("backend", ["numpy", "compiled"])
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
 def test_flow_of_one_member_runs_with_the_batches_of_that_member(backend):
     own = network().minibatches(size=4, seed=6, shared=False).for_member(3)
     tangent = own.tangent(Euler(0.02), backend=backend)
@@ -173,7 +175,7 @@ def test_flow_of_one_member_runs_with_the_batches_of_that_member(backend):
     np.testing.assert_allclose(run(tangent, theta, intervals=1, steps=10).x[0], x, rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("backend", ["numpy", "compiled"])
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
 @pytest.mark.parametrize("shared", [True, False])
 def test_continued_run_goes_on_with_the_next_batch(shared, backend):
     sgd = network().minibatches(size=3, seed=6, shared=shared)
@@ -183,6 +185,77 @@ def test_continued_run_goes_on_with_the_next_batch(shared, backend):
     second = tangent.forward(first.without_records(), intervals=4, steps_per_interval=5, record="growth")
     np.testing.assert_array_equal(second.x, whole.x)
     np.testing.assert_array_equal(second.growth, whole.growth[:, 2:])
+
+
+def gradient_flows():
+    """One of each kind, on ten samples, with a state."""
+    x, z = np.random.default_rng(2).normal(size=(2, 10))
+    logistic = GradientFlow.of("log(1 + exp(a)) - y*a", ["w", "b"], {"x": x, "y": x > z}, {"a": "w*x + b"})
+    X, labels = np.stack([x, z], axis=1), np.arange(10) % 3
+    deep = DeepNetworkFlow(X, labels, (3,), loss=CrossEntropy, activation=Tanh(), biases=True)
+    three = network()
+    return {
+        "GradientFlow": (logistic, np.array([0.5, -0.3])),
+        "ThreeLayerGradientFlow": (three, three.initial(seed=3)),
+        "DeepNetworkFlow": (deep, deep.initial(seed=3)),
+    }
+
+
+FLOWS = gradient_flows()
+MOMENTUM = {"heavy ball": HeavyBall(0.1, 0.8), "Nesterov": Nesterov(0.1, 0.8)}
+
+
+@pytest.mark.parametrize("size", [None, 4])
+@pytest.mark.parametrize("stepper", MOMENTUM.values(), ids=MOMENTUM)
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [
+        *((name, "numpy") for name in FLOWS),
+        *(pytest.param(name, "numba", marks=pytest.mark.slow) for name in FLOWS),
+    ],
+)
+def test_momentum_has_an_exact_tangent_on_every_gradient_flow(name, backend, stepper, size):
+    flow, theta = FLOWS[name]
+    tangent = (flow if size is None else flow.minibatches(size, seed=1)).tangent(stepper, backend=backend)
+    check_tangent(tangent, np.concatenate([theta, 0.1 * np.cos(theta)]))
+
+
+@pytest.mark.numba
+def test_momentum_on_batches_is_compiled():
+    """One of those above that are slow."""
+    flow, theta = FLOWS["DeepNetworkFlow"]
+    tangent = flow.minibatches(4, seed=1).tangent(MOMENTUM["heavy ball"], backend="numba")
+    check_tangent(tangent, np.concatenate([theta, 0.1 * np.cos(theta)]))
+    volume_shrinks(tangent, theta)
+
+
+def volume_shrinks(tangent, theta):
+    """Whether every step of a heavy ball multiplies volume by mu^dim."""
+    start = RunState.start(tangent.complete(theta), tangent.dimension, tangent.dimension, 0)
+    growth = tangent.forward(start, intervals=25, steps_per_interval=1, record="growth").growth[0]
+    np.testing.assert_allclose(growth.sum(axis=1), len(theta) * np.log(0.8), rtol=1e-11)
+
+
+@pytest.mark.parametrize("size", [None, 4])
+@pytest.mark.parametrize("name", FLOWS)
+def test_every_step_of_a_heavy_ball_shrinks_volume_by_the_momentum_alone(name, size):
+    flow, theta = FLOWS[name]
+    driven = flow if size is None else flow.minibatches(size, seed=1)
+    volume_shrinks(driven.tangent(MOMENTUM["heavy ball"], backend="numpy"), theta)
+
+
+def test_momentum_on_batches_is_that_of_a_loop():
+    """As torch.optim.SGD takes it: its buffer is -v / rate."""
+    flow, theta = FLOWS["DeepNetworkFlow"]
+    sgd = flow.minibatches(4, seed=1)
+    for stepper, nesterov in zip(MOMENTUM.values(), (False, True), strict=True):
+        x, buffer = theta, np.zeros_like(theta)
+        for n in range(40):
+            gradient = -sgd.flow_at(n).vector_field(0.0, x)
+            buffer = 0.8 * buffer + gradient
+            x = x - 0.1 * (gradient + 0.8 * buffer if nesterov else buffer)
+        found = sgd.tangent(stepper, backend="numpy").trajectory(theta, intervals=40).states[-1]
+        np.testing.assert_allclose(found, np.concatenate([x, -0.1 * buffer]), rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize(
@@ -202,10 +275,10 @@ def test_bad_batches_are_refused_by_name(options, message):
 
 
 def test_permutations_are_the_same_with_and_without_the_compiler_and_uniform():
-    decks, cards = 6000, 5
-    orders = permutations(np.random.default_rng(1), decks, cards)
-    plain = np.tile(np.arange(cards), (decks, 1))
-    shuffle_by_numpy(plain, np.random.default_rng(1).random((decks, cards)))
+    count, samples = 6000, 5
+    orders = permutations(np.random.default_rng(1), count, samples)
+    plain = np.tile(np.arange(samples), (count, 1))
+    shuffle_by_numpy(plain, np.random.default_rng(1).random((count, samples)))
     np.testing.assert_array_equal(orders, plain)
     counts = np.unique(orders, axis=0, return_counts=True)[1]
     assert len(counts) == 120  # all orders occur, each 50 times but for chance

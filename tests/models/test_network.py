@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from dynsys import InvalidInputError
+from dynsys import Euler, FallbackWarning, InvalidInputError
 from dynsys.models.activations import GELU, Linear, ReLU, Sigmoid, Tanh
+from dynsys.models.networks.three_layer import network as module
 from dynsys.models.weight_dynamics import ThreeLayerGradientFlow, regression_task
-from dynsys.models.weight_dynamics import network as module
 
 SIZES = [(2, 2, 1), (3, 4, 2), (1, 5, 3)]
 SCALARS = {  # written independently, and valid for complex arguments
@@ -170,6 +170,18 @@ def test_no_exponent_of_an_inhomogeneous_activation_must_vanish(kind):
     assert network(kind=kind).vanishing_exponents == 0
 
 
+def test_an_activation_without_source_is_said_to_be_slow():
+    class Own(Tanh):
+        def fused(self, d):
+            return super().fused(d)
+
+    flow = network(kind=Own)
+    with pytest.warns(FallbackWarning, match="NumPy steps ThreeLayerGradientFlow.*Own has no source.*backend='numpy'"):
+        flow.tangent(Euler(0.01))
+    flow.minibatches(2).tangent(Euler(0.01), backend="numpy")  # no warning
+    assert network().fallback == ""
+
+
 def test_data_are_read_only_copies_and_a_vector_of_targets_is_a_column():
     X, y = regression_task(samples=5, seed=0)
     flow = ThreeLayerGradientFlow(X, y, activation=Tanh())
@@ -218,7 +230,7 @@ def test_bad_networks_are_refused_by_name(wrong, message):
     ("wrong", "message"),
     [
         ({"scheme": "xavier"}, "scheme must be .* got 'xavier'"),
-        ({"biases": "random"}, "biases must be .* got 'random'"),
+        ({"biases": "drawn"}, "biases must be .* got 'drawn'"),
         ({"members": 0}, "members must be .* got 0"),
         ({"members": 2.5}, "members must be .* got 2.5"),
         ({"seed": -1}, "seed must be .* got -1"),
@@ -230,7 +242,7 @@ def test_bad_initial_states_are_refused_by_name(wrong, message):
         network().initial(**wrong)
 
 
-@pytest.mark.parametrize("biases", ["zero", "drawn"])
+@pytest.mark.parametrize("biases", ["zero", "random"])
 @pytest.mark.parametrize("scheme", ["he", "wide"])
 def test_initial_weights_have_the_deviation_of_their_scheme_layer_by_layer(scheme, biases):
     flow, members = network((3, 4, 2)), 20_000
@@ -242,7 +254,7 @@ def test_initial_weights_have_the_deviation_of_their_scheme_layer_by_layer(schem
     ):
         for block, expected in (
             (theta[:, weights], deviation),
-            (theta[:, bias], deviation if biases == "drawn" else 0.0),
+            (theta[:, bias], deviation if biases == "random" else 0.0),
         ):
             if expected == 0.0:
                 assert not block.any(), layer
@@ -264,6 +276,6 @@ def test_first_members_are_the_same_however_many_are_drawn():
 
 def test_biases_do_not_change_the_weights_drawn():
     flow = network()
-    zero, drawn = (flow.initial(biases=biases, seed=4) for biases in ("zero", "drawn"))
-    np.testing.assert_array_equal(zero[:6], drawn[:6])
-    assert np.all(drawn[6:] != 0)
+    zero, random = (flow.initial(biases=biases, seed=4) for biases in ("zero", "random"))
+    np.testing.assert_array_equal(zero[:6], random[:6])
+    assert np.all(random[6:] != 0)

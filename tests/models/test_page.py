@@ -14,7 +14,7 @@ from dynsys.models.weight_dynamics import regression_task
 from dynsys.models.weight_dynamics.figures import draw_all
 from dynsys.models.weight_dynamics.page.data import MISSING, PARTS, SEEDED, PageData
 from dynsys.models.weight_dynamics.page.page import page, write_page
-from dynsys.models.weight_dynamics.runs import SAME_SPAN
+from dynsys.models.weight_dynamics.runs import SAME_SPAN, TrainingRuns
 from dynsys.models.weight_dynamics.study import Study
 from dynsys.models.weight_dynamics.summary import summary
 from dynsys.passes.status import FAILED
@@ -31,7 +31,7 @@ PAIRS = list(zip(*np.triu_indices(9, 1), strict=True))
 @pytest.fixture(scope="module")
 def runs() -> xarray.Dataset:
     """Twelve runs, of which one is marked as stopped half-way."""
-    data = STUDY.ensemble(*TASK, "A task <b>& more</b>.").run()
+    data = TrainingRuns(STUDY, *TASK, "A task <b>& more</b>.").ensemble().run()
     for name, first in {"loss": 20, "exponent": 20, "angle": 0, "frame_distance": 0}.items():
         data[name].values[0, 4, first:] = np.nan
     data.status.values[0, 4], data.stopped.values[0, 4] = 1, 1500
@@ -127,7 +127,7 @@ def test_the_summary_counts_the_angles_that_the_run_decides(runs):
 @pytest.mark.slow
 def test_of_large_networks_nine_exponents_are_shown_and_without_angles_none(tmp_path):
     large = Study(activations=("tanh",), members=2, steps=3000, outputs=9, hidden=4, learning_rate=1e-3, angles=True)
-    data = large.ensemble(*TASK).run()
+    data = TrainingRuns(large, *TASK).ensemble().run()
     kept = PageData(data)
     assert (len(kept.shown), len(kept.pairs), len(kept.record())) == (9, 36, 1 + 9 + 36)
     assert kept.shown == [1, 2, 3, 8, 9, 10, 15, 16, 17]
@@ -140,7 +140,7 @@ def test_of_large_networks_nine_exponents_are_shown_and_without_angles_none(tmp_
     np.testing.assert_allclose((codes[known].astype(int) & ~SEEDED) / PARTS, degrees[known], atol=0.51 / PARTS)
     text = write_page(data, tmp_path / "large.html", "").read_text()
     assert "Of 17 exponents and their vectors 9 are shown" in text
-    bare = attrs.evolve(large, angles=False).ensemble(*TASK).run()
+    bare = TrainingRuns(attrs.evolve(large, angles=False), *TASK).ensemble().run()
     assert page(bare).get_model_by_name("angles") is None
     assert (
         "No angles between covariant vectors were recorded" in write_page(bare, tmp_path / "bare.html", "").read_text()

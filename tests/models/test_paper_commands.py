@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from models import cli
+from dynsys.models import cli
 
 COMMANDS = {
     "training-chaos": ["--share", "0.01"],

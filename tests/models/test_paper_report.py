@@ -15,10 +15,10 @@ from dynsys.models.weight_dynamics.paper.claims_angles import angles
 from dynsys.models.weight_dynamics.paper.claims_exponents import exponents, wide_exponents
 from dynsys.models.weight_dynamics.paper.claims_losses import losses, setup
 from dynsys.models.weight_dynamics.paper.findings import Findings, Share
-from dynsys.models.weight_dynamics.paper.foretelling import ANGLES, EXPONENTS, Foretelling
+from dynsys.models.weight_dynamics.paper.forecast import ANGLES, EXPONENTS, Forecast
 from dynsys.models.weight_dynamics.paper.measures import Measures
 from dynsys.models.weight_dynamics.paper.protocol import Protocol, store
-from dynsys.models.weight_dynamics.runs import DIMENSIONS, ENDINGS, READINGS, SPANS
+from dynsys.models.weight_dynamics.runs import DIMENSIONS, ENDINGS, SPANS, VARIANTS
 from dynsys.models.weight_dynamics.study import Study
 
 PROTOCOL = Protocol(members=64, time=1.806)
@@ -33,7 +33,7 @@ class MadeUp:
     def __call__(self, members: np.ndarray) -> xarray.Dataset:
         rng = np.random.default_rng([0, *members])
         sizes = {"activation": len(self.study.activations), "member": len(members), "time": 5, "q": 9, "weight": 9}
-        sizes |= {"prediction": len(self.study.predictions), "span": 3, "reading": 3, "pair": 36, "ending": 5}
+        sizes |= {"prediction": len(self.study.predictions), "span": 3, "variant": 3, "pair": 36, "ending": 5}
         values = {name: rng.random([sizes[d] for d in dims]) for name, dims in DIMENSIONS.items()}
         end = np.where(members % 16 == 0, 103.0, np.where(members % 3 == 0, 2.0, 8.0))
         scale = 1000.0 if self.study.reduction == "sum" else 1.0
@@ -57,7 +57,7 @@ class MadeUp:
             "q": np.arange(1, 10),
             "prediction": list(self.study.predictions),
             "span": list(SPANS),
-            "reading": list(READINGS),
+            "variant": list(VARIANTS),
             "ending": list(ENDINGS),
             "pair": [f"{i + 1} {j + 1}" for i, j in zip(*np.triu_indices(9, 1), strict=True)],
         }
@@ -111,8 +111,8 @@ def test_claims_on_runs_have_their_rows_and_verdicts(folder):
     check(runs)
 
 
-def test_what_foretells_is_chosen_on_the_training_half(folder):
-    forecast = Foretelling.of(Findings(PROTOCOL, folder), "high")
+def test_the_best_predictor_is_chosen_on_the_training_half(folder):
+    forecast = Forecast.of(Findings(PROTOCOL, folder), "high")
     assert forecast.outcome.sum() == 40
     scores = forecast.scores(25, EXPONENTS["start"])
     assert list(scores) == [f"l{q}" for q in range(1, 10)]
@@ -121,7 +121,7 @@ def test_what_foretells_is_chosen_on_the_training_half(folder):
     assert best.rank.test == 1.0  # made up so
     assert forecast.best(25, "C(t)")[1].auc.test < 0.8  # and this is noise
     assert forecast.best(25, "C(0)")[0] == "C(0)"
-    assert len(forecast.scores(3000, ANGLES["recycled"])) == 36
+    assert len(forecast.scores(3000, ANGLES["periodic window"])) == 36
 
 
 @pytest.mark.slow

@@ -4,13 +4,11 @@ import attrs
 import numpy as np
 import pytest
 
-from dynsys import InvalidInputError
+from dynsys import Euler, FallbackWarning, InvalidInputError, NumpyTangent
 from dynsys.models.activations import LeakyReLU, Linear, ReLU, Sigmoid, Tanh
-from dynsys.models.networks.deep_network import DeepNetworkFlow
-from dynsys.models.networks.losses import CrossEntropy, HalfSquares
-from dynsys.models.networks.perceptron import Perceptron
+from dynsys.models.networks import CrossEntropy, DeepNetworkFlow, HalfSquares, Loss, Perceptron
 from dynsys.systems.system import finite_difference
-from dynsys.testing import check_tangent
+from dynsys.testing import check_system, check_tangent
 
 RANDOM = np.random.default_rng(0)
 X, Y = RANDOM.normal(size=(7, 3)), RANDOM.normal(size=(7, 2))
@@ -82,14 +80,150 @@ def test_the_linearisation_is_the_flow_until_a_kink_is_crossed(activation):
         attrs.evolve(flow, activation=Tanh()).linearised(theta)
 
 
-@pytest.mark.slow
-@pytest.mark.numba
-@pytest.mark.parametrize("biases", [False, True])
-def test_the_compiled_velocity_is_the_same(biases):
-    flow = DeepNetworkFlow(X, Y, hidden=(3,), activation=Tanh(), biases=biases)
-    from dynsys import Euler
+@attrs.frozen(eq=False)
+class LogCosh(Loss):
+    """A loss from outside: mean of the sum of ln cosh(z - y)."""
 
-    check_tangent(flow.tangent(Euler(0.1), backend="numba"), flow.initial(seed=1))
+    def value(self, z):
+        return np.mean(np.sum(np.log(np.cosh(z - self.y)), axis=-1), axis=-1)
+
+    def errors(self, z):
+        return np.tanh(z - self.y) / len(self.y)
+
+    def errors_along(self, z, dz):
+        return dz / np.cosh(z - self.y) ** 2 / len(self.y)
+
+
+def deep(loss=HalfSquares, hidden=(3,), **options):
+    y = LABELS if loss is CrossEntropy else Y
+    return DeepNetworkFlow(X, y, hidden, loss=loss, **{"activation": Tanh(), **options})
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("biases", [False, True])
+@pytest.mark.parametrize("loss", [HalfSquares, CrossEntropy, LogCosh])
+def test_flows_of_any_loss_keep_the_contract_also_on_batches_that_lack_a_class(loss, biases, scaled):
+    flow = deep(loss, (5, 4), biases=biases, scaled=scaled)
+    theta = flow.initial(seed=1)
+    check_system(flow, theta)
+    check_system(flow.minibatches(size=2, seed=1), theta)
+    slopes = finite_difference(lambda z: flow.loss(z)[..., None], theta, np.eye(flow.dimension))[0]
+    np.testing.assert_allclose(flow.gradient(theta), slopes, atol=1e-7)
+    ones = [flow.on(np.array([sample])).gradient(theta) for sample in range(7)]  # one class each
+    np.testing.assert_allclose(np.mean(ones, axis=0), flow.gradient(theta), atol=1e-14)
+
+
+SHOWN = [(CrossEntropy, True, 3), (HalfSquares, False, 7)]  # one that does not divide the data, and all
+COMPILED = [
+    pytest.param(loss, biases, size, marks=[pytest.mark.slow] * ((loss, biases, size) not in SHOWN))
+    for loss in (HalfSquares, CrossEntropy)
+    for biases in (False, True)
+    for size in (None, 1, 3, 7)
+]
+
+
+@pytest.mark.numba
+@pytest.mark.parametrize(("loss", "biases", "size"), COMPILED)
+def test_the_compiled_step_is_the_same(loss, biases, size):
+    flow = deep(loss, biases=biases)
+    driven = flow if size is None else flow.minibatches(size=size, seed=1)
+    check_tangent(driven.tangent(Euler(0.1), backend="numba"), flow.initial(seed=1), steps=5)
+
+
+@pytest.mark.numba
+@pytest.mark.parametrize(
+    ("loss", "hidden", "biases"),
+    [(HalfSquares, (3, 2), True), *(pytest.param(CrossEntropy, h, False, marks=pytest.mark.slow) for h in ((), (3,)))],
+)
+def test_the_compiled_step_of_a_scaled_network_is_the_same(loss, hidden, biases):
+    flow = deep(loss, hidden, biases=biases, scaled=True)
+    check_tangent(flow.minibatches(size=2, seed=1).tangent(Euler(0.1), backend="numba"), flow.initial(seed=1), steps=5)
+
+
+@pytest.mark.numba
+def test_members_with_batches_of_their_own_are_those_of_numpy():
+    flow = deep(CrossEntropy, biases=True)
+    theta, sgd = flow.initial(members=3, seed=1), flow.minibatches(size=3, seed=1, shared=False)
+    compiled, plain = (
+        sgd.tangent(Euler(0.3), backend=backend).benettin(theta, intervals=9, k=2, warmup=0)
+        for backend in ("numba", "numpy")
+    )
+    np.testing.assert_allclose(compiled.rates, plain.rates, rtol=0, atol=1e-10)
+    assert len(np.unique(compiled.end.x[:, 0])) == 3
+
+
+def test_what_is_not_compiled_says_why_and_what_to_do():
+    class Own(Tanh):
+        def fused(self, d):
+            return super().fused(d)
+
+    relu = deep(activation=ReLU())
+    cases = {
+        "Own has no source": deep(activation=Own()),
+        "LogCosh has no source": deep(LogCosh),
+        "fixed gates": relu.linearised(relu.initial()),
+    }
+    for text, flow in cases.items():
+        assert flow.kernel() is flow.batch_kernel(2) is None
+        with pytest.warns(FallbackWarning, match=f"NumPy steps DeepNetworkFlow.*{text}.*backend='numpy'"):
+            tangent = flow.tangent(Euler(0.1))
+        assert isinstance(tangent, NumpyTangent)
+        with pytest.raises(InvalidInputError, match=text):
+            flow.minibatches(2).tangent(Euler(0.1), backend="numba")
+        flow.tangent(Euler(0.1), backend="numpy")  # no warning
+    assert deep().fallback == deep(CrossEntropy, scaled=True).minibatches(2).fallback == ""
+
+
+def constant_directions(flow):
+    """Number of directions along which the loss is the same at all states: where all Hessians vanish."""
+    random = np.random.default_rng(6)
+    states = random.normal(size=(30, flow.dimension))
+    values = np.linalg.svd(
+        np.concatenate([flow.hessian_product(x, np.eye(flow.dimension)) for x in states]), compute_uv=False
+    )
+    return int(np.sum(values < 1e-10 * values[0]))
+
+
+@pytest.mark.parametrize("hidden", [(), (4,), (4, 5)])
+@pytest.mark.parametrize("biases", [False, True])
+@pytest.mark.parametrize("loss", [HalfSquares, CrossEntropy])
+def test_exponents_vanish_for_directions_that_no_state_and_no_batch_sees(loss, biases, hidden):
+    inputs = np.column_stack([X, X[:, 0] - X[:, 1], np.full(7, 2.0)])  # one is a combination; one is a bias
+    y = LABELS if loss is CrossEntropy else Y
+    flow = DeepNetworkFlow(inputs, y, hidden, loss=loss, activation=Tanh(), biases=biases)
+    unseen = (1 + biases) * (*hidden, flow.objective.outputs)[0]
+    softmax = (loss is CrossEntropy) * ((5, *hidden)[-1] + biases)
+    both = (1 + biases) * (loss is CrossEntropy and not hidden)
+    assert flow.vanishing_exponents == unseen + softmax - both == constant_directions(flow)
+    assert flow.minibatches(2).vanishing_exponents == flow.vanishing_exponents
+
+
+@pytest.mark.parametrize("activation", [Linear(), ReLU()])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_exponents_vanish_for_balances_beside_constant_directions(scaled, activation):
+    """The rank of the gradients of all that the velocity keeps, by differences and from null spaces."""
+    inputs = np.column_stack([X, X[:, 0]])
+    flow = DeepNetworkFlow(inputs, LABELS, (4, 3), loss=CrossEntropy, activation=activation, biases=True, scaled=scaled)
+    x = flow.initial(seed=3) + 0.1 * np.random.default_rng(3).normal(size=flow.dimension)
+    states = np.random.default_rng(6).normal(size=(30, flow.dimension))
+    hessians = np.concatenate([flow.hessian_product(z, np.eye(flow.dimension)) for z in states])
+    values, directions = np.linalg.svd(hessians)[1:]
+    constant = directions[np.sum(values > 1e-10 * values[0]) :]
+    balances = finite_difference(flow.conserved, x, np.eye(flow.dimension))
+    np.testing.assert_allclose(np.concatenate([constant, balances]) @ flow.vector_field(0.0, x), 0.0, atol=1e-10)
+    together = np.linalg.matrix_rank(np.concatenate([constant, balances]), tol=1e-7)
+    assert flow.vanishing_exponents == together > max(len(constant), len(balances))
+
+
+def test_initial_states_of_both_kinds():
+    flow, random = deep(CrossEntropy, biases=True), np.random.default_rng(4).normal(size=(2, 24))
+    normal = flow.initial(scheme="normal", scale=2.0, members=2, seed=4)
+    np.testing.assert_array_equal(normal, 2.0 * flow.network.weights * random)
+    fan_in = flow.initial(members=2, seed=4)
+    np.testing.assert_allclose(fan_in, normal / 2 / np.sqrt(3), rtol=1e-14)  # three inputs in both layers
+    scaled = deep(CrossEntropy, biases=True, scaled=True)
+    np.testing.assert_array_equal(scaled.initial(members=2, seed=4), random)
+    np.testing.assert_array_equal(scaled.initial(scheme="normal", members=2, seed=4), normal / 2)
 
 
 def test_batches_are_some_of_the_samples():
@@ -112,6 +246,17 @@ def test_batches_are_some_of_the_samples():
         (lambda: Perceptron((3, 0), Tanh()), "a width must be a whole number >= 1"),
         (lambda: Perceptron((3, 2), np.tanh), "activation must be an object"),
         (lambda: CrossEntropy([0.5, 1.0]), "labels must be whole numbers"),
+        (lambda: CrossEntropy([0, 3], classes=3), "labels of 3 classes must be below 3, got 3"),
+        (lambda: CrossEntropy([0, 0], classes=1), "classes must be a whole number >= 2"),
+        (lambda: HalfSquares([0.0, np.nan]), "y must be finite"),
+        (lambda: deep(loss="half squares"), "loss must be a kind of Loss such as HalfSquares.*got 'half squares'"),
+        (lambda: deep(loss=HalfSquares(Y)), "loss must be a kind of Loss"),
+        (lambda: deep(loss=Tanh), "loss must be a kind of Loss"),
+        (lambda: deep(loss=np.tanh), "loss must make a Loss of y"),
+        (lambda: DeepNetworkFlow(X, Y, (2,), loss=CrossEntropy), "labels must be whole numbers"),
+        (lambda: DeepNetworkFlow(X, [0, 2] * 3 + [0], (2,), loss=CrossEntropy), "two classes at least and each"),
+        (lambda: deep().accuracy(np.zeros(15)), "accuracy is that of a classifier.*the loss is HalfSquares"),
+        (lambda: deep().initial(scheme="he"), "scheme must be 'fan-in' or 'normal', got 'he'"),
         (lambda: CrossEntropy([0, 0]), "two classes at least"),
         (lambda: CrossEntropy([1, 2, 3]), "two classes at least"),
         (lambda: DeepNetworkFlow(X, Y, hidden=(2,)).linearised(np.zeros((2, 10))), "one state of shape"),

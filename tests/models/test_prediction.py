@@ -238,7 +238,7 @@ def test_infinite_values_have_a_rank():
     assert (score.rank.test, score.auc.test) == (1.0, 1.0)
 
 
-def test_a_constant_indicator_foretells_nothing():
+def test_a_constant_indicator_predicts_nothing():
     outcome = np.arange(40) % 4 == 0
     score = naive_bayes(np.ones(40), outcome, halves(outcome))
     assert score.rank == score.auc == Area(0.5, 0.5, 0.5, 0.5)

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import xarray
 
-from dynsys import Euler, InvalidInputError, passes
+from dynsys import Euler, InvalidInputError
 from dynsys.models.weight_dynamics import regression_task
 from dynsys.models.weight_dynamics.figures import draw_all
+from dynsys.models.weight_dynamics.runs import TrainingRuns
 from dynsys.models.weight_dynamics.study import PAPER_TIME, Study
 from dynsys.models.weight_dynamics.summary import summary
+from dynsys.passes import run_state
 from dynsys.plotting import grid, save_figure, style
 
 SMALL = Study(members=3, steps=100, learning_rate=1e-3, seed=5)
@@ -19,7 +21,7 @@ TASK = regression_task(samples=200, seed=SMALL.seeds["data"])
 
 
 def run(study: Study) -> xarray.Dataset:
-    return study.ensemble(*TASK, "A task.").run()
+    return TrainingRuns(study, *TASK, "A task.").ensemble().run()
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +44,13 @@ def test_exponents_and_losses_are_those_of_benettin_on_the_same_run(runs):
 @pytest.mark.parametrize("shared", [True, False])
 def test_no_bit_of_a_study_depends_on_its_blocks(shared):
     study = attrs.evolve(SMALL, shared_batches=shared)
+    whole = TrainingRuns(study, *TASK).ensemble()
     for block in (1, 2):
-        xarray.testing.assert_identical(study.ensemble(*TASK).run(block=block), study.ensemble(*TASK).run())
+        xarray.testing.assert_identical(whole.run(block=block), whole.run())
 
 
 def test_what_a_study_finds_does_not_depend_on_how_its_passes_are_cut(runs, monkeypatch):
-    monkeypatch.setattr(passes, "CHUNK_STEPS", 1)  # one interval at a time
+    monkeypatch.setattr(run_state, "CHUNK_STEPS", 1)  # one interval at a time
     again = run(Study(members=3, steps=100, learning_rate=1e-3, seed=5))
     np.testing.assert_array_equal(again.exponent, runs.exponent)
     np.testing.assert_array_equal(again.loss, runs.loss)

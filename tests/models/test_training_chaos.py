@@ -7,20 +7,21 @@ import numpy as np
 import pytest
 import xarray
 
-from dynsys import InvalidInputError, NumbaTangent, sweep, vary
-from dynsys.models.activations import Tanh
+from dynsys import Euler, InvalidInputError
+from dynsys.models.activations import Sigmoid, Tanh
 from dynsys.models.reporting.report import FAILS, HOLDS
-from dynsys.models.training_chaos import GradientDescent, digits, iris
-from dynsys.models.training_chaos.claims import TRANSIENT, chaotic
-from dynsys.models.training_chaos.experiment import Experiment
-from dynsys.models.training_chaos.experiments import (
+from dynsys.models.training_chaos import (
     Bifurcations,
     Chaotic,
     Edge,
     LearningRates,
     SmallRate,
     TrainingTime,
+    digits,
+    iris,
 )
+from dynsys.models.training_chaos.claims import TRANSIENT, chaotic
+from dynsys.models.training_chaos.experiment import Experiment, classifier, seeds
 from dynsys.models.training_chaos.findings import (
     boundaries,
     comparison,
@@ -36,35 +37,39 @@ from dynsys.models.training_chaos.series import autocorrelation, local_expansion
 from dynsys.systems.system import finite_difference
 from dynsys.testing import check_system, check_tangent
 
-FLOWERS = GradientDescent(*iris(), hidden=(10,), learning_rate=1.0)
-DEEP = GradientDescent(*digits(40), hidden=(6, 5), activation=Tanh(), learning_rate=0.3)
-REGRESSION = GradientDescent(*iris(), hidden=(), learning_rate=0.1)
+FLOWERS = classifier(*iris(), (10,), Sigmoid())
+DEEP = classifier(*digits(40), (6, 5), Tanh())
+REGRESSION = classifier(*iris(), (), Sigmoid())
 NETWORKS = {"4-10-3": FLOWERS, "64-6-5-10": DEEP, "4-3": REGRESSION}
 
 
-@pytest.mark.parametrize("descent", NETWORKS.values(), ids=NETWORKS)
-def test_gradient_is_that_of_the_loss_and_the_contract_holds(descent):
-    theta = descent.initial(seed=1)
-    check_system(descent, theta)
-    slopes = finite_difference(lambda z: descent.loss(z)[..., None], theta, np.eye(descent.dimension))[0]
-    np.testing.assert_allclose(descent.gradient(theta), slopes, atol=1e-7)  # what differences can do
+def weights(flow, members=None, seed=1):
+    return flow.initial(scheme="normal", members=members, seed=seed)
+
+
+@pytest.mark.parametrize("flow", NETWORKS.values(), ids=NETWORKS)
+def test_gradient_is_that_of_the_loss_and_the_contract_holds(flow):
+    theta = weights(flow)
+    check_system(flow, theta)
+    slopes = finite_difference(lambda z: flow.loss(z)[..., None], theta, np.eye(flow.dimension))[0]
+    np.testing.assert_allclose(flow.gradient(theta), slopes, atol=1e-7)  # what differences can do
 
 
 def test_loss_is_the_mean_negative_logarithm_of_the_right_probability():
-    theta = REGRESSION.initial(seed=3)
+    theta = weights(REGRESSION, seed=3)
     z = REGRESSION.X @ theta[:12].reshape(4, 3) + theta[12:]
     p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
-    right = p[np.arange(120), REGRESSION.labels]
+    right = p[np.arange(120), REGRESSION.y]
     np.testing.assert_allclose(REGRESSION.loss(theta), -np.log(right).mean(), rtol=1e-13)
-    assert REGRESSION.accuracy(theta) == np.mean(p.argmax(axis=1) == REGRESSION.labels)
+    assert REGRESSION.accuracy(theta) == np.mean(p.argmax(axis=1) == REGRESSION.y)
     # far from the origin probabilities underflow, losses do not
     assert REGRESSION.loss(1e4 * theta) == pytest.approx(
-        np.mean(1e4 * (z.max(axis=1) - z[np.arange(120), REGRESSION.labels]))
+        np.mean(1e4 * (z.max(axis=1) - z[np.arange(120), REGRESSION.y]))
     )
 
 
 def test_hessian_of_logistic_regression_in_closed_form():
-    theta = REGRESSION.initial(seed=3)
+    theta = weights(REGRESSION, seed=3)
     inputs = np.column_stack([REGRESSION.X, np.ones(120)])
     z = REGRESSION.X @ theta[:12].reshape(4, 3) + theta[12:]
     p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
@@ -73,16 +78,16 @@ def test_hessian_of_logistic_regression_in_closed_form():
     np.testing.assert_allclose(REGRESSION.hessian_product(theta, np.eye(15)), exact, atol=1e-14)
 
 
-@pytest.mark.parametrize("descent", NETWORKS.values(), ids=NETWORKS)
-def test_as_many_exponents_vanish_as_the_hessian_has_directions_without_slope_at_every_state(descent):
-    theta = descent.initial(seed=2) + 0.1  # biases too
-    eigenvalues = np.linalg.eigvalsh(descent.hessian_product(theta, np.eye(descent.dimension)))
-    assert np.sum(np.abs(eigenvalues) < 1e-13) == descent.vanishing_exponents
+@pytest.mark.parametrize("flow", NETWORKS.values(), ids=NETWORKS)
+def test_as_many_exponents_vanish_as_the_hessian_has_directions_without_slope_at_every_state(flow):
+    theta = weights(flow, seed=2) + 0.1  # biases too
+    eigenvalues = np.linalg.eigvalsh(flow.hessian_product(theta, np.eye(flow.dimension)))
+    assert np.sum(np.abs(eigenvalues) < 1e-13) == flow.vanishing_exponents
 
 
 def test_what_the_softmax_does_not_see_is_conserved():
-    theta, network = FLOWERS.initial(seed=1), FLOWERS.network
-    later = orbits(FLOWERS.tangent(backend="numpy"), theta[None], steps=50)[0, -1]
+    theta, network = weights(FLOWERS), FLOWERS.network
+    later = orbits(FLOWERS.tangent(Euler(1.0), backend="numpy"), theta[None], steps=50)[0, -1]
     for part in (0, 1):
         before, after = (network.unpack(state)[-1][part].sum(axis=-1) for state in (theta, later))
         np.testing.assert_allclose(after, before, atol=1e-12)
@@ -91,65 +96,64 @@ def test_what_the_softmax_does_not_see_is_conserved():
 
 @pytest.mark.numba
 @pytest.mark.parametrize(
-    "descent", [pytest.param(d, marks=[pytest.mark.slow] * (d is not FLOWERS)) for d in NETWORKS.values()], ids=NETWORKS
+    "flow", [pytest.param(f, marks=[pytest.mark.slow] * (f is not FLOWERS)) for f in NETWORKS.values()], ids=NETWORKS
 )
-def test_the_compiled_step_is_the_same(descent):
-    check_tangent(descent.tangent(backend="numba"), descent.initial(seed=1))
+def test_the_compiled_step_is_the_same(flow):
+    check_tangent(flow.tangent(Euler(0.7), backend="numba"), weights(flow))
 
 
 def test_states_over_leading_axes_in_blocks(monkeypatch):
-    theta = FLOWERS.initial(members=7, seed=5)
-    np.testing.assert_array_equal(theta[:3], FLOWERS.initial(members=3, seed=5))
-    np.testing.assert_array_equal(theta[0], FLOWERS.initial(seed=5))
+    theta = weights(FLOWERS, members=7, seed=5)
+    np.testing.assert_array_equal(theta[:3], weights(FLOWERS, members=3, seed=5))
+    np.testing.assert_array_equal(theta[0], weights(FLOWERS, seed=5))
     assert (theta[:, ~FLOWERS.network.weights] == 0).all()
-    whole = FLOWERS.step(0, theta), FLOWERS.loss(theta)
-    monkeypatch.setattr("dynsys.models.training_chaos.descent.BLOCK_NUMBERS", 2 * 120 * 10)
-    for ours, function in zip(whole, (lambda z: FLOWERS.step(0, z), FLOWERS.loss), strict=True):
+    functions = FLOWERS.gradient, FLOWERS.loss, FLOWERS.accuracy
+    whole = [function(theta) for function in functions]
+    monkeypatch.setattr("dynsys.models.networks.deep_network.BLOCK_NUMBERS", 2 * 120 * 10)
+    for ours, function in zip(whole, functions, strict=True):
         np.testing.assert_allclose(function(theta), ours, rtol=1e-13, atol=1e-15)
+        np.testing.assert_array_equal(
+            function(theta[:6].reshape(2, 3, 83)), function(theta)[:6].reshape(2, 3, *ours.shape[1:])
+        )
 
 
 def test_the_largest_curvature_is_that_of_all_eigenvalues(monkeypatch):
-    theta = FLOWERS.initial(seed=4)
+    theta = weights(FLOWERS, seed=4)
     dense = FLOWERS.sharpness(theta)
-    monkeypatch.setattr("dynsys.models.training_chaos.descent.LARGEST_DENSE", 10)
+    monkeypatch.setattr("dynsys.models.networks.deep_network.LARGEST_DENSE", 10)
     assert FLOWERS.sharpness(theta) == pytest.approx(dense, rel=1e-10)
     np.testing.assert_allclose(dense, np.linalg.norm(FLOWERS.hessian_product(theta, np.eye(83)), 2), rtol=1e-10)
 
 
-def test_learning_rates_are_swept_as_any_parameter():
-    run = sweep(
-        REGRESSION.tangent(backend="numpy").benettin,
-        {"learning_rate": [0.01, 0.1]},
-        REGRESSION.initial(seed=1),
-        intervals=20,
-        k=2,
-    )
-    assert dict(run.exponent_mean.sizes) == {"learning_rate": 2, "exponent": 2}
-    assert (run.exponent_mean.values < 1e-3).all()  # the loss is convex
-
-
 @pytest.mark.numba
-def test_learning_rates_run_side_by_side_in_one_compiled_pass():
-    rates, theta = [0.5, 1.0, 2.0], FLOWERS.initial(members=3, seed=1)
-    varied = vary(FLOWERS.tangent(backend="numba"), {"learning_rate": rates})
-    assert isinstance(varied, NumbaTangent)
-    states = varied.trajectory(theta, intervals=4).states
-    for rate, start, found in zip(rates, theta, states, strict=True):
-        alone = attrs.evolve(FLOWERS, learning_rate=rate).tangent(backend="numpy")
-        np.testing.assert_allclose(found, alone.trajectory(start, intervals=4).states, rtol=1e-9, atol=1e-12)
+def test_exponents_are_per_step_and_every_learning_rate_is_a_run_of_its_own():
+    experiment = LearningRates(members=1, rates=(0.2, 2.0), steps=6, fitted=4, end=2, curvatures=1)
+    early, theta = experiment(np.array([0])).early.values[0], experiment.initial(np.array([0]))
+    for rate, found in zip(experiment.rates, early, strict=True):
+        alone = experiment.flow.tangent(Euler(rate), backend="numpy")
+        spectrum = alone.benettin(theta, intervals=4, k=3, warmup=0, seed=seeds(0)[2])
+        np.testing.assert_allclose(found, rate * spectrum.exponents[0], rtol=1e-9)
+    bifurcations = Bifurcations(members=3, steps=7, end=2)
+    losses = bifurcations(np.arange(3))
+    for rate, loss in zip(losses.rate.values, losses.loss.values, strict=True):
+        x = weights(bifurcations.flow, seed=seeds(0)[1])
+        for n in range(7):
+            x = x - rate * bifurcations.flow.gradient(x)
+            if n >= 5:
+                assert bifurcations.flow.loss(x) == pytest.approx(loss[n - 5], rel=1e-9)
 
 
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda X, y: GradientDescent(X, y[:-1], hidden=(2,)), "119 labels"),
-        (lambda X, y: GradientDescent(X, y - 0.5, hidden=(2,)), "labels must be whole numbers"),
-        (lambda X, y: GradientDescent(X, y - 1, hidden=(2,)), "labels must be whole numbers"),
-        (lambda X, y: GradientDescent(X, y, hidden=(0,)), "width of hidden must be a whole number >= 1, got 0"),
-        (lambda X, y: GradientDescent(X, y, hidden=(2,), learning_rate=0.0), "learning_rate"),
-        (lambda X, y: GradientDescent(X, y, hidden=(2,), activation=np.tanh), "activation must be an object"),
+        (lambda X, y: classifier(X, y[:-1], (2,), Tanh()), "X has 120 samples but y has 119"),
+        (lambda X, y: classifier(X, y - 0.5, (2,), Tanh()), "labels must be whole numbers"),
+        (lambda X, y: classifier(X, y - 1, (2,), Tanh()), "labels must be whole numbers"),
+        (lambda X, y: classifier(X, y, (0,), Tanh()), "width of hidden must be a whole number >= 1, got 0"),
+        (lambda X, y: classifier(X, y, (2,), np.tanh), "activation must be an object"),
+        (lambda X, y: Edge(members=1).tangent(0.0), "dt must be"),
         (lambda X, y: iris(151), "at most 150, got 151"),
-        (lambda X, y: perturbed(FLOWERS, FLOWERS.initial(), -1.0, 2, 0), "size"),
+        (lambda X, y: perturbed(FLOWERS, weights(FLOWERS), -1.0, 2, 0), "size"),
         (lambda X, y: fit_growth(np.ones(20)), "no window of 30 steps"),
         (lambda X, y: autocorrelation(np.ones(5), 5), "fewer than the 5 values"),
         (lambda X, y: local_expansion(np.ones(5)), "series must be finite"),
@@ -172,10 +176,10 @@ def test_data_are_shuffled_by_the_seed():
 
 
 def test_replicas_differ_in_their_weights_alone():
-    theta, weights = FLOWERS.initial(seed=1), FLOWERS.network.weights
+    theta, moving = weights(FLOWERS), FLOWERS.network.weights
     replicas = perturbed(FLOWERS, theta, 1e-3, 400, seed=0, member=3)
     shifts = replicas - theta
-    assert (shifts[:, ~weights] == 0).all()
+    assert (shifts[:, ~moving] == 0).all()
     assert 0.99e-3 < np.abs(shifts).max() <= 1e-3 * (1 + 1e-12)
     np.testing.assert_allclose(np.abs(shifts).sum(axis=1).mean(), 35e-3, rtol=0.02)  # N eps / 2
     np.testing.assert_allclose(perturbed(FLOWERS, theta, 1e-6, 400, 0, 3) - theta, shifts * 1e-3, atol=1e-14)
@@ -183,13 +187,13 @@ def test_replicas_differ_in_their_weights_alone():
 
 
 def test_tangent_distances_are_those_of_products_of_jacobians_and_of_small_pairs():
-    tangent, theta = FLOWERS.tangent(backend="numpy"), FLOWERS.initial(seed=1)
+    tangent, theta = FLOWERS.tangent(Euler(1.0), backend="numpy"), weights(FLOWERS)
     both = np.concatenate([theta[None], perturbed(FLOWERS, theta, 1e-7, 2, seed=0)])
     found = tangent_distances(tangent, both, steps=5)
     shifts, x = (both[1:] - theta).T, theta
     for n in range(6):
         np.testing.assert_allclose(found[:, n], np.abs(shifts).sum(axis=0), rtol=1e-10)
-        shifts, x = FLOWERS.jvp(n, x, shifts), FLOWERS.step(n, x)
+        x, shifts = tangent.step(n, x, shifts)
     pairs = distances(orbits(tangent, both, steps=5))
     np.testing.assert_allclose(pairs, found, rtol=1e-4)  # second order in 1e-7, and rounding
     assert np.abs(pairs / found - 1).max() > 1e-9

@@ -8,7 +8,7 @@ import xarray
 from dynsys import Euler, InvalidInputError, RunState
 from dynsys.indicators import principal_angles
 from dynsys.models.weight_dynamics import regression_task
-from dynsys.models.weight_dynamics.runs import SAME_SPAN, _unit_lower, vectors_along
+from dynsys.models.weight_dynamics.runs import SAME_SPAN, TrainingRuns, _unit_lower, vectors_along
 from dynsys.models.weight_dynamics.study import Study
 from dynsys.passes.orthonormal import random_frames
 
@@ -21,7 +21,7 @@ PAIRS = np.triu_indices(9, 1)
 
 @pytest.fixture(scope="module")
 def runs() -> xarray.Dataset:
-    return STUDY.ensemble(*TASK).run()
+    return TrainingRuns(STUDY, *TASK).ensemble().run()
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +72,10 @@ def test_what_is_recorded_at_a_prediction_is_what_plain_linear_algebra_gives(run
         np.testing.assert_allclose(now.window_exponent.sel(span=span), expected, rtol=1e-8, atol=1e-8)
     for m in range(3):
         past = back(plain["R"][m, until - 10 : until])
-        np.testing.assert_allclose(now.cosine.sel(reading="lagged")[m], pairs(past), atol=1e-8)
+        np.testing.assert_allclose(now.cosine.sel(variant="lagged")[m], pairs(past), atol=1e-8)
         values, vectors = np.linalg.eig(past)  # upper triangular: in the order of the frame
         place_of = [int(np.argmin(np.abs(values - d))) for d in np.diagonal(past)]
-        np.testing.assert_allclose(now.cosine.sel(reading="recycled")[m], pairs(vectors[:, place_of]), atol=1e-6)
+        np.testing.assert_allclose(now.cosine.sel(variant="periodic window")[m], pairs(vectors[:, place_of]), atol=1e-6)
     flow, x = plain["flow"], plain["x"][:, until - 1]
     np.testing.assert_allclose(now.window_loss, flow.loss(x), rtol=1e-10)
     np.testing.assert_allclose(now.gradient_norm, np.linalg.norm(flow.vector_field(0.0, x), axis=1), rtol=1e-8)
@@ -87,12 +87,12 @@ def test_estimates_are_those_of_sharafi(runs):
     flow = STUDY.network(*TASK, "relu")
     tangent = flow.minibatches(32, STUDY.seeds["batches"]).tangent(Euler(1e-3))
     x0 = flow.initial(members=3, seed=STUDY.seeds["weights"])
-    for reading in ("lagged", "recycled"):
+    for variant in ("lagged", "periodic window"):
         clvs = tangent.sharafi(
-            x0, intervals=30, steps_per_interval=20, warmup=0, window=10, reading=reading, seed=STUDY.seeds["frames"]
+            x0, intervals=30, steps_per_interval=20, warmup=0, window=10, variant=variant, seed=STUDY.seeds["frames"]
         )
         known = np.flatnonzero(np.isclose(clvs.available, 30 * 20e-3))[0]
-        recorded = runs.cosine.sel(activation="relu", reading=reading).isel(prediction=1)
+        recorded = runs.cosine.sel(activation="relu", variant=variant).isel(prediction=1)
         np.testing.assert_allclose(recorded, pairs(clvs.vectors[:, known]), atol=1e-9)
 
 
@@ -116,7 +116,7 @@ def test_final_vectors_come_back_through_the_tail(runs, plain):
 @pytest.mark.filterwarnings("ignore:.*two (starts|forward frames)")  # the run is short: that is what is tested
 def test_angles_along_a_run_are_those_of_ginelli():
     study = Study(activations=("tanh",), members=2, steps=6000, learning_rate=1e-3, frame_seed=0, angles=True)
-    data = study.ensemble(*TASK).run().sel(activation="tanh")
+    data = TrainingRuns(study, *TASK).ensemble().run().sel(activation="tanh")
     flow = study.network(*TASK, "tanh")
     tangent = flow.minibatches(32, study.seeds["batches"]).tangent(Euler(1e-3))
     x0 = flow.initial(members=2, seed=study.seeds["weights"])
@@ -175,7 +175,7 @@ def test_distance_of_frames_is_that_of_a_second_forward_pass(dead_and_alive):
 
 
 def test_every_run_is_the_same_whatever_is_recorded_of_it(runs):
-    bare = attrs.evolve(STUDY, predictions=(), tail=0, angles=False).ensemble(*TASK).run()
+    bare = TrainingRuns(attrs.evolve(STUDY, predictions=(), tail=0, angles=False), *TASK).ensemble().run()
     np.testing.assert_array_equal(bare.final, runs.final)
     common = np.intersect1d(bare.time, runs.time)
     np.testing.assert_allclose(bare.exponent.sel(time=common), runs.exponent.sel(time=common), rtol=1e-12, atol=1e-12)
@@ -183,7 +183,7 @@ def test_every_run_is_the_same_whatever_is_recorded_of_it(runs):
 
 @pytest.mark.slow
 def test_after_the_tangent_the_state_goes_on_alone(runs):
-    short = attrs.evolve(STUDY, tail=0, angles=False, tangent_intervals=30).ensemble(*TASK).run()
+    short = TrainingRuns(attrs.evolve(STUDY, tail=0, angles=False, tangent_intervals=30), *TASK).ensemble().run()
     np.testing.assert_allclose(short.final, runs.final, rtol=1e-9)  # another kernel: not to the bit
     np.testing.assert_array_equal(short.cosine, runs.cosine)
     after = short.time > 30 * 20e-3 + 1e-9
@@ -193,14 +193,14 @@ def test_after_the_tangent_the_state_goes_on_alone(runs):
 
 
 def test_no_bit_depends_on_blocks(runs):
-    xarray.testing.assert_identical(STUDY.ensemble(*TASK).run(block=2), runs)
+    xarray.testing.assert_identical(TrainingRuns(STUDY, *TASK).ensemble().run(block=2), runs)
 
 
 def test_given_seeds_change_what_they_name_and_nothing_else(runs):
-    other = attrs.evolve(STUDY, frame_seed=1).ensemble(*TASK).run()
+    other = TrainingRuns(attrs.evolve(STUDY, frame_seed=1), *TASK).ensemble().run()
     np.testing.assert_array_equal(other.final, runs.final)
     assert (other.exponent.isel(time=0) != runs.exponent.isel(time=0)).any()
-    batches = attrs.evolve(STUDY, batch_seed=1).ensemble(*TASK).run()
+    batches = TrainingRuns(attrs.evolve(STUDY, batch_seed=1), *TASK).ensemble().run()
     np.testing.assert_array_equal(batches.initial, runs.initial)
     assert (batches.final != runs.final).all()
     assert attrs.evolve(STUDY, data_seed=7).seeds["data"] == 7
@@ -208,7 +208,7 @@ def test_given_seeds_change_what_they_name_and_nothing_else(runs):
 
 def test_runs_that_diverge_have_no_angles():
     study = attrs.evolve(STUDY, activations=("relu",), members=8, learning_rate=0.02, weights="wide")
-    data = study.ensemble(*TASK).run()
+    data = TrainingRuns(study, *TASK).ensemble().run()
     stopped = data.status.values[0] > 0
     assert stopped.any()
     assert np.isnan(data.final_cosine.values[0][stopped]).all()
@@ -216,7 +216,7 @@ def test_runs_that_diverge_have_no_angles():
     assert np.isnan(data.angle.values[0][stopped]).all()
     assert np.isnan(data.frame_distance.values[0][stopped]).all()
     assert np.isfinite(data.angle.values[0][~stopped][:, 0]).any(axis=1).all()
-    xarray.testing.assert_identical(study.ensemble(*TASK).run(block=1), data)  # each alone
+    xarray.testing.assert_identical(TrainingRuns(study, *TASK).ensemble().run(block=1), data)  # each alone
     early = stopped & (data.stopped.values[0] <= 20 * 12)
     assert np.isnan(data.sharpness.values[0][early]).all()
 
@@ -256,8 +256,10 @@ def test_a_singular_block_is_not_known_and_leaves_the_others_alone():
 @pytest.mark.slow
 def test_angles_of_a_large_network_cost_no_run():
     study = Study(activations=("tanh",), members=16, steps=4000, hidden=20, outputs=10)
-    data = study.ensemble(*regression_task(samples=1000, seed=study.seeds["data"])).run()
-    angles = attrs.evolve(study, angles=True).ensemble(*regression_task(1000, study.seeds["data"])).run()
+    data = TrainingRuns(study, *regression_task(samples=1000, seed=study.seeds["data"])).ensemble().run()
+    angles = (
+        TrainingRuns(attrs.evolve(study, angles=True), *regression_task(1000, study.seeds["data"])).ensemble().run()
+    )
     assert (angles.status == 0).all()
     np.testing.assert_array_equal(angles.loss, data.loss)
     assert angles.angle.shape == (1, 16, len(study.output_intervals), 81 * 80 // 2)

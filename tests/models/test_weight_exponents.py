@@ -173,7 +173,7 @@ def test_invariants_drift_in_proportion_to_the_step():
     """A step adds dt^2 times the same quadratic form of the velocity, exactly; a run at fixed T is O(dt)."""
     X, y = regression_task(50, seed=0)
     flow = ThreeLayerGradientFlow(X, y, activation=ReLU())
-    theta = flow.initial(biases="drawn", seed=5)
+    theta = flow.initial(biases="random", seed=5)
     drifts = []
     for steps in (1000, 2000, 4000):
         dt = 2.0 / steps

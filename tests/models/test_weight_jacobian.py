@@ -6,9 +6,9 @@ from scipy.special import erf
 
 from dynsys import RK4, ContractError, Euler
 from dynsys.models.activations import GELU, Linear, ReLU, Sigmoid, Tanh
+from dynsys.models.networks.three_layer import jacobian as paper
 from dynsys.models.networks.three_layer.check import complex_step_jacobian
 from dynsys.models.weight_dynamics import ThreeLayerGradientFlow
-from dynsys.models.weight_dynamics import jacobian as paper
 from dynsys.systems.system import finite_difference
 from dynsys.testing import check_system, check_tangent
 

@@ -1,0 +1,326 @@
+"""One step as an object: what a tangent needs of it, backends and steps from outside, and what falls back to NumPy."""
+
+import warnings
+
+import attrs
+import numpy as np
+import pytest
+from steps import step_of
+
+from dynsys import (
+    RK4,
+    Euler,
+    FallbackWarning,
+    Flow,
+    FlowStep,
+    FunctionFlow,
+    InvalidInputError,
+    NumbaTangent,
+    NumpyTangent,
+    PiecewiseFlow,
+    Stepper,
+    TangentSystem,
+    TimeStep,
+    vary,
+)
+from dynsys.compiled.kernel import Kernel
+from dynsys.models.classics import Henon, LinearFlow, Lorenz63
+from dynsys.systems.tangent import make_tangent
+from dynsys.testing import check_tangent
+
+X3 = np.array([1.0, 2.0, 20.0])
+
+
+def test_a_map_is_a_step_and_a_flow_under_a_stepper_is_another():
+    for step, dimension, dt, time in ((Henon(), 2, 1.0, 3.0), (FlowStep(Lorenz63(), RK4(0.1), t0=2.0), 3, 0.1, 2.3)):
+        assert isinstance(step, TimeStep)
+        assert (step.dimension, step.dt, step.members) == (dimension, dt, None)
+        assert step.time(3) == pytest.approx(time, rel=1e-15)
+        np.testing.assert_allclose(step.time(np.arange(4))[3], time, rtol=1e-15)
+        assert step.for_member(7) is step
+    assert not isinstance(Lorenz63(), TimeStep)
+
+
+def test_what_is_no_flow_or_no_stepper_is_refused_by_name():
+    for wrong, message in (((Lorenz63(), 0.01), "a stepper such as RK4"), ((Henon(), RK4(0.1)), "a flow is needed")):
+        with pytest.raises(InvalidInputError, match=message):
+            FlowStep(*wrong)
+    with pytest.raises(InvalidInputError, match="t0 must be a finite number, got nan"):
+        FlowStep(Lorenz63(), RK4(0.1), t0=np.nan)
+
+
+@attrs.frozen(eq=False)
+class Kicked(TimeStep):
+    """Half a turn by hand: a step that is neither a map nor a flow, with a time of its own."""
+
+    strength: float = 0.7
+    dimension = 2
+    dt = 0.25
+
+    def step(self, n, x):
+        p = x[..., 1] + self.strength * np.sin(x[..., 0]) * (1 + n % 2)
+        return np.stack([x[..., 0] + p, p], axis=-1)
+
+    def step_tangent(self, n, x, V):
+        slope = self.strength * np.cos(x[0]) * (1 + n % 2)
+        return self.step(n, x), np.array([[1.0 + slope, 1.0], [slope, 1.0]]) @ V
+
+
+def test_a_step_from_outside_runs_everything():
+    tangent = make_tangent(Kicked())
+    assert type(tangent) is NumpyTangent
+    check_tangent(tangent, np.array([0.3, 0.1]))
+    spectrum = tangent.benettin([0.3, 0.1], intervals=200)
+    np.testing.assert_allclose(spectrum.rates.sum(axis=1), 0.0, atol=1e-12)  # it keeps areas
+    np.testing.assert_allclose(spectrum.times[:2], 0.25 * np.array([21, 22]))
+    assert spectrum.dt == 0.25
+    runs = vary(tangent, {"strength": [0.0, 3.0]}).benettin([[0.3, 0.1], [0.3, 0.1]], intervals=200, warmup=0)
+    assert runs.exponents[1, 0] > 1.0 > 10 * abs(runs.exponents[0, 0])
+    with pytest.raises(InvalidInputError, match="Kicked has no parameter 'mass'; it has strength"):
+        vary(tangent, {"mass": [1.0]})
+
+
+class Counting(TangentSystem):
+    """A backend from outside: it steps by NumPy, and counts."""
+
+    name = "counting"
+    steps = 0
+
+    def step(self, n, x, V, *, member=0):
+        Counting.steps += 1
+        return self.time_step.for_member(member).step_tangent(n, x, V)
+
+    def forward(self, start, **options):
+        Counting.steps += options["intervals"] * options["steps_per_interval"] * len(start.x)
+        return NumpyTangent(self.time_step, self.shift).forward(start, **options)
+
+
+class OfMaps(NumpyTangent):
+    """Another, which cannot take every step."""
+
+    @classmethod
+    def missing(cls, time_step):
+        return "" if time_step.dt == 1.0 else "it takes steps of maps alone: take a Poincare map"
+
+
+@pytest.mark.parametrize("backend", [Counting, "counting"])
+def test_a_backend_may_come_from_outside(backend):
+    tangent = Henon().tangent(backend=backend, t0=3.0)
+    assert type(tangent) is Counting
+    Counting.steps = 0
+    run = {"intervals": 20, "steps_per_interval": 2, "warmup": 5}
+    spectrum = tangent.benettin([[0.1, 0.1], [0.2, 0.1]], **run)
+    assert Counting.steps == 2 * (2 * 25 + 2)  # and those of the check of the determinants
+    expected = Henon().tangent(backend="numpy", t0=3.0).benettin([[0.1, 0.1], [0.2, 0.1]], **run)
+    np.testing.assert_array_equal(spectrum.rates, expected.rates)
+    np.testing.assert_array_equal(spectrum.times, expected.times)
+    assert type(vary(tangent, {"a": [1.2, 1.4]})) is Counting
+    check_tangent(tangent, np.array([0.1, 0.1]))
+
+
+def test_a_backend_says_what_it_misses_of_a_step():
+    assert type(Henon().tangent(backend=OfMaps)) is OfMaps
+    with pytest.raises(InvalidInputError, match=r"OfMaps.* cannot take the step of Lorenz63: .* take a Poincare map"):
+        Lorenz63().tangent(RK4(0.01), backend=OfMaps)
+    for wrong in ("fortran", int, None, NumpyTangent(Henon())):
+        with pytest.raises(InvalidInputError, match=r"backend must be one of 'auto', .*'numba'.*'numpy'.*, got"):
+            Henon().tangent(backend=wrong)
+
+
+@attrs.frozen(eq=False)
+class Sine(Stepper):
+    """A stepper of one's own, in NumPy alone: x' = x + sin(dt) f(x)."""
+
+    order = 1
+
+    def step(self, flow, n, t, x):
+        return x + np.sin(self.dt) * flow.vector_field(t, x)
+
+    def step_tangent(self, flow, n, t, x, V):
+        return self.step(flow, n, t, x), V + np.sin(self.dt) * flow.jvp(t, x, V)
+
+
+@pytest.mark.numba
+def test_a_stepper_that_has_no_compiled_form_is_one_warning():
+    with pytest.warns(FallbackWarning, match="NumPy steps Lorenz63, more slowly: the stepper Sine has no") as caught:
+        tangent = Lorenz63().tangent(Sine(0.01))
+    assert len(caught) == 1
+    assert type(tangent) is NumpyTangent
+    check_tangent(tangent, X3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Lorenz63().tangent(Sine(0.01), backend="numpy")  # as asked for
+
+
+@pytest.mark.numba
+def test_a_tableau_of_ones_own_is_written_out_and_fills_the_lanes():
+    from dynsys import ExplicitRungeKutta
+
+    class Heun(ExplicitRungeKutta):
+        order = 2
+        a = ((), (1.0,))
+        b = (0.5, 0.5)
+
+    tangent = Lorenz63().tangent(Heun(0.01))
+    assert type(tangent) is NumbaTangent
+    assert tangent.time_step.step_kernel().lanes(3, False) is not None
+    check_tangent(tangent, X3)
+
+
+@attrs.frozen(eq=False)
+class Adam(Stepper):
+    """An optimiser of one's own, with two moments for each weight and a correction that depends on n."""
+
+    b1: float = 0.9
+    b2: float = 0.99
+    epsilon: float = 1e-2
+    order = 1
+
+    def state_dimension(self, flow):
+        return 2 * flow.dimension
+
+    def step(self, flow, n, t, x):
+        return self._moved(*np.split(x, 3, axis=-1), flow.vector_field(t, x[..., : flow.dimension]), n)[0]
+
+    def _moved(self, w, m, s, g, n):
+        m, s = self.b1 * m + (1 - self.b1) * g, self.b2 * s + (1 - self.b2) * g**2
+        root = np.sqrt(s / (1 - self.b2 ** (n + 1)))
+        return np.concatenate([w + self.dt * m / (1 - self.b1 ** (n + 1)) / (root + self.epsilon), m, s], axis=-1), root
+
+    def step_tangent(self, flow, n, t, x, V):
+        w, m, s = np.split(x, 3)
+        dw, dm, ds = np.split(V, 3)
+        g, dg = flow.vector_field(t, w), flow.jvp(t, w, dw)
+        moved, root = self._moved(w, m, s, g, n)
+        m = moved[len(w) : 2 * len(w)]
+        dm, ds = self.b1 * dm + (1 - self.b1) * dg, self.b2 * ds + (1 - self.b2) * (2 * g)[:, None] * dg
+        c1, c2 = 1 - self.b1 ** (n + 1), 1 - self.b2 ** (n + 1)
+        droot = ds / (2 * c2 * root[:, None])
+        bottom = (root + self.epsilon)[:, None]
+        dw = dw + self.dt / c1 * (dm / bottom - m[:, None] * droot / bottom**2)
+        return moved, np.concatenate([dw, dm, ds])
+
+
+def test_an_optimiser_of_ones_own_carries_its_moments_and_is_told_the_step():
+    flow = LinearFlow(-np.array([[2.0, 0.5], [0.5, 1.0]]))
+    tangent = flow.tangent(Adam(0.05), backend="numpy")
+    assert tangent.dimension == 6
+    x = np.array([1.0, -2.0, 0.1, 0.2, 0.3, 0.4])
+    check_tangent(tangent, x, steps=4)
+    first, second = (tangent.step(n, x, np.eye(6))[0] for n in (0, 5))
+    assert not np.array_equal(first, second)
+    run = tangent.trajectory([1.0, -2.0], intervals=400)
+    assert np.abs(run.states[-1, :2]).max() < 0.1 < np.abs(run.states[0, :2]).max()
+
+
+@attrs.frozen(eq=False)
+class Pushed(Flow):
+    """dx/dt = -x + force: a linear flow with a force that is constant during a step."""
+
+    force: float
+    dimension = 1
+
+    def vector_field(self, t, x):
+        return -x + self.force + 0.1 * np.sin(x)
+
+    def jvp(self, t, x, V):
+        return (-1.0 + 0.1 * np.cos(x))[:, None] * V
+
+
+@attrs.frozen(eq=False)
+class Noisy(PiecewiseFlow):
+    """Another force in each step, a pure function of (seed, n), and of the member if they differ."""
+
+    seed: int = 0
+    shared: bool = True
+    member: int = 0
+    dimension = 1
+
+    def force(self, n):
+        return np.random.default_rng([self.seed, n] if self.shared else [self.seed, n, self.member]).normal()
+
+    def flow_at(self, n):
+        return Pushed(self.force(n))
+
+    def for_member(self, member):
+        return self if self.shared else attrs.evolve(self, member=member)
+
+    def kernel(self):
+        def drive(n, steps, members):
+            whose = [0] if self.shared else members.tolist()
+            return np.array([[[self.for_member(m).force(n + s)] for s in range(steps)] for m in whose])
+
+        source = """
+
+@njit
+def linearise(t, x, V, f, F, parameters, data, rows, scratch):
+    f[0] = -x[0] + rows[0] + 0.1 * sin(x[0])
+    for c in range(V.shape[1]):
+        F[0, c] = (-1.0 + 0.1 * cos(x[0])) * V[0, c]
+
+"""
+        return Kernel(source, drive=drive, shared=self.shared)
+
+
+@pytest.mark.numba
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_drive_may_carry_numbers(shared):
+    compiled, plain = (Noisy(shared=shared).tangent(RK4(0.1), backend=b) for b in ("numba", "numpy"))
+    x0, options = [[0.1], [0.2], [0.1]], {"intervals": 6, "steps_per_interval": 3, "warmup": 2}
+    ours, theirs = compiled.benettin(x0, **options), plain.benettin(x0, **options)
+    np.testing.assert_allclose(ours.end.x, theirs.end.x, rtol=1e-12)
+    np.testing.assert_allclose(ours.rates, theirs.rates, rtol=1e-12)
+    assert (ours.end.x[0] == ours.end.x[2]).all() == shared  # the same state, and the same force or not
+    assert len(np.unique(ours.rates[0])) == 6
+    check_tangent(compiled, np.array([0.3]))
+
+
+def coupled(t, x, W, gain, on, order):
+    return -x + gain * W @ np.tanh(x[order]) * on
+
+
+def coupled_jvp(t, x, V, W, gain, on, order):
+    slope = 1.0 - np.tanh(x[order]) ** 2
+    return -V + gain * (on * (W @ (slope * V[order].T).T).T).T
+
+
+def test_functions_with_arrays_as_arguments_are_compiled():
+    numba = pytest.importorskip("numba")
+    rng, dim = np.random.default_rng(0), 6
+    args = (rng.normal(size=(dim, dim)), 1.5, rng.normal(size=dim) > -1, rng.permutation(dim))
+    compiled = FunctionFlow(numba.njit(coupled), dim, jvp=numba.njit(coupled_jvp), args=args)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tangent = compiled.tangent(RK4(0.05))
+    assert type(tangent) is NumbaTangent
+    check_tangent(tangent, rng.normal(size=dim))
+    plain = FunctionFlow(coupled, dim, jvp=coupled_jvp, args=args).tangent(RK4(0.05), backend="numpy")
+    x0 = rng.normal(size=(3, dim))
+    ours, theirs = (each.benettin(x0, intervals=5, warmup=0).rates for each in (tangent, plain))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
+    other = attrs.evolve(compiled, args=(2 * args[0], *args[1:]))
+    assert other.kernel().source == compiled.kernel().source  # other numbers do not compile again
+    W = args[0].copy()
+    compiled.tangent(RK4(0.05)).benettin(x0[0], intervals=2, warmup=0)
+    np.testing.assert_array_equal(W, args[0])
+
+
+def test_a_fallback_is_one_warning_with_the_cause():
+    numba = pytest.importorskip("numba")
+    marked = numba.njit(lambda t, x, text: -x)
+    flow = FunctionFlow(marked, 1, jvp=numba.njit(lambda t, x, V, text: -V), args=("text",))
+    with pytest.warns(FallbackWarning) as caught:
+        tangent = flow.tangent(Euler(0.1))
+    assert [str(w.message) for w in caught] == [
+        "NumPy steps FunctionFlow, more slowly: further arguments must be numbers or arrays of numbers to be compiled, "
+        "got 'text'"
+    ]
+    assert type(tangent) is NumpyTangent
+    np.testing.assert_allclose(tangent.benettin([1.0], intervals=3).exponents, np.log(0.9) / 0.1)
+
+
+def test_a_system_that_is_written_in_numpy_is_no_fallback():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert type(Pushed(0.0).tangent(RK4(0.1))) is NumpyTangent
+        assert type(make_tangent(step_of(Pushed(0.0), Euler(0.1)))) is NumpyTangent
