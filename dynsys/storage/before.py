@@ -102,8 +102,8 @@ def result_in_todays_words(name: str) -> str:
 
 
 TRAINING_RUNS = "models.weight_dynamics.runs.TrainingRuns"  # whose data have other names since
-DIMENSION, DIMENSION_TODAY = "reading", "variant"
-LABELS = {"recycled": "periodic window"}
+DIMENSIONS = {"reading": "variant", "ending": "ending"}
+LABELS = {"recycled": "periodic window"}  # in these
 
 
 def data_in_todays_words(data: xarray.Dataset, definition: Json) -> xarray.Dataset:
@@ -112,14 +112,14 @@ def data_in_todays_words(data: xarray.Dataset, definition: Json) -> xarray.Datas
         return data
     biases = data.attrs.get("biases")
     data = data.assign_attrs(biases=VALUES["biases"].get(str(biases), biases))
-    return _relabelled(data, DIMENSION, DIMENSION_TODAY, LABELS)
+    return _relabelled(data, DIMENSIONS, LABELS)
 
 
 def data_as_begun(data: xarray.Dataset, definition: Json) -> xarray.Dataset:
     """The data of today as they were called when a store with this definition was begun."""
     if not _of_training_runs(definition):
         return data
-    return _relabelled(data, DIMENSION_TODAY, DIMENSION, {today: label for label, today in LABELS.items()})
+    return _relabelled(data, _reversed(DIMENSIONS), _reversed(LABELS))
 
 
 def _of_training_runs(definition: Json) -> bool:
@@ -127,8 +127,13 @@ def _of_training_runs(definition: Json) -> bool:
     return isinstance(compute, dict) and compute.get("class") == TRAINING_RUNS
 
 
-def _relabelled(data: xarray.Dataset, name: str, other: str, labels: Mapping[str, str]) -> xarray.Dataset:
-    if name not in data.variables:
-        return data
-    called = np.array([labels.get(label, label) for label in data[name].values.tolist()], dtype=object)
-    return data.rename({name: other}).assign_coords({other: (other, called)})
+def _reversed(names: Mapping[str, str]) -> dict[str, str]:
+    return {today: name for name, today in names.items()}
+
+
+def _relabelled(data: xarray.Dataset, dimensions: Mapping[str, str], labels: Mapping[str, str]) -> xarray.Dataset:
+    for name, other in dimensions.items():
+        if name in data.variables:
+            called = np.array([labels.get(label, label) for label in data[name].values.tolist()])
+            data = data.rename({name: other} if name != other else {}).assign_coords({other: (other, called)})
+    return data
