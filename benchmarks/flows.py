@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.handwritten import lorenz63_slope, lorenz96_slope, rk4_loop
 from benchmarks.measure import Contestant, Timing, exponents, race, seconds, table
 from benchmarks.peers import installed
-from dynsys import RK4, NumbaTangent, RunState, SymbolicFlow
+from dynsys import RK4, FlowStep, NumbaTangent, RunState, SymbolicFlow
 from dynsys.models.classics import Lorenz63
 
 Array = np.ndarray
@@ -26,13 +26,13 @@ short_pass({dim}, {k})
 
 
 def lorenz63(rounds: int, quick: bool) -> None:
-    """One trajectory and 64 of them, all exponents, RK4 with dt = 0.01, factorised every 10 steps."""
+    """One trajectory and 64 of them, all exponents, RK4 with dt = 0.01, re-orthonormalised every 10 steps."""
     dt, every, intervals = 0.01, 10, 200 if quick else 20_000
     few = max(1, intervals // 20)
-    tangent = NumbaTangent(Lorenz63(), RK4(dt), threads=1)
+    tangent = NumbaTangent(FlowStep(Lorenz63(), RK4(dt)), threads=1)
     peers = [peer for peer in installed() if peer.run]
     loop = rk4_loop(lorenz63_slope, 3, 3)
-    print("## Lorenz 1963\n\nRK4, dt = 0.01, three vectors, factorised every 10 steps unless said otherwise.\n")
+    print("## Lorenz 1963\n\nRK4, dt = 0.01, three vectors, re-orthonormalised every 10 steps unless said otherwise.\n")
     for members in (1, 64):
         count = intervals if members == 1 else few
         x0 = np.array([1.0, 1.0, 20.0]) + 0.01 * np.arange(members)[:, None]
@@ -67,10 +67,10 @@ def lorenz96(dim: int) -> SymbolicFlow:
 
 
 def lorenz96_table(rounds: int, quick: bool) -> None:
-    """Rings of 40 and 200, one, ten and all vectors, RK4 with dt = 0.02, factorised every 10 steps."""
+    """Rings of 40 and 200, one, ten and all vectors, RK4 with dt = 0.02, re-orthonormalised every 10 steps."""
     dt, every = 0.02, 10
     print(
-        "## Lorenz 1996\n\nRK4, dt = 0.02, forcing 8, one trajectory, factorised every 10 steps. Kernels were "
+        "## Lorenz 1996\n\nRK4, dt = 0.02, forcing 8, one trajectory, re-orthonormalised every 10 steps. Kernels were "
         "compiled beforehand, in a new process, in the time given; all k of a ring share one.\n"
     )
     for dim in (40,) if quick else (40, 200):  # all k of a ring share a kernel: the first one compiles
@@ -83,7 +83,7 @@ def lorenz96_table(rounds: int, quick: bool) -> None:
             flow = flow or lorenz96(dim)
             intervals = max(2, (20_000 if quick else 4_000_000) // (dim * (k + 1) * every))
             x0 = 8.0 + 0.01 * np.sin(1.0 + np.arange(dim))
-            tangent = NumbaTangent(flow, RK4(dt), threads=1)
+            tangent = NumbaTangent(FlowStep(flow, RK4(dt)), threads=1)
             start = tangent.forward(
                 RunState.start(x0, dim, k, seed=0), intervals=200, steps_per_interval=every, record="nothing"
             )
@@ -98,7 +98,7 @@ def lorenz96_table(rounds: int, quick: bool) -> None:
 def short_pass(dim: int, k: int) -> RunState:
     """A pass of one step, which compiles."""
     start = RunState.start(np.full(dim, 8.0), dim, k, seed=0)
-    tangent = NumbaTangent(lorenz96(dim), RK4(0.02), threads=1)
+    tangent = NumbaTangent(FlowStep(lorenz96(dim), RK4(0.02)), threads=1)
     return tangent.forward(start, intervals=1, steps_per_interval=1, record="nothing")
 
 

@@ -64,8 +64,8 @@ def memory(rounds: int, quick: bool) -> None:
     members, parts = (16, (100_000, 50_000)) if quick else (MEMBERS, (100, 10))
     print(
         f"## Memory\n\n{members} networks 2-2-1 tanh, minibatches of {SIZE}, Euler {DT:g}, all nine vectors, "
-        f"factorised every {EVERY} steps; finite-time exponents and losses over all data at {TIMES} times of the run. "
-        "A fresh process each, kernels on disk; peak of the resident memory, interpreter and libraries included.\n"
+        f"re-orthonormalised every {EVERY} steps; finite-time exponents and losses over all data at {TIMES} times of "
+        "the run. A fresh process each, kernels on disk; peak of resident memory, interpreter and libraries included.\n"
     )
     _process(run, members, TIMES * EVERY)  # compiles
     done = [_process(run, members, -(-STEPS // part)) for part in parts]
@@ -106,9 +106,9 @@ def vectors_memory(rounds: int, quick: bool) -> None:
     windows = (100, 200) if quick else (WINDOW // 10, WINDOW)
     print(
         f"## Memory of covariant vectors\n\nLorenz 1996, n = {SITES}, forcing 8, RK4, dt = 0.02, all {SITES} vectors "
-        f"after every interval of five steps; {SETTLE} intervals of warm-up, and as many of the tail. A fresh process "
-        "each, kernels on disk; peak of the resident memory, interpreter and libraries included. The formula counts "
-        "the frames and triangles of the window, and the triangles of the tail.\n"
+        f"after every interval of five steps; {SETTLE} intervals of warm-up, and as many of the backward transient. A "
+        "fresh process each, kernels on disk; peak of resident memory, interpreter and libraries included. The formula "
+        "counts the frames and triangles of the window, and the triangles of the backward transient.\n"
     )
     _process(run_vectors, 2)  # compiles
     done = [_process(run_vectors, window) for window in windows]
@@ -117,8 +117,8 @@ def vectors_memory(rounds: int, quick: bool) -> None:
     table(["intervals", "time, s", "peak memory, GiB", "formula, GiB"], rows)
     taken, needed = done[1]["peak"] - done[0]["peak"], formula[1] - formula[0]
     print(
-        f"The {windows[1] - windows[0]} intervals more took {taken:+.3f} GiB, {taken / needed:.2f} times what the "
-        "formula says.\n",
+        f"The additional {windows[1] - windows[0]} intervals took {taken:+.3f} GiB, {taken / needed:.2f} times what "
+        "the formula says.\n",
         flush=True,
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.handwritten import relu, tanh, three_layer_loops
 from benchmarks.measure import Contestant, products_on_two_threads, race, table
-from dynsys import Euler, NumbaTangent, RunState
+from dynsys import Euler, FlowStep, NumbaTangent, RunState
 from dynsys.models.activations import Activation, ReLU, Tanh
 from dynsys.models.weight_dynamics import ThreeLayerGradientFlow, regression_task
 from dynsys.systems.minibatches import Minibatches
@@ -22,7 +22,7 @@ TANH = 25  # multiply-adds that one tanh is worth
 
 @attrs.frozen(eq=False)
 class Runs:
-    """Training runs of a 2-hidden-1 network, all vectors, minibatches of 32, Euler, factorised every 20 steps."""
+    """Training runs of a 2-hidden-1 network: all vectors, minibatches of 32, Euler, an interval of 20 steps."""
 
     activation: Activation
     loop: Callable[..., tuple]
@@ -53,7 +53,7 @@ class Runs:
     def project(self, members: int | None, steps: int, threads: int = 1, shared: bool = True) -> Contestant:
         """The project; every call goes on where the last one ended, so that it draws its permutations."""
         sgd = attrs.evolve(self.sgd, shared=shared)
-        tangent = NumbaTangent(sgd, Euler(DT), threads=threads)
+        tangent = NumbaTangent(FlowStep(sgd, Euler(DT)), threads=threads)
         end = RunState.start(sgd.flow.initial(members=members, seed=1), sgd.dimension, None, seed=0)
 
         def run() -> Array:
@@ -92,7 +92,7 @@ def cases(quick: bool) -> Iterator[Runs]:
 
 def networks(rounds: int, quick: bool) -> None:
     """Ensembles and a single run against the loops."""
-    print("## Three-layer network\n\nMinibatches of 32, Euler 3e-5, all vectors, factorised every 20 steps.\n")
+    print("## Three-layer network\n\nMinibatches of 32, Euler 3e-5, all vectors, re-orthonormalised every 20 steps.\n")
     rows = []
     for case in cases(quick):
         for members in (None, 64) if quick else (None, 64, 1024):

@@ -29,7 +29,7 @@ class Peer:
         Exponents, shape (members, 3), from many states at once.
     vectors : callable (x0, warmup, window, tail, dt) -> (ndarray, ndarray), shapes (window, 3), (window, 3, 3), or None
         States, and all covariant vectors as columns, after each of the `window` steps that follow the warm-up;
-        factorised in every step.
+        re-orthonormalised in every step.
     """
 
     name: str
@@ -57,7 +57,7 @@ def _version(package: str) -> str:
 
 
 def pynamicalsys() -> Peer:
-    """Numba; factorises in every step.
+    """Numba; re-orthonormalises in every step.
 
     `CLV` of 1.7.0 ends only if it does so, too: with a warm-up or tail and qr_time_step > time_step its step shrinks to
     nothing. After a warm-up its clock begins anew, so that its first interval is empty, a window that is shorter than
@@ -76,7 +76,7 @@ def pynamicalsys() -> Peer:
         return path[2:, 1:], V[2:]
 
     system, parameters = ContinuousDynamicalSystem(model="lorenz system"), [10.0, 28.0, 8.0 / 3.0]
-    return Peer(_version("pynamicalsys"), "factorises every step", 0.1, run, vectors=vectors)
+    return Peer(_version("pynamicalsys"), "re-orthonormalises every step", 0.1, run, vectors=vectors)
 
 
 def lyapax() -> Peer:
@@ -102,7 +102,7 @@ def lyapax() -> Peer:
 
 
 def clvlib() -> Peer:
-    """NumPy; factorises in every step: with k_step > 1, `lyap_exp_from_ic` of 0.1.5 raises IndexError.
+    """NumPy; re-orthonormalises in every step: with k_step > 1, `lyap_exp_from_ic` of 0.1.5 raises IndexError.
 
     It has no warm-up and no tail: vectors are those of the whole run, cut to the window. Its backward pass goes from
     step i + 1 to i with the R that leads to i.
@@ -124,11 +124,11 @@ def clvlib() -> Peer:
     def J(t: float, x: Array) -> Array:
         return jacobian(x, t)
 
-    return Peer(_version("clvlib"), "NumPy, factorises every step", 0.01, run, vectors=vectors)
+    return Peer(_version("clvlib"), "NumPy, re-orthonormalises every step", 0.01, run, vectors=vectors)
 
 
 def lyapynov() -> Peer:
-    """NumPy; factorises in every step, with the Jacobian frozen over a step."""
+    """NumPy; re-orthonormalises in every step, with the Jacobian frozen over a step."""
     from lyapynov import CLV, LCE, ContinuousDS
 
     def run(x0: Array, steps: int, dt: float, every: int) -> Array:
@@ -139,7 +139,11 @@ def lyapynov() -> Peer:
         return path[1:], np.array(V[1:])
 
     return Peer(
-        _version("lyapynov"), "NumPy, factorises every step, Jacobian frozen over a step", 0.01, run, vectors=vectors
+        _version("lyapynov"),
+        "NumPy, re-orthonormalises every step, Jacobian frozen over a step",
+        0.01,
+        run,
+        vectors=vectors,
     )
 
 
@@ -161,7 +165,7 @@ def qgs() -> Peer:
         _, path, _, V = estimator.get_clvs()
         return path.T[1 : window + 1], np.moveaxis(V, -1, 0)[1 : window + 1]
 
-    return Peer(_version("qgs"), "factorises every step", 1.0, vectors=vectors)
+    return Peer(_version("qgs"), "re-orthonormalises every step", 1.0, vectors=vectors)
 
 
 @cache

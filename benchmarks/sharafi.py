@@ -1,4 +1,4 @@
-"""How far Sharafi's estimates are from Ginelli's vectors, by reading, window and system. Errors, not times."""
+"""How far Sharafi's estimates are from Ginelli's vectors, by variant, window and system. Errors, not times."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from dynsys.plotting import grid, save_figure, style
 
 Array = np.ndarray
 
-CURVES = {  # what is drawn, and how
+CURVES = {  # what is plotted, and how
     "lagged, at the time it is valid for": {"color": "black", "linestyle": "-", "marker": "o"},
     "the same, random start": {"color": "black", "linestyle": ":", "marker": "."},
     "lagged, taken for the present": {"color": "0.45", "linestyle": "-.", "marker": "^"},
-    "recycled": {"color": "0.45", "linestyle": "--", "marker": "s"},
+    "periodic window": {"color": "0.45", "linestyle": "--", "marker": "s"},
     "backward vectors": {"color": "0.7", "linestyle": "-", "marker": ""},
 }
 SHOWN = (  # system and vectors of the panels
@@ -99,19 +99,19 @@ def errors(scene: Scene) -> tuple[dict[str, Array], Array, Array]:
     def against(vectors: Array) -> Array:
         return np.degrees(np.arcsin(np.minimum(1.0, line_distance(vectors, truth.vectors))))
 
-    def estimated(window: int, reading: str, **options: Any) -> Array:
-        start, warmup = (begin, 0) if reading == "near-future" else (before, longest)
+    def estimated(window: int, variant: str, **options: Any) -> Array:
+        start, warmup = (begin, 0) if variant == "near-future" else (before, longest)
         clvs = tangent.sharafi(
-            start, **block | {"warmup": warmup}, window=window, reading=reading, memory_limit=np.inf, **options
+            start, **block | {"warmup": warmup}, window=window, variant=variant, memory_limit=np.inf, **options
         )
-        np.testing.assert_array_equal(clvs.available if reading == "lagged" else clvs.times, truth.times)
+        np.testing.assert_array_equal(clvs.available if variant == "lagged" else clvs.times, truth.times)
         return against(clvs.vectors)
 
     ways: list[Callable[[int], Array]] = [
         lambda window: estimated(window, "near-future"),  # the lagged vectors, by the time that they are valid for
         lambda window: estimated(window, "near-future", start="random"),
         lambda window: estimated(window, "lagged"),
-        lambda window: estimated(window, "recycled"),
+        lambda window: estimated(window, "periodic window"),
         lambda window: against(frames.Qs[:, scene.stride - 1 :: scene.stride]),
     ]
     angles = {name: np.array([way(window) for window in scene.windows]) for name, way in zip(CURVES, ways, strict=True)}
@@ -163,8 +163,8 @@ def sharafi(rounds: int, quick: bool, folder: Path | None = None) -> None:
         "## Sharafi's estimates against Ginelli's vectors\n\nMedian angle to Ginelli's vector in degrees, over times, "
         "initial states and the vectors that Ginelli's diagnostics call determined (in brackets: quartiles). Lagged "
         "vectors are compared twice: with the truth at the time they are valid for, and with that of the time when "
-        "they are known. A window of 1 is the frozen reading in the column of the recycled one. Minibatches: the times "
-        "are spread over epochs. Where whole epochs end (every 25 intervals) the errors of a trained network differ.\n"
+        "they are known. A periodic window of 1 is the frozen variant. Minibatches: the times are spread over "
+        "epochs. Where whole epochs end (every 25 intervals) the errors of a trained network differ.\n"
     )
     rows: list[dict[str, Any]] = []
     for scene in scenes(quick):

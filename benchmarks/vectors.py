@@ -18,18 +18,19 @@ PAIRS = 5_000  # of successive vectors, at most, whose residual is taken
 
 
 def vectors(rounds: int, quick: bool) -> None:
-    """All three vectors after every step of a window, factorised every step, from all packages; and ours every ten."""
+    """All three vectors after every step of a window, by all packages; ours also after every ten."""
     window = SETTLE if quick else WINDOW
     tangent, x0 = Lorenz63().tangent(RK4(DT)), np.array([1.0, 1.0, 20.0])
     print(
         f"## Covariant vectors\n\nLorenz 1963, RK4, dt = {DT}, {SETTLE} steps of warm-up, {window} of the window and "
-        f"{SETTLE} of the tail; three vectors after every step of the window (packages in NumPy: of a tenth of it), "
-        "factorised every step unless said otherwise. Neutral: angle between the second vector and the flow, degrees. "
-        "Residual: sine of the angle between a vector, pushed by the exact tangent of the step, and the next one.\n"
+        f"{SETTLE} of the backward transient; three vectors after every step of the window (packages in NumPy: of a "
+        "tenth of it), re-orthonormalised every step unless said otherwise. Neutral: angle between the second vector "
+        "and the flow, degrees. Residual: sine of the angle between a vector, pushed by the exact tangent of the step, "
+        "and the next one.\n"
     )
     peers = [peer for peer in installed() if peer.vectors]
     entrants = [_project(tangent, x0, window, every) for every in (1, 10)] + [_peer(one, x0, window) for one in peers]
-    notes = ["", "factorised, and vectors, every ten steps", *(peer.how for peer in peers)]
+    notes = ["", "re-orthonormalised, and vectors, every ten steps", *(peer.how for peer in peers)]
     timings = race(entrants, rounds)
     header = ["", "ns per step of the window", "time / dynsys", "first call, s"]
     errors = ["neutral, median", "neutral, largest", "residual, median", "residual, largest", ""]

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.handwritten import lorenz96_slope, lorenz96_velocity, rk4_loop
 from benchmarks.measure import Contestant, race, table
-from dynsys import RK4, NumbaTangent, RunState
+from dynsys import RK4, FlowStep, NumbaTangent, RunState
 
 Array = np.ndarray
 
@@ -33,7 +33,7 @@ def first_pass(dim: int, k: int) -> dict[str, float]:
     begin = time.perf_counter()
     flow = lorenz96(dim)
     defined = time.perf_counter()
-    tangent = NumbaTangent(flow, RK4(DT), threads=1)
+    tangent = NumbaTangent(FlowStep(flow, RK4(DT)), threads=1)
     start = RunState.start(_state(dim), dim, k, seed=0)
     tangent.forward(start, intervals=1, steps_per_interval=1, record="growth")
     compiled, before = time.perf_counter(), peak_memory()
@@ -71,8 +71,9 @@ def _first(dim: int, k: int) -> None:
         ["fresh process", "equations, s", "first pass, s", "memory then, MiB", "at its peak, MiB", "arrays, MiB"], rows
     )
     print(
-        "Memory is the peak of the resident one, interpreter and libraries included: after the first pass, which "
-        "compiles or loads the kernel, and after 50 intervals more. The arrays are what NumPy held at most in these.\n"
+        "Memory is the peak of resident memory, interpreter and libraries included: after the first pass, which "
+        "compiles or loads the kernel, and after another 50 intervals. The arrays are the most that NumPy held during "
+        "these.\n"
     )
 
 
@@ -81,7 +82,7 @@ def _steps(dim: int, k: int, rounds: int, quick: bool) -> None:
     from benchmarks.flows import lorenz96
 
     count = 20 if quick else 2000
-    tangent = NumbaTangent(lorenz96(dim), RK4(DT), threads=1)
+    tangent = NumbaTangent(FlowStep(lorenz96(dim), RK4(DT)), threads=1)
     start = tangent.forward(
         RunState.start(_state(dim), dim, k, seed=0), intervals=100, steps_per_interval=EVERY, record="nothing"
     )
@@ -114,8 +115,8 @@ def _steps(dim: int, k: int, rounds: int, quick: bool) -> None:
         ["one evaluation of the velocity, compiled", evaluation, ""],
         ["the same, NumPy", with_numpy, ""],
         ["step of the state alone", state, ""],
-        [f"step with {k} vectors, not factorised", pushed, f"by arithmetic: {ideal:.0f} evaluations"],
-        [f"step with {k} vectors, factorised every {EVERY} steps", whole, ""],
+        [f"step with {k} vectors, not re-orthonormalised", pushed, f"by arithmetic: {ideal:.0f} evaluations"],
+        [f"step with {k} vectors, re-orthonormalised every {EVERY} steps", whole, ""],
         ["hand-written loop, the same", looped, "Gram-Schmidt"],
     ]
     table(
@@ -127,7 +128,7 @@ def _steps(dim: int, k: int, rounds: int, quick: bool) -> None:
     print(
         f"The factorisation (Householder reflections by LAPACK) takes {share:.0f} % of a step when it comes every "
         f"{EVERY} steps. The vectors of a step are {multiply_adds} multiply-adds: {multiply_adds / pushed.median:.1f} "
-        f"a nanosecond, {100 * multiply_adds * product.over(pushed):.0f} % of the rate of a matrix product.\n",
+        f"per nanosecond, {100 * multiply_adds * product.over(pushed):.0f} % of the rate of a matrix product.\n",
         flush=True,
     )
 

@@ -2,6 +2,9 @@
 
 `classics` holds the first, `weight_dynamics`, `training_chaos`, `training_response` and `layer_dynamics` the papers: in
 each, what moves, what is computed (`study` or `experiments`), what the paper claims beside what we find (`claims`), the
-`figures` and the REPORT.md that `report` or `protocol` writes. What they share is here: `activations`, `losses`,
-`perceptron` and `deep_network` (networks of any depth), `tasks` (data), `report` and `terminal`. `cli` is the command.
+`figures` and the REPORT.md that `report` or `protocol` writes. What they share: `networks` (layers, losses, data,
+gradient flows), `activations`, `reporting`. `cli` is the command.
 """
+
+if __name__ != "dynsys.models":  # a module with two names would be two modules, and its classes two of each
+    raise ImportError("the systems and studies of dynsys are imported as dynsys.models, not as models")

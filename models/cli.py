@@ -1,4 +1,4 @@
-"""The command `dynsys`. Every paper's folder brings its own commands; what they share is in `dynsys.models.reporting.terminal`."""
+"""The command `dynsys`: every folder brings its own commands; `dynsys.models.reporting.terminal` is shared."""
 
 from __future__ import annotations
 
@@ -80,11 +80,11 @@ def options(
 
     To begin with, each in less than a minute:
 
-    - `dynsys classics Lorenz63 --length quick`: exponents of a known system, beside published ones
+    - `dynsys classics Lorenz63 --length quick`: exponents of a known system, beside the published ones
 
     - `dynsys weight-dynamics --members 20`: 40 training runs of a small network, all exponents of each
 
-    - `dynsys inspect weight-dynamics/runs.zarr`: what that has written
+    - `dynsys inspect weight-dynamics/runs.zarr`: what that command wrote
 
     Options and an example of each command: `dynsys COMMAND --help`. How to use the library, and what was found with
     it: README.md of the repository, and from there tutorials/ and docs/.
@@ -95,7 +95,7 @@ def options(
 def inspect(
     store: Store,
 ) -> None:
-    """Print what is in the store of an ensemble, how far it is, and what failed.
+    """Print what is in the store of an ensemble, how much is done, and what failed.
 
     Nothing in it is executed.
 

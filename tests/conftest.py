@@ -10,6 +10,8 @@ from hypothesis import settings
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # figures are drawn to files
 
+WITH_NUMBA = importlib.util.find_spec("numba") is not None
+
 settings.register_profile("same examples every time", derandomize=True, deadline=None)
 settings.load_profile("same examples every time")
 
@@ -60,7 +62,10 @@ def study():
         yield importlib.import_module("ensemble_studies")
 
 
-WITH_NUMBA = importlib.util.find_spec("numba") is not None
+def pytest_configure(config):
+    """Without Numba one warning of each process says so, in whichever test it falls."""
+    if not WITH_NUMBA:
+        config.addinivalue_line("filterwarnings", "ignore:.*Numba is missing:dynsys.FallbackWarning")
 
 
 def pytest_runtest_setup(item):

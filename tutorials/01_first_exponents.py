@@ -1,10 +1,10 @@
 # %% [markdown]
 # # First exponents
 #
-# Start a system twice, from two states that differ by almost nothing. Do the two runs stay together, or do they part,
-# and how fast? The answer decides how long a forecast can be trusted, and a Lyapunov exponent is that answer as one
-# number: the rate at which a tiny separation grows, as a natural logarithm per unit of time. A number without an error
-# bar is a rumour, so this tutorial asks two things: what is an exponent, and how well do we know it?
+# Start a system twice, from two states that differ by almost nothing. Do the two runs stay together, or do they drift
+# apart, and how fast? The answer decides how long a forecast can be trusted, and a Lyapunov exponent is that answer
+# in one number: the rate at which a tiny separation grows, as a natural logarithm per unit of time. A number without
+# an error bar is a rumour, so this tutorial asks two things: what is an exponent, and how well do we know it?
 #
 # Needed: Python, NumPy, and what a differential equation is.
 #
@@ -44,14 +44,14 @@ print(lorenz)
 rng = np.random.default_rng(0)
 x = rng.normal(size=(400, 3))
 for n in range(3000):
-    x = stepper.step(lorenz, n * stepper.dt, x)
+    x = stepper.step(lorenz, n, n * stepper.dt, x)
 
 separation = 1e-10
 offset = rng.normal(size=x.shape)
 neighbour = x + separation * offset / np.linalg.norm(offset, axis=1, keepdims=True)
 distances = [np.linalg.norm(neighbour - x, axis=1)]
 for n in range(3500):
-    x, neighbour = stepper.step(lorenz, n * stepper.dt, x), stepper.step(lorenz, n * stepper.dt, neighbour)
+    x, neighbour = (stepper.step(lorenz, n, n * stepper.dt, state) for state in (x, neighbour))
     distances.append(np.linalg.norm(neighbour - x, axis=1))
 log_distance = np.log(distances)  # (time, pair)
 pair_times = stepper.dt * np.arange(len(log_distance))
@@ -59,7 +59,7 @@ pair_times = stepper.dt * np.arange(len(log_distance))
 # %% [markdown]
 # Each pair has good and bad times, but the logarithm of its distance climbs along a straight line until it feels the
 # size of the attractor. The slope is the largest exponent. We read it where the separations have turned into the
-# direction of fastest growth and are still tiny, one slope a pair; the scatter of the pairs gives the error bar.
+# direction of fastest growth and are still tiny, one slope per pair; the scatter of the pairs gives the error bar.
 
 # %%
 early, late = 500, 1500  # steps
@@ -81,16 +81,17 @@ if pictures:
     plt.show()
 
 # %% [markdown]
-# This way has limits. The growth must be read before it saturates, so every run is short; and only the fastest
+# This method has its limits. The growth must be read before it saturates, so every run is short; and only the fastest
 # direction can be seen, because every separation turns into it.
 #
 # ## Tangent vectors and Benettin's algorithm
 #
 # Both limits go away if the separation is made infinitely small: then it obeys the *linearised* equations, may grow
-# for ever, and can be shrunk back whenever we like. `tangent` is the system under a stepper together with the exact
+# for ever, and can be rescaled whenever we like. `tangent` is the system under a stepper together with the exact
 # derivative of its step. Benettin's algorithm pushes a whole frame of tangent vectors and, at the end of every
-# interval, makes it orthonormal again, V = QR. The logarithms of the diagonal of R are what each direction grew in
-# that interval; over the length of the interval they are the *rates*, and their mean over time is the spectrum.
+# interval, makes it orthonormal again, V = QR. The logarithms of the diagonal of R say how much each direction grew
+# in that interval; divided by the length of the interval they are the *rates*, and their mean over time is the
+# spectrum.
 #
 # The frame starts at random and needs a while to align. That is what the warm-up is for: its intervals do not count.
 
@@ -115,7 +116,7 @@ assert abs(spectrum.exponents[0] - slope) < 4 * np.hypot(spectrum.standard_error
 # trajectory circles, and a stretch of fast growth is followed by one of slow growth. The remedy is *batch means*: cut
 # the record into batches, each much longer than the memory of the system, and take the scatter of their means. Sharp
 # cuts add a scatter of their own, so the batches overlap and fade in and out, and the ends of the record, which are
-# cut sharply, are counted apart (`batch_means_error` has the formulas).
+# cut sharply, are counted separately (`batch_means_error` has the formulas).
 
 # %%
 naive = spectrum.rates.std(axis=0, ddof=1) / np.sqrt(len(spectrum.rates))
@@ -165,10 +166,10 @@ if pictures:
     plt.show()
 
 # %% [markdown]
-# The naive error stays wrong by a large factor however long the run. Batch means come down to the truth, from above,
-# and reach it: batches that are short against the memory of the system make the claim too cautious here. (Where rates
-# wander slowly, both err to the other side.) If you can afford independent runs, their scatter is the best error bar
-# of all; it is the one that the end of this tutorial uses.
+# The naive error stays wrong by a large factor however long the run. Batch means approach the truth from above, and
+# reach it: batches that are short compared with the memory of the system make the claim too cautious here. (Where
+# rates wander slowly, both err on the other side.) If you can afford independent runs, their scatter is the best
+# error bar of all; it is the one that the end of this tutorial uses.
 
 # %%
 assert abs(batches[-1] / scatter[-1] - 1) < 4 * doubt  # the truth, in the long run
@@ -179,7 +180,8 @@ assert np.all(independent / scatter > 1 + 4 * doubt)  # the naive error misses a
 # ## Has it converged?
 #
 # The running mean shows the estimate as it was known at each time; with its error bar it shows what could have been
-# said then. In the long run the band narrows like one over the square root of time, so every further digit is dear.
+# said then. In the long run the band narrows like one over the square root of time, so every further digit is
+# expensive.
 
 # %%
 counts = np.geomspace(500, len(spectrum.times), 60).astype(int)
@@ -202,10 +204,10 @@ if pictures:
 #
 # Two facts about this system hold exactly and make good alarms.
 #
-# *The sum.* Volumes in phase space change at the rate of the trace of the Jacobian, which for Lorenz' equations is the
-# constant −(σ + 1 + β). So the exponents sum to it. There is no scatter in that sum, and yet it is not exact to the
-# last digit: the numerical step squeezes volumes a little differently from the flow. That difference belongs to the
-# stepper and must fall with the fourth power of dt, Runge-Kutta's order.
+# *The sum.* Volumes in phase space change at the rate of the trace of the Jacobian, which for Lorenz' equations is
+# the constant −(σ + 1 + β). So the exponents must sum to it. There is no scatter in that sum, and yet it is not exact
+# to the last digit: the numerical step squeezes volumes a little differently from the flow. That difference belongs
+# to the stepper and must fall with the fourth power of dt, Runge-Kutta's order.
 
 # %%
 trace = -(lorenz.sigma + 1 + lorenz.beta)
@@ -222,7 +224,7 @@ assert np.all(np.abs(orders - 4) < 0.2)
 # %% [markdown]
 # *The zero.* A shift along the trajectory is the same trajectory a moment later: it neither grows nor shrinks, so one
 # exponent of a flow that does not come to rest vanishes. `Lorenz63` declares this (`vanishing_exponents`), and every
-# spectrum is held against it.
+# spectrum is checked against it.
 
 # %%
 print(f"second exponent {spectrum.exponents[1]:.5f} ± {spectrum.standard_error[1]:.5f}")
@@ -255,8 +257,8 @@ print("exponents at rest", at_rest.exponents.round(4))
 # %% [markdown]
 # ## Keep it, and go on from it
 #
-# A result is a frozen record. It goes to disk and comes back without loss, and `end` holds everything needed to carry
-# on: the state, the frame, the clock. A run in two parts is the same run, to the last bit.
+# A result is a frozen record. It can be saved and loaded without loss, and `end` holds everything needed to carry on:
+# the state, the frame, the clock. A run in two parts is the same run, to the last bit.
 
 # %%
 first_part = tangent.benettin([1.0, 1.0, 1.0], intervals=600, steps_per_interval=10, warmup=1_000, seed=0)
@@ -271,9 +273,9 @@ print("joined record equals the long one:", joined.shape)
 # %% [markdown]
 # ## Your own system
 #
-# *From equations.* Write them down; SymPy derives the Jacobian, and the same text is run by NumPy and compiled. Here a
-# damped pendulum under a periodic force; `t` is the time. It has no zero exponent, because the force makes times
-# different from each other, but its trace is minus the damping, so the sum is known again.
+# *From equations.* Write them down; SymPy derives the Jacobian, and the same text is run by NumPy or compiled by
+# Numba. Here a damped pendulum under a periodic force; `t` is the time. It has no zero exponent, because the force
+# makes one moment different from the next, but its trace is minus the damping, so again the sum is known.
 
 # %%
 pendulum = SymbolicFlow.of(
@@ -290,8 +292,8 @@ assert abs(excess) < swinging.dt**4
 # %% [markdown]
 # *As a class.* Anything that NumPy can compute will do: a subclass of `Flow` with its parameters as fields, the
 # dimension and the vector field, over any leading axes. The Jacobian of one state is optional but exact; without it
-# derivatives are finite differences, and a warning says so. `check_system` holds the class against its contract, a
-# wrong entry of the Jacobian included. It needs no compiler, and gives the same numbers.
+# derivatives are finite differences, and a warning says so. `check_system` checks that the class keeps its contract,
+# and finds a wrong entry of the Jacobian. Such a class needs no compiler, and gives the same numbers.
 
 
 # %%
@@ -322,7 +324,7 @@ assert difference < 1e-9
 # ## Exercises
 #
 # 1. How much longer a run is needed for one more digit of λ₁?
-# 2. A thermometer that is ten times as good makes a forecast how much longer? Ask the pairs.
+# 2. How much longer is a forecast with a thermometer that is ten times as good? Ask the pairs.
 # 3. `repeat` followed two exponents only. What is the third?
 #
 # ## Answers
@@ -336,8 +338,8 @@ print(f"error ∝ length^{power:.2f}: one digit for {10 ** (-1 / power):.0f} tim
 assert -1 < power < -0.45
 
 # %% [markdown]
-# *2.* By ln 10/λ₁, some two and a half units of time, however good it was before: the reason why weather forecasts get
-# longer so slowly. The mean of the logarithms passes a power of ten about every so often.
+# *2.* By ln 10/λ₁, some two and a half units of time, however good it was before: this is why weather forecasts get
+# longer so slowly. The mean of the logarithms gains a power of ten in about that time.
 
 # %%
 mean_log = log_distance.mean(axis=1)

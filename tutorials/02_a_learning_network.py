@@ -3,9 +3,9 @@
 #
 # Training changes the weights of a network, step after step, by a fixed rule. That is all a dynamical system is. So
 # we may ask of training what we ask of any motion: do two runs that start almost alike end alike? In which directions
-# are disturbances forgotten, and how fast? What is conserved? This tutorial looks at the smallest network that is
-# interesting (two inputs, two hidden units, one output) through these questions. It follows N. Sharafi, C. Martin and
-# S. Hallerberg, "Weight dynamics of learning networks", Phys. Rev. E 111, 054208 (2025), arXiv:2405.00743.
+# are disturbances forgotten, and how fast? What is conserved? This tutorial puts these questions to the smallest
+# interesting network (two inputs, two hidden units, one output). It follows N. Sharafi, C. Martin and S. Hallerberg,
+# "Weight dynamics of learning networks", Phys. Rev. E 111, 054208 (2025), arXiv:2405.00743.
 #
 # Needed from before: Benettin's algorithm, its intervals and its warm-up, and what an error bar is (tutorial 1).
 #
@@ -33,7 +33,7 @@ from dynsys.testing import check_activation
 # %%
 X, y = regression_task(samples=1000, seed=0)
 flow = ThreeLayerGradientFlow(X, y, hidden=2, activation=ReLU())
-theta = flow.initial(scheme="he", biases="drawn", seed=1)
+theta = flow.initial(scheme="he", biases="random", seed=1)
 print(f"{len(y)} samples; the state has {flow.dimension} components:", theta.round(2))
 print(f"loss at the start {flow.loss(theta):.1f}, loss of a constant output, Var(y) {y.var():.1f}")
 
@@ -48,18 +48,19 @@ h = 1e-5
 shifts = h * np.eye(flow.dimension)
 gradient = (flow.loss(theta + shifts) - flow.loss(theta - shifts)) / (2 * h)
 by_descent = theta - dt * gradient
-by_euler = Euler(dt).step(flow, 0.0, theta)
+by_euler = Euler(dt).step(flow, 0, 0.0, theta)
 print(f"gradient descent and Euler agree to {np.abs(by_descent - by_euler).max():.0e}")
 assert np.allclose(by_descent, by_euler, rtol=0, atol=1e-9)
 
 # %% [markdown]
 # ## How disturbances move: the Jacobian
 #
-# A small disturbance of the weights obeys the linearised rule, and everything that follows rests on its matrix J, minus
-# the Hessian of the loss. One wrong entry would make all results wrong, and look plausible. So there are three ways to
-# J that share no code: the formulas of the paper (with their misprints corrected, see docs/misprints.md), SymPy's
-# derivatives of the loss of one sample, and the derivative of back-propagation along given directions, which never
-# forms J. They must agree to rounding. ReLU would not notice an error in the terms with σ'': check with tanh, too.
+# A small disturbance of the weights obeys the linearised rule, and everything that follows rests on its matrix J,
+# minus the Hessian of the loss. One wrong entry would make all results wrong, and look plausible. So there are three
+# ways to J that share no code: the formulas of the paper (with their misprints corrected, see docs/misprints.md),
+# SymPy's derivatives of the loss of one sample, and the derivative of back-propagation along given directions, which
+# never forms J. They must agree to rounding. With ReLU an error in the terms with σ'' would go unnoticed: check with
+# tanh, too.
 
 
 # %%
@@ -81,9 +82,9 @@ check_jacobians(attrs.evolve(flow, activation=Tanh()), theta)
 # %% [markdown]
 # ## Your own activation
 #
-# An activation is the function and its first two derivatives, three lines of text. NumPy runs it, the compiler compiles
-# it, and SymPy's Jacobian contains it. `check_activation` finds a wrong derivative; `Activation.from_expression` would
-# take the derivatives for you.
+# An activation is the function and its first two derivatives, three lines of text. NumPy runs them, Numba compiles
+# them, and SymPy's Jacobian contains them. `check_activation` finds a wrong derivative; `Activation.from_expression`
+# would take the derivatives for you.
 
 
 # %%
@@ -101,11 +102,11 @@ check_jacobians(attrs.evolve(flow, activation=Softplus()), theta)
 # %% [markdown]
 # ## All data at once, or a few at a time
 #
-# In practice a step sees only a minibatch. The state then obeys another flow in every step, a flow driven by data:
-# `flow.minibatches` is that system. Batches run through all samples in random order, then through a new order. The seed
-# of the batches is one of the things that a result depends on, so we vary it and look.
+# In practice a step sees only a minibatch. The state then obeys a different flow in every step, a flow driven by
+# data: `flow.minibatches` is that system. Batches run through all samples in random order, then through a new order.
+# The seed of the batches is one of the things that a result depends on, so we vary it and look.
 #
-# `forward` moves states and tangent vectors and records what it is asked for, here the states.
+# `forward` moves states and tangent vectors and records what you ask for, here the states.
 
 # %%
 steps, seldom = 11_000, 100  # steps of a training; steps between two records of its state
@@ -136,10 +137,11 @@ plt.show()
 # %% [markdown]
 # ## Many starts, few outcomes
 #
-# Now many networks that differ in their initial weights only. States of shape (members, dim) are trained side by side.
+# Now take many networks that differ in their initial weights only. States of shape (members, dim) are trained side by
+# side.
 
 # %%
-many = flow.initial(scheme="he", biases="drawn", members=40, seed=1)
+many = flow.initial(scheme="he", biases="random", members=40, seed=1)
 assert np.array_equal(many[0], theta)  # the first of many is the one
 states = training(sgd, many)  # (member, time, dim)
 losses = flow.loss(states)  # (member, time)
@@ -183,11 +185,12 @@ assert np.allclose(final[dead], y.var(), rtol=1e-3)  # and hovers about the mean
 # %% [markdown]
 # ## Training is a transient
 #
-# Lyapunov exponents are defined for ever; training ends. What can be had is the *finite-time* exponent λ_q(t): the mean
-# growth rate from the start of the training to time t. There is no attractor to settle on first, hence `warmup=0`:
-# every step counts, and with it the random frame at the start, whose influence on a single exponent fades like one over
-# time. (Their sum does not depend on it at all.) Nor does the standard error of one run mean anything, because its
-# rates never become stationary. If we forget this and leave the warm-up to its default, the diagnostics remind us.
+# Lyapunov exponents are defined in the limit of infinite time, but training ends. What we can compute is the
+# *finite-time* exponent λ_q(t): the mean growth rate from the start of the training to time t. There is no attractor
+# to settle on first, hence `warmup=0`: every step counts, and with it the random frame at the start, whose influence
+# on a single exponent fades like one over time. (Their sum does not depend on it at all.) Nor does the standard error
+# of one run mean anything, because its rates never become stationary. If we forget this and leave the warm-up to its
+# default, the diagnostics remind us.
 
 # %%
 interval = 20  # steps between two orthonormalisations
@@ -206,9 +209,9 @@ assert np.allclose(spectra.exponents[:8].sum(axis=1), other_frames.exponents.sum
 times = spectra.times
 
 # %% [markdown]
-# The honest error bar of a transient is the spread over repetitions. One ingredient at a time: the same initial weights
-# and the same first frame, and another order of the data in every repetition. The figure follows a network that learns
-# well.
+# The honest error bar of a transient is the spread over repetitions. One ingredient at a time: the same initial
+# weights and the same first frame, but another order of the data in every repetition. The figure follows a network
+# that learns well.
 
 # %%
 pupil = many[np.flatnonzero(groups["below the linear fit"])[0]]
@@ -234,8 +237,8 @@ plt.show()
 # %% [markdown]
 # Three groups of three: some directions are forgotten fast, some slowly, some hardly at all. Is a slightly positive
 # first exponent a sign of chaos? Not by itself: a full-batch gradient flow goes downhill and cannot be chaotic, yet
-# its finite-time exponents may be positive. Over a time T a disturbance changes by the factor exp(λT); the largest of
-# all runs is modest, and the sign of an exponent near zero is a remainder of the finite run.
+# its finite-time exponents may be positive. Over a time T a disturbance changes by the factor exp(λT); even the
+# largest of these factors is modest, and the sign of an exponent near zero is an artefact of the finite run.
 
 # %%
 T = times[-1]
@@ -266,8 +269,8 @@ assert np.allclose(still_dead.exponents[:, -1], expected, rtol=0, atol=1e-9)
 # ## What is conserved
 #
 # Why are some exponents close to zero in *living* ReLU networks? ReLU is homogeneous: scale the weights into a hidden
-# unit up and those out of it down by the same factor, and the output stays. From that follows a conserved quantity of
-# the flow for each hidden unit j, for every single sample:
+# unit up and those out of it down by the same factor, and the output stays the same. From that follows a conserved
+# quantity of the flow for each hidden unit j, for every single sample:
 #
 #     Q_j = |weights into j|² + (bias of j)² − |weights out of j|²
 #
@@ -277,7 +280,7 @@ assert np.allclose(still_dead.exponents[:, -1], expected, rtol=0, atol=1e-9)
 
 # %%
 velocity = flow.vector_field(0.0, theta)
-leak_of_a_step = flow.invariants(Euler(dt).step(flow, 0.0, theta)) - flow.invariants(theta)
+leak_of_a_step = flow.invariants(Euler(dt).step(flow, 0, 0.0, theta)) - flow.invariants(theta)
 print("leak of one step", leak_of_a_step, "predicted", dt**2 * flow.invariants(velocity))
 assert flow.vanishing_exponents == flow.hidden
 assert np.allclose(leak_of_a_step, dt**2 * flow.invariants(velocity), rtol=0, atol=1e-13)
@@ -287,13 +290,13 @@ assert np.allclose(leak_of_a_step, dt**2 * flow.invariants(velocity), rtol=0, at
 #
 # 1. Does a tanh network conserve Q, too? How would you know, if a step leaks anyway?
 # 2. The most negative exponent of the pupil is that of the direction in which the loss is steepest. What does it say
-#    about the largest learning rate that the trained network bears?
+#    about the largest learning rate that the trained network tolerates?
 # 3. How many exponents of a dead network would vanish with three hidden units?
 #
 # ## Answers
 #
-# *1.* No: to tanh, twice the weight is not twice the answer. The leak over a given time tells: that of ReLU halves with
-# the learning rate, that of tanh stays. It belongs to the flow.
+# *1.* No: to tanh, twice the weight is not twice the answer. The leak over a given time tells: that of ReLU halves
+# with the learning rate, that of tanh does not change. It belongs to the flow.
 
 
 # %%
@@ -301,7 +304,7 @@ def leak_by(network, rate, time=2.0):
     """Largest change of the invariants over some time of full-batch descent."""
     x = theta
     for _ in range(round(time / rate)):
-        x = Euler(rate).step(network, 0.0, x)
+        x = Euler(rate).step(network, 0, 0.0, x)
     return np.abs(network.invariants(x) - network.invariants(theta)).max()
 
 
@@ -323,7 +326,7 @@ print(f"largest curvature {steepest:.1f}, minus the last exponent {-mean[-1, -1]
 for share in (0.95, 1.05):
     x, z = trained, nudged
     for _ in range(300):
-        x, z = (Euler(share * 2 / steepest).step(flow, 0.0, state) for state in (x, z))
+        x, z = (Euler(share * 2 / steepest).step(flow, 0, 0.0, state) for state in (x, z))
     apart = np.linalg.norm(z - x) / np.linalg.norm(nudged - trained)
     print(f"learning rate {share} × 2/h: a disturbance grows by the factor {apart:.2g}")
     assert (apart > 10) == (share > 1)

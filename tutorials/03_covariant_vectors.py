@@ -3,9 +3,9 @@
 #
 # Exponents say how fast disturbances grow. The next question is: in which *direction*? The frame of Benettin's
 # algorithm (tutorial 1) does not answer it: its vectors are orthogonal because we make them so. Covariant Lyapunov
-# vectors (CLVs) do: they are the directions that the dynamics itself maps onto each other. They are dearer, and wrong
-# ones look as good as right ones. So this tutorial asks two things: what are they, and how do we know that those we
-# got are right?
+# vectors (CLVs) do: they are the directions that the dynamics itself maps onto each other. They cost more, and wrong
+# ones look as good as right ones. So this tutorial asks two things: what are they, and how do we know that the ones
+# we got are right?
 #
 # Needed from before: frames, V = QR, and the exponents from its diagonal (tutorial 1).
 #
@@ -28,8 +28,8 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## A map where everything can be drawn
 #
-# A constant matrix A that stretches along one line and shrinks along another, and the two lines are not orthogonal.
-# Its covariant vectors need no algorithm: A maps each eigenvector onto its own line.
+# Take a constant matrix A that stretches along one line and shrinks along another, where the two lines are not
+# orthogonal. Its covariant vectors need no algorithm: A maps each eigenvector onto its own line.
 
 # %%
 degrees = np.radians([25.0, 65.0])
@@ -52,9 +52,9 @@ Q, R = gram_schmidt_vectors(A)
 print("R =", R.round(4).tolist())
 
 # %% [markdown]
-# The first Gram-Schmidt vector is the stretching direction. The second is whatever is orthogonal to it, and A does not
-# map it onto its own line: R is not diagonal. Nor does it belong to the map alone. Measure the second coordinate in a
-# unit half as long, which is no more than another scalar product, and "orthogonal" means something else: the second
+# The first Gram-Schmidt vector is the stretching direction. The second is whatever is orthogonal to it, and A does
+# not map it onto its own line: R is not diagonal. Nor does it belong to the map alone. Measure the second coordinate
+# in a unit half as long, which merely changes the scalar product, and "orthogonal" means something else: the second
 # vector moves, although the dynamics is the same. (The name in the literature is backward Lyapunov vectors: they
 # depend on the past, and on the scalar product.)
 
@@ -89,10 +89,10 @@ plt.show()
 # %% [markdown]
 # ## Ginelli's algorithm, by hand
 #
-# How to find such directions when the matrix changes in every step and has no eigenvectors of use? Pushing vectors
-# forward gives the first of them, because all turn into the fastest direction. Pushing them backward gives the last,
-# for the same reason. Between these two there is nothing to be had this way, and in more than two dimensions most
-# vectors are between.
+# How do we find such directions when the matrix changes in every step and its eigenvectors are of no use? Pushing
+# vectors forward gives the first of them, because all turn into the fastest direction. Pushing them backward gives
+# the last, for the same reason. The vectors between these two cannot be found this way, and in more than two
+# dimensions those are most of them.
 
 # %%
 pushed = np.linalg.matrix_power(A, 40) @ rng.normal(size=(2, 2))
@@ -104,9 +104,10 @@ assert both_first.max() < 1e-10
 assert both_last.max() < 1e-10
 
 # %% [markdown]
-# Ginelli's idea is to go backward *inside the frame*. The span of the first j Gram-Schmidt vectors is right, only the
+# Ginelli's idea is to go backward *inside the frame*. The span of the first j Gram-Schmidt vectors is right; only the
 # vectors in it are not. So write covariant vector j as a combination of the first j: V = Q C with C upper triangular.
-# The frame obeys A Q(n−1) = Q(n) R(n), and we want A V(n−1) = V(n) D, with a diagonal D for what each vector grew. So
+# The frame obeys A Q(n−1) = Q(n) R(n), and we want A V(n−1) = V(n) D, with a diagonal D that says how much each
+# vector grew. So
 #
 #     R(n) C(n−1) = C(n) D,      or, backward,      C(n−1) = R(n)⁻¹ C(n), and then unit columns.
 #
@@ -141,8 +142,9 @@ assert line_distance(clvs.vectors, exact).max() < 1e-12
 
 # %% [markdown]
 # `ginelli` does the same on any system: a *warm-up* in which the frame aligns, a window in which vectors are wanted,
-# and a *tail* behind it in which the backward pass forgets its start. Warm-up and tail are the price; how long they
-# have to be is the question of the rest.
+# and after it a *backward transient* in which the backward pass forgets its start; its length in intervals is the
+# argument `tail`. Warm-up and backward transient are the price; the rest of this tutorial asks how long they have to
+# be.
 #
 # ## An answer that is known without any algorithm
 #
@@ -200,9 +202,9 @@ plt.show()
 # - *Two backward starts*: does another random C lead to the same vectors?
 # - *Two forward frames*: does another random Q lead to the same spans of the first j vectors?
 #
-# Now make mistakes on purpose, on a piece of trajectory where we know the truth from a long warm-up and a long tail: a
-# slip of the index (R of the interval before), a tail that is too short, and a warm-up that is too short. `forward`
-# moves states and frames and records them.
+# Now make mistakes on purpose, on a piece of trajectory where we know the truth from a long warm-up and a long
+# backward transient: an index off by one (R of the previous interval), a backward transient that is too short, and a
+# warm-up that is too short. `forward` moves states and frames and records them.
 
 # %%
 tangent = lorenz.tangent(RK4(0.01))
@@ -210,7 +212,7 @@ per_interval, window, settling = 5, 40, 800  # an interval has 0.05 units of tim
 
 
 def frames(warmup, tail, seed):
-    """States, frames and factors in window and tail; the frame is drawn `warmup` intervals before the window."""
+    """States, frames, factors of window and backward transient; the frame starts `warmup` intervals before it."""
 
     def move(start, intervals, record):
         return tangent.forward(start, intervals=intervals, steps_per_interval=per_interval, record=record)
@@ -281,10 +283,11 @@ axes.legend(ncols=2, loc="center", bbox_to_anchor=(0.5, 0.55), framealpha=1.0)
 plt.show()
 
 # %% [markdown]
-# Read it column by column. Covariance sees the slip, and is blind to everything else: a wrong start that is pushed
-# correctly is covariant at every step. Two backward starts see the short tail, and nothing of the slip: they
-# converge, together, to the same wrong vectors. Two frames see the short warm-up. No check replaces another, which is
-# why every result carries all three: `covariance_residual`, `start_agreement`, `frame_agreement`.
+# Read it column by column. Covariance detects the wrong index, and is blind to everything else: a wrong start that is
+# pushed correctly is covariant at every step. Two backward starts detect the short backward transient, but not the
+# wrong index: they converge, together, to the same wrong vectors. Two frames detect the short warm-up. No check
+# replaces another, which is why every result carries all three: `covariance_residual`, `start_agreement`,
+# `frame_agreement`.
 
 # %%
 alarm, quiet = 1e-3, 1e-9
@@ -295,13 +298,13 @@ assert np.array_equal(seen[1:, :3] > alarm, np.eye(3, dtype=bool))  # one witnes
 assert np.all((seen[1:, :3] < quiet) | np.eye(3, dtype=bool))  # and the others see nothing at all
 
 # %% [markdown]
-# ## How long a tail?
+# ## How long a backward transient?
 #
-# In the constant map the error shrank like exp(−gap · t), where the gap is that between the exponent of the vector and
-# the one before it. To see that this holds when everything moves, take a product of random matrices that is built
-# around known vectors: `LinearCocycle.random` returns both. With `tail=0` the window itself shows the convergence: the
-# vector at a time has had a tail that reaches to the end of the window. That is asking for trouble, and the result
-# says so.
+# In the constant map the error shrank like exp(−gap · t), where the gap is that between the exponent of the vector
+# and the one before it. To see that this holds when everything moves, take a product of random matrices that is built
+# around known vectors: `LinearCocycle.random` returns both. With `tail=0` the window itself shows the convergence:
+# the backward transient of a vector is what lies between it and the end of the window. That is asking for trouble,
+# and the result says so.
 
 # %%
 dimension, length, warmup = 4, 140, 200
@@ -331,9 +334,9 @@ print("measured rates", np.round(measured, 3), "gaps", gaps.round(3))
 assert np.allclose(measured, gaps, rtol=0.05)
 
 # %% [markdown]
-# The first vector needs no tail at all: it is the first Gram-Schmidt vector, all past. For the others the smallest gap
-# rules; `tail_needed` is what it asks for to shrink a wrong start by ten orders of magnitude. Compare it with the
-# figure.
+# The first vector needs no backward transient at all: it is the first Gram-Schmidt vector, which depends on the past
+# alone. For the others the smallest gap decides; `tail_needed` is the number of intervals it needs to shrink a wrong
+# start by ten orders of magnitude. Compare it with the figure.
 
 # %%
 print("tail needed", no_tail.diagnostics.tail_needed, "for the gap", no_tail.diagnostics.smallest_gap.round(3))
@@ -342,9 +345,9 @@ assert 0.8 < no_tail.diagnostics.tail_needed / (np.log(1e10) / gaps.min()) < 1.2
 # %% [markdown]
 # ## No gap, no vector
 #
-# If two exponents coincide, the gap is zero and no tail is long enough. That is no failure of the algorithm: the
-# vectors do not exist. Take a matrix with eigenvalues 2, 1, 1. Every vector of the plane that belongs to 1 is as
-# covariant as any other, so two seeds give different vectors. What is determined is the plane.
+# If two exponents coincide, the gap is zero and no backward transient is long enough. That is no failure of the
+# algorithm: the vectors do not exist. Take a matrix with eigenvalues 2, 1, 1. Every vector of the plane that belongs
+# to 1 is as covariant as any other, so two seeds give different vectors. What is determined is the plane.
 
 # %%
 S = np.array([[1.0, 0.3, -0.2], [0.5, 1.0, 0.4], [0.1, -0.6, 1.0]])
@@ -375,7 +378,7 @@ assert plane < 1e-12
 # ## Angles: the use of it all
 #
 # Since CLVs are not orthogonal by construction, the angles between them say something about the system. A system in
-# which stretching and shrinking directions keep a distance everywhere is called hyperbolic, and most of what theory
+# which stretching and shrinking directions stay apart everywhere is called hyperbolic, and most of what theory
 # promises holds for those. The Hénon map is not one of them: the angle has a broad distribution that reaches zero.
 
 # %%
@@ -398,7 +401,7 @@ plt.show()
 
 # %% [markdown]
 # The density does not fall to zero at angle zero: halve the angle, and about half as many points are below it. So
-# arbitrarily small angles occur, if one only waits.
+# arbitrarily small angles occur, if one waits long enough.
 
 # %%
 below = np.array([np.count_nonzero(angle < limit) for limit in (2.0, 1.0)])
@@ -409,14 +412,14 @@ assert abs(below[1] - below[0] / 2) < 4 * np.sqrt(below[0] / 4)  # each of them 
 # %% [markdown]
 # ## Exercises
 #
-# 1. The slip of the index is fatal for Lorenz' equations. Why would the constant map never reveal it?
-# 2. How long a tail, in units of time, does Lorenz' system ask for? Which gap decides?
+# 1. The wrong index is fatal for Lorenz' equations. Why would the constant map never reveal it?
+# 2. How long a backward transient, in units of time, does Lorenz' system need? Which gap decides?
 # 3. The Lozi map has |x| where Hénon's has x². Are there tangencies?
 #
 # ## Answers
 #
 # *1.* All factors R of a constant map are equal, once the frame has settled: taking the wrong one changes nothing. A
-# test on a constant matrix is necessary, and not enough; hence the moving cocycle.
+# test on a constant matrix is necessary, but not enough; hence the changing matrices above.
 
 # %%
 Q, R = gram_schmidt_vectors(A)
@@ -425,7 +428,7 @@ assert line_distance(slipped[0], exact).max() < 1e-10
 
 # %% [markdown]
 # *2.* The gap between 0.91 and 0 is much smaller than that between 0 and −14.6. Ten orders of magnitude need
-# ln(10¹⁰)/0.91, some 25 units of time; the other gap alone would be content with less than two.
+# ln(10¹⁰)/0.91, some 25 units of time; for the other gap alone less than two would do.
 
 # %%
 clvs = tangent.ginelli(on_attractor, intervals=2_000, steps_per_interval=per_interval, warmup=600, tail=800)
@@ -436,7 +439,7 @@ assert 20 < tail_in_time < 32
 assert 1 < np.log(1e10) / lorenz_gaps[1] < 2
 
 # %% [markdown]
-# *3.* No. For a = 1.4, b = 0.3 the angle keeps away from zero. The kink is not differentiable, but the orbit never
+# *3.* No. For a = 1.4, b = 0.3 the angle stays away from zero. The kink is not differentiable, but the orbit never
 # falls on it exactly.
 
 # %%

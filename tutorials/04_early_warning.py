@@ -2,15 +2,16 @@
 # # Early warning, honestly
 #
 # A neuron is silent, and then it fires. An ecosystem looks healthy, and then it tips. Such transitions are fast, what
-# leads to them is slow, and it would be good to know beforehand. One idea: before a transition the directions in which
-# disturbances grow and decay, the covariant vectors of tutorial 3, are said to come close to each other; so watch the
-# angles between them, and the finite-time exponents, and sound an alarm. (N. Sharafi, M. Timme, S. Hallerberg,
-# "Critical transitions and perturbation growth directions", Phys. Rev. E 96, 032220 (2017).)
+# leads to them is slow, and it would be good to know in advance. One idea: before a transition the directions in
+# which disturbances grow and decay, the covariant vectors of tutorial 3, are said to come close to each other; so
+# watch the angles between them, and the finite-time exponents, and sound an alarm. (N. Sharafi, M. Timme, S.
+# Hallerberg, "Critical transitions and perturbation growth directions", Phys. Rev. E 96, 032220 (2017).)
 #
-# Before one believes an alarm there are two questions to ask. Did it use anything that was not known *at the time*? And
-# does it beat the plain thing that anybody would have looked at? This tutorial asks both of a bursting neuron.
+# Before you believe an alarm, ask two questions. Did it use anything that was not known *at the time*? And does it
+# beat the obvious quantity that anybody would have looked at? This tutorial asks both of a bursting neuron.
 #
-# Needed from before: rates and the sum of the exponents (tutorial 1), covariant vectors and their tail (tutorial 3).
+# Needed from before: rates and the sum of the exponents (tutorial 1), covariant vectors and their backward transient
+# (tutorial 3).
 #
 # Run it with `python tutorials/04_early_warning.py`, or cell by cell in an editor that knows `# %%`.
 
@@ -48,11 +49,11 @@ assert np.array_equal(spectrum.times, times)
 print("exponents", spectrum.exponents.round(4), "±", spectrum.standard_error.round(4), "per unit of time")
 
 # %% [markdown]
-# A spike begins where x crosses zero upward. The event to be foretold is the *onset*: a spike after more than 20 units
-# of silence. The question is put once per unit of time, during silences that have lasted so long: will the onset come
-# within the next 5 units? (While the neuron fires there is nothing to foretell, and in short pauses between spikes we
-# do not ask.) Everything that follows from one silence is one piece of evidence, not many; that will matter for the
-# error bars.
+# A spike begins where x crosses zero upward. The event to predict is the *onset*: a spike after more than 20 units of
+# silence. The question is put once per unit of time, during silences that have already lasted that long: will the
+# onset come within the next 5 units? (While the neuron fires there is nothing to predict, and in short pauses between
+# spikes we do not ask.) Everything that follows from one silence is one piece of evidence, not many; that will matter
+# for the error bars.
 
 # %%
 quiet_enough, horizon = 20.0, 5.0  # units of time
@@ -112,10 +113,10 @@ assert lost[2] < 1e-10
 assert np.median(neutral) < 1e-6
 
 # %% [markdown]
-# So an angle with the third vector needs some future, and at time t there is none. What can be had is an *old* angle:
-# wait for a while, go backward from what is known now, and learn the vectors of a while ago. That is what `sharafi`
-# does, with a `window` of intervals; `times` says for when a vector is valid, `available` says when it was known. An
-# honest study uses the second. How long must the window be?
+# So an angle with the third vector needs some future, and at time t there is none. What you can get is an *old*
+# angle: wait for a while, go backward from what is known now, and learn the vectors of a while ago. That is what
+# `sharafi` does, with a `window` of intervals; `times` says for which time a vector is valid, `available` when it was
+# known. An honest study uses the second. How long must the window be?
 
 
 # %%
@@ -149,7 +150,7 @@ for window, (median, most) in zip(windows, errors, strict=True):
 
 # %% [markdown]
 # A window of two units of time, ten intervals, gives the third vector at most times to better than a percent. That is
-# the fair version of the angle: nearly right, and two units old. (The second vector would ask for hundreds of units,
+# the fair version of the angle: nearly right, and two units old. (The second vector would need hundreds of units,
 # since the first gap is tiny. But we know it: it is the velocity.)
 #
 # ## What happens at an onset
@@ -194,8 +195,8 @@ plt.show()
 
 # %% [markdown]
 # There it is: vectors 1 and 3 become parallel, |cos θ₁₃| = 1, at every single onset. But look *when*: when the spike
-# has already begun to rise; and known it is only after the onset. Exactly how long before, or after? Take the time at
-# which the cosine rises above 0.9.
+# has already begun to rise; and it becomes known only after the onset. Exactly how long before, or after? Take the
+# time at which the cosine rises above 0.9.
 
 
 # %%
@@ -218,9 +219,10 @@ assert 0.5 < np.median(closing["as known"]) < 4
 assert np.median(late) > right_window
 
 # %% [markdown]
-# The news is late by even more than the window: near the onset the contraction stops (lowest panel), and with it what
-# makes the estimate converge. So the tangency itself warns of nothing here; it *is* the transition. What may warn is
-# what comes before: the slow drift of the angle, and the contraction that weakens for ten units of time.
+# The news is late by even more than the window: near the onset the contraction stops (lowest panel), and with it
+# whatever makes the estimate converge. So the tangency itself warns of nothing here; it *is* the transition. What may
+# serve as a warning is what comes before: the slow drift of the angle, and the contraction that weakens for ten units
+# of time.
 #
 # ## Does it warn? ROC curves
 #
@@ -310,14 +312,14 @@ plt.show()
 
 # %% [markdown]
 # The winner is the potential x, which anybody would have looked at, and with it the weakening contraction λ₃: their
-# curves lie on each other. The angles come after. θ₁₂ has been closing all the while, and warns better than θ₁₃, whose
-# news is old. The slow variable, alone, knows next to nothing about the next few units, and more about the far future.
+# curves coincide. The angles come after. θ₁₂ has been closing all the while, and warns better than θ₁₃, whose news is
+# old. The slow variable, alone, knows next to nothing about the next few units, and more about the far future.
 #
 # ## Why: the exponent is the potential in disguise
 #
-# That two curves lie on each other is no accident. The three rates sum to the trace of the Jacobian (tutorial 1), here
-# 2bx − 3ax² − 1 − r, a function of x alone, which rises with x below x = 1. During a silence two of the rates are
-# small. So the third *is* that function of x, and a threshold on the one is a threshold on the other.
+# That the two curves coincide is no accident. The three rates sum to the trace of the Jacobian (tutorial 1), here 2bx
+# − 3ax² − 1 − r, a function of x alone, which rises with x below x = 1. During a silence two of the rates are small.
+# So the third *is* that function of x, and a threshold on the one is a threshold on the other.
 
 # %%
 for name in ("λ3, one unit of time", "|cos θ12|", "|cos θ13|, known"):
@@ -377,7 +379,7 @@ plt.show()
 
 # %% [markdown]
 # It would: the shortest window has the worst vectors and gives the best warning of all windows. It is hardly a
-# covariant vector any more. What it is instead, the ranks tell: x once more, upside down and blurred.
+# covariant vector any more. The ranks tell what it is instead: x once more, upside down and blurred.
 
 # %%
 fresh = lagged[windows[0] * interval][quiet]
@@ -398,8 +400,9 @@ assert shortest.auc < verdicts["fast variable x"].auc
 #
 # ## Answers
 #
-# *1.* Nearly perfect, with the sign that theory wants (parallel vectors warn), and far better than the same angle as it
-# was known. But the third vector is all future: it knows of the onset because the onset made it.
+# *1.* Nearly perfect, with the sign that theory wants (parallel vectors warn), and far better than the same angle at
+# the time when it was known. But the third vector depends on the future alone: it knows of the onset because the
+# onset made it.
 
 # %%
 leaky, fair = Verdict(in_hindsight, 1.0), Verdict(lagged[right_window], 1.0)

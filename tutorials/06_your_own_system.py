@@ -2,10 +2,10 @@
 # # Your own system
 #
 # You have equations on paper, or a script that integrates them, and a question: is this chaos, how sure is that, and
-# where in parameters and initial states does it begin? Between the equations and a number that one may print stand
-# three errors that nobody sees by looking: a derivative that is not that of the equations, a run that is too short for
-# its last digit, and one parameter value that happens to be special. This tutorial goes from paper to a spectrum that
-# has been held against each of them, and then to the two things that are asked next: a sweep and a map.
+# where in parameters and initial states does it begin? Between the equations and a number fit to print there are
+# three errors that nobody sees by looking: a derivative that is not that of the equations, a run that is too short
+# for its last digit, and one parameter value that happens to be special. This tutorial goes from paper to a spectrum
+# that has been checked for each of them, and then to the two things that you will want next: a sweep and a map.
 #
 # Needed from before: exponents, their errors and diagnostics (tutorial 1), and nothing of learning networks.
 #
@@ -32,8 +32,8 @@ from dynsys.testing import check_system, check_tangent
 #
 #     x'' + δ x' − x + x³ = F cos(1.2 t)
 #
-# A system is first order, so the velocity becomes a second component. Then it can be typed as it stands: the name of
-# each component with its right-hand side, the parameters with their values, and `t` for the time.
+# A system is of first order, so the velocity becomes a second component. Then the equations can be typed as they
+# stand: the name of each component with its right-hand side, the parameters with their values, and `t` for the time.
 
 # %%
 beam = SymbolicFlow.of(
@@ -43,8 +43,9 @@ beam = SymbolicFlow.of(
 print(beam, "\n", beam.jacobian(0.0, np.array([1.0, 0.0])))
 
 # %% [markdown]
-# Or with SymPy, if the equations come out of a derivation. It is the same system, to the last bit. In both cases SymPy
-# finds the Jacobian, so that the commonest error of all cannot be made, and Numba compiles value and Jacobian together.
+# Or with SymPy, if the equations come out of a derivation. It is the same system, to the last bit. In both cases
+# SymPy finds the Jacobian, so that the most common error of all cannot be made, and Numba compiles value and Jacobian
+# together.
 
 # %%
 x, v, damping, force, t = symbols("x v damping force t")
@@ -73,9 +74,9 @@ def duffing_jacobian(t, state, damping, force):
 script = FunctionFlow(duffing, 2, duffing_jacobian, args=(0.3, 0.45))
 
 # %% [markdown]
-# A stepper makes a map of the flow. Its step is the period of the force over a hundred: then times at which the force
-# is the same are whole numbers of steps. Both systems, over a short run (a long one is chaotic, and rounding would
-# part them):
+# A stepper turns the flow into a map. Its step is a hundredth of the period of the force: then times at which the
+# force is the same are whole numbers of steps. Both systems, over a short run (a long one is chaotic, and rounding
+# would drive them apart):
 
 # %%
 period = 2 * np.pi / 1.2
@@ -87,7 +88,7 @@ print(f"script and equations differ by {np.abs(from_script.rates - from_equation
 assert np.allclose(from_script.rates, from_equations.rates, atol=1e-9)
 
 # %% [markdown]
-# Without a Jacobian it runs, too, with finite differences of the function. They are good ones (fourth order), and yet
+# It also runs without a Jacobian, with finite differences of the function. They are good ones (fourth order), and yet
 # `tangent` warns, for two reasons: you should know where the derivatives come from, and four evaluations for each
 # tangent vector are slow. Left alone the warning would appear on the screen; here it is caught, to print it.
 
@@ -104,9 +105,9 @@ assert np.allclose(from_differences.rates, from_equations.rates, atol=1e-7)
 # %% [markdown]
 # ## Check before you believe
 #
-# `check_system` holds a system against its contract near a state: it keeps shapes, it is a pure function, and its
-# Jacobian is the derivative of its equations. `check_tangent` goes on to the numerical step. They say nothing if all is
-# well, and belong into the tests of your system.
+# `check_system` checks near a state that a system keeps its contract: it keeps shapes, it is a pure function, and its
+# Jacobian is the derivative of its equations. `check_tangent` does the same for the numerical step. They say nothing
+# if all is well, and belong in the tests of your system.
 
 # %%
 for system in (beam, script):
@@ -130,10 +131,10 @@ print("with the right one     ", from_script.exponents.round(3), "sum", from_scr
 print("determinant defect     ", untrue.diagnostics.determinant_defect)
 
 # %% [markdown]
-# Nothing looks wrong: two exponents of plausible size, whose sum is right, because the error is not on the diagonal of
-# the Jacobian; and the determinants agree, because both sides use the same wrong derivative. A result can check itself
-# against what it knows; it cannot know that the derivative is that of another system. Only the equations can tell, and
-# that is what `check_system` asks them.
+# Nothing looks wrong: two exponents of plausible size, whose sum is right, because the error is not on the diagonal
+# of the Jacobian; and the determinants agree, because both sides use the same wrong derivative. A result can check
+# itself against what it knows; it cannot know that the derivative belongs to another system. Only the equations can
+# tell, and that is what `check_system` asks them.
 
 # %%
 assert abs(untrue.exponents.sum() + 0.3) < 1e-3
@@ -148,9 +149,9 @@ assert refused
 # %% [markdown]
 # ## The spectrum, with its error, and what must be true
 #
-# Two exponents, from a long run. A driven flow has no zero exponent: times differ from each other, so a shift along the
-# trajectory is no symmetry. But areas shrink at the constant rate −δ, the trace of the Jacobian, so the exponents must
-# sum to −δ: exactly, up to what the stepper makes of it, which falls with the fourth power of its step.
+# Two exponents, from a long run. A driven flow has no zero exponent: one moment differs from the next, so a shift
+# along the trajectory is no symmetry. But areas shrink at the constant rate −δ, the trace of the Jacobian, so the
+# exponents must sum to −δ: exactly, up to the error of the stepper, which falls with the fourth power of its step.
 
 # %%
 tangent = beam.tangent(stepper)
@@ -168,7 +169,7 @@ assert np.all(np.abs(orders - 4) < 0.5)
 
 # %% [markdown]
 # Is the run long enough? `convergence_figure` shows the mean as it was known at each time, with the error bar that
-# could have been given *then*, from the record up to that time alone. If the curve ended several widths outside of an
+# could have been given *then*, from the record up to that time alone. If the curve ended several widths outside an
 # early band, that band would have been a false claim.
 
 # %%
@@ -179,14 +180,14 @@ plt.show()
 # %% [markdown]
 # ## A sweep: is this parameter special?
 #
-# One value of the force is one point of a line on which chaos and periodic motion alternate. `sweep` runs the same
-# algorithm at every point, on all cores. The points are members of an ensemble with a force each: sixteen of them share
-# the vector registers of a core, and their numbers are the same bits on any number of cores. Nothing is compiled again,
-# because parameters are numbers that are handed to the kernel. The result is labelled, and `status` marks points that
-# stopped.
+# One value of the force is one point on a line along which chaos and periodic motion alternate. `sweep` runs the same
+# algorithm at every point, on all cores. The points are members of an ensemble, each with its own force: sixteen of
+# them share the vector registers of a core, and their numbers are the same bits on any number of cores. Nothing is
+# compiled again, because parameters are passed to the kernel as numbers. The result is labelled, and `status` marks
+# points that stopped.
 #
-# Where the orbit has just become another one, transients are long, and a run may still drift. A check that fails
-# warns once, with the number of points; we keep the warnings, to say which points they are about.
+# Where the orbit has just changed its type, transients are long, and a run may still drift. A check that fails warns
+# once, with the number of points; we keep the warnings, to say which points they are about.
 
 # %%
 forces = np.linspace(0.2, 0.65, 181)
@@ -214,8 +215,8 @@ plt.show()
 
 # %% [markdown]
 # The figure has the sum rule in it: the curves are mirror images about −δ/2. On a plateau at −δ/2 both exponents are
-# equal: neighbours spiral into a periodic orbit. Where λ₁ touches zero from below, the orbit doubles its period; where
-# it stays above, the motion is chaotic, with windows of order in between, and there are more of them than points.
+# equal: neighbours spiral into a periodic orbit. Where λ₁ touches zero from below, the orbit doubles its period;
+# where it stays above, the motion is chaotic, with windows of order in between, more of them than there are points.
 # "Chaotic" needs the error bar: λ₁ must be above zero by several standard errors.
 
 # %%
@@ -247,7 +248,7 @@ plt.show()
 
 # %% [markdown]
 # Is a ridge a border? Follow all states until they have settled, look around which magnet they swing (the sign of the
-# mean position over a period), and ask how much states grow that have a neighbour with another end.
+# mean position over a period), and ask how large the growth is at states that have a neighbour with another end.
 
 # %%
 starts = np.stack(np.meshgrid(*plane.values(), indexing="ij"), axis=-1).reshape(-1, 2)[::4]
@@ -262,8 +263,8 @@ assert growth[at_border].mean() > growth[~at_border].mean() + 0.1
 # %% [markdown]
 # ## Exercises
 #
-# 1. Forget a sign on the *diagonal* of the Jacobian. Which check finds it now, beside `check_system`?
-# 2. Areas shrink by exp(−δT) from every state, whatever happens to it. What does that say about `smallest_exponent`?
+# 1. Forget a sign on the *diagonal* of the Jacobian. Which check finds it now, besides `check_system`?
+# 2. Areas shrink by exp(−δT) from every state, whatever happens. What does that say about `smallest_exponent`?
 # 3. Sweep force *and* damping. What changes in the call, and in the figure?
 # 4. Start the sweep from another state, and compare. Where do the curves differ, and is that an error?
 #

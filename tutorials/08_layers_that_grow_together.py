@@ -1,17 +1,17 @@
 # %% [markdown]
 # # Layers that grow together
 #
-# Exponents that are exactly zero have met us twice: the flow that does not see a shift in time (tutorial 1), and ReLU
-# networks, which do not notice when a unit's weights in are doubled and its weights out halved (tutorial 2). The second
-# symmetry came with something that is conserved. How much of a deep network is tied down in this way?
+# We have met exponents that are exactly zero twice: in flows, which do not notice a shift in time (tutorial 1), and
+# in ReLU networks, which do not notice when a unit's weights in are doubled and its weights out halved (tutorial 2).
+# The second symmetry came with something that is conserved. How much of a deep network is tied down in this way?
 #
-# In a *linear* one a great deal. Whatever the data, the matrices
+# In a *linear* one, a great deal. Whatever the data, the matrices
 #
 #     G_l = W_{l+1}ᵀ W_{l+1} − W_l W_lᵀ
 #
-# of neighbouring layers do not change along the gradient flow, so that all layers grow by the same amount. What of that
-# is left when the network is not linear? A. Basu, S. Mukherjee and S. Vasudevan (arXiv:1904.10689) ask so of ReLU; only
-# their abstract could be had, so what "grow" means here is ours: squared Frobenius norms.
+# of neighbouring layers do not change along the gradient flow, so that all layers grow by the same amount. How much
+# of that is left when the network is not linear? A. Basu, S. Mukherjee and S. Vasudevan (arXiv:1904.10689) ask this
+# of ReLU; we could obtain only their abstract, so the meaning of "grow" here is ours: squared Frobenius norms.
 #
 # Needed from before: training as a flow and its Euler steps (tutorial 2); exponents at rest, ln|1 − dt h|/dt.
 #
@@ -24,13 +24,14 @@ import numpy as np
 
 from dynsys import RK4, Euler
 from dynsys.models.activations import Linear, ReLU, Tanh
-from dynsys.models.layer_dynamics import DeepNetworkFlow
+from dynsys.models.networks import DeepNetworkFlow
 
 # %% [markdown]
 # ## Three networks on one task
 #
-# Five inputs, two hidden layers of six units, three outputs, no biases; targets that no network meets. Each is a `Flow`
-# on its 84 weights. They begin at the same small weights, so that whatever differs later is due to the activation.
+# Five inputs, two hidden layers of six units, three outputs, no biases; targets that no network can meet. Each is a
+# `Flow` on its 84 weights. They begin at the same small weights, so that whatever differs later is due to the
+# activation.
 
 # %%
 random = np.random.default_rng(0)
@@ -70,16 +71,16 @@ panels[0].legend()
 plt.show()
 
 # %% [markdown]
-# In the linear network the three lines are one, and so they are for ReLU; tanh tells them apart. So it is not
-# nonlinearity as such that breaks the tie. ReLU is made of linear pieces that meet at 0, hence the symmetry of doubling
-# and halving, one for each hidden unit: what it conserves is the *diagonal* of G_l, and the diagonal is enough for the
-# norms.
+# In the linear network the three lines coincide, and so they do for ReLU; for tanh they differ. So it is not
+# nonlinearity as such that breaks the tie. ReLU is made of linear pieces that meet at 0, hence the symmetry of
+# doubling and halving, one for each hidden unit: what it conserves is the *diagonal* of G_l, and the diagonal is
+# enough for the norms.
 #
 # ## What is conserved, entry by entry
 #
-# And off the diagonal? Gradient descent is not the flow: even what the flow conserves drifts, but in proportion to the
-# step. That is the test. Take ever smaller steps up to the same time. A drift that falls with the step is the
-# method's; one that stays is the network's.
+# And off the diagonal? Gradient descent is not the flow: even what the flow conserves drifts, but in proportion to
+# the step. That is the test. Take ever smaller steps up to the same time. A drift that falls with the step belongs to
+# the method; one that does not fall belongs to the network.
 
 # %%
 steps = np.array([0.02, 0.005, 0.00125])
@@ -90,7 +91,7 @@ def changes(flow, begin, dt, until=2.0, balances=None):
     """What gradient descent has changed of each G_l by a time."""
     balances, x = balances or flow.balances, begin
     for _ in range(round(until / dt)):
-        x = Euler(dt).step(flow, 0.0, x)
+        x = Euler(dt).step(flow, 0, 0.0, x)
     return [np.abs(b - a) for a, b in zip(balances(begin), balances(x), strict=True)]
 
 
@@ -120,9 +121,9 @@ plt.show()
 # ## What that has to do with exponents
 #
 # Two networks with different G never meet, however long they learn: every conserved quantity keeps a direction from
-# being forgotten, and at least one exponent vanishes for it. `vanishing_exponents` counts those that are independent.
-# Whether it counts right can be seen where the exponents are known, at a minimum: let each network make its own targets
-# (then its loss is zero), and take the eigenvalues h of the Hessian. The exponents there are ln|1 − dt h|/dt.
+# being forgotten, and at least one exponent vanishes for it. `vanishing_exponents` counts the independent ones.
+# Whether it counts correctly can be seen where the exponents are known, at a minimum: let each network make its own
+# targets (then its loss is zero), and take the eigenvalues h of the Hessian. The exponents there are ln|1 − dt h|/dt.
 
 # %%
 counts, at_minimum = {}, {}
@@ -152,8 +153,8 @@ plt.show()
 
 # %% [markdown]
 # There are at least as many zeros as conserved quantities. There may be more: what the linear network computes is one
-# 3 × 5 matrix, so only 15 combinations of its 84 weights matter at all, and 69 do not. A conserved quantity says
-# more than such a zero does: it holds all along the training, not only at its end.
+# 3 × 5 matrix, so only 15 combinations of its 84 weights matter at all, and 69 do not. A conserved quantity says more
+# than such a zero does: it holds throughout training, not only at its end.
 #
 # ## Exercises
 #
@@ -194,7 +195,7 @@ print(f"largest change off the diagonal: gates frozen {off:.3f}, free {drifts['R
 assert 0.5 < off / drifts["ReLU", "all entries"][-1] < 2
 
 # %% [markdown]
-# *3.* Two symmetric 6 × 6 matrices have 21 entries each that may differ. With four and three units: 10 + 6.
+# *3.* Each of the two symmetric 6 × 6 matrices has 21 independent entries. With four and three units: 10 + 6.
 
 # %%
 smaller = DeepNetworkFlow(X, y, hidden=(4, 3), activation=Linear())

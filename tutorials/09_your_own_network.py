@@ -2,12 +2,12 @@
 # # Your own network
 #
 # Somebody reports that a new activation learns better. You would like to know more: is training with it more or less
-# stable, and can one tell early how a run will end? The way from such an idea to an answer has five stations: the
+# stable, and can one tell early how a run will end? The way from such an idea to an answer has five stages: the
 # function, the network, a number that is known beforehand, an ensemble, a judgement. At each of them something can go
-# wrong that nobody sees by looking, so each has its check. At the end stands a page that somebody else can read.
+# wrong that nobody sees by looking, so each has its check. At the end there is a page that somebody else can read.
 #
 # Needed from before: training is Euler's method, and its exponents are those of a transient (tutorial 2); how to judge
-# what foretells an end (tutorial 5); what the checks of a system are for (tutorial 6).
+# what predicts the outcome (tutorial 5); what the checks of a system are for (tutorial 6).
 #
 # Run it with `python tutorials/09_your_own_network.py`, or cell by cell in an editor that knows `# %%`.
 
@@ -42,10 +42,10 @@ from dynsys.testing import check_activation, check_system, check_tangent
 # %% [markdown]
 # ## The function
 #
-# Swish is d times the logistic function of d (P. Ramachandran, B. Zoph, Q. V. Le, "Searching for activation functions",
-# arXiv:1710.05941). The tangent of a training run needs it with two derivatives. Written as one expression, SymPy finds
-# them; written as a class, you do, in three lines. The class says how each number is computed: the logistic function by
-# tanh, which never overflows.
+# Swish is d times the logistic function of d (P. Ramachandran, B. Zoph, Q. V. Le, "Searching for activation
+# functions", arXiv:1710.05941). The tangent of a training run needs it with two derivatives. Write it as one
+# expression, and SymPy finds them; write it as a class, and you do, in three lines. The class says how each number is
+# computed: the logistic function by tanh, which never overflows.
 
 
 # %%
@@ -73,9 +73,9 @@ with np.errstate(all="ignore"):
     assert np.isnan(typed.dsigma(far)).all()
 
 # %% [markdown]
-# The expression is safe as long as nothing gets that far; in a run that diverges something does. What if a derivative
-# is wrong? Training would not notice s2, because only the tangent uses it: the losses would be right, and every
-# exponent wrong. `check_activation` differentiates by itself.
+# The expression is safe as long as d never gets that far; in a run that diverges it does. What if a derivative is
+# wrong? Training would not notice s2, because only the tangent uses it: the losses would be right, and every exponent
+# wrong. `check_activation` differentiates by itself.
 
 
 # %%
@@ -99,10 +99,10 @@ assert "sigma'' of Hasty" in caught
 #
 #     a = v · gate · (u x + c) + s x + o,      gate = σ(β d)/β,      d = w x + b
 #
-# With β = 1 the gate is Swish. For large β it becomes ReLU, for small β a straight line, and the network a parabola. So
-# one parameter leads from hardly bent to sharply bent. It is handed to the compiled kernel as a number: one kernel
-# serves all. To a `GradientFlow` all this is text, the loss of one sample. The task is one wave, y = sin 4x on
-# (-1, 1), from 100 samples; no straight line gets anywhere near.
+# With β = 1 the gate is Swish. For large β it becomes ReLU, for small β a straight line, and the network a parabola.
+# So one parameter leads from hardly bent to sharply bent. It is passed to the compiled kernel as a number: one kernel
+# serves all. To a `GradientFlow` all this is text, the loss of one sample. The task is one wave, y = sin 4x on (-1,
+# 1), from 100 samples; no straight line gets anywhere near.
 
 # %%
 x = np.random.default_rng(0).uniform(-1.0, 1.0, size=100)
@@ -138,14 +138,14 @@ print(
 )
 
 # %% [markdown]
-# The second reading is worth its three lines: a slip in the text would give a perfectly consistent network, only not
-# the one you mean, and no check on derivatives could tell.
+# Writing it a second time is worth the three lines: a slip in the text would give a perfectly consistent network,
+# only not the one you mean, and no check on derivatives could tell.
 #
 # ## A number that is known beforehand
 #
-# Count before you measure. If u and c are doubled and v is halved, the output stays as it is, whatever the gate. So
-# training cannot tell the networks of a whole curve apart, and at a minimum one direction is neutral: that of
-# (u, c, -v). *One* exponent must be zero there, and the other six are the ln|1 - dt h|/dt of tutorial 2, with the
+# Count before you measure. If u and c are doubled and v is halved, the output does not change, whatever the gate. So
+# training cannot tell the networks along a whole curve apart, and at a minimum one direction is neutral: that of (u,
+# c, -v). *One* exponent must be zero there, and the other six are the ln|1 - dt h|/dt of tutorial 2, with the
 # eigenvalues h of the Hessian. To have a minimum, let a network be its own teacher: with the targets that it makes
 # itself its loss is exactly zero.
 
@@ -168,14 +168,14 @@ np.testing.assert_allclose(measured.exponents[3:], expected[3:], rtol=1e-6)  # s
 assert abs(measured.exponents[:3].sum() - expected[:3].sum()) < 1e-6  # of the flat ones the sum is known
 
 # %% [markdown]
-# The steep exponents agree to all digits. The three flat ones need a time of one over their gaps, hundreds of units, to
-# be told apart; their *sum* does not wait. Keep that in mind for training runs, which are shorter: there single flat
+# The steep exponents agree to all digits. The three flat ones need a time of one over their gaps, hundreds of units,
+# to be told apart; their *sum* needs none. Keep that in mind for training runs, which are shorter: there single flat
 # exponents still remember the first frame (tutorial 2).
 #
 # ## The ensemble
 #
-# Now 512 initial weights, the same for each gate, minibatches of 20, and a budget of 60 units of time: 1200 steps at a
-# learning rate of 0.05. The tangent is pushed along in intervals of five steps, not more: where dt·h is close to 1 a
+# Now 512 initial weights, the same for each gate, minibatches of 20, and a budget of 60 units of time: 1200 steps at
+# a learning rate of 0.05. The frame is re-orthonormalised every five steps, no less often: where dt·h is close to 1 a
 # direction all but dies in a single step, and in twenty it would be lost to rounding. Every two units of time we stop
 # to look at the losses; a run that goes on from its `end` is the same run (tutorial 1).
 
@@ -260,12 +260,12 @@ plt.show()
 # %% [markdown]
 # So both: with Swish more runs learn than with a sharp gate, *and* less is forgotten. The second does not follow from
 # the first, on the contrary. A run on the plateau of the straight line sits near a saddle, and what leads away from
-# it is growth; who has found the wave has settled, and forgets. More learners alone would mean that more is
+# it is growth; a run that has found the wave has settled, and forgets. More learners alone would mean that more is
 # forgotten. But within each of the two groups the sharp gate forgets more, and that outweighs it. A sharp gate may
 # also begin shut, for every sample; then nothing pulls at it, and hardly any learn. And a gate that hardly bends does
 # not learn at all. "More stable" would have been the wrong thing to wish for. Nor is "more runs learn" the whole
-# truth: at first the sharp gate is ahead. Who asks early gets the other answer, and a report has to say when it
-# asked.
+# truth: at first the sharp gate is ahead. If you ask early you get the opposite answer, and a report has to say when
+# it asked.
 #
 # Are 512 initial weights enough, and do the batches matter? Repeat the ensemble with other orders of the data, and
 # compare two spreads of ln growth: over orders, for the same initial weights, and over initial weights.
@@ -282,7 +282,7 @@ assert over_weights > 3 * over_orders
 assert same_end > 0.9
 
 # %% [markdown]
-# The end of a run is written in its initial weights, the batches add little: there is something to foretell.
+# The outcome of a run is written in its initial weights, and the batches add little: there is something to predict.
 #
 # ## Can one tell early?
 #
@@ -329,9 +329,9 @@ axes.legend(loc="lower right")
 plt.show()
 
 # %% [markdown]
-# The loss wins, at every time, and the exponents add nothing to it. Why? On the plateau the loss is not
-# constant: it lies below that of the straight line by what the gate has found so far. So the loss measures how far a
-# run has got, an exponent only how fast disturbances grow hereabouts. If that is the reason, then among the runs that
+# The loss wins, at every time, and the exponents add nothing to it. Why? On the plateau the loss is not constant: it
+# lies below that of the straight line by what the gate has found so far. So the loss measures how far a run has got,
+# an exponent only how fast disturbances grow in its neighbourhood. If that is the reason, then among the runs that
 # learn later those with the lower loss must learn first. They do. (In tutorial 5 ranks were kinder to the exponents:
 # each network has to be asked itself.)
 
@@ -354,14 +354,14 @@ assert both.low < plain.test  # nothing gained beyond the interval
 # %% [markdown]
 # ## A page for somebody else
 #
-# What was said, what was found, and whether that decides it: the reports of this repository are made of such claims
-# (models/layer_dynamics/REPORT.md is one). A verdict is a condition in the program, not a sentence typed afterwards, so
-# that it changes when the numbers do; and "cannot be decided" is one of the verdicts. A figure is a function that saves
-# itself, with its numbers beside it.
+# What was claimed, what was found, and whether that settles it: the reports in this repository are made of such
+# claims (models/layer_dynamics/REPORT.md is one). A verdict is a condition in the program, not a sentence typed
+# afterwards, so that it changes when the numbers do; and "cannot be decided" is one of the verdicts. A figure is a
+# function that saves itself, with its numbers beside it.
 
 
 # %%
-def foretelling(found, path):
+def prediction_figure(found, path):
     """Area under the ROC curve of who will have learned, against the time of the question."""
     drawn, axes = grid(1, 1, title="who will have learned?", size=(6.4, 3.6))
     columns = {"time": asked}
@@ -391,8 +391,8 @@ gates = [
     Claim(3, "ours", "with Swish more is forgotten", "-", f"ln growth larger by {less}", judged(clear(forgotten))),
 ]
 sooner = judged(best.low > plain.high)
-foresight = Claim(4, "ours", "exponents foretell the end better than the loss", "-", f"AUC {best} and {plain}", sooner)
-parts = [Section("Gates", tuple(gates)), Section("Foresight", (foresight,), one_figure(foretelling, known))]
+foresight = Claim(4, "ours", "exponents predict the end better than the loss", "-", f"AUC {best} and {plain}", sooner)
+parts = [Section("Gates", tuple(gates)), Section("Foresight", (foresight,), one_figure(prediction_figure, known))]
 assert [claim.verdict for claim in (*gates, foresight)] == [small, HOLDS, FAILS, FAILS]
 
 settings = f"{members} initial weights, {T / dt:.0f} steps of {dt}; claim 4 at time {early}."
@@ -466,7 +466,7 @@ for seed in range(10):
     chosen = max(ranks, key=lambda one: one.training)
     flattered.append(chosen.training)
     honest.append(chosen.test)
-print("ends that nothing can foretell: AUC {:.3f} ± {:.3f} on the half that chose,".format(*mean(np.array(flattered))))
+print("ends that nothing can predict: AUC {:.3f} ± {:.3f} on the half that chose,".format(*mean(np.array(flattered))))
 print("{:.3f} ± {:.3f} on the other".format(*mean(np.array(honest))))
 assert np.mean(flattered) > 0.53
 assert abs(np.mean(honest) - 0.5) < 4 * mean(np.array(honest))[1]
@@ -475,7 +475,7 @@ assert abs(np.mean(honest) - 0.5) < 4 * mean(np.array(honest))[1]
 # ## The headline
 #
 # In the end more runs learn with Swish than with a sharp gate, and less is forgotten; which runs will learn, the loss
-# tells early, and the exponents late.
+# says early, and the exponents late.
 
 # %%
 print(f"share that learns: + {of_mean(more_learned)}; ln growth: + {of_mean(less_forgotten)}")

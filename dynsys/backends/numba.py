@@ -44,7 +44,7 @@ class NumbaTangent(TangentSystem):
         return attrs.evolve(self, threads=1)
 
     def step(self, n: int, x: Array, V: Array, *, member: int = 0) -> tuple[Array, Array]:
-        """The same as `forward` by another way, the equations in NumPy: diagnostics hold the kernel against it."""
+        """The same as `forward` in another way, by the equations in NumPy: diagnostics compare the kernel with it."""
         return self.time_step.for_member(member).step_tangent(n, x, V)
 
     def forward(self, start: RunState, *, intervals: int, steps_per_interval: int, record: Record) -> RunState:

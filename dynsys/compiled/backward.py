@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dynsys.compiled.build import load
-from dynsys.compiled.driver import HEADER
+from dynsys.compiled.build import HEADER, load
 from dynsys.passes.orthonormal import solve_upper, unpacked
 
 Array = np.ndarray

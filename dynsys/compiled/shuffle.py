@@ -8,8 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from dynsys.compiled.build import load
-from dynsys.compiled.driver import HEADER
+from dynsys.compiled.build import HEADER, load
 
 Array = np.ndarray
 

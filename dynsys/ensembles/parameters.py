@@ -100,7 +100,7 @@ class Varied(TimeStep):
     values: dict[str, Array] = attrs.field(converter=parameter_values)
 
     def __attrs_post_init__(self) -> None:
-        """Make the step of every member: at the door, not after an hour."""
+        """Make the step of every member, so that errors come at once and not after an hour."""
         if self.time_step.members is not None:
             raise InvalidInputError("the members have parameters of their own already: give all values in one call")
         if len({len(array) for array in self.values.values()}) > 1:

@@ -1,4 +1,4 @@
-"""How far a call of `Ensemble.run` is: what earlier calls left, what this one saves, what is still to do."""
+"""The progress of a call of `Ensemble.run`: what earlier calls left, what this one saves, what is still to do."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BITS = ("dynsys-clv", "numpy", "scipy", "sympy", "numba", "llvmlite")  # whose v
 
 @attrs.frozen
 class Progress:
-    """How far a run is; `print` shows it.
+    """Progress of a run; `print` shows it.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Progress:
     remaining : float
         Seconds until it will end, at the pace of this call; NaN before its first block.
     seconds_per_member : float
-        Time of a worker for a member, in this call; NaN before its first block.
+        Worker time per member in this call; NaN before its first block.
     """
 
     members: int
@@ -87,7 +87,7 @@ class Run:
 
     @classmethod
     def begin(cls, definition: Json, members: int, path: Path, block: int | None, progress: Report) -> Self:
-        """Look at what earlier calls left."""
+        """Find what earlier calls left."""
         block = None if block is None else min(whole_number("block", block, 1), members)
         store, damaged = Store.mend(path)
         if store is None:

@@ -64,10 +64,10 @@ def sweep(
     x0 : array_like, shape (dim,)
         Initial state of every point.
     path, block, executor, workers, progress
-        As for `Ensemble.run`, with points for members: with a path, what was interrupted goes on. Blocks of a new store
-        have at most 64 points, and few enough that every worker gets some.
+        As for `Ensemble.run`, with points for members: given a path, an interrupted sweep resumes. Blocks of a new
+        store have at most 64 points, and few enough that every worker gets some.
     **options
-        Of the algorithm. A sweep keeps what the algorithm records of every interval: `stride` makes that less.
+        Of the algorithm. A sweep keeps what the algorithm records of every interval: `stride` reduces that.
 
     Returns
     -------
@@ -85,7 +85,7 @@ def sweep(
     Notes
     -----
     Checks that fail (see `LyapunovSpectrum.diagnostics`) warn once, with the number of points. At a fixed point no
-    exponent of a flow vanishes, and where an orbit becomes another one rates drift: in a sweep that is to be expected.
+    exponent of a flow vanishes, and where an orbit changes into another one rates drift: expect that in a sweep.
 
     Examples
     --------

@@ -1,1 +1,1 @@
-"""What stands on the disk: the store of an ensemble, what it says of itself, and how it is looked at."""
+"""What is kept on disk: the store of an ensemble, its description, and tools to inspect it."""

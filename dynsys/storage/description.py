@@ -149,8 +149,8 @@ def public_name(defined: Any) -> str:
     return f"{module}.{name}"
 
 
-def _is_ours(module: str) -> bool:
-    return module.partition(".")[0] == "dynsys"
+def _is_ours(module: str | None) -> bool:  # None: of code that was typed in
+    return module is not None and module.partition(".")[0] == "dynsys"
 
 
 def _of_function(function: FunctionType) -> dict[str, Json]:

@@ -129,7 +129,7 @@ class Header:
 
     @property
     def bytes_of_block(self) -> int:
-        """Bytes that a block takes on the disk."""
+        """Bytes that a block takes on disk."""
         chunks = (self.variables[name] for name in self.by_member)
         return sum(math.prod(each.chunk(self.block)) * np.dtype(each.dtype).itemsize + 4 for each in chunks)
 

@@ -1,4 +1,4 @@
-"""What is in a store: a report to read, and files for other programs. Nothing that stands in a store is executed."""
+"""What is in a store: a report to read, and files for other programs. Nothing in a store is executed."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ LONGEST_LIST, LONGEST_LINE = 20, 100
 
 
 def open_store(path: str | Path) -> xarray.Dataset:
-    """The dataset of an ensemble, finished or still growing: its numbers are read when they are asked for.
+    """The dataset of an ensemble, finished or still growing: its numbers are read when needed.
 
     Every chunk carries a checksum, so that a damaged one raises an error when it is read. NaN and -1 stand for members
-    that are not yet computed; `status` tells them.
+    that are not yet computed; `status` marks them.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def open_store(path: str | Path) -> xarray.Dataset:
 
 
 def report(path: str | Path) -> str:
-    """What is in a store, how far it is, what failed and what is damaged; all chunks are read.
+    """What is in a store, how much is done, what failed and what is damaged; all chunks are read.
 
     Raises
     ------

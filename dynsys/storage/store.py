@@ -59,7 +59,7 @@ class Store:
 
     @classmethod
     def open(cls, path: Path, *, whole: bool = True) -> Self:
-        """The store in a folder, if all its files are there; their checksums are seen to when they are read.
+        """The store in a folder, if all its files are there; their checksums are verified when they are read.
 
         Not `whole`: chunks of members may be missing or cut short, if all that describes them is right.
 
@@ -209,7 +209,7 @@ class Store:
         return other
 
     def dataset(self) -> xarray.Dataset:
-        """The dataset as it is now, in today's words: numbers are read from the disk when they are asked for."""
+        """The dataset as it is now, in today's words: numbers are read from disk when needed."""
         return data_in_todays_words(self.stored(), self.header.definition)
 
     def stored(self) -> xarray.Dataset:

@@ -59,7 +59,7 @@ class FunctionSystem(DifferentiableSystem, ABC):
         d function_i / d x_j.
     jvp : callable (t, x, V, *args) -> (dim, k) numbers, optional
         The Jacobian times the columns of V, shape (dim, k). One of the two is enough. If both are given, as in a
-        subclass, the algorithms use jvp, and `dynsys.testing.check_system` holds one against the other. With neither,
+        subclass, the algorithms use jvp, and `dynsys.testing.check_system` compares the two. With neither,
         derivatives are fourth-order finite differences: `derivative` says so and `tangent` warns.
     args : tuple
         Further arguments of all functions. `attrs.evolve(system, args=...)` is the same system with others. After them
@@ -135,7 +135,7 @@ class FunctionSystem(DifferentiableSystem, ABC):
         return args
 
     def kernel(self) -> Kernel | None:
-        """The same functions for the compiler, if they are marked `@numba.njit`; see `FunctionSystem`."""
+        """The same functions as source for Numba, if they are marked `@numba.njit`; see `FunctionSystem`."""
         if not all(map(_compiles, self._used.values())) or self.fallback:
             return None
         numbers = [np.ravel(value).astype(float) for value in self._all_args]

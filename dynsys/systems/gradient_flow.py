@@ -82,12 +82,12 @@ class GradientFlow(DataFlow):
         loss : str or Expr
             Loss of one sample: an expression in the names of all that follows.
         state : sequence of str or Symbol
-            What moves, in order. A name is a letter and what may follow it.
+            What moves, in order. Names begin with a letter.
         data : mapping, name -> array_like, shape (samples,)
             The columns of the data.
         outputs : mapping, name -> str or Expr, optional
             What the loss is a function of; each may use those before it. The loss may also contain the state itself
-            (weight decay, say), but a network that stands in `outputs` gets the faster kernel.
+            (weight decay, say), but a network given by `outputs` gets the faster kernel.
         sigma : ScalarFunction, optional
             The nonlinearity that is called sigma in the expressions; or use tanh, exp, ... there.
         parameters : mapping, name -> number, optional
@@ -159,7 +159,7 @@ class GradientFlow(DataFlow):
         return self.sample.functions[function](x, self.data, self.parameters, sigma)
 
     def batch_kernel(self, size: int) -> Kernel | None:
-        """The equations for the compiler, unless sigma has no source or a sample takes too many statements."""
+        """The equations as source for Numba, unless sigma has no source or a sample takes too many statements."""
         if self.sigma is not None and not self.sigma.compiles:
             return None
         sample = self.sample.statements(self.sigma is not None and self.sigma.piecewise_linear)

@@ -18,7 +18,7 @@ Array = np.ndarray
 
 
 def table(name: str, value: Any) -> Array:
-    """A read-only copy of data, shape (samples, columns), or an error that names them and what came."""
+    """A read-only copy of data, shape (samples, columns), or an error that names them and what was given."""
     data = real_array(name, value)
     if data.ndim == 1:
         data = data[:, None]
@@ -60,7 +60,7 @@ class DataFlow(Flow):
 
     @abstractmethod
     def batch_kernel(self, size: int) -> Kernel | None:
-        """The equations for the compiler, scaled for batches of `size` samples."""
+        """The equations as source for Numba, scaled for batches of `size` samples."""
 
     def scale(self, samples: int) -> float:
         """Factor of the sum over some samples: 1/samples for the mean, 1 for the sum."""
@@ -71,7 +71,7 @@ class DataFlow(Flow):
         return Minibatches(self, size, seed, shared)
 
     def kernel(self) -> Kernel | None:
-        """The equations for the compiler, on all samples in every step."""
+        """The equations as source for Numba, on all samples in every step."""
         kernel = self.batch_kernel(self.samples)
         everything = np.arange(self.samples, dtype=np.int32)[None, None]
         return None if kernel is None else attrs.evolve(kernel, drive=lambda n, steps, members: everything)
@@ -162,7 +162,7 @@ class Minibatches(PiecewiseFlow):
         return self.flow.fallback
 
     def kernel(self) -> Kernel | None:
-        """The flow's equations for the compiler, driven by rows of the data."""
+        """The flow's equations as source for Numba, driven by rows of the data."""
         kernel = self.flow.batch_kernel(self.size)
         return None if kernel is None else attrs.evolve(kernel, drive=self._drive, shared=self.shared)
 

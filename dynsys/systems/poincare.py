@@ -1,4 +1,4 @@
-"""The Poincare map: a flow, looked at where it crosses a plane."""
+"""The Poincare map: a flow, sampled where it crosses a plane."""
 
 from __future__ import annotations
 
@@ -85,11 +85,11 @@ class PoincareMap(FlowMap):
     an orthonormal basis B (`embed`, `project`); if the normal is a unit vector, u is x without that component. The flow
     is followed by steps of dt; the last one is shortened by Newton's method until its end lies on the plane. The
     tangent is the exact derivative of all that: with the tangent map M of the steps, and e the derivative of the end
-    by the length of the last step (f there, but for the error of the stepper),
+    by the length of the last step (f there, except for the error of the stepper),
 
         DP = B^T (1 - e normal^T / (normal . e)) M B.
 
-    Exponents are per return: those of the flow, but for the vanishing one along it, times the mean time between returns
+    Exponents are per return: those of the flow, without the vanishing one along it, times the mean time between returns
     (`first_return` gives single ones).
 
     Attributes

@@ -1,4 +1,4 @@
-"""The stroboscopic map: a flow, looked at once in a period."""
+"""The stroboscopic map: a flow, sampled once per period."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _steps(value: Any) -> int:
 class StroboscopicMap(FlowMap):
     """The time-T map of a flow, x' = Phi_T(x), by `steps` steps of a stepper: T = steps dt.
 
-    Of a flow that is driven with period T it is the Poincare map; its fixed points are orbits of that period. Step n
+    For a flow driven with period T it is the Poincare map; its fixed points are orbits of that period. Step n
     begins at time t0 + n T. Exponents are per iteration: those of the flow times T.
 
     Attributes
@@ -38,7 +38,7 @@ class StroboscopicMap(FlowMap):
         Its dt is T / steps.
     steps : int
     t0 : float
-        The phase at which the flow is looked at.
+        The phase at which the flow is sampled.
 
     Raises
     ------

@@ -209,7 +209,7 @@ class SymbolicSystem(DifferentiableSystem, ABC):
         return by_neighbours(t, x, V, self.parameters) if by_neighbours else self.jacobian(t, x) @ V
 
     def kernel(self) -> Kernel:
-        """The same equations for the compiler."""
+        """The same equations as source for Numba."""
         equations = self.definition.equations
 
         def step(tableau: Tableau | None, k: int) -> StepSource:

@@ -1,4 +1,4 @@
-"""What moves: maps, flows, and flows that change from step to step, as data do that drive them.
+"""Maps, flows, and flows that change from step to step, such as those driven by data.
 
 A system is a frozen record of its parameters. States and times are arguments, nothing is hidden inside, and a
 system knows nothing of the algorithms: it says how it moves (`vector_field` or `step`) and, if it can, how small
@@ -34,7 +34,7 @@ class DynamicalSystem(ABC):
     2. optional, for one state: `jacobian(t, x)` of shape (dim, dim), or `jvp(t, x, V)` of shape (dim, k). Each
        gives the other; with neither, derivatives are fourth-order finite differences and `derivative` says so;
     3. optional: `vanishing_exponents`, how many Lyapunov exponents must be zero (symmetries, conserved
-       quantities, the direction of the flow); `kernel()`, the same equations for the compiler.
+       quantities, the direction of the flow); `kernel()`, the same equations as source for Numba.
     """
 
     @property
@@ -54,7 +54,7 @@ class DynamicalSystem(ABC):
 
     @property
     def failure_hint(self) -> str:
-        """Why a state may be no longer finite, and what to do, where the system knows more than its users; or empty."""
+        """Why a state may no longer be finite, and what to do, where the system knows more than its users; or empty."""
         return ""
 
     @property
@@ -78,7 +78,7 @@ class DynamicalSystem(ABC):
         return self
 
     def kernel(self) -> Kernel | None:
-        """The equations as source for the compiler, or None: then NumPy steps the system."""
+        """The equations as source for Numba, or None: then NumPy steps the system."""
         return None
 
     @property
@@ -135,12 +135,12 @@ class Map(DifferentiableSystem, TimeStep):
         return self.step(n, x), self.jvp(n, x, V)
 
     def step_kernel(self) -> StepKernel | None:
-        """The same step for the compiler."""
+        """The same step as source for Numba."""
         kernel = self.kernel()
         return None if kernel is None else map_kernel(kernel)
 
     def tangent(self, *, t0: float = 0.0, backend: Backend = "auto") -> TangentSystem:
-        """The linearised map: the front door to the algorithms.
+        """The linearised map, on which the algorithms run.
 
         `t0`, any finite number, shifts the times that results list and nothing else: the map itself is given n = 0, 1,
         ..., counted from the start of the run. `backend` is "numba", "numpy", a kind of `TangentSystem`, or "auto",
@@ -172,7 +172,7 @@ class Flow(DifferentiableSystem):
         return self
 
     def tangent(self, stepper: Stepper, *, t0: float = 0.0, backend: Backend = "auto") -> TangentSystem:
-        """The linearised flow under a stepper: the front door to the algorithms.
+        """The linearised flow under a stepper, on which the algorithms run.
 
         `t0` is the time of step 0. `backend` is "numba", "numpy", a kind of `TangentSystem`, or "auto", the first of
         these that can take the step.
@@ -182,7 +182,7 @@ class Flow(DifferentiableSystem):
 
 @attrs.frozen(eq=False)
 class PiecewiseFlow(DynamicalSystem):
-    """A flow that changes from step to step: another one in force during each, as by the data of a minibatch.
+    """A flow that changes from step to step, for instance with the data of a minibatch.
 
     `flow_at(n)` is in force throughout step n, for all stages of the stepper. A drive that differs between the
     members of an ensemble says so in `for_member`.
@@ -198,7 +198,7 @@ class PiecewiseFlow(DynamicalSystem):
         return self.flow_at(0).derivative
 
     def tangent(self, stepper: Stepper, *, t0: float = 0.0, backend: Backend = "auto") -> TangentSystem:
-        """The linearised flow under a stepper: the front door to the algorithms; as `Flow.tangent`."""
+        """The linearised flow under a stepper, on which the algorithms run; as `Flow.tangent`."""
         return make_tangent(FlowStep(self, stepper, t0), backend)
 
 
@@ -209,7 +209,7 @@ def _flow(value: Any) -> Flow | PiecewiseFlow:
 
 
 def a_stepper(value: Any) -> Stepper:
-    """A stepper, or an error that says what came."""
+    """A stepper, or an error that says what was given."""
     if not isinstance(value, Stepper):
         raise InvalidInputError(f"a flow needs a stepper such as RK4(dt=0.01), got {value!r:.100}")
     return value
@@ -223,7 +223,7 @@ def _start_time(value: Any) -> float:
 class FlowStep(TimeStep):
     """One step of a flow under a stepper. Step n starts at t0 + n dt: computed, never accumulated.
 
-    The state is that of the flow and, behind it, what the stepper carries along (`Stepper.state_dimension`), which
+    The state is that of the flow, followed by what the stepper carries along (`Stepper.state_dimension`), which
     begins as 0 where initial states leave it out.
 
     Attributes
@@ -334,7 +334,7 @@ class FlowStep(TimeStep):
         return attrs.evolve(self, flow=flow, stepper=stepper)
 
     def step_kernel(self) -> StepKernel | None:
-        """The same step for the compiler, if flow and stepper are."""
+        """The same step as source for Numba, if flow and stepper have one."""
         kernel = self.flow.kernel()
         return None if kernel is None else flow_kernel(kernel, self.stepper)
 

@@ -1,8 +1,8 @@
-"""The linearised step, and the front door of the algorithms.
+"""The linearised step, with the algorithms on it.
 
 A `TangentSystem` moves a state together with a frame of tangent vectors. Algorithms ask it for two things only:
 `step`, one step of both, and `forward`, a pass over many intervals with an orthonormalisation at the end of each. How
-passes are computed is the business of its kinds, the backends: see `dynsys.backends`.
+passes are computed is up to its kinds, the backends: see `dynsys.backends`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class TangentSystem(ABC):
 
     @classmethod
     def missing(cls, time_step: TimeStep) -> str:
-        """What this backend misses of a step, or of the machine, with the remedy; empty if it can take the step."""
+        """What a step or the machine lacks for this backend, with the remedy; empty if it can take the step."""
         return ""
 
     @property
@@ -83,7 +83,7 @@ class TangentSystem(ABC):
 
     @property
     def failure_hint(self) -> str:
-        """Why a state may be no longer finite, and what to do: what the system knows, or its stepper; or empty."""
+        """Why a state may no longer be finite, and what to do: what the system knows, or its stepper; or empty."""
         return self.time_step.failure_hint
 
     @property
@@ -153,8 +153,8 @@ def make_tangent(time_step: TimeStep, backend: Backend = "auto", shift: float = 
         raise InvalidInputError(f"backend must be one of {names}, or a kind of TangentSystem, got {backend!r:.100}")
     if backend != "auto" and (missing := kind.missing(time_step)):
         raise InvalidInputError(
-            f"the backend {backend if isinstance(backend, str) else kind.__name__} cannot take the step of {time_step.label}: {missing}; "
-            "or use backend='numpy'"
+            f"the backend {backend if isinstance(backend, str) else kind.__name__} cannot take the step of "
+            f"{time_step.label}: {missing}; or use backend='numpy'"
         )
     if reason and time_step.fallback:
         warnings.warn(

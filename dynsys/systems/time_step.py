@@ -72,7 +72,7 @@ class TimeStep(ABC):
 
     @property
     def failure_hint(self) -> str:
-        """Why a state may be no longer finite, and what to do, where that is known; or empty."""
+        """Why a state may no longer be finite, and what to do, where that is known; or empty."""
         return ""
 
     @property
@@ -104,7 +104,7 @@ class TimeStep(ABC):
         return with_fields(self, values)
 
     def step_kernel(self) -> StepKernel | None:
-        """The same step for the compiler, or None: then NumPy takes it."""
+        """The same step as source for Numba, or None: then NumPy takes it."""
         return None
 
     @property

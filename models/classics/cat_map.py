@@ -55,7 +55,7 @@ class CatMap(Map):
         return MATRIX.copy()
 
     def kernel(self) -> Kernel:
-        """The same for the compiler."""
+        """The same, as source for Numba."""
         return Kernel(KERNEL)
 
     reference = Reference(

@@ -61,7 +61,7 @@ AGREES = 4.0  # combined standard errors
 ROUNDING = 1e-12  # relative
 IDENTITY_STEPS = 1_000  # of a check by NumPy
 SETTLING = 500  # steps before it
-PUSHES = 50  # tangent steps that are looked at
+PUSHES = 50  # tangent steps that are examined
 LINE, DOTS = 400, 2_000  # points of a picture
 
 

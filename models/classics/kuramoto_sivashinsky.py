@@ -248,7 +248,7 @@ class KuramotoSivashinsky(Flow):
         return u[..., 0].real[..., None] + 2 * (u[..., 1:].real @ np.cos(angles) - u[..., 1:].imag @ np.sin(angles))
 
     def kernel(self) -> Kernel:
-        """The same for the compiler."""
+        """The same, as source for Numba."""
         row = -(-self.dimension // 8) * 8
         source = KERNEL.format(modes=self.modes, dim=self.dimension, row=row)
         scratch = (2 + row) * row + 2 * (3 * self.modes + 1)

@@ -60,7 +60,7 @@ class LinearMap(Map):
         return self.matrix
 
     def kernel(self) -> Kernel:
-        """The same for the compiler."""
+        """The same, as source for Numba."""
         return Kernel(KERNEL, self.matrix.ravel())
 
 
@@ -88,5 +88,5 @@ class LinearFlow(Flow):
         return self.matrix
 
     def kernel(self) -> Kernel:
-        """The same for the compiler."""
+        """The same, as source for Numba."""
         return Kernel(KERNEL, self.matrix.ravel())

@@ -63,7 +63,7 @@ class StandardMap(Map):
         return np.array([[1.0 + slope, 1.0], [slope, 1.0]])
 
     def kernel(self) -> Kernel:
-        """The same for the compiler."""
+        """The same, as source for Numba."""
         return Kernel(KERNEL, np.array([self.k]))
 
     reference = Reference(

@@ -1,4 +1,4 @@
-"""What is said of layers, beside what we find. Only the abstract of the paper could be had: what is ours says so."""
+"""The paper's claims on layers beside what we find. Only the abstract was available: what is ours says so."""
 
 from __future__ import annotations
 
@@ -63,13 +63,14 @@ def growth(courses: Mapping[str, Numbers]) -> Iterator[Claim]:
                 judged(max(apart(kind) for kind in ("linear", "ReLU", "leaky ReLU")) < 1e-3))  # fmt: skip
     yield Claim(7, "abstract", "'nonlinearity breaks down the growth symmetry'", "does",
                 f"tanh: {listed(grown('tanh'))}; ReLU keeps it (claim 6), and loses all that is off the diagonal "
-                f"(claim 2). Biases break it in any network, as a layer's own count: {listed(grown('ReLU, biases'))}",
+                f"(claim 2). Biases break it in any network, counted with their layer: {listed(grown('ReLU, biases'))}",
                 judged(apart("tanh") > 0.05))  # fmt: skip
     spectral = courses["linear"]["spectral"]
     relative = np.ptp(spectral[-1]) / spectral[-1].mean()
     yield Claim(8, "ours", "other strengths: largest singular values of the layers of a linear net, early and late",
                 "not defined", f"differ by {np.ptp(spectral[0]) / spectral[0].mean():.0%} at first, {relative:.1%} at "
-                "the end: they become equal, since differences of squares stay while both grow", HOLDS)  # fmt: skip
+                "the end: they become equal, since differences of squares stay constant while both "
+                "grow", HOLDS)  # fmt: skip
 
 
 def phases(courses: Mapping[str, Numbers], modes: Mapping[int, Numbers]) -> Iterator[Claim]:
@@ -108,14 +109,14 @@ def minima(found: Mapping[str, Numbers]) -> Iterator[Claim]:
     yield Claim(12, "ours", "exponents that vanish at a minimum: parameters minus the rank of the Hessian, at least as "
                 "many as conserved quantities", "not computed",
                 "; ".join(f"{kind}: {null}, conserved {kept}" for kind, (null, kept) in counts.items())
-                + f". Exponents of the linear one that are below 0.01 in size: {small}",
+                + f". Exponents of the linear network below 0.01 in size: {small}",
                 judged(small == counts["linear"][0] and enough))  # fmt: skip
     worst = {kind: float(np.abs(each["exponents"] - each["exact"]).max()) for kind, each in found.items()}
     time = min(float(each["time"]) for each in found.values())
     yield Claim(13, "ours", "exponents at a minimum are ln|1 - dt h| / dt of the eigenvalues h of the Hessian",
                 "not computed", f"largest difference by Benettin's algorithm over a time of {number(time)} and more: "
                 + "; ".join(f"{kind} {number(each)}" for kind, each in worst.items())
-                + " (frames that are not aligned cost some units / time)",
+                + " (a frame that is not aligned costs some units / time)",
                 judged(max(worst.values()) < 1 / time))  # fmt: skip
     angles = {kind: (int(each["split"]), float(each["angle"])) for kind, each in found.items()}
     yield Claim(14, "ours", "covariant vectors at a minimum: those below a gap of the spectrum span what as many "

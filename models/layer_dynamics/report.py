@@ -46,14 +46,14 @@ def write(study: Study, folder: Path, made: str, tell: Callable[[str], None]) ->
     head = [
         "# 'Layer dynamics of linearised neural nets', claim by claim",
         "",
-        "A. Basu, S. Mukherjee, S. Vasudevan, arXiv:1904.10689. Only the abstract could be had: it does not say what "
-        "the strength of a layer is, nor how a net is linearised. **What follows is our reading**: strength is the "
+        "A. Basu, S. Mukherjee, S. Vasudevan, arXiv:1904.10689. We could obtain only the abstract: it says neither "
+        "what the strength of a layer is nor how a net is linearised. **What follows is our reading**: strength is the "
         "squared Frobenius norm, the linearisation that on the region of fixed gates.",
         "",
         *verdicts(parts),
         "",
         f"Networks of 5 inputs, two hidden layers of 6 units and 3 outputs; {study.samples} samples; {study.networks} "
-        f"initial networks of each kind, of which medians are given; seed {study.seed}.",
+        f"initial networks of each kind, medians of which are given; seed {study.seed}.",
         "",
     ]
     return write_report(head, parts, folder, made)

@@ -3,29 +3,52 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import attrs
 import numpy as np
 
 from dynsys import InvalidInputError
+from dynsys.errors import whole_number
 from dynsys.systems.minibatches import table
 
 Array = np.ndarray
+
+
+def _targets(value: Any) -> Array:
+    return table("y", value)
 
 
 @attrs.frozen(eq=False)
 class Loss(ABC):
     """A mean over samples of a function of their outputs; z has shape (..., samples, outputs).
 
-    `source` is the same for the compiler: a function `errors(z, e, targets)` that writes dL/dz, samples in columns, and
-    `errors_along(z, dz, de, targets)` that writes its derivative.
+    A subclass gives `value`, `errors` and `errors_along`. A flow is given the class, and makes the loss of its own y.
+
+    Attributes
+    ----------
+    y : array_like, shape (samples, outputs)
+        What the outputs should be; a kind of loss may take something else, such as labels.
     """
 
+    y: Array = attrs.field(converter=_targets)
+
     @property
-    @abstractmethod
     def targets(self) -> Array:
         """What the outputs should be, (samples, outputs)."""
+        return self.y
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs."""
+        return int(self.targets.shape[1])
+
+    @property
+    def kind(self) -> KindOfLoss:
+        """What makes the same loss of the y of some of the samples."""
+        return type(self)
 
     @abstractmethod
     def value(self, z: Array) -> Array:
@@ -40,9 +63,18 @@ class Loss(ABC):
         """The derivative of dL/dz along dz, (..., samples, outputs)."""
 
     @property
-    @abstractmethod
     def source(self) -> str:
-        """The last two for the compiler."""
+        """The last two for the compiler, or empty: then NumPy computes them.
+
+        Python source that defines `errors(z, e, targets)`, which writes dL/dz into e and may overwrite z, and
+        `errors_along(z, dz, de, targets)`, which is given that z and writes the derivative into de. All arrays have
+        shape (outputs, samples): the mean is over z.shape[1] samples.
+        """
+        return ""
+
+
+KindOfLoss = Callable[[Any], Loss]
+"""A class of losses, or a function that makes one of y."""
 
 
 def labels_of(value: Any) -> Array:
@@ -50,8 +82,6 @@ def labels_of(value: Any) -> Array:
     given = np.array(value)
     if given.ndim != 1 or given.dtype.kind not in "iu" or given.size == 0 or given.min() < 0:
         raise InvalidInputError(f"labels must be whole numbers 0, 1, ..., one for each sample, got {value!r:.100}")
-    if len(np.unique(given)) != given.max() + 1 or given.max() == 0:
-        raise InvalidInputError(f"labels must have two classes at least and each of 0, 1, ..., got {np.unique(given)}")
     labels = given.astype(np.int64)
     labels.flags.writeable = False
     return labels
@@ -63,33 +93,55 @@ class CrossEntropy(Loss):
 
     Attributes
     ----------
-    labels : ndarray of int, shape (samples,)
-        Classes 0, 1, ...
+    y : array_like of int, shape (samples,)
+        Labels of the classes 0, 1, ...
+    classes : int, optional
+        Number of classes, and of outputs. Left out, each of 0, 1, ... must be there.
     """
 
-    labels: Array = attrs.field(converter=labels_of)
+    y: Array = attrs.field(converter=labels_of)
+    classes: int | None = None
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse labels that are not those of the classes."""
+        classes = self.outputs
+        if self.classes is None and (len(np.unique(self.y)) != classes or classes < 2):
+            found = np.unique(self.y)
+            raise InvalidInputError(f"labels must have two classes at least and each of 0, 1, ..., got {found}")
+        if self.y.max() >= whole_number("classes", classes, 2):
+            raise InvalidInputError(f"labels of {classes} classes must be below {classes}, got {self.y.max()}")
 
     @property
     def targets(self) -> Array:
         """1 for the right class, 0 for the others."""
-        return np.eye(int(self.labels.max()) + 1)[self.labels]
+        return np.eye(self.outputs)[self.y]
+
+    @property
+    def outputs(self) -> int:
+        """One for each class."""
+        return int(self.y.max()) + 1 if self.classes is None else self.classes
+
+    @property
+    def kind(self) -> KindOfLoss:
+        """Some of the samples may lack a class."""
+        return partial(CrossEntropy, classes=self.outputs)
 
     def value(self, z: Array) -> Array:
         """L, shape (...)."""
         z = z - z.max(axis=-1, keepdims=True)
-        right = z[..., np.arange(len(self.labels)), self.labels]
+        right = z[..., np.arange(len(self.y)), self.y]
         return np.mean(np.log(np.exp(z).sum(axis=-1)) - right, axis=-1)
 
     def errors(self, z: Array) -> Array:
         """(softmax(z) - targets) / samples."""
-        e = _softmax(z) / len(self.labels)
-        e[..., np.arange(len(self.labels)), self.labels] -= 1.0 / len(self.labels)
+        e = _softmax(z) / len(self.y)
+        e[..., np.arange(len(self.y)), self.y] -= 1.0 / len(self.y)
         return e
 
     def errors_along(self, z: Array, dz: Array) -> Array:
         """P (dz - p . dz) / samples."""
         p = _softmax(z)
-        return p * (dz - np.sum(p * dz, axis=-1, keepdims=True)) / len(self.labels)
+        return p * (dz - np.sum(p * dz, axis=-1, keepdims=True)) / len(self.y)
 
     @property
     def source(self) -> str:
@@ -103,25 +155,14 @@ def _softmax(z: Array) -> Array:
     return p
 
 
-def _targets(value: Any) -> Array:
-    return table("y", value)
-
-
 @attrs.frozen(eq=False)
 class HalfSquares(Loss):
     """L = 1/2 mean over the samples of |z - y|^2.
 
     Attributes
     ----------
-    y : ndarray, shape (samples, outputs)
+    y : array_like, shape (samples,) or (samples, outputs)
     """
-
-    y: Array = attrs.field(converter=_targets)
-
-    @property
-    def targets(self) -> Array:
-        """The targets y."""
-        return self.y
 
     def value(self, z: Array) -> Array:
         """L, shape (...)."""

@@ -1,7 +1,8 @@
 """Gradients of a perceptron and products with the Hessian of its loss, for the compiler.
 
 Matrix products by BLAS, the rest in fused loops. Units stand in rows, samples in columns: loops over samples are
-vectorised. Back-propagation and its derivative along a tangent vector, layer by layer, as in `dynsys.models.networks.perceptron`.
+vectorised. Back-propagation and its derivative along a tangent vector, layer by layer, as in
+`dynsys.models.networks.perceptron`. Of a scaled network with weights W it is that of one with weights c W.
 """
 
 from __future__ import annotations
@@ -62,29 +63,53 @@ def multiply(A, B, C):
         for s in range(A.shape[1]):
             C[j, s] = A[j, s] * B[j, s]
 
+
+@njit
+def gather(data, rows, a, targets):
+    """Samples of a batch, each in a column."""
+    for s in range(rows.size):
+        row = data[rows[s]]
+        for j in range(a.shape[0]):
+            a[j, s] = row[j]
+        for j in range(targets.shape[0]):
+            targets[j, s] = row[a.shape[0] + j]
+
 '''
 
 
-def perceptron_kernel(network: Perceptron, X: Array, loss: Loss, *, rate: float, keep: float) -> Kernel | None:
-    """The kernel of x -> keep x - rate grad L(x): a step of gradient descent (keep = 1), or a velocity (0).
-
-    None for an activation without source, for scaled weights, and for gates.
-    """
-    if not network.activation.compiles or network.scaled or network.gates is not None:
+def whole_kernel(network: Perceptron, X: Array, loss: Loss) -> Kernel | None:
+    """The kernel of x -> -grad L(x) on all samples, or None: see `compiles`."""
+    if not compiles(network, loss):
         return None
-    text = _Text(network, len(X))
+    source, scratch = _source(network, loss, len(X), gathers=False)
+    return Kernel(source, data=np.ascontiguousarray(np.vstack([X.T, loss.targets.T])), scratch=scratch)
+
+
+def batch_kernel(network: Perceptron, X: Array, loss: Loss, size: int) -> Kernel | None:
+    """The same on batches of `size` samples, those that the drive names, or None."""
+    if not compiles(network, loss):
+        return None
+    source, scratch = _source(network, loss, size, gathers=True)
+    return Kernel(source, data=np.hstack([X, loss.targets]), scratch=scratch)
+
+
+def compiles(network: Perceptron, loss: Loss) -> bool:
+    """Whether there is a kernel: of an activation and a loss with source, without gates."""
+    return network.activation.compiles and bool(loss.source) and network.gates is None
+
+
+def _source(network: Perceptron, loss: Loss, samples: int, *, gathers: bool) -> tuple[str, int]:
+    """Source of a kernel, and the length of its work array."""
+    text = _Text(network, samples, gathers)
     body = "\n    ".join(text.state() + ["for c in range(V.shape[1]):"] + [f"    {line}" for line in text.vector()])
     helpers = HELPERS.format(sigma=network.activation.kernel_source("sigma"))
-    source = LANE_TANH + helpers + loss.source + LINEARISE.format(body=body)
-    data = np.ascontiguousarray(np.vstack([X.T, loss.targets.T]))
-    return Kernel(source, np.array([rate, keep]), data, scratch=text.used)
+    return LANE_TANH + helpers + loss.source + LINEARISE.format(body=body), text.used
 
 
 LINEARISE = '''
 @njit
 def linearise(t, x, V, f, F, parameters, data, rows, scratch):
-    """f = keep x - rate grad L and F = keep V - rate H V."""
-    rate, keep = parameters[0], parameters[1]
+    """f = -grad L and F = -H V."""
     {body}
 
 '''
@@ -93,8 +118,8 @@ def linearise(t, x, V, f, F, parameters, data, rows, scratch):
 class _Text:
     """The statements of a step, and the places of its matrices in the work array."""
 
-    def __init__(self, network: Perceptron, samples: int) -> None:
-        self.network, self.samples, self.used = network, samples, 0
+    def __init__(self, network: Perceptron, samples: int, gathers: bool) -> None:
+        self.network, self.samples, self.gathers, self.used = network, samples, gathers, 0
         self.depth = len(network.layers)
 
     def room(self, name: str, rows: int, columns: int = 0) -> str:
@@ -114,22 +139,55 @@ class _Text:
             at += (i + self.network.biases) * o
         return found
 
-    def state(self) -> list[str]:
-        """Forward and backward through the layers; the derivatives s1_l, s2_l, the errors e_l and back_l are kept."""
-        widths, last = self.network.widths, self.depth
+    def samples_given(self) -> list[str]:
+        """Inputs and targets: as they stand in the data, or gathered from its rows."""
+        widths = self.network.widths
+        if self.gathers:
+            rooms = [self.room("a0", widths[0]), self.room("targets", widths[-1])]
+            return [*rooms, "gather(data, rows, a0, targets)"]
         inputs, outputs = widths[0] * self.samples, widths[-1] * self.samples  # slices of rows are no views to BLAS
-        lines = [
+        return [
             "flat = data.reshape(data.size)",
             f"a0 = flat[:{inputs}].reshape({widths[0]}, {self.samples})",
             f"targets = flat[{inputs}:{inputs + outputs}].reshape({widths[-1]}, {self.samples})",
         ]
+
+    def scaled(self, vector: str, name: str) -> tuple[list[str], str]:
+        """Statements that give c W in the place of the weights W of a vector, and its name; those of c = 1 are none."""
+        if not self.network.scaled:
+            return [], vector
+        lines = [f"{name} = scratch[{self.used}:{self.used + self.network.dimension}]"]
+        self.used += self.network.dimension
+        return [*lines, *self.factors(f"{name}[i] =", f"{vector}[i]")], name
+
+    def negative(self, vector: str) -> list[str]:
+        """Statements that turn a gradient by c W into minus that by W."""
+        return self.factors(f"{vector}[i] =", f"-{vector}[i]")
+
+    def factors(self, left: str, right: str) -> list[str]:
+        """Statements for every component: the factor c of its layer times something, or that alone."""
+        if not self.network.scaled:
+            return [f"for i in range({self.network.dimension}):", f"    {left} {right}"]
+        found, at = [], 0
+        for (i, o), scale in zip(self.network.layers, self.network.scales, strict=True):
+            ends = at + i * o, at + (i + self.network.biases) * o
+            found += [f"for i in range({at}, {ends[0]}):", f"    {left} {scale!r} * {right}"]
+            found += [f"for i in range({ends[0]}, {ends[1]}):", f"    {left} {right}"]
+            at = ends[1]
+        return found
+
+    def state(self) -> list[str]:
+        """Forward and backward through the layers; the derivatives s1_l, s2_l, the errors e_l and back_l are kept."""
+        widths, last = self.network.widths, self.depth
+        lines = self.samples_given()
         for layer, units in enumerate(widths[1:last], start=1):
             lines += [self.room(f"{name}{layer}", units) for name in ("a", "s1_", "s2_", "e", "back", "da")]
             lines += [self.room(f"{name}{layer}", units) for name in ("dz", "de", "other")]
         lines += [self.room(f"{name}{last}", widths[last]) for name in ("a", "e", "dz", "de", "other")]
         for layer, (i, o) in enumerate(self.network.layers[1:], start=2):
             lines.append(self.room(f"product{layer}", i, o))
-        lines += [*self.views("x", "W", "b"), *self.views("f", "fW", "fb")]
+        scaled, x = self.scaled("x", "point")
+        lines += [*scaled, *self.views(x, "W", "b"), *self.views("f", "fW", "fb")]
         for layer in range(1, last):
             lines += [
                 f"affine(W{layer}, b{layer}, a{layer - 1}, e{layer})",
@@ -146,12 +204,13 @@ class _Text:
                     f"np.dot(W{layer}, e{layer}, back{layer - 1})",
                     f"multiply(s1_{layer - 1}, back{layer - 1}, e{layer - 1})",
                 ]
-        return [*lines, "for i in range(x.size):", "    f[i] = keep * x[i] - rate * f[i]"]
+        return [*lines, *self.negative("f")]
 
     def vector(self) -> list[str]:
         """The derivative of all that along column c of V."""
         widths, last = self.network.widths, self.depth
-        lines = ["v, g = V.T[c], F.T[c]", *self.views("v", "vW", "vb"), *self.views("g", "gW", "gb")]
+        scaled, v = self.scaled("v", "along")
+        lines = ["v, g = V.T[c], F.T[c]", *scaled, *self.views(v, "vW", "vb"), *self.views("g", "gW", "gb")]
         for layer in range(1, last + 1):
             lines.append(f"affine(vW{layer}, vb{layer}, a{layer - 1}, dz{layer})")
             if layer > 1:
@@ -174,4 +233,4 @@ class _Text:
                     f"        turned = s1_{before}[j, s] * (de{before}[j, s] + other{before}[j, s])",
                     f"        de{before}[j, s] = curved + turned",
                 ]
-        return [*lines, "for i in range(x.size):", "    g[i] = keep * v[i] - rate * g[i]"]
+        return [*lines, *self.negative("g")]

@@ -65,7 +65,7 @@ def agrees(ours: Nmle, rate: float, deviation: float, accepted: int | None) -> b
 
 def small_rate(runs: xarray.Dataset, experiment: Experiment) -> Iterator[Claim]:
     """Claims 1 to 7."""
-    network = experiment.descent.network
+    network = experiment.flow.network
     found = f"{network.dimension} = {int(network.weights.sum())} + {int((~network.weights).sum())}"
     yield Claim(1, "code", "parameters: weights and biases of the 4-10-3 network", "83 = 70 + 13", found,
                 judged(found == "83 = 70 + 13"))  # fmt: skip
@@ -97,7 +97,7 @@ def small_rate(runs: xarray.Dataset, experiment: Experiment) -> Iterator[Claim]:
         "figures",
         "perturbed after learning: d / (N eps) contracts slightly, then stays",
         "0.5 to 0.48",
-        f"{number(late[:, 0].mean())} to {number(late[:, -1].mean())}; over the last half of it by "
+        f"{number(late[:, 0].mean())} to {number(late[:, -1].mean())}; over its last half by "
         f"{spread(late[:, -1] / late[:, late.shape[1] // 2] - 1)}",
         judged(abs(late[:, -1].mean() - 0.48) < 0.03 and late[:, -1].mean() < late[:, 0].mean()),
     )
@@ -256,23 +256,24 @@ def learning_rates(runs: xarray.Dataset, experiment: Experiment) -> Iterator[Cla
         ),
         judged(0.01 < growth.rate < 1.0 < lost.rate < chaos.rate and first.rate < chaos.rate),
     )
-    descent, neutral = experiment.descent, experiment.descent.vanishing_exponents
-    states = descent.initial(members=5, seed=seeds(experiment.seed)[1])
-    curvatures = [np.linalg.eigvalsh(descent.hessian_product(state, np.eye(descent.dimension))) for state in states]
+    flow, neutral = experiment.flow, experiment.flow.vanishing_exponents
+    states = flow.initial(scheme="normal", members=5, seed=seeds(experiment.seed)[1])
+    curvatures = [np.linalg.eigvalsh(flow.hessian_product(state, np.eye(flow.dimension))) for state in states]
     flat = {int(np.sum(np.abs(each) < 1e-12)) for each in curvatures}
     yield Claim(
         20,
         "ours",
         "marginal stability is partly exact: directions along which the loss never changes (softmax)",
         "'flat, high-dimensional loss basins'",
-        f"{neutral} of {descent.dimension} exponents vanish at every learning rate; eigenvalues of the Hessian that "
+        f"{neutral} of {flow.dimension} exponents vanish at every learning rate; eigenvalues of the Hessian that "
         f"vanish at five initial states: {', '.join(map(str, sorted(flat)))}",
         judged(flat == {neutral}),
     )
     ends = {rate: runs.end_loss.sel(rate=rate, method="nearest") for rate in (1, 10)}
     learned = np.median(ends[1].values, axis=1)
     yield Claim(21, "figures", "eta = 1: loss at the end mostly below 0.05", "below 0.05",
-                f"medians of the last {runs.sizes['end']} steps: {spread(learned)}; {np.mean(learned < 0.05):.0%} are",
+                f"medians of the last {runs.sizes['end']} steps: {spread(learned)}; {np.mean(learned < 0.05):.0%} are "
+                "below",
                 judged(np.mean(learned < 0.05) > 0.5))  # fmt: skip
     yield Claim(22, "figures", "eta = 10: losses up to about 40", "40",
                 f"largest of a network: {spread(ends[10].max('end').values)}",
@@ -290,7 +291,7 @@ def chaotic(runs: xarray.Dataset) -> Iterator[Claim]:
     ended = np.concatenate([np.diff(found[found[:, 1] < series.shape[1]])[:, 0] for found in plateaus])
     yield Claim(24, "figures", "plateaus near ln 3 = 1.0986: three equal probabilities", "intermittent",
                 f"{sum(map(bool, map(len, plateaus)))} of {len(series)} networks are within 0.02 of it for {PLATEAU} "
-                f"steps in a row or more; {len(ended)} such plateaus end again"
+                f"steps in a row or more; {len(ended)} such plateaus end"
                 + (f", after {spread(ended)} steps" if len(ended) else ""),
                 judged(len(ended) > 0))  # fmt: skip
     period = np.array([_period(row[-1000:]) for row in series])

@@ -22,7 +22,7 @@ def training_chaos(
     """Train networks at learning rates from regular to chaotic, and report on 'Dynamical stability and chaos ...'.
 
     Writes the data (runs/) and REPORT.md with figures (report/): every claim of the paper beside what we find.
-    Whatever ends it, the same command goes on.
+    If interrupted, run it again to resume.
 
     Example: `dynsys training-chaos --share 0.1`
     """

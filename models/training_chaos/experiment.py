@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from dynsys import Ensemble, RunState, TangentSystem
+from dynsys import Ensemble, Euler, RunState, TangentSystem
 from dynsys.errors import whole_number
+from dynsys.models.activations import Activation, Sigmoid
+from dynsys.models.networks.deep_network import DeepNetworkFlow
+from dynsys.models.networks.losses import CrossEntropy
 from dynsys.models.networks.tasks import iris
-from dynsys.models.training_chaos.descent import GradientDescent
 from dynsys.models.training_chaos.orbits import perturbed
 
 if TYPE_CHECKING:
@@ -30,6 +32,11 @@ def seeds(seed: int) -> tuple[int, int, int]:
     """Seeds of the order of the samples, of initial weights, and of perturbations and frames."""
     data, weights, moved = map(int, np.random.SeedSequence(whole_number("seed", seed, 0)).generate_state(3))
     return data, weights, moved
+
+
+def classifier(X: Array, labels: Array, hidden: tuple[int, ...], activation: Activation) -> DeepNetworkFlow:
+    """A network with biases that learns labels by cross entropy."""
+    return DeepNetworkFlow(X, labels, hidden, loss=CrossEntropy, activation=activation, biases=True)
 
 
 @attrs.frozen(kw_only=True)
@@ -51,9 +58,9 @@ class Experiment(ABC):
     replicas: int = 5
 
     @cached_property
-    def descent(self) -> GradientDescent:
+    def flow(self) -> DeepNetworkFlow:
         """The network of the paper: 4-10-3 on 120 flowers."""
-        return GradientDescent(*iris(seed=seeds(self.seed)[0]), hidden=(10,))
+        return classifier(*iris(seed=seeds(self.seed)[0]), hidden=(10,), activation=Sigmoid())
 
     @property
     def block(self) -> int:
@@ -65,20 +72,20 @@ class Experiment(ABC):
         return Ensemble(self, self.members)
 
     def tangent(self, rate: float) -> TangentSystem:
-        """The tangent of a learning rate."""
-        return attrs.evolve(self.descent, learning_rate=rate).tangent().on_one_thread()
+        """Gradient descent with a learning rate, and its tangent."""
+        return self.flow.tangent(Euler(dt=rate)).on_one_thread()
 
     def initial(self, members: Array) -> Array:
-        """Initial states of some networks."""
-        return self.descent.initial(members=self.members, seed=seeds(self.seed)[1])[members]
+        """Initial states of some networks: weights N(0, 1), biases 0."""
+        return self.flow.initial(scheme="normal", members=self.members, seed=seeds(self.seed)[1])[members]
 
     def with_replicas(self, theta: Array, size: float, member: int) -> Array:
         """A network and its replicas, shape (1 + replicas, dim)."""
-        replicas = perturbed(self.descent, theta, size, self.replicas, seeds(self.seed)[2], member)
+        replicas = perturbed(self.flow, theta, size, self.replicas, seeds(self.seed)[2], member)
         return np.concatenate([theta[None], replicas])
 
     def growth(self, tangent: TangentSystem, theta: Array, member: int, steps: int, k: int) -> Array:
-        """Logarithms of the growth of k tangent vectors in every step, shape (steps, k)."""
+        """Logarithms of the growth of k tangent vectors in every step, shape (steps, k): exponents, per step."""
         start = RunState.start(theta[None], tangent.dimension, k, seeds(self.seed)[2], np.array([member]))
         return tangent.forward(start, intervals=steps, steps_per_interval=1, record="growth").growth[0]
 

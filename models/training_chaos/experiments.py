@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from dynsys import TangentSystem, vary
+from dynsys import TangentSystem
 from dynsys.models.activations import Tanh
+from dynsys.models.networks.deep_network import DeepNetworkFlow
 from dynsys.models.networks.tasks import digits
-from dynsys.models.training_chaos.descent import GradientDescent
-from dynsys.models.training_chaos.experiment import Experiment, seeds
+from dynsys.models.training_chaos.experiment import Experiment, classifier, seeds
 from dynsys.models.training_chaos.orbits import displacement, distances, orbits, tangent_distances
 
 if TYPE_CHECKING:
@@ -64,9 +64,9 @@ class SmallRate(Experiment):
             distance (member, size, step): L1, mean over replicas, of perturbed starts; late_distance (member, size,
             later) of learned networks; loss, norm (member, step): L and |W|_1; displacement (member, size),
             |W_T - W_0|_1 / |W_0|_1 of the replicas, their mean; drift (member, weight), |w_T - w_0|; exponent
-            (member, k), of the whole run.
+            (member, k), of the whole run, per step.
         """
-        tangent, weights = self.tangent(self.rate), self.descent.network.weights
+        tangent, weights = self.tangent(self.rate), self.flow.network.weights
         rows = []
         for member, theta in zip(members.tolist(), self.initial(members), strict=True):
             groups = [
@@ -84,7 +84,7 @@ class SmallRate(Experiment):
                     "distance": [distances(states).mean(axis=0) for states in groups],
                     "late_distance": [distances(states).mean(axis=0) for states in after],
                     "displacement": [displacement(states[1:]).mean() for states in groups],
-                    "loss": self.descent.loss(run),
+                    "loss": self.flow.loss(run),
                     "norm": np.abs(run[:, weights]).sum(axis=-1),
                     "drift": np.abs(run[-1] - theta)[weights],
                     "exponent": self.growth(tangent, theta, member, self.steps, self.k).mean(axis=0),
@@ -141,7 +141,7 @@ class Edge(Experiment):
                 {
                     "distance": [distances(states).mean(axis=0) for states in groups],
                     "tangent_distance": first_order.mean(axis=0) / SMALL,
-                    "loss": self.descent.loss(groups[0][0]),
+                    "loss": self.flow.loss(groups[0][0]),
                 }
             )
         dims = {"distance": ("size", "step"), "tangent_distance": ("step",), "loss": ("step",)}
@@ -183,9 +183,9 @@ class LearningRates(Experiment):
         Returns
         -------
         xarray.Dataset
-            distance (member, rate, fitted): L1, mean over replicas; early, late (member, rate, k): exponents of the
-            first `fitted` steps, and of the last half of a run; end_loss (member, rate, end); loss, accuracy (member,
-            rate, step); sharpness (member, rate, curvature): the largest eigenvalue of the Hessian.
+            distance (member, rate, fitted): L1, mean over replicas; early, late (member, rate, k): exponents, per step,
+            of the first `fitted` steps, and of the last half of a run; end_loss (member, rate, end); loss, accuracy
+            (member, rate, step); sharpness (member, rate, curvature): the largest eigenvalue of the Hessian.
         """
         rows = []
         for member, theta in zip(members.tolist(), self.initial(members), strict=True):
@@ -210,7 +210,7 @@ class LearningRates(Experiment):
         )
 
     def _at(self, tangent: TangentSystem, member: int, theta: Array) -> dict[str, Any]:
-        descent = self.descent
+        flow = self.flow
         pairs = orbits(tangent, self.with_replicas(theta, SMALL, member), steps=self.fitted)
         run = orbits(tangent, theta[None], steps=self.steps)[0]
         end, some = run[-self.end :], run[:: self.every]
@@ -220,10 +220,10 @@ class LearningRates(Experiment):
             "distance": distances(pairs).mean(axis=0),
             "early": growth[: self.fitted].mean(axis=0),
             "late": growth[self.steps // 2 :].mean(axis=0),
-            "end_loss": descent.loss(end),
-            "loss": descent.loss(some),
-            "accuracy": descent.accuracy(some),
-            "sharpness": [descent.sharpness(state) for state in curved],
+            "end_loss": flow.loss(end),
+            "loss": flow.loss(some),
+            "accuracy": flow.accuracy(some),
+            "sharpness": [flow.sharpness(state) for state in curved],
         }
 
 
@@ -253,11 +253,13 @@ class Bifurcations(Experiment):
             rate (member,); loss (member, end).
         """
         rates = np.geomspace(self.lowest, self.highest, self.members)[members]
-        theta = np.tile(self.descent.initial(seed=seeds(self.seed)[1]), (len(members), 1))
-        tangent = vary(self.tangent(1.0), {"learning_rate": rates})
-        start = tangent.trajectory(theta, intervals=1, steps_per_interval=self.steps - self.end).end
-        states = tangent.trajectory(start, intervals=self.end).states
-        rows = [{"rate": rate, "loss": loss} for rate, loss in zip(rates, self.descent.loss(states), strict=True)]
+        theta = self.flow.initial(scheme="normal", members=1, seed=seeds(self.seed)[1])
+        rows = []
+        for rate in rates.tolist():
+            tangent = self.tangent(rate)
+            start = tangent.trajectory(theta, intervals=1, steps_per_interval=self.steps - self.end).end
+            states = tangent.trajectory(start, intervals=self.end).states[0]
+            rows.append({"rate": rate, "loss": self.flow.loss(states)})
         step = np.arange(self.steps - self.end + 1, self.steps + 1)
         return self.dataset(rows, {"rate": (), "loss": ("end",)}, end=step)
 
@@ -289,18 +291,18 @@ class Chaotic(Experiment):
         -------
         xarray.Dataset
             loss (member, step), norm (member, step): L and |W|_1; accuracy (member,) at the end; exponent (member, k)
-            after the transient.
+            after the transient, per step.
         """
-        tangent, weights = self.tangent(self.rate), self.descent.network.weights
+        tangent, weights = self.tangent(self.rate), self.flow.network.weights
         rows = []
         for member, theta in zip(members.tolist(), self.initial(members), strict=True):
             run = orbits(tangent, theta[None], steps=self.steps)[0]
             growth = self.growth(tangent, theta, member, self.steps, self.k)
             rows.append(
                 {
-                    "loss": self.descent.loss(run),
+                    "loss": self.flow.loss(run),
                     "norm": np.abs(run[:, weights]).sum(axis=-1),
-                    "accuracy": self.descent.accuracy(run[-1]),
+                    "accuracy": self.flow.accuracy(run[-1]),
                     "exponent": growth[self.transient :].mean(axis=0),
                 }
             )
@@ -324,9 +326,9 @@ class TrainingTime(Experiment):
     steps: int = 200
 
     @cached_property
-    def descent(self) -> GradientDescent:
+    def flow(self) -> DeepNetworkFlow:
         """The network of the sequel, on small images: 64-64-10 on 1000 digits."""
-        return GradientDescent(*digits(seed=seeds(self.seed)[0]), hidden=(64,), activation=Tanh())
+        return classifier(*digits(seed=seeds(self.seed)[0]), hidden=(64,), activation=Tanh())
 
     def __call__(self, members: Array) -> xarray.Dataset:
         """What the networks with these numbers give.
@@ -334,8 +336,8 @@ class TrainingTime(Experiment):
         Returns
         -------
         xarray.Dataset
-            distance (member, rate, step): L1, mean over replicas; exponent (member, rate): the first, of the whole run;
-            loss, accuracy (member, rate, step).
+            distance (member, rate, step): L1, mean over replicas; exponent (member, rate): the first, of the whole run,
+            per step; loss, accuracy (member, rate, step).
         """
         rows = []
         for member, theta in zip(members.tolist(), self.initial(members), strict=True):
@@ -347,8 +349,8 @@ class TrainingTime(Experiment):
                     {
                         "distance": distances(pairs).mean(axis=0),
                         "exponent": self.growth(tangent, theta, member, self.steps, 1).mean(),
-                        "loss": self.descent.loss(pairs[0]),
-                        "accuracy": self.descent.accuracy(pairs[0]),
+                        "loss": self.flow.loss(pairs[0]),
+                        "accuracy": self.flow.accuracy(pairs[0]),
                     }
                 )
             rows.append({name: [each[name] for each in found] for name in found[0]})

@@ -7,19 +7,19 @@ import numpy as np
 
 from dynsys import RunState, TangentSystem
 from dynsys.errors import positive, whole_number
-from dynsys.models.training_chaos.descent import GradientDescent
+from dynsys.models.networks.deep_network import DeepNetworkFlow
 
 Array = np.ndarray
 
 
-def perturbed(descent: GradientDescent, theta: Array, size: float, replicas: int, seed: int, member: int = 0) -> Array:
+def perturbed(flow: DeepNetworkFlow, theta: Array, size: float, replicas: int, seed: int, member: int = 0) -> Array:
     """Replicas of a state whose weights, not biases, are moved by U(-size, size), shape (replicas, dim).
 
     Keyed by (seed, member); the same directions for every size.
     """
     size, replicas = positive("size", size), whole_number("replicas", replicas, 1)
     random = np.random.default_rng([whole_number("seed", seed, 0), member])
-    return theta + size * descent.network.weights * random.uniform(-1.0, 1.0, size=(replicas, descent.dimension))
+    return theta + size * flow.network.weights * random.uniform(-1.0, 1.0, size=(replicas, flow.dimension))
 
 
 def orbits(tangent: TangentSystem, theta: Array, *, steps: int, every: int = 1) -> Array:

@@ -1,4 +1,4 @@
-"""What is said of training responses, beside what we find. Only abstracts could be had: what is ours says so."""
+"""The papers' claims on training responses beside what we find. Only abstracts were at hand: what is ours says so."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ def training_response(
     seed: Seed = 0,
     output: Annotated[Path, typer.Option(help="New or empty folder.")] = Path("training-response"),
 ) -> None:
-    """Measure how an output answers a step of training on another input, and how that ages; a minute or two.
+    """Measure how an output responds to a training step on another input, and how that ages; a minute or two.
 
     Writes REPORT.md with figures (report/): what 'A simple theory for training response ...' says beside what we find.
 

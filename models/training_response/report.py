@@ -48,15 +48,15 @@ def write(study: Study, folder: Path, made: str, tell: Callable[[str], None]) ->
     head = [
         "# 'A simple theory for training response of deep neural networks', claim by claim",
         "",
-        "K. Nakazato, arXiv:2405.04074, and arXiv:2204.07291 on the law. Only the abstracts could be had: widths, "
+        "K. Nakazato, arXiv:2405.04074, and arXiv:2204.07291 on the law. We could obtain only the abstracts: widths, "
         "data, losses and equations are not known. **What follows is our reading**: the response is the change of the "
         "output at x' in one step of training on (x, y); the task is to encode random signs at inputs in [-1, 1], and "
         "to tell two species of iris apart.",
         "",
         *verdicts(parts),
         "",
-        f"One hidden layer of {study.width} units, {study.samples} samples, {study.networks} networks, of which means "
-        f"with standard errors are given; seed {study.seed}.",
+        f"One hidden layer of {study.width} units, {study.samples} samples, {study.networks} networks, means of "
+        f"which are given with standard errors; seed {study.seed}.",
         "",
     ]
     return write_report(head, parts, folder, made)

@@ -77,7 +77,7 @@ class Study:
         return (x - x.mean(axis=0)) / x.std(axis=0), y
 
     def initial(self, flow: DeepNetworkFlow) -> Array:
-        """Initial states, (networks, dim), with biases drawn: units bend at different inputs."""
+        """Initial states, (networks, dim), with random biases: units bend at different inputs."""
         theta = flow.initial(members=self.networks, seed=self.seed)
         random = np.random.default_rng([self.seed, 1]).normal(size=theta.shape)
         scale = 1.0 if isinstance(flow.activation, ReLU) else 1.5  # larger ones make steps overshoot at once
@@ -145,7 +145,7 @@ class Study:
         }
         for number, theta in enumerate(self.initial(flow)):
             tangent = method.tangent(flow, RATE, seed=self.seed + number)
-            run = tangent.trajectory(method.start(theta), intervals=int(counts[-1])).states[:, : flow.dimension]
+            run = tangent.trajectory(theta, intervals=int(counts[-1])).states[:, : flow.dimension]
             states = np.concatenate([theta[None], run[counts - 1]])
             kernels = np.array([tangent_kernel(flow.network, state, flow.X, flow.X) for state in states])
             errors = flow.network.outputs(states, flow.X)[..., 0] - flow.y[:, 0]

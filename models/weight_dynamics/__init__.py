@@ -7,6 +7,8 @@ claims of the paper, one by one, are in `paper`.
 """
 
 from dynsys.models.networks.three_layer.network import ThreeLayerGradientFlow
+from dynsys.models.weight_dynamics.runs import TrainingRuns
+from dynsys.models.weight_dynamics.study import Study
 from dynsys.models.weight_dynamics.task import read_table, regression_task
 
-__all__ = ["ThreeLayerGradientFlow", "read_table", "regression_task"]
+__all__ = ["Study", "ThreeLayerGradientFlow", "TrainingRuns", "read_table", "regression_task"]

@@ -40,9 +40,9 @@ class Weights(StrEnum):
 
 
 class Biases(StrEnum):
-    """Initial biases: zero, or drawn like the weights of their layer."""
+    """Initial biases: zero, or random like the weights of their layer."""
 
-    zero, drawn = "zero", "drawn"
+    zero, random = "zero", "random"
 
 
 class Reduction(StrEnum):
@@ -84,8 +84,8 @@ def weight_dynamics(
     """Train an ensemble of networks and follow all Lyapunov exponents of every run.
 
     Writes the data (runs.zarr), summary.md, figures, and runs.html: a page on which a run is picked by its final loss
-    and looked at. Whatever ends it, the same command goes on: Ctrl-C saves the runs under way, a second one ends at
-    once.
+    and examined. If interrupted, run the same command again to resume: Ctrl-C saves the runs under way, a second one
+    ends at once.
 
     With --study paper, all that "On the weight dynamics of learning networks" reports, and one study for everything
     that it leaves open: 72,000 runs, under two hours on two cores. Of the options, members, steps, seed, workers and
@@ -93,6 +93,7 @@ def weight_dynamics(
 
     Example: `dynsys weight-dynamics --members 20 --activation gelu`
     """
+    from dynsys.models.weight_dynamics.runs import TrainingRuns
     from dynsys.models.weight_dynamics.study import Study
     from dynsys.models.weight_dynamics.task import paper_task, read_table, regression_task
 
@@ -126,7 +127,7 @@ def weight_dynamics(
     settings = _with_angles(settings, settings.network(X, y, settings.activations[0]).dimension, angles)
     store = output / "runs.zarr"
     prepare(output, store)
-    runs = compute(settings.ensemble(X, y, task), store, workers)
+    runs = compute(TrainingRuns(settings, X, y, task).ensemble(), store, workers)
     _write_summary(runs, output, data is None)
     counts = _counts(runs)
     console.print(
@@ -238,7 +239,7 @@ def check_jacobian(
     disagree = []
     for choice in activation or list(Activation):
         flow = ThreeLayerGradientFlow(X, y, n2, activation=named(choice.value), reduction=reduction.value)
-        blocks = check(flow, flow.initial(biases="drawn", seed=seed))
+        blocks = check(flow, flow.initial(biases="random", seed=seed))
         typer.echo(_block_table(choice.value, (n1, n2, n3), blocks))
         disagree += [f"({block.equation}) with {choice.value}" for block in blocks if not block.agrees]
     if disagree:

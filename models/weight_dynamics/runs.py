@@ -1,4 +1,4 @@
-"""What is computed for the members of a study: training, exponents, angles, and what the end may be foretold from."""
+"""What is computed for the members of a study: training, exponents, angles, and possible predictors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
-from dynsys import Euler, RunState, TangentSystem
+from dynsys import Ensemble, Euler, RunState, TangentSystem
 from dynsys.algorithms.checks import determined_subspaces
 from dynsys.algorithms.ginelli import random_triangles
 from dynsys.compiled.backward import sweep_back
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 Array = np.ndarray
 
 SPANS = ("start", "window", "interval")  # over which an exponent at a prediction time is taken, up to that time
-READINGS = ("lagged", "lagged, random start", "recycled")  # of Sharafi's estimate, see dynsys.algorithms.sharafi
-ENDINGS = ("ginelli", "ginelli, another start", *READINGS)  # where covariant vectors at the end of training come from
+VARIANTS = ("lagged", "lagged, random start", "periodic window")  # of Sharafi's estimate, see dynsys.algorithms.sharafi
+ENDINGS = ("ginelli", "ginelli, another start", *VARIANTS)  # where covariant vectors at the end of training come from
 SAME_SPAN = 0.01  # sine up to which vectors, or spans, of two backward starts are called the same
 MOST_GROWTH = 100.0  # logarithm: nothing overflows, and the spans of vectors so far out of order are lost anyway
 
@@ -41,7 +41,7 @@ DIMENSIONS = {
     "gradient_norm": ("activation", "member", "prediction"),
     "sharpness": ("activation", "member", "prediction"),
     "window_exponent": ("activation", "member", "prediction", "span", "q"),
-    "cosine": ("activation", "member", "prediction", "reading", "pair"),
+    "cosine": ("activation", "member", "prediction", "variant", "pair"),
     "final_cosine": ("activation", "member", "ending", "pair"),
     "subspace": ("activation", "member", "q"),
     "angle": ("activation", "member", "time", "pair"),
@@ -72,6 +72,10 @@ class TrainingRuns:
     y: Array
     task: str = ""
 
+    def ensemble(self) -> Ensemble:
+        """All runs of the study, to be computed block by block."""
+        return Ensemble(self, self.study.members)
+
     def __call__(self, members: Array) -> xarray.Dataset:
         """Train the networks with these numbers, of each activation.
 
@@ -86,11 +90,12 @@ class TrainingRuns:
             With predictions, at each of them (prediction, in intervals): window_loss; gradient_norm and sharpness,
             the norm of the gradient and the largest eigenvalue of the Hessian of the cost over all data;
             window_exponent (..., span, q) from the start, over the last window, over the last interval;
-            cosine (..., reading, pair): |cos theta_ij|, i < j, by the readings of Sharafi's estimate.
+            cosine (..., variant, pair): |cos theta_ij|, i < j, by the variants of Sharafi's estimate.
 
             With a tail: final_cosine (..., ending, pair), by Ginelli's backward pass through the tail from two starts,
             and by Sharafi's estimate from the last window of training; subspace (..., q), which of Ginelli's vectors
-            are determined singly (see `dynsys.algorithms.checks.determined_subspaces`; the forward frame is taken as given).
+            are determined singly (see `dynsys.algorithms.checks.determined_subspaces`; the forward frame is taken as
+            given).
 
             With angles: angle (..., time, pair), radians in [0, pi/2], between the covariant vectors that come back
             from the end of training; NaN where two starts there part by more than `SAME_SPAN` in one of the two.
@@ -111,7 +116,7 @@ class TrainingRuns:
             "q": np.arange(1, q + 1),
             "prediction": list(study.predictions),
             "span": list(SPANS),
-            "reading": list(READINGS),
+            "variant": list(VARIANTS),
             "ending": list(ENDINGS),
             "pair": [f"{i + 1} {j + 1}" for i, j in zip(*np.triu_indices(q, 1), strict=True)],
         }
@@ -181,9 +186,9 @@ class TrainingRuns:
 
 
 def estimated_cosines(end: RunState) -> Array:
-    """|cos theta_ij|, i < j, by the `READINGS` of Sharafi's estimate, from a pass that recorded R: (members, 3, pairs).
+    """|cos theta_ij|, i < j, by the `VARIANTS` of Sharafi's estimate, from a pass that recorded R: (members, 3, pairs).
 
-    Lagged estimates are valid at the start of the pass, recycled ones at its end; all are known at its end.
+    Lagged estimates are valid at the start of the pass, those of a periodic window at its end; all are known there.
     """
     k = end.k
     identity = np.broadcast_to(np.eye(k), (len(end.x), k, k))
@@ -193,7 +198,7 @@ def estimated_cosines(end: RunState) -> Array:
 
 
 def alternatives(flow: ThreeLayerGradientFlow, x: Array) -> dict[str, Array]:
-    """What else may foretell the end, over all data: cost, norm of its gradient, largest eigenvalue of its Hessian."""
+    """Other possible predictors, over all data: cost, norm of its gradient, largest eigenvalue of its Hessian."""
     gradient = np.linalg.norm(flow.vector_field(0.0, x), axis=-1)
     sharpness = np.full(len(x), np.nan)
     for m in np.flatnonzero(np.isfinite(x).all(axis=1)):  # LAPACK refuses NaN

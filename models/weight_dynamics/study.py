@@ -8,11 +8,10 @@ from typing import Literal
 import attrs
 import numpy as np
 
-from dynsys import Ensemble, InvalidInputError
+from dynsys import InvalidInputError
 from dynsys.errors import positive, whole_number
 from dynsys.models.activations import named
 from dynsys.models.networks.three_layer.network import ThreeLayerGradientFlow
-from dynsys.models.weight_dynamics.runs import TrainingRuns
 
 Array = np.ndarray
 
@@ -45,7 +44,7 @@ class Study:
         Times at which loss and exponents are recorded, logarithmically spaced: the early transient matters as much as
         the end.
     predictions : tuple of int
-        Numbers of intervals after which everything is recorded from which the end may be foretold: see `TrainingRuns`.
+        Numbers of intervals after which all possible predictors of the outcome are recorded: see `TrainingRuns`.
     tangent_intervals : int or None
         Tangent vectors are followed for so many intervals, and the state alone after that. None: to the end.
     tail : int
@@ -64,7 +63,7 @@ class Study:
     batch: int = 32
     interval: int = 20
     weights: Literal["he", "wide"] = "he"
-    biases: Literal["zero", "drawn"] = "zero"
+    biases: Literal["zero", "random"] = "zero"
     reduction: Literal["mean", "sum"] = "mean"
     shared_batches: bool = True
     seed: int = 0
@@ -149,7 +148,3 @@ class Study:
     def network(self, X: Array, y: Array, activation: str) -> ThreeLayerGradientFlow:
         """The full-batch gradient flow of one activation."""
         return ThreeLayerGradientFlow(X, y, self.hidden, activation=named(activation), reduction=self.reduction)
-
-    def ensemble(self, X: Array, y: Array, task: str = "") -> Ensemble:
-        """The training runs on some data, to be computed block by block; `task` says in a sentence what they are."""
-        return Ensemble(TrainingRuns(self, X, y, task), self.members)

@@ -54,7 +54,7 @@ def summary(data: xarray.Dataset, paper_task: bool) -> str:
         f"Learning rate {settings['learning_rate']:g} (the paper's: {PAPER_LEARNING_RATE:g}), time T = "
         f"{float(data.time[-1]):.6g} in units of learning rate times steps, batches of "
         f"{settings['batch'] or 'all'} samples, cost: {settings['reduction']} over the batch, initial weights "
-        f"{settings['weights']}, biases {settings['biases']}, orthonormalised every {settings['interval']} steps, "
+        f"{settings['weights']}, biases {settings['biases']}, re-orthonormalised every {settings['interval']} steps, "
         f"seed {settings['seed']}.",
         "",
         "## Runs",
@@ -79,10 +79,10 @@ def summary(data: xarray.Dataset, paper_task: bool) -> str:
             ]
         ),
         *(_angles(data) if "angle" in data else ()),
-        "Training is a transient: these are finite-time exponents, and the sign of one that is close to zero is that "
-        "of a remainder of order 1/T, not a sign of chaos. The spread is over initial weights"
+        "Training is a transient: these are finite-time exponents. If one is close to zero, its sign comes from a "
+        "remainder of order 1/T and is no evidence of chaos. The spread is over initial weights"
         + ("." if settings["shared_batches"] else " and batches.")
-        + " Raw numbers: `runs.zarr`; every figure has its numbers beside it as CSV."
+        + " Raw numbers: `runs.zarr`; every figure comes with its numbers as CSV."
         + (" Single runs, one by one: `runs.html`, in a browser." if np.isfinite(final.loss).any() else ""),
         "",
     ]
@@ -116,11 +116,11 @@ def _angles(data: xarray.Dataset) -> list[str]:
         "## Angles between covariant vectors: share of pairs that are determined; lowest, 5 % quantile, median",
         "",
         *markdown_table([["t", *data.activation.values], *rows]),
-        "Covariant vectors of a training run are finite-time objects with two open ends. Determined is a vector in "
-        "which two starts of the backward pass at the end of training agree, and up to which the spans of two random "
-        f"first frames do, to {SAME_SPAN:g}. Early vectors depend on the seed of the frame; late ones, and those whose "
-        "exponents hardly differ, on the start. An angle near zero is a tangency, or two vectors whose rates exchange "
-        "their order later; the lowest of many depends on the seed.",
+        "Covariant vectors of a training run are finite-time objects with two open ends. A vector is determined if two "
+        "starts of the backward pass at the end of training agree on it, and two random first frames on the spans up "
+        f"to it, to {SAME_SPAN:g}. Early vectors depend on the seed of the frame; late ones, and those whose exponents "
+        "hardly differ, on the start. An angle near zero is a tangency, or belongs to two vectors whose rates later "
+        "exchange their order; the lowest of many depends on the seed.",
         "",
     ]
 

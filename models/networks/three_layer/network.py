@@ -15,6 +15,7 @@ from dynsys.models.networks.three_layer import jacobian as paper
 from dynsys.models.networks.three_layer import loss as symbolic
 from dynsys.models.networks.three_layer.compiled import network_kernel
 from dynsys.models.networks.three_layer.layout import Layout
+from dynsys.systems.gradient_flow import without_source
 from dynsys.systems.minibatches import DataFlow, table
 
 Array = np.ndarray
@@ -170,7 +171,7 @@ class ThreeLayerGradientFlow(DataFlow):
         self,
         *,
         scheme: Literal["he", "wide"] = "he",
-        biases: Literal["zero", "drawn"] = "zero",
+        biases: Literal["zero", "random"] = "zero",
         members: int | None = None,
         seed: int = 0,
     ) -> Array:
@@ -180,10 +181,10 @@ class ThreeLayerGradientFlow(DataFlow):
         of their layer.
         """
         one_of("scheme", scheme, "he", "wide")
-        one_of("biases", biases, "zero", "drawn")
+        one_of("biases", biases, "zero", "random")
         n1, n2, n3 = attrs.astuple(self.layout)
         first, second = (20.0, 20.0) if scheme == "wide" else (np.sqrt(2 / n1), np.sqrt(2 / n2))
-        of_biases = 1.0 if biases == "drawn" else 0.0
+        of_biases = 1.0 if biases == "random" else 0.0
         deviations = np.repeat([first, second, of_biases * first, of_biases * second], [n1 * n2, n2 * n3, n2, n3])
         shape = (self.dimension,) if members is None else (whole_number("members", members, 1), self.dimension)
         return deviations * np.random.default_rng(whole_number("seed", seed, 0)).normal(size=shape)
@@ -191,6 +192,11 @@ class ThreeLayerGradientFlow(DataFlow):
     def batch_kernel(self, size: int) -> Kernel | None:
         """The same equations for the compiler, if the activation has source."""
         return network_kernel(self.layout, self.activation, self.X, self.y, self.scale(size))
+
+    @property
+    def fallback(self) -> str:
+        """What keeps it from being compiled: an activation without source; or empty."""
+        return "" if self.activation.compiles else without_source(self.activation)
 
     def _velocity(self, w21: Array, w32: Array, b1: Array, b2: Array) -> Array:
         """2 scale times the blocks of a velocity, in the order of the state."""

@@ -1,1 +1,1 @@
-"""The page on which a training run is picked by its final loss and looked at."""
+"""The page on which a training run is picked by its final loss and examined."""

@@ -1,4 +1,4 @@
-"""The page of the main job: a run is picked by its final loss, and its exponents, angles and loss are looked at."""
+"""The page of the main job: pick a run by its final loss, and see its exponents, angles and loss."""
 
 from __future__ import annotations
 
@@ -97,14 +97,14 @@ TEMPLATE = """
 
 
 def write_page(data: xarray.Dataset, path: Path, made: str) -> Path:
-    """Write the page of a study in which a run finished: one file, which asks for nothing from the network.
+    """Write the page of a study in which a run finished: one file, which loads nothing from the network.
 
     `made` says how the data were made.
     """
     from bokeh.embed import file_html
     from bokeh.resources import INLINE
 
-    title = "Training runs: exponents, angles and loss of the run that is picked"
+    title = "Training runs: exponents, angles and loss of a selected run"
     variables = {"header": _header(data), "footer": _footer(data, made)}
     document = page(data)
     html = file_html(document, INLINE, title, template=TEMPLATE, template_variables=variables)
@@ -113,7 +113,7 @@ def write_page(data: xarray.Dataset, path: Path, made: str) -> Path:
 
 
 def page(data: xarray.Dataset) -> Document:
-    """What can be looked at, and what happens when a run is picked, as a document of Bokeh."""
+    """The plots and tables, and what happens when a run is picked, as a Bokeh document."""
     from bokeh.document import Document
     from bokeh.layouts import column, row
     from bokeh.models import CustomJS
@@ -181,20 +181,20 @@ def _header(data: xarray.Dataset) -> list[str]:
     """What one sees, how a run is picked, and what is not to be seen."""
     kept = PageData(data)
     texts = [
-        "Every marker is a training run, at its final loss and at the share of the runs of its activation that end as "
-        "low or lower; one of them is picked. Over one time axis stand its finite-time Lyapunov exponents, "
+        "Every marker is a training run, at its final loss and at the share of the runs of its activation that end at "
+        "this loss or below; one of them is selected. Its finite-time Lyapunov exponents, "
         + ("the angles between its covariant Lyapunov vectors, " if kept.pairs else "")
-        + "and its loss.",
-        "A run is picked by a click next to its marker, or by activation and number; the buttons walk along the "
+        + "and its loss are shown over one time axis.",
+        "Select a run by a click near its marker, or by activation and number; the buttons walk along the "
         "distribution of its activation. A click on an entry of a legend hides its lines.",
     ]
     if kept.pairs:
         texts.append(
             "Covariant vectors of a training run are finite-time objects. They begin in a random frame and come back "
-            "from a random start at the end of training. Pale lines are pairs that the seed of the frame still "
-            "decides, dots the smallest angle of the others; a line ends where two starts disagree, towards the end "
-            "and where exponents hardly differ. An angle near zero is a tangency, or two vectors whose rates exchange "
-            "their order later."
+            "from a random start at the end of training. Pale lines are pairs that still depend on the seed of the "
+            "frame, dots the smallest angle of the others; a line ends where two starts disagree, towards the end "
+            "and where exponents hardly differ. An angle near zero is a tangency, or belongs to two vectors whose "
+            "rates later exchange their order."
         )
     else:
         texts.append("No angles between covariant vectors were recorded (--no-angles, or too much memory for them).")
@@ -206,7 +206,7 @@ def _header(data: xarray.Dataset) -> list[str]:
     if stopped:
         texts.append(
             f"{stopped} of {kept.finished.size} runs stopped or failed before the end and have no final loss: their "
-            "markers stand at the right edge, above the others."
+            "markers are at the right edge, above the others."
         )
     return texts
 

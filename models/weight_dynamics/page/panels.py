@@ -1,4 +1,4 @@
-"""The panels of the page of the main job: where a run is picked, and where it is looked at."""
+"""The panels of the page of the main job: where a run is picked, and where it is shown."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _angles(curves: Any, pairs: Any, together: Any) -> Any:
 
     plot = _figure("angles", 260, x_axis_type="log", x_range=together, y_range=(0, 92))
     seeded = plot.multi_line(
-        "times", "seeded", source=pairs, color="#c4c4c4", line_width=1, legend_label="a pair, decided by the seed"
+        "times", "seeded", source=pairs, color="#c4c4c4", line_width=1, legend_label="a pair that depends on the seed"
     )
     known = plot.multi_line("times", "known", source=pairs, color="#777777", line_width=1.2, legend_label="a pair")
     plot.line(

@@ -1,4 +1,4 @@
-"""Claims 34 to 42: angles between covariant vectors at the end of training, by every way to get vectors there."""
+"""Claims 34 to 42: angles between covariant vectors at the end of training, by every method."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WAYS = dict(
     zip(
         ENDINGS,
         (
-            "Ginelli with a tail after the end",
+            "Ginelli with a backward transient after the end",
             "the same from another start",
             "backward window of ten intervals from the identity",
             "backward window of ten intervals from a random start",
@@ -39,7 +39,7 @@ Rule = Callable[[Runs, Runs], tuple[str, bool]]  # of ReLU and tanh: what is fou
 
 
 def angles(findings: Findings) -> Iterator[Claim]:
-    """Every claim by Ginelli's vectors, with the other ways under which it holds."""
+    """Every claim by Ginelli's vectors, with the other methods under which it holds."""
     by_way = {
         ending: [(cell.final_cosines(ending), cell.loss) for cell in (findings.cell("he", n) for n in ("relu", "tanh"))]
         for ending in ENDINGS
@@ -47,7 +47,9 @@ def angles(findings: Findings) -> Iterator[Claim]:
     for place, (where, text, rule) in RULES.items():
         found = {ending: rule(relu, tanh) for ending, (relu, tanh) in by_way.items()}
         ours, another = found["ginelli"], found["ginelli, another start"]
-        others = [WAYS[ending] for ending in ("lagged", "recycled") if found[ending][1]]  # random starts tell nothing
+        others = [
+            WAYS[ending] for ending in ("lagged", "periodic window") if found[ending][1]
+        ]  # random starts tell nothing
         said = ours[0] if ours[0] == another[0] else f"{ours[0]}. Another start: {another[0]}"
         verdict = chosen(ours[1] and another[1], others)
         if (verdict == HOLDS or place in OF_DEAD) and not _rests_on(findings, place):
@@ -56,7 +58,7 @@ def angles(findings: Findings) -> Iterator[Claim]:
 
 
 def table(findings: Findings) -> list[list[str]]:
-    """Which way to get vectors at the end reproduces which claim: rows of a table, the header first."""
+    """Which method for vectors at the end reproduces which claim: rows of a table, the header first."""
     rows = [["vectors at the end of training from", *map(str, RULES)]]
     for ending, way in WAYS.items():
         runs = [(cell.final_cosines(ending), cell.loss) for cell in (findings.cell("he", n) for n in ("relu", "tanh"))]

@@ -110,7 +110,7 @@ def exponents(findings: Findings, with_kinks: Share) -> Iterator[Claim]:
         "Fig. 5",
         "several distributions decay almost exponentially",
         "several",
-        f"log P falls straight over a factor of 50 (R^2 > 0.99) in {len(straight)} of 36: {', '.join(straight)}",
+        f"log P falls linearly over a factor of 50 (R^2 > 0.99) in {len(straight)} of 36: {', '.join(straight)}",
         judged(len(straight) >= 3),
     )
     dead = relu.loss > HIGH
@@ -122,7 +122,7 @@ def exponents(findings: Findings, with_kinks: Share) -> Iterator[Claim]:
         "ReLU: c_f very high only if l1, l2, l3 > 0",
         "only if",
         f"{int(three_of_dead.sum())} of {int(dead.sum())} have all three positive, {int(any_three.sum())} any "
-        "three; a dead network has eight zero exponents from then on, so the sign is that of what went before",
+        "three; a dead network has eight zero exponents from then on, so the sign is decided by what came before",
         judged(three_of_dead.all()) if dead.any() else f"{OPEN}: no such run",
     )
     rest = relu.exponents[dead, 3:]
@@ -143,7 +143,8 @@ def exponents(findings: Findings, with_kinks: Share) -> Iterator[Claim]:
         "Fig. 7a",
         "ReLU: l1 to l3 carry no relation to low or intermediate loss",
         "no clear association",
-        f"rank AUC of low against intermediate, l1 to l9: {listed(scores)} (0.5: none, either side tells)",
+        f"rank AUC of low against intermediate, l1 to l9: {listed(scores)} (0.5: no relation; deviations to either "
+        "side count)",
         judged(max(abs(s - 0.5) for s in scores[:3]) < 0.1),
     )
     found = {

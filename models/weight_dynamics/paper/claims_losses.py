@@ -112,7 +112,7 @@ def losses(findings: Findings) -> Iterator[Claim]:
         "He, tanh: a distinct peak at low loss",
         "a peak",
         f"maxima at {listed(maxima)}, lowest loss {number(tanh.min())}; c_f < 4: {below}; of data seeds 0 to "
-        f"{len(draws) - 1} some run is below 4 with {', '.join(some) or 'none'}",
+        f"{len(draws) - 1} these have runs below 4: {', '.join(some) or 'none'}",
         chosen(False, [f"draw of the data (seeds {', '.join(some)})"] if below.count and maxima.min() < PEAK else []),
     )
     middle = relu[(relu > LOW) & (relu < BETWEEN[0])]
@@ -125,13 +125,13 @@ def losses(findings: Findings) -> Iterator[Claim]:
         f"{listed(np.quantile(middle, [0, 1])) if len(middle) else 'none'}",
         judged(LOW < tanh.max() < BETWEEN[0]) if len(middle) else f"{OPEN}: no such run",
     )
-    rare, drawn = (findings.share(name, "relu", "c_f > 100") for name in ("many", "many-drawn-biases"))
+    rare, random = (findings.share(name, "relu", "c_f > 100") for name in ("many", "many-drawn-biases"))
     yield Claim(
         12,
         "Sec. V",
         "He, ReLU: high losses rare, probability not zero",
         "not stated",
-        f"{rare}; with drawn biases {drawn}",
+        f"{rare}; with random biases {random}",
         judged(0 < rare.value < 0.05),
     )
     spreads, tops = {}, {}

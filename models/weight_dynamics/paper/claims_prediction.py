@@ -1,4 +1,4 @@
-"""Claims 43 to 57 and 60: foretelling the final loss."""
+"""Claims 43 to 57 and 60: predicting the final loss."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from dynsys.models.reporting.report import OPEN, Claim, chosen, listed, number
 from dynsys.models.weight_dynamics.paper.area import Area
 from dynsys.models.weight_dynamics.paper.figures_prediction import ROWS, TABLE_I, Forecasts
-from dynsys.models.weight_dynamics.paper.foretelling import ANGLES, COMBINED, EXPONENTS, LABELS, SUMS, Foretelling
+from dynsys.models.weight_dynamics.paper.forecast import ANGLES, COMBINED, EXPONENTS, LABELS, SUMS, Forecast
 from dynsys.models.weight_dynamics.paper.prediction import Score
 from dynsys.models.weight_dynamics.paper.protocol import EARLY, LATE
 
@@ -164,7 +164,7 @@ def high_losses(forecasts: Forecasts, choices: Forecasts) -> Iterator[Claim]:
     yield _by_reading(
         52,
         "Sec. VI",
-        "exponents foretell earlier than angles, both cases",
+        "exponents predict earlier than angles, both cases",
         f"earlier (here: the larger AUC at the first time at which one of them has an interval above {FIRST:g})",
         "; ".join(f"{name}, {r}: exponents {_tests(e)}, angles {_tests(a)}" for (name, r), (e, a) in pairs.items()),
         {
@@ -224,7 +224,7 @@ def roc(forecasts: Forecasts) -> Iterator[Claim]:
     )
 
 
-def _like_table_1(forecast: Foretelling, times: tuple[int, ...], label: str, kind: str) -> list[bool]:
+def _like_table_1(forecast: Forecast, times: tuple[int, ...], label: str, kind: str) -> list[bool]:
     """Whether each AUC may be that of Table I, by the errors of both."""
     areas = [forecast.best(n, kind)[1].auc for n in times]
     return [

@@ -1,4 +1,4 @@
-"""The paper's Figs. 2 to 9 and 14, drawn from the stores of a protocol; numbers as in the paper."""
+"""The paper's Figs. 2 to 9 and 14, made from the stores of a protocol; numbers as in the paper."""
 
 from __future__ import annotations
 
@@ -90,13 +90,13 @@ def figure_8(findings: Findings, path: Path) -> Path:
 
 
 def figure_8_medians(findings: Findings, path: Path) -> Path:
-    """Median angles at the end of training, by every way to get vectors there."""
+    """Median angles at the end of training, by every method."""
     names = (
-        "Ginelli, tail after the end",
+        "Ginelli, run continued",
         "Ginelli, another start",
         "ten intervals, from I",
         "ten, random start",
-        "recycled",
+        "periodic window",
     )
     figure, axes = grid(2, 5, title=f"Fig. 8, medians: {_sizes(findings, 'he')}", size=(11, 5))
     rows: dict[str, list[Any]] = {"activation": [], "ending": [], "i": [], "j": [], "median": []}
@@ -119,7 +119,7 @@ def figure_8_medians(findings: Findings, path: Path) -> Path:
 
 
 def figure_9(findings: Findings, path: Path) -> Path:
-    """Mean |cos| over all pairs against final loss, by every way to get vectors at the end."""
+    """Mean |cos| over all pairs against final loss, by every method."""
     names = dict(
         zip(
             ENDINGS[:4],

@@ -1,4 +1,4 @@
-"""The paper's Figs. 10 to 13 and 15, and Table I: how well the end of a training run is foretold."""
+"""The paper's Figs. 10 to 13 and 15, and Table I: how well the outcome of a training run is predicted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dynsys.models.weight_dynamics.paper.figures import columns
-from dynsys.models.weight_dynamics.paper.foretelling import (
+from dynsys.models.weight_dynamics.paper.forecast import (
     ANGLES,
     COMBINED,
     EXPONENTS,
@@ -17,12 +17,12 @@ from dynsys.models.weight_dynamics.paper.foretelling import (
     OUTCOMES,
     PLAIN,
     SUMS,
-    Foretelling,
+    Forecast,
 )
 from dynsys.models.weight_dynamics.paper.protocol import EARLY, LATE
 from dynsys.plotting import grid, save_figure
 
-Forecasts = dict[str, Foretelling]
+Forecasts = dict[str, Forecast]
 
 TABLE_I = {
     "best angle": (0.919201, 0.975243, 0.996333, 0.99861),
@@ -104,7 +104,7 @@ def table_1(forecasts: Forecasts) -> list[list[str]]:
     others = [
         *SUMS.values(),
         ANGLES["lagged, random start"],
-        ANGLES["recycled"],
+        ANGLES["periodic window"],
         EXPONENTS["window"],
         EXPONENTS["interval"],
         COMBINED[0],
@@ -149,7 +149,7 @@ def contingencies(forecasts: Forecasts) -> list[list[str]]:
     return rows
 
 
-def _area(forecast: Foretelling, interval: int, kind: str, which: str) -> str:
+def _area(forecast: Forecast, interval: int, kind: str, which: str) -> str:
     name, found = forecast.best(interval, kind)
     chosen = "" if kind in (*PLAIN, *COMBINED, *SUMS.values()) else f"{name}: "
     return f"{chosen}{found.auc if which == 'binned' else found.rank}"
@@ -192,5 +192,5 @@ def _areas(forecasts: Forecasts, path: Path, number: str, outcomes: Sequence[str
     return save_figure(figure, path, columns(**rows))
 
 
-def _counts(forecast: Foretelling) -> str:
+def _counts(forecast: Forecast) -> str:
     return f"{int(forecast.outcome.sum())} of {len(forecast.outcome):,} runs"

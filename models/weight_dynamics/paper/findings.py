@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 Array = np.ndarray
 
 PAPER_RUNS, ROUNDING = 4000, 0.005  # of a share in the paper
-LOW, HIGH = 4.0, 100.0  # final losses that the paper foretells
+LOW, HIGH = 4.0, 100.0  # final losses that the paper predicts
 BETWEEN = (20.0, 90.0)  # losses between the intermediate and the high ones of He-initialised ReLU networks
 
 CHOICES: Mapping[str, str] = {
     "he": "ours: mean over the batch, zero biases, shared batches",
-    "drawn-biases": "biases drawn like the weights",
+    "drawn-biases": "biases random like the weights",
     "sum": "sum over the batch",
     "own-batches": "every run its own batch order",
     "larger-step": "learning rate 1e-4",
@@ -108,7 +108,7 @@ class Cell:
         return self.data.exponent.isel(time=-1).values
 
     def final_cosines(self, ending: str) -> Array:
-        """|cos theta_ij| at the end of training, (n, pairs); NaN for runs that stopped in the tail."""
+        """|cos theta_ij| at the end of training, (n, pairs); NaN for runs that stopped in the backward transient."""
         return self._final_cosine.sel(ending=ending).values
 
     @cached_property

@@ -61,10 +61,10 @@ def chaos(findings: Findings) -> Table:
         "the same, full batch, learning rate 5e-4",
         [str(findings.share("full-batch-half-step", net, "l1 > 0")) for net in NETS],
     )
-    for other, what in (("he", "with batches of 32"), ("full-batch-half-step", "with half the step")):
+    for other, what in (("he", "batches of 32"), ("full-batch-half-step", "half the step")):
         pairs = [findings.paired(("full-batch", other), net, "l1 > 0") for net in NETS]
         add(
-            f"same initial weights: sign of l1 of the full batch the same {what}",
+            f"same initial weights: l1 has the same sign with the full batch and with {what}",
             [str(Share.of(a == b)) for a, b in pairs],
         )
     shares, changing = [], []
@@ -83,7 +83,7 @@ def chaos(findings: Findings) -> Table:
         [str(Share.of(c.later_exponents[:, 0] > 0)) for c in cells],
     )
     add(
-        "median factor by which the first direction grew or shrank in the whole training, exp(|l1| T)",
+        "median factor by which the first direction grew or shrank over the whole training, exp(|l1| T)",
         [number(float(np.exp(np.median(np.abs(c.exponents[:, 0])) * float(c.data.time[-1])))) for c in cells],
     )
     add("median of l1", [number(float(np.median(c.exponents[:, 0]))) for c in cells])
@@ -92,7 +92,7 @@ def chaos(findings: Findings) -> Table:
 
 def frames(findings: Findings) -> Table:
     """How far the exponents depend on the first frame: no transient is discarded, as in the paper."""
-    rows = [["median over runs of the change of l_q with another first frame, q = 1 to 9 (1/time)", ""]]
+    rows = [["median over runs of the change of l_q under another first frame, q = 1 to 9 (1/time)", ""]]
     for net in NETS:
         one, other = (cell.exponents for cell in findings.common(("he", "another-frame"), net))
         rows.append([net, listed(np.median(np.abs(one - other), axis=0))])
@@ -104,7 +104,7 @@ def invariants(findings: Findings) -> Table:
     names = ("larger-step", "he", "half-step")
     cells = findings.common(names, "relu")
     few = f"{len(cells[0].members)} runs"
-    rows = [["learning rate", f"median drift of an invariant in the whole training, {few}", "largest"]]
+    rows = [["learning rate", f"median drift of an invariant over the whole training, {few}", "largest"]]
     for name, cell in zip(names, cells, strict=True):
         study = findings.protocol.studies[name]
         flow = study.network(np.zeros((1, 2)), np.zeros(1), "relu")

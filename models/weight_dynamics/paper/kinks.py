@@ -41,7 +41,7 @@ Array = np.ndarray
 
 RATES = (1e-3, 2.5e-4)
 DISTANCES = tuple(10.0**-k for k in range(9, 1, -1))
-BIASES = ("zero", "drawn")
+BIASES = ("zero", "random")
 WIDTH = 0.03  # of the triangle
 INTERVALS = 100  # of a run, at whose ends replicas are compared with it
 ORTHONORMALISED = 20  # steps between orthonormalisations, the paper's
@@ -240,7 +240,7 @@ def invariant_drift(
     found = []
     for name, rate in product(activations, rates):
         flow = ThreeLayerGradientFlow(X, y, activation=named(name))
-        x0 = flow.initial(biases="drawn", members=members, seed=seed)
+        x0 = flow.initial(biases="random", members=members, seed=seed)
         tangent = flow.tangent(Euler(rate)).on_one_thread()
         end = tangent.trajectory(x0, intervals=1, steps_per_interval=round(time / rate)).states[:, 0]
         found.append(np.abs(flow.invariants(end) - flow.invariants(x0)).max(axis=-1))

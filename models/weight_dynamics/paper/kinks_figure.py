@@ -28,7 +28,7 @@ DISTANCE = "initial distance d of replicas (weights)"
 
 
 def growth_ratios(data: xarray.Dataset) -> xarray.Dataset:
-    """Growth of replicas over that of both tangents, |x' - x| / (d |M v|): quartiles over the members (quantile)."""
+    """Growth of replicas relative to both tangents, |x' - x| / (d |M v|): quartiles over the members (quantile)."""
     ratios = np.exp(data.attrs["time"] * (data.replica - data[list(LOOKS)]))
     return ratios.quantile([0.25, 0.5, 0.75], dim="member")
 
@@ -58,7 +58,7 @@ def draw(data: xarray.Dataset, path: Path, title: str) -> Path:
     with style():
         figure, axes = grid(2, 3, title=title, size=(10.5, 6.2))
         for panel, (name, biases) in zip(
-            axes[0], (("relu", "zero"), ("relu", "drawn"), ("tanh", "drawn")), strict=True
+            axes[0], (("relu", "zero"), ("relu", "random"), ("tanh", "random")), strict=True
         ):
             rows += _draw_gaps(panel, data.sel(activation=name, biases=biases), f"{named(name)!r:.4}, {biases} biases")
         relu = data.sel(activation="relu")

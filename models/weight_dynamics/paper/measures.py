@@ -98,7 +98,7 @@ class Measures:
                 for name, e in errors.items()
             )
             + f". The exact ReLU velocity between kinks has {int(errors['relu'].exact)} terms",
-            f"{HOLDS}: it fails, but the equations are sparse: they are not in the library" if other else judged(fails),
+            f"{HOLDS}: it fails, but the equations are sparse; they are not in the library" if other else judged(fails),
         )
 
     def flow_or_step(self) -> Table:
@@ -120,7 +120,7 @@ class Measures:
             drifts.append([str(name), *map(number, middle), number(slope)])
         return (
             (
-                "Growth of replicas over that of both tangents, quartiles over runs:",
+                "Growth of replicas relative to both tangents, quartiles over runs:",
                 _rows(kinks_figure.table(self.replicas)),
             ),
             ("Exponents of ReLU networks: of the step, and with the kinks in the tangent:", self.flow_or_step()),

@@ -1,4 +1,4 @@
-"""Foretelling a rare outcome of a training run from what is measured early: naive Bayes, an SVM, and the ROC of both.
+"""Predicting a rare outcome of a training run from what is measured early: naive Bayes, an SVM, and the ROC of both.
 
 Members are divided into halves: whatever is chosen (bins, threshold, direction, the best of many) is chosen on the
 training half, whatever is claimed is claimed of the test half.
@@ -34,7 +34,7 @@ class Contingency:
 
 @attrs.frozen(eq=False)
 class Score:
-    """How well a classifier foretells an outcome.
+    """How well a classifier predicts an outcome.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Score:
     rank : Area
         Of the indicator itself, no bins and no threshold, in its `direction`; NaN for several features.
     direction : int
-        1 if high values of the indicator foretell the outcome in the training half, -1 if low ones do, 0 if unknown.
+        1 if high values of the indicator predict the outcome in the training half, -1 if low ones do, 0 if unknown.
     roc : ndarray, shape (points, 2)
         False and true positive rate in the test half.
     table : Contingency
@@ -211,8 +211,8 @@ def _score(classify: Callable[[], Array], outcome: Array, training: Array, seed:
 
     values = classify()
     false, true, thresholds = roc_curve(outcome[training], values[training])
-    foretold = values[~training] >= thresholds[np.argmax(true - false)]
-    tn, fp, fn, tp = confusion_matrix(outcome[~training], foretold).ravel().tolist()
+    predicted = values[~training] >= thresholds[np.argmax(true - false)]
+    tn, fp, fn, tp = confusion_matrix(outcome[~training], predicted).ravel().tolist()
     false, true, _ = roc_curve(outcome[~training], values[~training])
     auc, roc = area_of_halves(values, outcome, training, seed), np.stack([false, true], axis=1)
     return Score(*counts, auc=auc, roc=roc, table=Contingency(tp, fp, fn, tn))

@@ -9,6 +9,7 @@ import attrs
 
 from dynsys import Ensemble, InvalidInputError
 from dynsys.errors import whole_number
+from dynsys.models.weight_dynamics.runs import TrainingRuns
 from dynsys.models.weight_dynamics.study import PAPER_LEARNING_RATE, PAPER_TIME, WINDOW, Study
 from dynsys.models.weight_dynamics.task import paper_task, regression_task
 
@@ -59,7 +60,7 @@ class Protocol:
             "he": cell,
             "wide": attrs.evolve(cell, weights="wide"),
             "many": attrs.evolve(relu, members=10 * self.members),
-            "drawn-biases": attrs.evolve(control, biases="drawn"),
+            "drawn-biases": attrs.evolve(control, biases="random"),
             "sum": attrs.evolve(control, reduction="sum"),
             "own-batches": attrs.evolve(control, shared_batches=False),
             "full-batch": self._study(few, 1e-3, batch=0),
@@ -74,14 +75,15 @@ class Protocol:
             },
             "gelu": gelu,
             "gelu-wide": attrs.evolve(gelu, weights="wide"),
-            "many-drawn-biases": attrs.evolve(relu, biases="drawn"),
+            "many-drawn-biases": attrs.evolve(relu, biases="random"),
             "many-sum": attrs.evolve(relu, reduction="sum"),
         }
 
     def ensemble(self, name: str) -> Ensemble:
         """The runs of a study."""
         study = self.studies[name]
-        return study.ensemble(*regression_task(SAMPLES, study.seeds["data"]), paper_task(SAMPLES))
+        X, y = regression_task(SAMPLES, study.seeds["data"])
+        return TrainingRuns(study, X, y, paper_task(SAMPLES)).ensemble()
 
     def _study(self, members: int, learning_rate: float = PAPER_LEARNING_RATE, **changes: object) -> Study:
         steps = math.ceil(self.time / learning_rate - 1e-9)

@@ -11,28 +11,28 @@ import numpy as np
 
 from dynsys.models.reporting.report import Figures, Section, verdicts, write_report
 from dynsys.models.weight_dynamics.paper import figures, interpretation
-from dynsys.models.weight_dynamics.paper import figures_prediction as foretold
+from dynsys.models.weight_dynamics.paper import figures_prediction as predicted
 from dynsys.models.weight_dynamics.paper.claims_angles import angles, table
 from dynsys.models.weight_dynamics.paper.claims_exponents import exponents, wide_exponents
 from dynsys.models.weight_dynamics.paper.claims_losses import losses, setup
 from dynsys.models.weight_dynamics.paper.claims_prediction import high_losses, low_losses, roc
 from dynsys.models.weight_dynamics.paper.findings import Findings
-from dynsys.models.weight_dynamics.paper.foretelling import EXPONENTS, LABELS, OUTCOMES, Foretelling
+from dynsys.models.weight_dynamics.paper.forecast import EXPONENTS, LABELS, OUTCOMES, Forecast
 from dynsys.models.weight_dynamics.paper.measures import Measures
 from dynsys.models.weight_dynamics.paper.prediction import halves
 from dynsys.models.weight_dynamics.paper.protocol import BATCH_SEEDS, DATA_SEED, DATA_SEEDS, Protocol
 
-OTHERS = {"many-drawn-biases": "biases drawn", "many-sum": "sum over the batch"}  # studies for Table I
+OTHERS = {"many-drawn-biases": "random biases", "many-sum": "sum over the batch"}  # studies for Table I
 CAPTIONS = {
     "figure_3": "The paper: three attractors for ReLU; nothing above 100 for tanh.",
     "figure_4": "The paper: flatter, wider, higher; new peaks.",
-    "figure_5": "Values beyond the 0.5 and 99.5 % quantiles stand in the outer bins.",
+    "figure_5": "Values beyond the 0.5 and 99.5 % quantiles are in the outer bins.",
     "figure_6": "As Fig. 5.",
     "figure_7": "The paper: l1 to l3 arbitrary, the others structured.",
-    "figure_8": "The run goes on past the end of training; how far single vectors are determined: claims 34 and 36.",
-    "figure_8_medians": "The paper's backward window is that of ten intervals.",
-    "figure_9": "Dead networks are the dots at the top of (a); two starts tell whether their vectors are determined.",
-    "figure_10": "Bars: 95 % (bootstrap). Times as the paper labels and as it counts them. Exponents of the step.",
+    "figure_8": "The run goes on past the end of training; claims 34 and 36 say how far single vectors are determined.",
+    "figure_8_medians": "The paper's backward window has ten intervals.",
+    "figure_9": "Dead networks are the dots at the top of (a); two starts show whether their vectors are determined.",
+    "figure_10": "Bars: 95 % (bootstrap). Times both as the paper labels and as it counts them. Exponents of the step.",
     "figure_11": "Ten intervals, from the identity. As Fig. 10.",
     "figure_12": "As Fig. 10.",
     "figure_13": "As Fig. 11.",
@@ -49,11 +49,11 @@ def write(protocol: Protocol, folder: Path, made: str) -> Path:
 
 def sections(findings: Findings, measures: Measures) -> list[Section]:
     """The parts of the report, in its order."""
-    forecasts = {name: Foretelling.of(findings, name) for name in OUTCOMES}
-    choices = {label: Foretelling.among(findings, name, "relu", high=True) for name, label in OTHERS.items()}
+    forecasts = {name: Forecast.of(findings, name) for name in OUTCOMES}
+    choices = {label: Forecast.among(findings, name, "relu", high=True) for name, label in OTHERS.items()}
     table_1 = (
-        "Table I. In brackets 95 % (bootstrap). What is best is chosen on the training half. "
-        f"{_positives(forecasts['high'])} Below it, the other readings and the rivals that indicators must beat:"
+        "Table I. In brackets: 95 % (bootstrap). The best is chosen on the training half. "
+        f"{_positives(forecasts['high'])} Below it: the other variants, and the rivals that indicators must beat:"
     )
     positives = " ".join(f"{OUTCOMES[name]}: {_positives(forecasts[name])}" for name in ("low", "low tanh"))
     left_open = (
@@ -82,23 +82,23 @@ def sections(findings: Findings, measures: Measures) -> list[Section]:
             (("Which vectors reproduce which claim (numbers of the list):", table(findings)),),
         ),
         Section(
-            "Low final losses foretold",
+            "Prediction of low final losses",
             tuple(low_losses(forecasts)),
-            _figures(forecasts, foretold.figure_10, foretold.figure_11),
-            ((f"Indicators and their rivals, 95 % in brackets. {positives}", foretold.rivals(forecasts)),),
+            _figures(forecasts, predicted.figure_10, predicted.figure_11),
+            ((f"Indicators and their rivals, 95 % in brackets. {positives}", predicted.rivals(forecasts)),),
         ),
         Section(
-            "High final losses foretold",
+            "Prediction of high final losses",
             (*high_losses(forecasts, choices), *roc(forecasts)),
-            _figures(forecasts, foretold.figure_12, foretold.figure_13, foretold.figure_15),
+            _figures(forecasts, predicted.figure_12, predicted.figure_13, predicted.figure_15),
             (
-                (table_1, foretold.table_1(forecasts)),
-                ("Do indicators beat what is known anyway? (95 %, as if independent)", foretold.beaten(forecasts)),
+                (table_1, predicted.table_1(forecasts)),
+                ("Do indicators beat what is known anyway? (95 %, as if independent)", predicted.beaten(forecasts)),
                 ("Table I under other choices:", _other_choices(choices)),
                 (
                     "Contingency tables of the test half, at the threshold with the largest difference of true and "
                     "false positive rate in the training half:",
-                    foretold.contingencies(forecasts),
+                    predicted.contingencies(forecasts),
                 ),
             ),
         ),
@@ -120,14 +120,14 @@ def _figures(data: Any, *drawings: Callable[[Any, Path], Path]) -> Figures:
     }
 
 
-def _positives(forecast: Foretelling) -> str:
+def _positives(forecast: Forecast) -> str:
     training = halves(forecast.outcome)
-    counts = [int(np.count_nonzero(forecast.outcome & half)) for half in (training, ~training)]
-    return f"{counts[0]} runs with the outcome train, {counts[1]} test, of {len(training):,}."
+    train, test = (int(np.count_nonzero(forecast.outcome & half)) for half in (training, ~training))
+    return f"Of {len(training):,} runs, {train} with this outcome are in the training half, {test} in the test half."
 
 
-def _other_choices(choices: foretold.Forecasts) -> list[list[str]]:
-    """Table I for drawn biases and for the sum over the batch."""
+def _other_choices(choices: predicted.Forecasts) -> list[list[str]]:
+    """Table I for random biases and for the sum over the batch."""
     rows = [["choice", "runs with c_f > 100", "indicator", *(f"t = {label}" for label in LABELS.values())]]
     for label, forecast in choices.items():
         for kind in (EXPONENTS["start"], "C(t)"):
@@ -148,9 +148,9 @@ def _head(protocol: Protocol, sections: Iterable[Section]) -> list[str]:
         "",
         *verdicts(sections),
         "",
-        f"Data: we chose draw number {DATA_SEED}, the first from 0 of which a constant output costs more than 100 and "
-        "5 % of tanh networks (64 runs, learning rate 1e-4) end below 4, so that both outcomes which the paper "
-        f"foretells occur. Draws 0 to {DATA_SEEDS - 1} and {BATCH_SEEDS} more batch orders are compared below. "
+        f"Data: we chose draw number {DATA_SEED}, the first, from 0 on, for which a constant output costs more than "
+        "100 and 5 % of tanh networks (64 runs, learning rate 1e-4) end below 4, so that both outcomes that the paper "
+        f"predicts occur. Draws 0 to {DATA_SEEDS - 1} and {BATCH_SEEDS} more batch orders are compared below. "
         f"Ginelli's vectors at the end of training come from a run that goes on for {cell.tail:,} intervals "
         f"({cell.tail * cell.interval * cell.learning_rate:.3g} units of time). Shares have 95 % (Wilson) intervals; "
         "they agree with the paper's if the difference is within the errors of two samples and of rounding. Exponents "

@@ -104,7 +104,7 @@ def regressions(
     rate: float = 1e-3,
     seed: int = 0,
 ) -> xarray.Dataset:
-    """Sparse regression of velocities on monomials, from 40 states along each of many full-batch runs (He, all drawn).
+    """Sparse regression of velocities on monomials, from 40 states along each of many full-batch runs (random biases).
 
     Returns
     -------
@@ -121,7 +121,7 @@ def regressions(
     conditions, exact = [], []
     for name in activations:
         flow = ThreeLayerGradientFlow(X, y, activation=named(name))
-        x0 = flow.initial(biases="drawn", members=members + held_out, seed=seed)
+        x0 = flow.initial(biases="random", members=members + held_out, seed=seed)
         states, velocities = _along_runs(flow, x0, time, rate)
         x, other_x = (part.reshape(-1, flow.dimension) for part in np.split(states, [members]))
         f, other_f = (part.reshape(-1, flow.dimension) for part in np.split(velocities, [members]))

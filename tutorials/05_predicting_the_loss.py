@@ -1,18 +1,18 @@
 # %% [markdown]
-# # An ensemble, and foretelling the final loss
+# # An ensemble, and predicting the final loss
 #
 # Train the same small network 256 times, from different initial weights, on the same data. Some runs end well,
-# some get stuck, and while they run nobody can tell which is which. Or can one? N. Sharafi, C. Martin and S. Hallerberg
+# some get stuck, and while they run nobody can tell which is which. Or can we? N. Sharafi, C. Martin and S. Hallerberg
 # ("On the weight dynamics of learning networks", arXiv:2405.00743) propose to watch the finite-time Lyapunov exponents
 # lambda_q(t): how fast the directions in weight space have grown or shrunk since the start.
 #
 # This tutorial runs an ensemble, looks at its valleys, and then puts the question to the exponents and, because an
 # indicator is worth something only if it beats what is known anyway, to the loss itself.
 #
-# Needed from before: the network, its ends and its finite-time exponents (tutorial 2); judging an indicator by its ROC
-# curve, on data that chose nothing (tutorial 4).
+# Needed from before: the network, where its training ends, and its finite-time exponents (tutorial 2); judging an
+# indicator by its ROC curve, on data that chose nothing (tutorial 4).
 #
-# Run it with `python tutorials/05_foretelling_the_loss.py`, or cell by cell in an editor that knows `# %%`.
+# Run it with `python tutorials/05_predicting_the_loss.py`, or cell by cell in an editor that knows `# %%`.
 
 # %%
 import tempfile
@@ -23,6 +23,7 @@ import numpy as np
 
 from dynsys.models.weight_dynamics import regression_task
 from dynsys.models.weight_dynamics.paper.prediction import halves, naive_bayes
+from dynsys.models.weight_dynamics.runs import TrainingRuns
 from dynsys.models.weight_dynamics.study import Study
 
 # %% [markdown]
@@ -30,8 +31,8 @@ from dynsys.models.weight_dynamics.study import Study
 #
 # A `Study` holds the settings: 256 ReLU networks of two hidden units, minibatches of 32, learning rate 1e-4 (a little
 # larger than the paper's, which does not matter and saves time). At the `predictions`, counted in intervals of 20
-# steps, everything is recorded that may tell the future. The ensemble goes to a store on the disk, block by block: stop
-# it and run the cell again, and it goes on where it was.
+# steps, everything that might predict the outcome is recorded. The ensemble goes to a store on disk, block by block: if
+# interrupted, run the cell again to resume.
 
 # %%
 study = Study(
@@ -39,7 +40,7 @@ study = Study(
 )
 X, y = regression_task(samples=1000, seed=study.seeds["data"])
 with tempfile.TemporaryDirectory() as folder:
-    runs = study.ensemble(X, y).run(Path(folder) / "runs.zarr", block=16).load().sel(activation="relu")
+    runs = TrainingRuns(study, X, y).ensemble().run(Path(folder) / "runs.zarr", block=16).load().sel(activation="relu")
 print(runs.sizes)
 
 # %% [markdown]
@@ -73,9 +74,9 @@ plt.show()
 #
 # ## Asking an indicator
 #
-# An indicator is a number for every run, taken at time t. It is good if runs that end well have other values than those
-# that do not. The *area under the ROC curve* (AUC) is the chance that a run of each kind, picked at random, are told
-# apart: 0.5 is guessing, 1 is certainty. There are two ways to ask:
+# An indicator is a number for every run, taken at time t. It is good if runs that end well have different values from
+# those that do not. The *area under the ROC curve* (AUC) is the chance that two runs, one of each kind and picked at
+# random, are told apart: 0.5 is guessing, 1 is certainty. There are two ways to ask:
 #
 # - Is the value *high or low*? Runs are ranked by the indicator.
 # - In which *range* is the value? The axis is cut into six bins, and each run gets the odds of its bin: a naive Bayes
@@ -83,7 +84,7 @@ plt.show()
 #
 # Two things keep us honest. What is chosen (whether high or low values are the good sign; the bins and their odds) is
 # chosen on one half of the runs, and the AUC is that of the other half. And every AUC comes with its interval, because
-# some forty runs of a kind are not many.
+# about forty runs of a kind are not many.
 
 # %%
 training = halves(low)
@@ -127,17 +128,17 @@ plt.show()
 # %% [markdown]
 # ## What the figure says, and what it does not
 #
-# Asked *high or low*, the story is the one that we hoped for: near t = 2 the most stable exponent knows more than the
-# loss, 0.9 against 0.8. The geometry of the valley shows before the loss does.
+# Asked *high or low*, the indicators tell the story we hoped for: near t = 2 the most stable exponent knows more than
+# the loss, 0.9 against 0.8. The geometry of the valley gives it away before the loss does.
 #
-# Asked *in which range*, it falls apart. The loss now tells nearly everything, long before any exponent tells anything:
-# the runs that will be stuck sit at the loss of the bent line, and both those that are better *and those that are
-# worse* at that moment will end well. A rank cannot say that; six bins can. An indicator is worth what it adds to the
-# plain thing, and the plain thing must be asked as well as the clever one.
+# Asked *in which range*, the story falls apart. The loss now says nearly everything, long before any exponent says
+# anything: the runs that will be stuck sit at the loss of the bent line, and both those that are better *and those
+# that are worse* at that moment will end well. A rank cannot say that; six bins can. An indicator is worth what it
+# adds to the obvious one, and the obvious one must be asked in as many ways as the clever one.
 #
 # The curvature, the largest eigenvalue of the Hessian at that moment, also knows as much as the ninth exponent, and
 # knew it earlier. That is no accident. Near a minimum the tangent dynamics is dv/dt = -H v, so the most stable exponent
-# is minus the largest curvature, *averaged over the time since the start*; an average comes late.
+# is minus the largest curvature, *averaged over the time since the start*; an average lags behind.
 #
 # The study of the whole paper (`dynsys weight-dynamics --study paper`) puts such questions to 40,000 runs, with all
 # exponents and all angles, at eight times: models/weight_dynamics/REPORT.md.
@@ -150,14 +151,14 @@ print(f"correlation of lambda_9 with the largest curvature at t = {times[at]:.2g
 # %% [markdown]
 # ## Exercises
 #
-# 1. Foretell the *high* losses, those of dead networks, instead. How many are there, and what can be said?
-# 2. Take `span="window"`, the exponents over the last ten intervals alone. Do they know as much as the curvature?
-# 3. Ask the loss and the ninth exponent together, in which range: `naive_bayes` takes several columns. Is it a gain?
+# 1. Predict the *high* losses, those of dead networks, instead. How many are there, and what can be said?
+# 2. Take `span="window"`, the exponents over the last ten intervals alone. Do they know as much as the curvature does?
+# 3. Ask the loss and the ninth exponent together, in which range: `naive_bayes` takes several columns. Does that help?
 #
 # ## Answers
 #
-# *1.* Three, that is two in one half and one in the other: nothing can be said, and the score says that. For a rare
-# end the number of runs decides, not the indicator.
+# *1.* Three, that is two in one half and one in the other: nothing can be said, and the score says so. For a rare
+# outcome what matters is the number of runs, not the indicator.
 
 # %%
 dead = final > 50.0
@@ -177,7 +178,7 @@ print(f"correlation with the curvature {alike:.2f} (since the start: {correlatio
 assert alike < correlation < 0
 
 # %% [markdown]
-# *3.* None: the loss, asked in this way, has said it all.
+# *3.* No: asked in this way, the loss alone has said it all.
 
 # %%
 loss, ninth = (indicators[name][:, at] for name in ("loss C(t)", "exponent $\\lambda_9(t)$"))
