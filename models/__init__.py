@@ -7,4 +7,7 @@ gradient flows), `activations`, `reporting`. `cli` is the command.
 """
 
 if __name__ != "dynsys.models":  # a module with two names would be two modules, and its classes two of each
-    raise ImportError("the systems and studies of dynsys are imported as dynsys.models, not as models")
+    raise ImportError(
+        "this is dynsys.models, and goes by that name alone; a folder models/ of your own needs an __init__.py to come "
+        "before it where dynsys is installed as editable"
+    )

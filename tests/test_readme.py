@@ -1,12 +1,19 @@
-"""The README: its code runs as printed, and its links lead somewhere."""
+"""The README: its code runs as printed, beside anybody's files, and its links lead somewhere."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
+import sysconfig
 from pathlib import Path
 
 import numpy as np
 import pytest
+import setuptools
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
@@ -23,7 +30,39 @@ def test_code_of_the_readme_runs(block, capsys):
         assert names["runs"].exponents.shape == (8, 4 * 3 + 4 + 4 + 1)
 
 
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """What an environment sees of dynsys that holds its wheel: one folder, without the link, and no path to this one."""
+    site = tmp_path_factory.mktemp("site")
+    shutil.copytree(ROOT / "dynsys", site / "dynsys", ignore=shutil.ignore_patterns("__pycache__", "*.png", "*.csv"))
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(site), *sysconfig.get_paths().values()])}
+
+
+@pytest.mark.parametrize("name", ["models.py", "models/__init__.py", "models/mine.py", "models/train/models.py"])
+def test_ones_own_models_beside_a_script_are_ones_own(name, installed, tmp_path):
+    """As people who train networks have them: a file, a package, a folder without __init__.py, both."""
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text("MINE = 1\n")
+    folder = (tmp_path / name).parent if name.count("/") > 1 else tmp_path  # in a folder of that name, too
+    module = (tmp_path / name).relative_to(folder).with_suffix("").as_posix().removesuffix("/__init__")
+    network = BLOCKS[1].replace("members=8", "members=1").replace("intervals=100", "intervals=2")
+    network = network.replace("tangent(Euler(dt=1e-2))", "tangent(Euler(dt=1e-2), backend='numpy')")
+    code = f"import {module.replace('/', '.')} as mine\n{network}\nassert mine.MINE == 1\n"
+    (folder / "train.py").write_text(code)
+    for call in (["train.py"], ["-c", code], ["-m", "train"]):
+        done = subprocess.run([sys.executable, "-S", *call], cwd=folder, capture_output=True, text=True, env=installed)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("[")
+
+
+def test_the_distribution_holds_one_top_level_name():
+    include = re.search(r'include = \["(.*?)"\]', (ROOT / "pyproject.toml").read_text())[1]
+    packages = setuptools.find_packages(str(ROOT), include=[include])
+    assert {name.split(".")[0] for name in packages} == {"dynsys"}
+    assert {"dynsys.systems", "dynsys.models.classics", "dynsys.models.networks.three_layer"} <= set(packages)
+    assert os.readlink(ROOT / "dynsys" / "models") == os.path.join("..", "models")
+
+
 def test_links_of_the_readme_exist():
-    root = Path(__file__).parent.parent
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (root / target).exists(), target
+        assert (ROOT / target).exists(), target

@@ -47,7 +47,7 @@ def in_todays_words(definition: Json) -> Json:
     if ours or said.get("class") == "abc.FromExpression":
         said.pop("its code", None)
     if said.get("class") == "dynsys.models.networks.DeepNetworkFlow":
-        said.setdefault("loss", "half squares")
+        said.setdefault("kind_of_loss", {"class": "dynsys.models.networks.HalfSquares"})
     return _valued(said)
 
 
