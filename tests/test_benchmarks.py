@@ -32,6 +32,7 @@ from dynsys.models.classics import Lorenz63
 from dynsys.models.weight_dynamics import ThreeLayerGradientFlow, regression_task
 
 
+@pytest.mark.slow
 def test_lorenz63_loop_agrees():
     tangent = NumbaTangent(FlowStep(Lorenz63(), RK4(0.01)), threads=1)
     start = RunState.start(np.array([1.0, 1.0, 20.0]), 3, 3, seed=0)
@@ -59,8 +60,9 @@ def test_lorenz96_velocities_agree():
 
 @pytest.mark.parametrize(
     ("activation", "loop"),
-    [pytest.param(ReLU(), relu, id="relu"), pytest.param(Tanh(), tanh, id="tanh", marks=pytest.mark.slow)],
+    [pytest.param(ReLU(), relu, id="relu"), pytest.param(Tanh(), tanh, id="tanh")],
 )
+@pytest.mark.slow
 def test_network_loops_agree(activation, loop):
     X, y = regression_task(samples=100)
     flow = ThreeLayerGradientFlow(X, y, hidden=2, activation=activation)

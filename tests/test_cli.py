@@ -219,7 +219,8 @@ cli.main()
 """
 
 
-@pytest.mark.parametrize("interrupts", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("interrupts", [1, 2])
+@pytest.mark.slow
 def test_ctrl_c_saves_the_blocks_and_the_same_command_goes_on(command, tmp_path, monkeypatch, interrupts):
     monkeypatch.setattr(terminal, "BLOCK", 1)
     arguments = [*QUICK, "--members", "4", "--workers", "1", "--output", str(tmp_path / "out")]

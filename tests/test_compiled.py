@@ -75,6 +75,7 @@ def test_kernel_is_kept_on_disk_and_not_compiled_again_by_another_process(tmp_pa
     np.testing.assert_allclose(first["exponents"], exponents, rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_cache_that_cannot_be_written_is_reported_and_the_kernel_works(tmp_path, exponents):
     file = tmp_path / "file"
     file.write_text("")  # no folder can be made under a file, not even by root

@@ -210,8 +210,8 @@ def test_a_run_inside_a_run_is_refused_and_the_lock_is_let_go(study, tmp_path):
 # --- Ctrl-C ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("pool", ["threads", "processes"])
-@pytest.mark.parametrize("saved", [0, 8])
+@pytest.mark.parametrize("pool", ["threads", pytest.param("processes", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("saved", [0, pytest.param(8, marks=pytest.mark.slow)])
 def test_one_interrupt_saves_the_blocks_that_have_begun(saved, pool, study, tmp_path):
     path, expected = tmp_path / "runs.zarr", study.values(np.arange(48))
     with start(study, "slow", path, pool, "") as process:

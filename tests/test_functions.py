@@ -100,11 +100,21 @@ def agree(one, two, tolerance):
         np.testing.assert_allclose(getattr(one, name), getattr(two, name), rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("derivative", DERIVATIVES)
+CASES = {
+    "Lorenz": (FunctionFlow, FLOWS, NJIT_FLOWS, Lorenz63(), X3),
+    "Henon": (FunctionMap, MAPS, NJIT_MAPS, Henon(), X2),
+}
+SHOWN = [("Lorenz", "jvp"), ("Henon", "finite differences")]  # each of the six compiles for seconds
+
+
 @pytest.mark.parametrize(
-    ("kind", "functions", "njit", "same", "x"),
-    [(FunctionFlow, FLOWS, NJIT_FLOWS, Lorenz63(), X3), (FunctionMap, MAPS, NJIT_MAPS, Henon(), X2)],
-    ids=["Lorenz", "Henon"],
+    ("kind", "functions", "njit", "same", "x", "derivative"),
+    [
+        pytest.param(*case, derivative, id=f"{name}, {derivative}", marks=[pytest.mark.slow] * (key not in SHOWN))
+        for name, case in CASES.items()
+        for derivative in DERIVATIVES
+        for key in [(name, derivative)]
+    ],
 )
 def test_functions_give_the_numbers_of_the_equations(kind, functions, njit, same, x, derivative):
     reference = run(tangent_of(same, backend="numpy"), [x, x + 0.1])
@@ -245,7 +255,8 @@ def ring_jacobian(t, x, sites, force, mirrored):
     return (-J if mirrored else J).T.copy().T  # not contiguous, as an answer may be
 
 
-@pytest.mark.parametrize("dim", [pytest.param(5, id="loops"), pytest.param(40, id="BLAS", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dim", [pytest.param(5, id="loops"), pytest.param(40, id="BLAS")])
+@pytest.mark.slow
 def test_numbers_of_all_kinds_travel_to_the_compiled_functions(dim):
     x = 8.0 + np.random.default_rng(0).normal(size=dim)
     for args in ((dim, 8.0, False), (np.int64(dim), np.float64(8.0), np.True_)):
@@ -400,6 +411,7 @@ def test_answer_of_another_kind_is_refused(answer, message):
         FunctionMap(answer, 2).step(0, X2)
 
 
+@pytest.mark.slow
 def test_compiled_answer_with_another_number_of_axes_is_refused():
     column, jvp = numba.njit(lambda n, x: x.reshape((2, 1))), numba.njit(lambda n, x, V: V)
     with pytest.raises(InvalidInputError, match="backend='numpy' says"):

@@ -146,9 +146,10 @@ print("equal", done, flush=True)
 """
 
 
-@pytest.mark.parametrize("algorithm", ["benettin", "trajectory"])
+@pytest.mark.parametrize("algorithm", ["benettin", pytest.param("trajectory", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
-    ("kind", "threads", "members"), [("numpy", 1, 0), ("numba", 1, 0), ("numba", 1, 40), ("numba", 2, 40)]
+    ("kind", "threads", "members"),
+    [("numpy", 1, 0), *(pytest.param("numba", *run, marks=pytest.mark.slow) for run in ((1, 0), (1, 40), (2, 40)))],
 )
 def test_a_real_sigint_returns_the_beginning_bit_for_bit(kind, threads, members, algorithm):
     command = [sys.executable, "-c", textwrap.dedent(PROGRAM), kind, str(threads), str(members), algorithm]

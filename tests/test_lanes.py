@@ -70,7 +70,14 @@ CASES = {
 
 
 BITS = ["Lorenz", "own batches", "softmax"]
-SLOW = ["two outputs", "linear", "GELU"]  # a kernel of their own each, which takes ten seconds
+SLOW = [
+    "two outputs",
+    "linear",
+    "GELU",
+    "softmax",
+    "driven",
+    "map with time",
+]  # a kernel of their own each, which takes ten seconds
 
 
 def states(system, members):

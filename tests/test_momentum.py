@@ -4,10 +4,7 @@ import numpy as np
 import pytest
 
 from dynsys import Euler, FlowStep, GradientFlow, HeavyBall, InvalidInputError, Nesterov, PoincareMap, sweep
-from dynsys.models.activations import ReLU, Tanh
 from dynsys.models.classics import LinearFlow, Lorenz63
-from dynsys.models.networks import DeepNetworkFlow, ThreeLayerGradientFlow
-from dynsys.testing import check_tangent
 
 KINDS = pytest.mark.parametrize("kind", [HeavyBall, Nesterov])
 CURVATURES = np.array([0.2, 1.0, 3.0])
@@ -52,43 +49,6 @@ def test_a_minimum_is_stable_up_to_the_learning_rate_of_the_table(kind):
         assert (np.abs(np.linalg.eigvals(M)).max() < 1.0) == stable
 
 
-def networks():
-    X = np.random.default_rng(0).normal(size=(30, 2))
-    y = X[:, 0] * X[:, 1]
-    data = {"x": X[:, 0], "y": y}
-    return {
-        "GradientFlow": GradientFlow.of("(y - v*h)^2", ["w", "b", "v"], data, {"h": "sigma(w*x + b)"}, sigma=Tanh()),
-        "ThreeLayer": ThreeLayerGradientFlow(X, y, hidden=2, activation=ReLU()),
-        "Deep": DeepNetworkFlow(X, y, hidden=(3, 2), activation=Tanh(), biases=True),
-    }
-
-
-NETWORKS = pytest.mark.parametrize("name", ["GradientFlow", "ThreeLayer", "Deep"])
-
-
-@NETWORKS
-@pytest.mark.parametrize("size", [0, 7])
-def test_every_step_of_the_heavy_ball_shrinks_volume_by_the_momentum_alone(name, size):
-    flow = networks()[name]
-    driven, mu, dim = (flow.minibatches(size, seed=1) if size else flow), 0.8, flow.dimension
-    tangent = driven.tangent(HeavyBall(0.05, mu), backend="numpy")
-    x = tangent.complete(0.5 * np.random.default_rng(1).normal(size=dim))
-    for n in range(5):
-        x, V = tangent.step(n, x, np.eye(2 * dim))
-        assert np.linalg.slogdet(V).logabsdet == pytest.approx(dim * np.log(mu), rel=1e-12)
-    spectrum = tangent.benettin(x, intervals=20, warmup=0)
-    np.testing.assert_allclose(spectrum.rates.sum(axis=-1), dim * np.log(mu) / 0.05, rtol=1e-10)
-
-
-@KINDS
-@NETWORKS
-def test_the_tangent_is_the_derivative_of_the_step(kind, name):
-    flow = networks()[name]
-    for driven in (flow, flow.minibatches(7, seed=1)):
-        tangent = driven.tangent(kind(0.05, 0.8), backend="numpy")
-        check_tangent(tangent, 0.3 * np.random.default_rng(2).normal(size=2 * flow.dimension))
-
-
 @KINDS
 def test_the_step_is_that_of_pytorch(kind):
     """b' = mu b + g, and theta' = theta - lr b' or, with nesterov=True, theta - lr (g + mu b'); v = -lr b."""
@@ -112,7 +72,7 @@ def test_without_momentum_the_weights_move_by_gradient_descent():
 
 
 def test_initial_weights_are_enough_for_all_that_runs():
-    flow = networks()["GradientFlow"]
+    flow = LinearFlow(-np.diag(CURVATURES))
     tangent = flow.tangent(HeavyBall(0.05), backend="numpy")
     assert tangent.dimension == 2 * flow.dimension == HeavyBall(0.05).state_dimension(flow) + flow.dimension
     theta = np.random.default_rng(0).normal(size=(3, flow.dimension))
@@ -122,17 +82,6 @@ def test_initial_weights_are_enough_for_all_that_runs():
         tangent.benettin(np.ones(4), intervals=5)
     runs = sweep(tangent.benettin, {"momentum": [0.5, 0.9]}, theta[0], intervals=5, warmup=0)  # of the stepper
     np.testing.assert_allclose(runs.rate.sum("exponent")[:, -1], 3 * np.log([0.5, 0.9]) / 0.05, rtol=1e-10)
-
-
-@pytest.mark.numba
-@KINDS
-@pytest.mark.parametrize("name", [pytest.param("GradientFlow", marks=pytest.mark.slow), "ThreeLayer", "Deep"])
-def test_compiled_is_as_by_numpy(kind, name):
-    if kind is Nesterov and name == "ThreeLayer":
-        pytest.skip("the heavy ball shows it")
-    flow = networks()[name]
-    x = 0.3 * np.random.default_rng(2).normal(size=2 * flow.dimension)
-    check_tangent(flow.minibatches(7, seed=1).tangent(kind(0.05, 0.8), backend="numba"), x)
 
 
 @pytest.mark.parametrize("momentum", [-0.1, 1.0, np.nan, [0.9], "much"])

@@ -32,13 +32,19 @@ def test_code_of_the_readme_runs(block, capsys):
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """What an environment sees of dynsys that holds its wheel: one folder, without the link, and no path to this one."""
+    """The environment where the wheel of dynsys is installed: one folder, without the link, and no path to this one."""
     site = tmp_path_factory.mktemp("site")
     shutil.copytree(ROOT / "dynsys", site / "dynsys", ignore=shutil.ignore_patterns("__pycache__", "*.png", "*.csv"))
     return os.environ | {"PYTHONPATH": os.pathsep.join([str(site), *sysconfig.get_paths().values()])}
 
 
-@pytest.mark.parametrize("name", ["models.py", "models/__init__.py", "models/mine.py", "models/train/models.py"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "models.py",
+        *(pytest.param(f"models/{n}.py", marks=pytest.mark.slow) for n in ("__init__", "mine", "train/models")),
+    ],
+)
 def test_ones_own_models_beside_a_script_are_ones_own(name, installed, tmp_path):
     """As people who train networks have them: a file, a package, a folder without __init__.py, both."""
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -65,6 +65,9 @@ LATTICES = {
 }
 
 
+SHOWN = ("ring", "maps")  # in the default run; each of the others has a kernel of its own as well
+
+
 def tangent_of(name):
     return NumbaTangent(step_of(*LATTICES[name]))
 
@@ -125,7 +128,7 @@ def test_ring_is_the_formula():
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "without runs")) for name in LATTICES]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in SHOWN)) for name in LATTICES]
 )
 def test_contracts(name):
     check_system(LATTICES[name][0], state_of(name), t=0.3)
@@ -133,8 +136,10 @@ def test_contracts(name):
         check_tangent(tangent_of(name), state_of(name))
 
 
-@pytest.mark.parametrize("name", LATTICES)
-@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in SHOWN)) for name in LATTICES]
+)
+@pytest.mark.parametrize("k", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_kernel_records_what_numpy_records(name, k):
     system, stepper = LATTICES[name]
     start = RunState.start(np.array([state_of(name), -state_of(name)]), system.dimension, k, seed=0)

@@ -152,8 +152,11 @@ def test_type_of_the_state_does_not_spoil_the_numbers(state):
     np.testing.assert_allclose(lorenz.jacobian(0.0, state), lorenz.jacobian(0.0, state.astype(float)), rtol=1e-6)
 
 
-@pytest.mark.parametrize("system", SYSTEMS.values(), ids=SYSTEMS)
-def test_kernel_of_a_flow_agrees_with_numpy(system):
+@pytest.mark.parametrize(
+    ("name", "system"),
+    [pytest.param(n, s, marks=[pytest.mark.slow] * (n != "kinked"), id=n) for n, s in SYSTEMS.items()],
+)
+def test_kernel_of_a_flow_agrees_with_numpy(name, system):
     check_tangent(system.tangent(RK4(dt=0.05), t0=0.5), np.array([0.4, -0.3, 0.7])[: system.dimension])
 
 
@@ -197,7 +200,7 @@ NAMES = ["l", "L", "K", "dt", "n", "B", "DIM", "math", "njit", "range", "copy", 
 @pytest.mark.parametrize(
     "flow",
     [
-        SymbolicFlow.of({name: f"-{name}*q" for name in NAMES}, {"q": 2.0}),
+        pytest.param(SymbolicFlow.of({name: f"-{name}*q" for name in NAMES}, {"q": 2.0}), marks=pytest.mark.slow),
         SymbolicFlow.of({"q": "-q*(" + "+".join(NAMES) + ")"}, dict.fromkeys(NAMES, 2.0 / len(NAMES))),
     ],
     ids=["components", "parameters"],
@@ -262,6 +265,7 @@ def test_constant_of_nature_is_not_taken_for_a_component_of_the_same_name():
     )
 
 
+@pytest.mark.slow
 def test_names_that_kernels_use_themselves_may_be_components():
     names = ["range", "e", "A", "f", "push"]
     check_tangent(SymbolicFlow.of({name: f"-{name}" for name in names}).tangent(RK4(dt=0.1)), np.arange(1.0, 6.0))

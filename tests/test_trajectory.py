@@ -267,6 +267,7 @@ def test_a_run_of_another_system_is_not_continued():
 
 
 @pytest.mark.numba
+@pytest.mark.slow
 def test_long_states_run_alone_in_a_kernel_too():
     """LAPACK, which orthonormalises long columns, refuses a frame without any."""
     wide = Lorenz96(sites=LONG_COLUMN)

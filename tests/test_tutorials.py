@@ -11,6 +11,7 @@ from matplotlib.colors import to_rgb
 
 TUTORIALS = sorted((Path(__file__).parent.parent / "tutorials").glob("*.py"))
 each_tutorial = pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+QUICK = ("01_", "03_", "08_")  # of which the default run executes all cells
 
 
 def test_there_are_tutorials():
@@ -46,7 +47,10 @@ def check_figure(figure):
 
 
 @pytest.mark.numba
-@each_tutorial
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, id=p.stem, marks=[pytest.mark.slow] * (not p.stem.startswith(QUICK))) for p in TUTORIALS],
+)
 def test_tutorial_runs_without_a_warning_and_leaves_no_file(path, monkeypatch, tmp_path):
     shown = []
 

@@ -40,6 +40,16 @@ class ScalarFunction(ABC):
         """Whether `source` is what `fused` computes, so that the compiler may use it."""
         return bool(self.source) and type(self).fused is ScalarFunction.fused
 
+    @property
+    def fallback(self) -> str:
+        """What keeps a system with it from being compiled, with the remedy; or empty."""
+        if self.compiles:
+            return ""
+        return (
+            f"{type(self).__name__} has no source for the compiler: give it `source` and leave `fused` as it is (see "
+            "dynsys.ScalarFunction), or say backend='numpy'"
+        )
+
     def kernel_source(self, name: str) -> str:
         """Source of a function `name(d) -> (s, s1, s2)`."""
         return function_source(f"{name}(d)", [*textwrap.dedent(self.source).strip().splitlines(), "return s, s1, s2"])

@@ -169,19 +169,11 @@ class GradientFlow(DataFlow):
     @property
     def fallback(self) -> str:
         """What keeps it from being compiled: sigma has no source, or a sample takes too many statements; or empty."""
-        if self.sigma is not None and not self.sigma.compiles:
-            return without_source(self.sigma)
+        if self.sigma is not None and self.sigma.fallback:
+            return self.sigma.fallback
         if self.batch_kernel(self.samples) is None:
             return (
                 f"the loss of one sample takes more than {LARGEST} statements. Networks of any size are compiled as "
                 "dynsys.models.networks.DeepNetworkFlow; or say backend='numpy'"
             )
         return ""
-
-
-def without_source(function: ScalarFunction) -> str:
-    """Why a nonlinearity keeps a system from being compiled, and what to do."""
-    return (
-        f"{type(function).__name__} has no source for the compiler: give it `source` and leave `fused` as it is (see "
-        "dynsys.ScalarFunction), or say backend='numpy'"
-    )

@@ -17,7 +17,6 @@ from dynsys.models.activations import Activation, Linear
 from dynsys.models.networks.losses import CrossEntropy, HalfSquares, KindOfLoss, Loss
 from dynsys.models.networks.perceptron import Perceptron, whole_widths
 from dynsys.models.networks.perceptron_kernel import batch_kernel, whole_kernel
-from dynsys.systems.gradient_flow import without_source
 from dynsys.systems.minibatches import DataFlow, table
 
 Array = np.ndarray
@@ -226,8 +225,8 @@ class DeepNetworkFlow(DataFlow):
         """What keeps it from being compiled: fixed gates, an activation or a loss without source; or empty."""
         if self.gates is not None:
             return "networks with fixed gates are not compiled; say so by backend='numpy'"
-        if not self.activation.compiles:
-            return without_source(self.activation)
+        if self.activation.fallback:
+            return self.activation.fallback
         if not self.objective.source:
             return (
                 f"{type(self.objective).__name__} has no source for the compiler: give it `source` (see "

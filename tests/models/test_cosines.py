@@ -40,6 +40,7 @@ def test_cosines_at_chosen_times_are_those_of_one_long_run(backend, variant):
 
 
 @pytest.mark.numba
+@pytest.mark.slow
 def test_compiled_and_numpy_give_the_same_cosines():
     x0 = FLOW.initial(members=6, seed=2)
     compiled, by_numpy = (

@@ -224,6 +224,7 @@ def test_default_modes_keep_pace_with_the_length():
 
 
 @pytest.mark.numba
+@pytest.mark.slow
 def test_kernel_computes_the_same():
     ks = KuramotoSivashinsky(modes=12, mean=True)
     x = states(ks)

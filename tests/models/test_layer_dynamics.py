@@ -116,6 +116,7 @@ def test_strengths_must_be_positive():
         balanced_initial(flow_of(ReLU()), [0.1, 0.2])
 
 
+@pytest.mark.slow
 def test_the_report_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(DeepNetworkFlow, "kernel", lambda self: None)  # compiling takes longer than these few steps
     monkeypatch.setattr("dynsys.models.layer_dynamics.study.GROWTH_TIME", 8.0)

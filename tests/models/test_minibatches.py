@@ -74,7 +74,9 @@ def alone(start, member):
 
 
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
-@pytest.mark.parametrize(("kind", "reduction"), [(Tanh, "mean"), (ReLU, "mean"), (Tanh, "sum")])
+@pytest.mark.parametrize(
+    ("kind", "reduction"), [(Tanh, "mean"), pytest.param(ReLU, "mean", marks=pytest.mark.slow), (Tanh, "sum")]
+)
 def test_euler_on_minibatches_is_stochastic_gradient_descent(kind, reduction, backend):
     """A thousand steps with batches of 4 out of 10: most epochs end within a batch."""
     flow = network(kind=kind, reduction=reduction)
@@ -175,7 +177,7 @@ def test_flow_of_one_member_runs_with_the_batches_of_that_member(backend):
     np.testing.assert_allclose(run(tangent, theta, intervals=1, steps=10).x[0], x, rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("backend", ["numpy", pytest.param("numba", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("shared", [True, False])
 def test_continued_run_goes_on_with_the_next_batch(shared, backend):
     sgd = network().minibatches(size=3, seed=6, shared=shared)

@@ -95,9 +95,8 @@ def test_what_the_softmax_does_not_see_is_conserved():
 
 
 @pytest.mark.numba
-@pytest.mark.parametrize(
-    "flow", [pytest.param(f, marks=[pytest.mark.slow] * (f is not FLOWERS)) for f in NETWORKS.values()], ids=NETWORKS
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("flow", NETWORKS.values(), ids=NETWORKS)
 def test_the_compiled_step_is_the_same(flow):
     check_tangent(flow.tangent(Euler(0.7), backend="numba"), weights(flow))
 
@@ -321,6 +320,7 @@ SMALL_ONES: dict[str, Experiment] = {
 
 
 @pytest.mark.numba
+@pytest.mark.slow
 def test_blocks_do_not_change_a_bit_and_the_report_is_written(tmp_path):
     runs = {name: each.ensemble().run(block=each.members) for name, each in SMALL_ONES.items()}
     assert SMALL_ONES["edge"].ensemble().run(block=5, workers=2).identical(runs["edge"])

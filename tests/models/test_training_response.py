@@ -124,6 +124,7 @@ def test_flowers_are_two_species():
     np.testing.assert_allclose(flow.X.std(axis=0), 1.0)
 
 
+@pytest.mark.slow
 def test_the_report_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr("dynsys.models.training_response.study.TIME", 5.0)
     monkeypatch.setattr("dynsys.models.training_response.study.WIDTHS", (16, 64, 256))

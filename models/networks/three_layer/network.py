@@ -15,7 +15,6 @@ from dynsys.models.networks.three_layer import jacobian as paper
 from dynsys.models.networks.three_layer import loss as symbolic
 from dynsys.models.networks.three_layer.compiled import network_kernel
 from dynsys.models.networks.three_layer.layout import Layout
-from dynsys.systems.gradient_flow import without_source
 from dynsys.systems.minibatches import DataFlow, table
 
 Array = np.ndarray
@@ -196,7 +195,7 @@ class ThreeLayerGradientFlow(DataFlow):
     @property
     def fallback(self) -> str:
         """What keeps it from being compiled: an activation without source; or empty."""
-        return "" if self.activation.compiles else without_source(self.activation)
+        return self.activation.fallback
 
     def _velocity(self, w21: Array, w32: Array, b1: Array, b2: Array) -> Array:
         """2 scale times the blocks of a velocity, in the order of the state."""
