@@ -134,10 +134,11 @@ def map_kernel(kernel: Kernel) -> StepKernel:
 
 def flow_kernel(kernel: Kernel, stepper: Stepper) -> StepKernel | None:
     """A step of a flow, or None for a stepper that has no compiled form."""
-    if stepper.source is None:
+    source = stepper.source
+    if source is None:
         return None
     written = () if stepper.tableau is None else (stepper.tableau,)
-    return _step_kernel(kernel, stepper.source, stepper.numbers, written)
+    return _step_kernel(kernel, source, stepper.numbers, written)
 
 
 def _step_kernel(

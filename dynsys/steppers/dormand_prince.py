@@ -9,8 +9,8 @@ import attrs
 import numpy as np
 
 from dynsys.errors import InvalidInputError, positive
-from dynsys.steppers.runge_kutta import ExplicitRungeKutta
-from dynsys.steppers.stepper import Stepper, VectorField
+from dynsys.steppers.runge_kutta import ExplicitRungeKutta, stage_source
+from dynsys.steppers.stepper import Stepper, Tableau, VectorField
 
 Array = np.ndarray
 
@@ -51,10 +51,10 @@ class FifthOrder(ExplicitRungeKutta):
     )
     b = (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84, 0.0)
 
-    @property
-    def c(self) -> tuple[float, ...]:
-        """Nodes of the stages."""
-        return (0.0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
+    c = (0.0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
+
+
+TABLEAU = Tableau(FifthOrder.a, FifthOrder.b, FifthOrder.c)
 
 
 @attrs.frozen(eq=False)
@@ -154,7 +154,7 @@ class DormandPrince(Stepper):
     @property
     def source(self) -> str:
         """The same step, as source for Numba."""
-        return FifthOrder(self.dt).stage_source + SOURCE.format(
+        return stage_source(TABLEAU) + SOURCE.format(
             e=list(ERROR), shrink=SHRINK, grow=GROW, safety=SAFETY, shortest=float(SHORTEST), most=MOST
         )
 

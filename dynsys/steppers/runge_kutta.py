@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import ClassVar
 
 import attrs
@@ -50,19 +51,8 @@ class ExplicitRungeKutta(Stepper):
 
     @property
     def source(self) -> str | None:
-        """The same step, as source for Numba."""
-        if self.tableau is None:
-            return None
-        if len(self.b) == 1:
-            return ONE_STAGE.format(b=self.b[0])
-        return self.stage_source + SOURCE.format(b=list(self.b))
-
-    @property
-    def stage_source(self) -> str:
-        """Source of the stages of a step, for Numba: the function `stage` and the tableau."""
-        stages = len(self.b)
-        a = [list(row) + [0.0] * (stages - len(row)) for row in self.a]
-        return STAGE.format(a=a, c=[float(c) for c in self.c], stages=stages)
+        """The same step as source for Numba."""
+        return None if self.tableau is None else step_source(self.tableau)
 
     def slopes(self, flow: VectorField, t: float, x: Array) -> list[Array]:
         """The slopes k_s of the stages."""
@@ -87,6 +77,22 @@ class ExplicitRungeKutta(Stepper):
             if weight:
                 x = x + (self.dt * weight) * slope
         return x
+
+
+@cache  # every call of a pass asks
+def step_source(tableau: Tableau) -> str:
+    """A step as source for Numba."""
+    if len(tableau.b) == 1:
+        return ONE_STAGE.format(b=tableau.b[0])
+    return stage_source(tableau) + SOURCE.format(b=list(tableau.b))
+
+
+@cache
+def stage_source(tableau: Tableau) -> str:
+    """The stages of a step as source for Numba: the function `stage`, and the tableau."""
+    stages = len(tableau.b)
+    a = [list(row) + [0.0] * (stages - len(row)) for row in tableau.a]
+    return STAGE.format(a=a, c=[float(c) for c in tableau.c], stages=stages)
 
 
 STAGE = '''

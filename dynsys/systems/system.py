@@ -326,11 +326,13 @@ class FlowStep(TimeStep):
 
     def with_parameters(self, values: Mapping[str, Any]) -> Self:
         """The same step with other values of some parameters of the flow or, for other names, of the stepper."""
-        own = [field.alias for field in attrs.fields(type(self.stepper)) if field.init and field.alias != "dt"]
-        own = [name for name in own if name not in dir(self.flow)]
-        of_stepper = {name: value for name, value in values.items() if name in own}
-        stepper = attrs.evolve(self.stepper, **of_stepper)
-        flow = self.flow.with_parameters({name: value for name, value in values.items() if name not in own})
+        fields = {field.alias for field in attrs.fields(type(self.stepper)) if field.init} - {"dt"}
+        of_stepper = {name: value for name, value in values.items() if name in fields}
+        for name in [name for name in of_stepper if name in dir(self.flow)]:  # the flow has one of that name
+            del of_stepper[name]
+        of_flow = {name: value for name, value in values.items() if name not in of_stepper}
+        flow = self.flow.with_parameters(of_flow) if of_flow else self.flow
+        stepper = attrs.evolve(self.stepper, **of_stepper) if of_stepper else self.stepper
         return attrs.evolve(self, flow=flow, stepper=stepper)
 
     def step_kernel(self) -> StepKernel | None:
