@@ -173,7 +173,22 @@ class Tangent(Protocol):
 def begin(tangent: Tangent, x0: Array | RunState, k: int | None, seed: int) -> RunState:
     """Where an algorithm begins: the start of a run, or the end of an earlier one, to be continued.
 
-    A run of the state alone (`dynsys.algorithms.trajectory.trajectory`) is continued with new frames.
+    Parameters
+    ----------
+    tangent : TangentSystem
+    x0 : array_like, shape (dim,) or (members, dim), or RunState
+        Initial states; or where an earlier run ended, with its frames. One of the state alone
+        (`dynsys.algorithms.trajectory.trajectory`), and the start that an `Ensemble` hands to an algorithm, have none:
+        new ones begin there.
+    k : int or None
+        Number of tangent vectors; None: all.
+    seed : int
+        Of random first frames, keyed by (seed, member).
+
+    Raises
+    ------
+    InvalidInputError
+        For wrong shapes, non-finite states, another k than that of the run to be continued.
     """
     k = None if k is None else whole_number("k", k, 1)
     if not isinstance(x0, RunState):

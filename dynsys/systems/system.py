@@ -15,7 +15,7 @@ import attrs
 import numpy as np
 
 from dynsys.compiled.kernel import Kernel, StepKernel, flow_kernel, map_kernel
-from dynsys.errors import InvalidInputError, finite
+from dynsys.errors import InvalidInputError, finite, real_array
 from dynsys.steppers.stepper import Stepper
 from dynsys.systems.tangent import Backend, TangentSystem, make_tangent
 from dynsys.systems.time_step import TimeStep, with_fields
@@ -314,10 +314,16 @@ class FlowStep(TimeStep):
 
     def complete(self, x0: Any) -> Any:
         """Initial states, with zeros for what the stepper carries along if that was left out."""
-        carried = self._carried
-        if not carried or np.shape(x0)[-1:] != (self.flow.dimension,):
+        carried, dim = self._carried, self.flow.dimension
+        if not carried:
             return x0
-        return np.concatenate([x0, np.zeros((*np.shape(x0)[:-1], carried))], axis=-1)
+        x = real_array("x0", x0)
+        if x.ndim not in (1, 2) or x.shape[-1] not in (dim, dim + carried):
+            raise InvalidInputError(
+                f"x0 must have shape ({dim},) or (members, {dim}), or {dim + carried} in the place of {dim} with the "
+                f"{carried} numbers that {type(self.stepper).__name__} carries along, got {x.shape}"
+            )
+        return x if x.shape[-1] == dim + carried else np.concatenate([x, np.zeros((*x.shape[:-1], carried))], axis=-1)
 
     def for_member(self, member: int) -> FlowStep:
         """The step of the flow that a member of an ensemble obeys."""

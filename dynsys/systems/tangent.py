@@ -138,7 +138,27 @@ def kinds_of_tangents() -> dict[str, type[TangentSystem]]:
 
 
 def make_tangent(time_step: TimeStep, backend: Backend = "auto", shift: float = 0.0) -> TangentSystem:
-    """The tangent of a step by a backend: one of AUTOMATIC, or any kind of `TangentSystem`, by its name or itself."""
+    """Make the tangent of a step: what the `tangent` of flows and maps calls, and the way to that of any `TimeStep`.
+
+    Parameters
+    ----------
+    time_step : TimeStep
+    backend : str or kind of TangentSystem
+        "numba", "numpy", the name of any other kind, a kind itself, or "auto": the first of "numba" and "numpy" that
+        misses nothing of the step.
+    shift : float
+        Added to the times that results list.
+
+    Raises
+    ------
+    InvalidInputError
+        For a backend that is none, or cannot take the step, saying what it misses.
+
+    Warns
+    -----
+    FallbackWarning
+        If NumPy steps what could be compiled, with the cause; and if derivatives are finite differences.
+    """
     kinds, reason = kinds_of_tangents(), ""
     if isinstance(backend, type) and issubclass(backend, TangentSystem):
         kind: type[TangentSystem] = backend
