@@ -108,9 +108,11 @@ def check_tangent(tangent: TangentSystem, x: Array, *, seed: int = 0, steps: int
     ContractError
         Naming the broken promise.
     """
-    x = np.array(x, dtype=float)
+    x = np.array(tangent.complete(x), dtype=float)
     rng = np.random.default_rng(seed)
     dim = tangent.dimension
+    if x.shape != (dim,):
+        raise ContractError(f"x must have shape ({dim},), that of a state, got {x.shape}")
     V = rng.normal(size=(dim, dim))
     x_before, V_before = x.copy(), V.copy()
     pushed_x, pushed_V = tangent.step(2, x, V)

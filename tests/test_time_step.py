@@ -1,5 +1,8 @@
 """One step as an object: what a tangent needs of it, backends and steps from outside, and what falls back to NumPy."""
 
+import inspect
+import subprocess
+import sys
 import warnings
 
 import attrs
@@ -118,12 +121,43 @@ def test_a_backend_may_come_from_outside(backend):
     check_tangent(tangent, np.array([0.1, 0.1]))
 
 
+def test_the_class_of_a_backend_is_the_last_one_of_its_name():
+    """attrs makes a class with slots anew, and the first one lives on until the garbage collector comes."""
+    code = """
+    import gc
+    gc.disable()
+    import attrs, numpy as np
+    from dynsys import NumpyTangent, TangentSystem
+    from dynsys.models.classics import Henon
+    from dynsys.systems.tangent import kinds_of_tangents
+    assert kinds_of_tangents()["numpy"] is NumpyTangent
+    assert type(Henon().tangent(backend="numpy")) is NumpyTangent
+    for version in (1, 2):  # as when a cell of a notebook is run again
+        @attrs.frozen(eq=False)
+        class Mine(NumpyTangent.__base__):
+            name = "mine"
+            own: int = version
+            step = NumpyTangent.step
+            def forward(self, start, **options):
+                return NumpyTangent(self.time_step).forward(start, **options)
+        assert type(Henon().tangent(backend="mine")) is Mine
+        assert Henon().tangent(backend="mine").own == version
+    class Numpy(TangentSystem):
+        name = "numpy"
+    assert type(Henon().tangent(backend="numpy")) is NumpyTangent
+    """
+    subprocess.run([sys.executable, "-c", inspect.cleandoc(code)], check=True)
+
+
 def test_a_backend_says_what_it_misses_of_a_step():
     assert type(Henon().tangent(backend=OfMaps)) is OfMaps
     with pytest.raises(InvalidInputError, match=r"OfMaps.* cannot take the step of Lorenz63: .* take a Poincare map"):
         Lorenz63().tangent(RK4(0.01), backend=OfMaps)
     for wrong in ("fortran", int, None, NumpyTangent(Henon())):
-        with pytest.raises(InvalidInputError, match=r"backend must be one of 'auto', .*'numba'.*'numpy'.*, got"):
+        with pytest.raises(
+            InvalidInputError,
+            match=r"backend must be one of 'auto', .*'counting'.*'numba', 'numpy', or a kind of TangentSystem, got",
+        ):
             Henon().tangent(backend=wrong)
 
 

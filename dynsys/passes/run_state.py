@@ -16,6 +16,7 @@ from dynsys.errors import (
     InterruptedWarning,
     InvalidInputError,
     SingularTangentError,
+    one_of,
     real_array,
     whole_number,
 )
@@ -25,6 +26,12 @@ from dynsys.passes.status import DIVERGED, RUNNING
 Array = np.ndarray
 
 Record = Literal["nothing", "growth", "R", "frames"]
+RECORDED: dict[Record, tuple[str, ...]] = {
+    "nothing": (),
+    "growth": ("growth",),
+    "R": ("R",),
+    "frames": ("R", "xs", "Qs"),
+}
 
 
 @attrs.frozen(eq=False)
@@ -141,7 +148,8 @@ def _room(frames: tuple[int, ...], intervals: int, record: Record) -> dict[str, 
     """Arrays for what is recorded in a pass with frames of shape (members, dim, k)."""
     members, dim, k = frames
     shapes = {"growth": (k,), "R": (k * (k + 1) // 2,), "xs": (dim,), "Qs": (dim, k)}
-    wanted = {"nothing": (), "growth": ("growth",), "R": ("R",), "frames": ("R", "xs", "Qs")}[record]
+    one_of("record", record, *RECORDED)
+    wanted = RECORDED[record]
     return {name: np.empty((members, intervals * (name in wanted), *shape)) for name, shape in shapes.items()}
 
 

@@ -130,11 +130,10 @@ AUTOMATIC = ("numba", "numpy")  # "auto" is the first of these that misses nothi
 
 
 def kinds_of_tangents() -> dict[str, type[TangentSystem]]:
-    """The kinds that have a name, by it: those of `dynsys.backends`, and then what was defined outside."""
-    kinds: dict[str, type[TangentSystem]] = {}
-    for kind in TangentSystem.__subclasses__():
-        kinds.setdefault(kind.name or kind.__qualname__, kind)
-    return kinds
+    """The kinds by their names: those of `dynsys.backends`, and what was defined outside."""
+    kinds = sorted(TangentSystem.__subclasses__(), key=lambda kind: kind.__module__.startswith("dynsys.backends."))
+    # the last of a name counts: `attrs.frozen` makes a class anew, and the first one stays until it is collected
+    return {kind.name or kind.__qualname__: kind for kind in kinds}
 
 
 def make_tangent(time_step: TimeStep, backend: Backend = "auto", shift: float = 0.0) -> TangentSystem:
