@@ -13,6 +13,8 @@ from dynsys import (
     Flow,
     FunctionFlow,
     FunctionMap,
+    GradientFlow,
+    HeavyBall,
     InvalidInputError,
     Leapfrog,
     Map,
@@ -341,3 +343,40 @@ def test_names_with_underscores_do_not_meet():
     runs = sweep(benettin, {"rate": [1.0, 2.0], "rate_": [1.0, 1.5, 2.0]}, [1.0], **RUN)
     assert runs.exponent_mean.dims == ("rate__", "rate_", "exponent")
     np.testing.assert_allclose(-runs.exponent_mean[..., 0], np.outer([1.0, 2.0], [1.0, 1.5, 2.0]), rtol=2e-3)
+
+
+BOWLS = GradientFlow.of(
+    "(y - w*x)^2/2 + lam*w^2/2", ["w"], {"x": [1.0, 2.0, 3.0], "y": [1.0, 1.0, 2.0]}, parameters={"lam": 0.1}
+)
+
+
+@pytest.mark.parametrize("backend", ["numpy", pytest.param("numba", marks=pytest.mark.numba)])
+@pytest.mark.parametrize("size", [None, 2])
+def test_parameters_of_a_loss_and_of_an_optimiser_are_swept_side_by_side(size, backend):
+    driven = BOWLS if size is None else BOWLS.minibatches(size, seed=1)
+    tangent = driven.tangent(HeavyBall(0.05), backend=backend)
+    grid = {"lam": [0.0, 1.0], "momentum": [0.5, 0.9]}
+    runs = sweep(tangent.benettin, grid, [0.3], intervals=40, warmup=0)
+    assert runs.exponent_mean.dims == ("lam", "momentum", "exponent")
+    for i, lam in enumerate(grid["lam"]):
+        for j, momentum in enumerate(grid["momentum"]):
+            own = attrs.evolve(BOWLS, parameters=[lam])
+            alone = (own if size is None else own.minibatches(size, seed=1)).tangent(
+                HeavyBall(0.05, momentum), backend="numpy"
+            )
+            states = alone.trajectory([0.3], intervals=40).states
+            np.testing.assert_allclose(runs.rate[i, j].sum("exponent"), np.log(momentum) / 0.05, rtol=1e-9)
+            assert np.isfinite(states).all()
+    if size is None:
+        h = np.mean([1.0, 4.0, 9.0]) + np.array(grid["lam"])
+        largest = [[np.abs(np.roots([1, -(1 + mu - 0.05 * a), mu])).max() for mu in grid["momentum"]] for a in h]
+        long = sweep(tangent.benettin, grid, [0.3], intervals=4000, k=1)
+        np.testing.assert_allclose(long.exponent_mean[..., 0], np.log(largest) / 0.05, atol=0.02)
+
+
+def test_what_cannot_be_swept_says_what_can():
+    tangent = BOWLS.minibatches(2, seed=1).tangent(HeavyBall(0.05), backend="numpy")
+    with pytest.raises(InvalidInputError, match=r"no parameter 'momentun'; it has lam; HeavyBall has momentum"):
+        vary(tangent, {"momentun": [0.1]})
+    with pytest.raises(InvalidInputError, match="dt is one for all members: make a tangent for each"):
+        vary(tangent, {"dt": [0.1]})

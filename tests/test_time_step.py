@@ -13,6 +13,7 @@ from steps import step_of
 from dynsys import (
     RK4,
     Euler,
+    ExplicitRungeKutta,
     FallbackWarning,
     Flow,
     FlowStep,
@@ -188,8 +189,6 @@ def test_a_stepper_that_has_no_compiled_form_is_one_warning():
 
 @pytest.mark.numba
 def test_a_tableau_of_ones_own_is_written_out_and_fills_the_lanes():
-    from dynsys import ExplicitRungeKutta
-
     class Heun(ExplicitRungeKutta):
         order = 2
         a = ((), (1.0,))
@@ -379,3 +378,27 @@ def test_a_system_that_is_written_in_numpy_is_no_fallback():
         warnings.simplefilter("error")
         assert type(Pushed(0.0).tangent(RK4(0.1))) is NumpyTangent
         assert type(make_tangent(step_of(Pushed(0.0), Euler(0.1)))) is NumpyTangent
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "message"),
+    [
+        (((), (0.5,)), (0.5, 0.625), "the weights b of a tableau add up to 1, got 1.125"),
+        (((1.0,),), (1.0,), r"rows a, of 0, 1, ..., 0 numbers, got rows of \[1\]"),
+        (((), (0.5, 0.5)), (0.5, 0.5), r"got rows of \[0, 2\]"),
+        (((),), (0.5, 0.5), r"an explicit tableau of 2 weights b needs as many rows a"),
+    ],
+)
+def test_a_tableau_that_is_none_is_refused(a, b, message):
+    method = type("Mine", (ExplicitRungeKutta,), {"order": 1, "a": a, "b": b})
+    with pytest.raises(InvalidInputError, match=message):
+        method(0.1)
+
+
+def test_a_tableau_may_be_of_lists_and_arrays():
+    heun = type("Heun", (ExplicitRungeKutta,), {"order": 2, "a": [[], np.array([1.0])], "b": np.array([0.5, 0.5])})
+    step = FlowStep(Lorenz63(), heun(0.01))
+    k1 = Lorenz63().vector_field(0.0, X3)
+    k2 = Lorenz63().vector_field(0.0, X3 + 0.01 * k1)
+    np.testing.assert_allclose(step.step(0, X3), X3 + 0.005 * (k1 + k2), rtol=1e-15)
+    assert heun(0.1).tableau == heun(0.2).tableau

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from dynsys.compiled.kernel import StepKernel, StepSource, no_drive
+from dynsys.compiled.kernel import StepKernel, StepSource
 from dynsys.compiled.lanes import LaneSource
 from dynsys.errors import FallbackWarning, InvalidInputError
 from dynsys.systems.tangent import TangentSystem, kinds_of_tangents
@@ -61,7 +61,8 @@ def vary(tangent: TangentSystem, values: Mapping[Any, Any]) -> TangentSystem:
     varied = Varied(tangent.time_step, values)
     if tangent.missing(varied) and not tangent.missing(tangent.time_step):
         warnings.warn(
-            f"{varied.label} cannot be compiled with these parameters: NumPy steps it, more slowly",
+            f"{varied.label} cannot be compiled with these parameters: NumPy steps it, more slowly; members run in one "
+            "compiled pass if they differ in numbers alone, not in data, batches, sizes or functions",
             FallbackWarning,
             stacklevel=2,
         )
@@ -215,8 +216,8 @@ class Varied(TimeStep):
 def _alike(kernel: StepKernel, other: StepKernel) -> bool:
     return (
         kernel.step(1) == other.step(1)
-        and kernel.drive is no_drive is other.drive
-        and np.array_equal(kernel.data, other.data)
+        and kernel.drive == other.drive
+        and (kernel.data is other.data or np.array_equal(kernel.data, other.data))
         and kernel.parameters.shape == other.parameters.shape
         and kernel.functions == other.functions
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import attrs
 import numpy as np
@@ -26,13 +26,8 @@ class ExplicitRungeKutta(Stepper):
           | b
     """
 
-    a: ClassVar[tuple[tuple[float, ...], ...]]
-    b: ClassVar[tuple[float, ...]]
-
-    @property
-    def c(self) -> tuple[float, ...]:
-        """Nodes of the stages: the row sums of a."""
-        return tuple(sum(row) for row in self.a)
+    a: ClassVar[Sequence[Sequence[float]]]
+    b: ClassVar[Sequence[float]]
 
     def step(self, flow: VectorField, n: int, t: float, x: Array) -> Array:
         """State after step n, which begins at time t; x has shape (..., dim)."""
@@ -43,11 +38,20 @@ class ExplicitRungeKutta(Stepper):
         slopes, tangent_slopes = self.tangent_slopes(flow, t, x, V)
         return self.advance(x, self.b, slopes), self.advance(V, self.b, tangent_slopes)
 
+    def __attrs_post_init__(self) -> None:
+        """Refuse a class whose tableau is none."""
+        assert _tableau(type(self))
+
+    @property
+    def c(self) -> Sequence[float]:
+        """Nodes of the stages: the row sums of a. A subclass may have others, as a class attribute."""
+        return _tableau(type(self)).c
+
     @property
     def tableau(self) -> Tableau | None:
         """The Butcher tableau, unless a subclass steps in another way."""
         own = type(self).step is ExplicitRungeKutta.step and type(self).step_tangent is ExplicitRungeKutta.step_tangent
-        return Tableau(self.a, self.b, self.c) if own else None
+        return _tableau(type(self)) if own else None
 
     @property
     def source(self) -> str | None:
@@ -77,6 +81,12 @@ class ExplicitRungeKutta(Stepper):
             if weight:
                 x = x + (self.dt * weight) * slope
         return x
+
+
+@cache  # every step asks
+def _tableau(kind: type[ExplicitRungeKutta]) -> Tableau:
+    c: Any = kind.c
+    return Tableau(kind.a, kind.b, [sum(row) for row in kind.a] if isinstance(c, property) else c)
 
 
 @cache  # every call of a pass asks
@@ -193,7 +203,7 @@ class RK4(ExplicitRungeKutta):
     """The classical fourth-order Runge-Kutta method.
 
     >>> RK4(dt=0.01).c
-    (0, 0.5, 0.5, 1.0)
+    (0.0, 0.5, 0.5, 1.0)
 
     References
     ----------

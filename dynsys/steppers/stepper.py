@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import attrs
 import numpy as np
 
-from dynsys.errors import positive
+from dynsys.errors import InvalidInputError, positive
 
 Array = np.ndarray
 
@@ -33,6 +33,14 @@ def _step_length(value: Any) -> float:
     return positive("dt", value)
 
 
+def _row(value: Any) -> tuple[float, ...]:
+    return tuple(float(number) for number in value)
+
+
+def _rows(value: Any) -> tuple[tuple[float, ...], ...]:
+    return tuple(map(_row, value))
+
+
 @attrs.frozen
 class Tableau:
     """The Butcher tableau of an explicit Runge-Kutta method.
@@ -47,9 +55,21 @@ class Tableau:
         Weights and nodes, one for each stage.
     """
 
-    a: tuple[tuple[float, ...], ...]
-    b: tuple[float, ...]
-    c: tuple[float, ...]
+    a: tuple[tuple[float, ...], ...] = attrs.field(converter=_rows)
+    b: tuple[float, ...] = attrs.field(converter=_row)
+    c: tuple[float, ...] = attrs.field(converter=_row)
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what is no explicit method."""
+        stages = len(self.b)
+        if not stages == len(self.a) == len(self.c) or any(len(row) != s for s, row in enumerate(self.a)):
+            lengths = [len(row) for row in self.a]
+            raise InvalidInputError(
+                f"an explicit tableau of {stages} weights b needs as many rows a, of 0, 1, ..., {stages - 1} numbers, "
+                f"got rows of {lengths} and {len(self.c)} nodes c"
+            )
+        if abs(sum(self.b) - 1.0) > 1e-12:
+            raise InvalidInputError(f"the weights b of a tableau add up to 1, got {sum(self.b)!r} from {self.b}")
 
 
 @attrs.frozen(eq=False)

@@ -17,6 +17,7 @@ from dynsys.equations.sample_loss import SampleLoss
 from dynsys.equations.scalar_function import ScalarFunction
 from dynsys.errors import InvalidInputError, real_array
 from dynsys.systems.minibatches import DataFlow, table
+from dynsys.systems.time_step import check_parameters
 
 Array = np.ndarray
 
@@ -135,6 +136,18 @@ class GradientFlow(DataFlow):
     def on(self, rows: Array) -> GradientFlow:
         """The flow on some of the samples."""
         return attrs.evolve(self, data=self.data[rows])
+
+    def with_parameters(self, values: Mapping[str, Any]) -> Self:
+        """The same flow with other values of some of the parameters of its loss, by their names.
+
+        Raises
+        ------
+        InvalidInputError
+            For a name that is not one of them, naming those that are.
+        """
+        check_parameters(self, values, self.sample.parameters)
+        named = dict(zip(self.sample.parameters, self.parameters, strict=True)) | dict(values)
+        return attrs.evolve(self, parameters=tuple(named.values()))
 
     @property
     def source(self) -> str:

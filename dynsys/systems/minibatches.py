@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import attrs
 import numpy as np
@@ -73,8 +74,42 @@ class DataFlow(Flow):
     def kernel(self) -> Kernel | None:
         """The equations as source for Numba, on all samples in every step."""
         kernel = self.batch_kernel(self.samples)
-        everything = np.arange(self.samples, dtype=np.int32)[None, None]
-        return None if kernel is None else attrs.evolve(kernel, drive=lambda n, steps, members: everything)
+        return None if kernel is None else attrs.evolve(kernel, drive=AllRows(self.samples))
+
+
+@attrs.frozen
+class AllRows:
+    """The drive of all samples in every step. Drives are compared: members with equal ones run side by side."""
+
+    samples: int
+
+    def __call__(self, n: int, steps: int, members: Array) -> Array:
+        """Rows in force during some steps, (1, 1, samples)."""
+        return np.arange(self.samples, dtype=np.int32)[None, None]
+
+
+@attrs.frozen
+class BatchRows:
+    """The drive of minibatches; see `Minibatches` for its fields."""
+
+    samples: int
+    size: int
+    seed: int
+    shared: bool
+    member: int | None
+
+    def rows(self, n: int, steps: int, member: int) -> Array:
+        """Samples used in steps n, ..., n + steps - 1, shape (steps, size)."""
+        first, last = n * self.size, (n + steps) * self.size
+        epochs = range(first // self.samples, (last - 1) // self.samples + 1)
+        whose = None if self.shared else member if self.member is None else self.member
+        order = np.concatenate([permutation(self.seed, epoch, self.samples, whose) for epoch in epochs])
+        begin = first - epochs[0] * self.samples
+        return order[begin : begin + steps * self.size].reshape(steps, self.size)
+
+    def __call__(self, n: int, steps: int, members: Array) -> Array:
+        """Rows in force during some steps, (1 or members, steps, size)."""
+        return np.array([self.rows(n, steps, int(m)) for m in ([0] if self.shared else members)])
 
 
 EPOCHS_AT_ONCE, SAMPLES_AT_ONCE = 32, 2**18  # permutations are drawn for several epochs, if the data are few
@@ -142,15 +177,21 @@ class Minibatches(PiecewiseFlow):
         """The flow that a member of an ensemble obeys."""
         return self if self.shared or self.member is not None else attrs.evolve(self, member=member)
 
+    @property
+    def drive(self) -> BatchRows:
+        """Which samples are used when."""
+        return BatchRows(self.flow.samples, self.size, self.seed, self.shared, self.member)
+
     def rows(self, n: int, steps: int = 1) -> Array:
         """Samples used in steps n, ..., n + steps - 1, shape (steps, size)."""
-        samples = self.flow.samples
-        first, last = n * self.size, (n + steps) * self.size
-        epochs = range(first // samples, (last - 1) // samples + 1)
-        member = None if self.shared else self.member or 0
-        order = np.concatenate([permutation(self.seed, epoch, samples, member) for epoch in epochs])
-        begin = first - epochs[0] * samples
-        return order[begin : begin + steps * self.size].reshape(steps, self.size)
+        return self.drive.rows(n, steps, 0)
+
+    def with_parameters(self, values: Mapping[str, Any]) -> Self:
+        """The same with other values of some of its fields or, for other names, of parameters of its flow."""
+        own = {field.alias for field in attrs.fields(type(self))}
+        of_flow = {name: value for name, value in values.items() if name not in own}
+        flow = self.flow.with_parameters(of_flow) if of_flow else self.flow
+        return attrs.evolve(self, **{"flow": flow} | {name: v for name, v in values.items() if name in own})
 
     def flow_at(self, n: int) -> DataFlow:
         """The flow on the batch of step n."""
@@ -164,9 +205,4 @@ class Minibatches(PiecewiseFlow):
     def kernel(self) -> Kernel | None:
         """The flow's equations as source for Numba, driven by rows of the data."""
         kernel = self.flow.batch_kernel(self.size)
-        return None if kernel is None else attrs.evolve(kernel, drive=self._drive, shared=self.shared)
-
-    def _drive(self, n: int, steps: int, members: Array) -> Array:
-        if self.shared:
-            return self.rows(n, steps)[None]
-        return np.array([self.for_member(int(m)).rows(n, steps) for m in members])
+        return None if kernel is None else attrs.evolve(kernel, drive=self.drive, shared=self.shared)

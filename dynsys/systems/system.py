@@ -337,7 +337,12 @@ class FlowStep(TimeStep):
         for name in [name for name in of_stepper if name in dir(self.flow)]:  # the flow has one of that name
             del of_stepper[name]
         of_flow = {name: value for name, value in values.items() if name not in of_stepper}
-        flow = self.flow.with_parameters(of_flow) if of_flow else self.flow
+        try:
+            flow = self.flow.with_parameters(of_flow) if of_flow else self.flow
+        except InvalidInputError as problem:
+            hint = "; dt is one for all members: make a tangent for each" if "dt" in of_flow else ""
+            hint += f"; {type(self.stepper).__name__} has {', '.join(sorted(fields))}" if fields else ""
+            raise InvalidInputError(f"{problem}{hint}") from None
         stepper = attrs.evolve(self.stepper, **of_stepper) if of_stepper else self.stepper
         return attrs.evolve(self, flow=flow, stepper=stepper)
 
