@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import warnings
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -137,3 +138,12 @@ def warn_of(checks: Sequence[tuple[Any, str]], stacklevel: int) -> None:
         warning = DiagnosticWarning("; ".join(failed))
         warning.checks = counts
         warnings.warn(warning, stacklevel=stacklevel + 1)
+
+
+def need(*packages: str) -> None:
+    """Refuse to go on without packages of the extra `study`, with the remedy."""
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ModuleNotFoundError(
+            f"labelled data, ensembles and sweeps need {' and '.join(missing)}: pip install 'dynsys-clv[study]'"
+        )

@@ -24,7 +24,7 @@ import numpy as np
 from dynsys.compiled.build import available_cores
 from dynsys.ensembles.blocks import Compute, Job, computed, stop_on_interrupt, threads
 from dynsys.ensembles.run import Progress, Run
-from dynsys.errors import InvalidInputError, real_array, whole_number
+from dynsys.errors import InvalidInputError, need, real_array, whole_number
 from dynsys.passes.run_state import RunState, initial_states
 from dynsys.passes.status import MEMBER
 from dynsys.results.result import Result
@@ -148,6 +148,7 @@ class Ensemble:
         the blocks that are being computed and returns with an `InterruptedWarning`; a second Ctrl-C ends at once, and
         loses those. After SIGKILL nothing is lost but them.
         """
+        need("xarray", "zarr")
         workers = available_cores() if workers is None else whole_number("workers", workers, 1)
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()) if path is None else path)

@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 
 from dynsys.ensembles.blocks import free_names
-from dynsys.errors import InvalidInputError, real_array, whole_number
+from dynsys.errors import InvalidInputError, need, real_array, whole_number
 from dynsys.passes.orthonormal import solve_upper, unpacked
 from dynsys.passes.run_state import RunState, forward_in_chunks
 from dynsys.passes.status import DIVERGED, RUNNING, SINGULAR, STATUSES
@@ -99,6 +99,7 @@ def ftle_field(
     array([[0.69314718],
            [0.69314718]])
     """
+    need("xarray")
     import xarray
 
     steps = whole_number("steps", steps, 1)

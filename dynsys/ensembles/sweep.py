@@ -26,7 +26,7 @@ from dynsys.ensembles.blocks import free_names
 from dynsys.ensembles.ensemble import Ensemble, bound_to_tangent, silent
 from dynsys.ensembles.parameters import parameter_values, vary
 from dynsys.ensembles.run import BLOCK, Progress
-from dynsys.errors import DiagnosticWarning, InvalidInputError, real_array, whole_number
+from dynsys.errors import DiagnosticWarning, InvalidInputError, need, real_array, whole_number
 from dynsys.passes.status import MEMBER
 from dynsys.systems.tangent import TangentSystem
 
@@ -96,6 +96,7 @@ def sweep(
     >>> runs.exponent_mean.values[:, 0].round(2)  # ln|f'| = ln 0.5 at the fixed point, ln 2, and it escapes
     array([-0.69,  0.69,   nan])
     """
+    need("xarray", "zarr")
     import xarray
 
     tangent, function, bound = bound_to_tangent(algorithm)

@@ -17,7 +17,7 @@ import attrs
 import numpy as np
 from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 
-from dynsys.errors import InvalidInputError
+from dynsys.errors import InvalidInputError, need
 from dynsys.storage.before import result_in_todays_words
 from dynsys.storage.description import public_name
 
@@ -149,6 +149,7 @@ def _restore(cls: type, values: dict[str, Any], arrays: dict[str, Array], prefix
 
 def labelled(result: Any, variables: dict[str, Any], coords: dict[str, Any], **attributes: Any) -> xarray.Dataset:
     """A dataset of name -> (dims, values), for ensembles with the member dimension first, and the status of each."""
+    need("xarray")
     import xarray
 
     end = result.end

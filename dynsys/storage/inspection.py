@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dynsys.errors import InvalidInputError
+from dynsys.errors import InvalidInputError, need
 from dynsys.passes.status import MEMBER, STATUSES
 from dynsys.storage.store import Store
 
@@ -31,6 +31,7 @@ def open_store(path: str | Path) -> xarray.Dataset:
     StoreError
         If the folder holds no store, or one whose description is damaged.
     """
+    need("xarray", "zarr")
     return Store.open(Path(path)).dataset()
 
 

@@ -5,12 +5,7 @@ Systems come from equations (`symbolic`), functions (`functions`) or a loss (`gr
 are made of flows by `stroboscopic` and `poincare`.
 """
 
-from dynsys.systems.functions import FunctionFlow, FunctionMap
-from dynsys.systems.gradient_flow import GradientFlow
 from dynsys.systems.minibatches import DataFlow, Minibatches
-from dynsys.systems.poincare import PoincareMap
-from dynsys.systems.stroboscopic import StroboscopicMap
-from dynsys.systems.symbolic import SymbolicFlow, SymbolicMap, lattice_size, parameter
 from dynsys.systems.system import DynamicalSystem, Flow, FlowStep, Map, PiecewiseFlow
 from dynsys.systems.tangent import TangentSystem
 from dynsys.systems.time_step import TimeStep
@@ -20,18 +15,9 @@ __all__ = [
     "DynamicalSystem",
     "Flow",
     "FlowStep",
-    "FunctionFlow",
-    "FunctionMap",
-    "GradientFlow",
     "Map",
     "Minibatches",
     "PiecewiseFlow",
-    "PoincareMap",
-    "StroboscopicMap",
-    "SymbolicFlow",
-    "SymbolicMap",
     "TangentSystem",
     "TimeStep",
-    "lattice_size",
-    "parameter",
 ]
