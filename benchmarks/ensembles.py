@@ -16,6 +16,7 @@ from benchmarks.measure import Contestant, products_on_two_threads, race, table
 from dynsys import Ensemble
 from dynsys.ensembles.blocks import Job
 from dynsys.models.weight_dynamics import regression_task
+from dynsys.models.weight_dynamics.runs import TrainingRuns
 from dynsys.models.weight_dynamics.study import Study
 
 BLOCK, WORKERS = 16, 2  # members of a block, workers
@@ -25,7 +26,7 @@ SECOND, LONG = 50_000, 150_000  # steps of a member for blocks of about a second
 def training_runs(steps: int, blocks: int) -> Ensemble:
     """The main job, shorter: both activations, all nine exponents and the loss at up to 200 times."""
     study = Study(members=BLOCK * blocks, steps=steps)
-    return study.ensemble(*regression_task(seed=study.seeds["data"]))
+    return TrainingRuns(study, *regression_task(seed=study.seeds["data"])).ensemble()
 
 
 def ensembles(rounds: int, quick: bool) -> None:

@@ -290,6 +290,7 @@ def test_the_study_of_the_paper_refuses_what_it_does_not_vary(command, tmp_path,
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.long
 def test_the_study_of_the_paper_runs_and_is_gone_on_with(command, tmp_path):
     arguments = ["weight-dynamics", "--study", "paper", "--members", "48", "--steps", "60300", "--output", tmp_path]
     status, _ = command(*arguments)

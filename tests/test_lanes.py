@@ -189,8 +189,8 @@ def test_hot_functions_are_vectorised(tmp_path):
     flow = ThreeLayerGradientFlow(np.ones((4, 2)), np.ones(4), activation=Tanh())
     tangent = flow.tangent(Euler(1e-3))
     tangent.benettin(np.ones((2, 9)) * 0.1, intervals=1, warmup=0)
-    module = sys.modules[build_lanes(kernel_of(flow, Euler(1e-3)), 9, 9).forward.__module__]
-    for name in ("samples_4", "push_column"):
+    module = sys.modules[build_lanes(tangent.time_step.step_kernel(), 9, 9).forward.__module__]
+    for name in ("samples_4", "step_column"):
         text = "".join(getattr(module, name).inspect_asm().values())
         print(len(re.findall(r"vfn?m(?:add|sub)\\w+pd", text)), len(re.findall(r"vfn?m(?:add|sub)\\w+sd", text)))
     """

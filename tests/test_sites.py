@@ -181,10 +181,9 @@ def test_loops_over_sites_are_vectorised(tmp_path):
     code = """
     import sys
     import numpy as np
-    from dynsys import RK4, SymbolicFlow
-    from dynsys import FlowStep
+    from dynsys import RK4, FlowStep, SymbolicFlow
     from dynsys.compiled.build import build
-    from tests.test_sites import lorenz96
+    from test_sites import lorenz96
     ring = SymbolicFlow.of(lorenz96(64))
     ring.tangent(RK4(0.01)).benettin(np.arange(64.0), intervals=1, warmup=0, k=1)
     module = sys.modules[build(FlowStep(ring, RK4(0.01)).step_kernel(), 64, 1).forward.__module__]
@@ -194,7 +193,7 @@ def test_loops_over_sites_are_vectorised(tmp_path):
     """
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)],
-        env={**os.environ, "DYNSYS_CACHE": str(tmp_path), "PYTHONPATH": os.path.dirname(os.path.dirname(__file__))},
+        env={**os.environ, "DYNSYS_CACHE": str(tmp_path), "PYTHONPATH": os.path.dirname(__file__)},
         capture_output=True,
         text=True,
         check=True,

@@ -272,6 +272,7 @@ def deviations(known, mean):
 @pytest.mark.slow
 @pytest.mark.numba
 @pytest.mark.filterwarnings("ignore:the rates drift between the halves:dynsys.DiagnosticWarning")  # one member in ten
+@pytest.mark.long
 def test_ten_exponents_are_the_published_ones():
     ding, edson, ours = KuramotoSivashinsky.reference.known
     assert measured(False)[1][0] <= 0.0015

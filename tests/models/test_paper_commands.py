@@ -23,6 +23,7 @@ def run(monkeypatch, *arguments):
 @pytest.mark.slow
 @pytest.mark.numba
 @pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.long
 def test_the_command_writes_its_report(monkeypatch, tmp_path, command):
     folder = tmp_path / "out"
     assert run(monkeypatch, command, *COMMANDS[command], "--output", folder) == 0

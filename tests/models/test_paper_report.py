@@ -125,6 +125,7 @@ def test_the_best_predictor_is_chosen_on_the_training_half(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_every_claim_has_its_row_and_a_verdict(sections):
     claims = sorted((claim for section in sections for claim in section.claims), key=lambda claim: claim.number)
     assert [claim.number for claim in claims] == list(range(1, 61))
@@ -148,6 +149,7 @@ def test_members_that_stopped_are_left_out(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_report_is_written_with_every_figure_that_it_names(folder, measures, monkeypatch):
     monkeypatch.setattr(Measures, "of", lambda _: measures)
     written = report.write(PROTOCOL, folder, "Made by hand.").read_text()
