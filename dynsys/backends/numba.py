@@ -60,7 +60,8 @@ class NumbaTangent(TangentSystem):
         t0, dt = float(self.time_step.time(0)), float(self.dt)
 
         def run(members: Array) -> None:
-            parameters = numbers if kernel.parameters.ndim == 1 else numbers[start.members[members]]
+            # of its own: a function of the user may use an argument as a work array
+            parameters = numbers.copy() if kernel.parameters.ndim == 1 else numbers[start.members[members]]
             drive = kernel.drive(start.n, steps, start.members[members]) if shared is None else shared
             compiled.forward(
                 members, start.n, intervals, steps_per_interval, t0, dt, parameters, data, drive,

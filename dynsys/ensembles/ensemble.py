@@ -194,14 +194,14 @@ class AlgorithmRun(Described):
     def __call__(self, members: Array) -> xarray.Dataset:
         """The labelled result for these members."""
         start = RunState.start(self.x0[members], self.tangent.dimension, 0, 0, members)
-        return labelled(self.function(self.tangent, start, **self.options), self.function.__name__)
+        return labelled(self.function(self.tangent, start, **self.options), _name(self.function))
 
     @property
     def described(self) -> dict[str, Any]:
         """The algorithm, the step and how it is computed, but for the number of threads, and the initial states."""
         own = type(self.tangent).__module__.startswith("dynsys.backends.")
         return {
-            "algorithm": self.function.__name__ if self.function in OURS else self.function,
+            "algorithm": _name(self.function) if self.function in OURS else self.function,
             "step": self.tangent.time_step,
             "shift": self.tangent.shift,
             "backend": self.tangent.name if own else self.tangent,
@@ -211,6 +211,12 @@ class AlgorithmRun(Described):
 
 
 OURS = tuple(value for value in vars(TangentSystem).values() if callable(value))  # algorithms go by their names
+
+
+def _name(function: Callable[..., Any]) -> str:
+    """What an array is called that a function returns."""
+    name = str(getattr(function, "__name__", type(function).__name__))
+    return name if name.isidentifier() else "value"  # a lambda
 
 
 def labelled(found: Any, name: str) -> xarray.Dataset:
@@ -224,7 +230,14 @@ def labelled(found: Any, name: str) -> xarray.Dataset:
     arrays = found if isinstance(found, Mapping) else {name: found}
     variables = {}
     for key, value in arrays.items():
-        array = np.asarray(value)
+        try:
+            array = np.asarray(value)
+        except ValueError:  # of unequal parts
+            array = np.array(None)
+        if str(key) == MEMBER:
+            raise InvalidInputError(
+                f"{MEMBER!r} is the dimension of all arrays of an algorithm: call this one otherwise"
+            )
         if not array.ndim or array.dtype.kind not in "biuf":
             raise InvalidInputError(
                 f"an algorithm must return a Result, a dataset, or arrays (members, ...) of numbers; {key} is "

@@ -120,7 +120,9 @@ def sweep(
 def _state(tangent: TangentSystem, x0: Any) -> Array:
     x = real_array("x0", tangent.complete(real_array("x0", x0)))
     if x.shape != (tangent.dimension,):
-        raise InvalidInputError(f"x0 must have shape ({tangent.dimension},), one state for all points, got {x.shape}")
+        raise InvalidInputError(
+            f"x0 must have shape ({tangent.dimension},), one state for all points, got {np.shape(x0)}"
+        )
     if not np.isfinite(x).all():
         raise InvalidInputError(f"x0 must be finite, got {x}")
     return x

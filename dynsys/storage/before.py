@@ -16,6 +16,38 @@ if TYPE_CHECKING:
 
 Json = Any
 
+CODE_OF_MODELS = {
+    "dynsys.models.classics.CatMap": "5d20f5aaa1af02ec",
+    "dynsys.models.classics.LinearCocycle": "0bf20ec3cc012ed2",
+    "dynsys.models.classics.CoupledMapLattice": "4fa3f90f9b73747e",
+    "dynsys.models.classics.Duffing": "66992a79f1968105",
+    "dynsys.models.classics.FitzHughNagumo": "4c13afaa00593fd1",
+    "dynsys.models.classics.Henon": "d7dbc07e96dfbd26",
+    "dynsys.models.classics.HenonHeiles": "6ef4a99fe60387d2",
+    "dynsys.models.classics.HindmarshRose": "833d0e25afc3c619",
+    "dynsys.models.classics.HyperchaoticRoessler": "1bc2ad53a4949a27",
+    "dynsys.models.classics.JosephsonJunction": "60ae3a8ac252b4f9",
+    "dynsys.models.classics.KuramotoSivashinsky": "6a7e5a71d2923b7c",
+    "dynsys.models.classics.LinearFlow": "fae6bb6c0f6c12fb",
+    "dynsys.models.classics.LinearMap": "6ec73b2f9f6d6bad",
+    "dynsys.models.classics.Logistic": "da0ce73c12c37d08",
+    "dynsys.models.classics.Lorenz63": "ab7c9015d1524aa0",
+    "dynsys.models.classics.Lorenz96": "b69ffad7c0994d84",
+    "dynsys.models.classics.Lozi": "4bd4f3c8a7bcdecb",
+    "dynsys.models.classics.Roessler": "0482fff365afc848",
+    "dynsys.models.classics.StandardMap": "d785127368369e39",
+    "dynsys.models.activations.Activation": "580a44d220bdf649",
+    "dynsys.models.activations.Linear": "cbf311b4e3a728aa",
+    "dynsys.models.activations.ReLU": "cd28bdcded017881",
+    "dynsys.models.activations.LeakyReLU": "a1b5d947495ec180",
+    "dynsys.models.activations.Tanh": "4d7673c8c237d2ee",
+    "dynsys.models.activations.Sigmoid": "590823c9dda8f3da",
+    "dynsys.models.activations.GELU": "bc346da5efb5648c",
+    "dynsys.models.networks.DeepNetworkFlow": "1726f66ff9dce2b5",
+    "dynsys.models.networks.ThreeLayerGradientFlow": "49394246db6617e3",
+}
+"""What 0.1.0 took of classes of models into the digest of a class of the user that is derived of them."""
+
 RUN, VARIED = "dynsys.ensemble.AlgorithmRun", "dynsys.varied.Varied"
 BACKENDS = {"dynsys.tangent.CompiledTangent": "numba", "dynsys.tangent.NumpyTangent": "numpy"}
 
@@ -48,7 +80,7 @@ def in_todays_words(definition: Json) -> Json:
         said.pop("its code", None)
     if said.get("class") == "dynsys.models.networks.DeepNetworkFlow":
         said.setdefault("kind_of_loss", {"class": "dynsys.models.networks.HalfSquares"})
-    return _valued(said)
+    return _valued(said) if said.get("class") == "dynsys.models.weight_dynamics.Study" else said
 
 
 def _named(said: dict[str, Json], *keys: str) -> bool:

@@ -19,6 +19,7 @@ import attrs
 import numpy as np
 
 from dynsys.errors import InvalidInputError
+from dynsys.storage.before import CODE_OF_MODELS
 
 Json = Any  # None, bool, int, float, str, and lists and dicts of them
 
@@ -33,13 +34,6 @@ class Described(ABC):
     @abstractmethod
     def described(self) -> dict[str, Any]:
         """What decides whether two of them compute the same, by name; values as `describe` takes them."""
-
-
-CODE_OF_MODELS = {
-    "dynsys.models.activations.Activation": "580a44d220bdf649",
-    "dynsys.models.networks.ThreeLayerGradientFlow": "49394246db6617e3",
-}
-"""What 0.1.0 took of classes of models into the digest of a class of the user that is derived of them."""
 
 
 def describe(value: Any) -> Json:

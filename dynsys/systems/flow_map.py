@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import attrs
@@ -11,7 +11,8 @@ import numpy as np
 
 from dynsys.errors import InvalidInputError
 from dynsys.steppers.stepper import Stepper
-from dynsys.systems.system import Flow, Map, PiecewiseFlow, a_stepper
+from dynsys.systems.system import Flow, FlowStep, Map, PiecewiseFlow, a_stepper
+from dynsys.systems.time_step import field_names
 
 Array = np.ndarray
 
@@ -48,28 +49,33 @@ class FlowMap(Map, ABC):
         return self.flow.derivative
 
     @property
+    def parameter_names(self) -> Sequence[str]:
+        """Those of the flow, and its own fields."""
+        return [*self.flow.parameter_names, *field_names(self)]
+
+    @property
     def fallback(self) -> str:
         """What keeps the flow from being compiled."""
         return self.flow.fallback
 
     def with_parameters(self, values: Mapping[str, Any]) -> Self:
-        """The same map with other values of some of its fields, or of parameters of its flow.
+        """The same map with other values of some of its fields, or of parameters of its flow or stepper.
 
         Raises
         ------
         InvalidInputError
-            For a name that is neither, naming those that are.
+            For a name that is none of these, naming those that are.
         """
-        own = [field.alias for field in attrs.fields(type(self)) if field.init]
-        of_flow = {name: value for name, value in values.items() if name not in own}
+        own = field_names(self)
+        others = {name: value for name, value in values.items() if name not in own}
         changed: Self = attrs.evolve(self, **{name: value for name, value in values.items() if name in own})
-        if not of_flow:
+        if not others:
             return changed
         try:
-            flow: Any = changed.flow.with_parameters(of_flow)
+            step = FlowStep(changed.flow, changed.stepper).with_parameters(others)
         except InvalidInputError as problem:
             raise InvalidInputError(f"{problem}; {type(self).__name__} itself has {', '.join(own)}") from None
-        return attrs.evolve(changed, flow=flow)
+        return attrs.evolve(changed, flow=step.flow, stepper=step.stepper)
 
     def for_member(self, member: int) -> Self:
         """The map of the flow that a member of an ensemble obeys."""

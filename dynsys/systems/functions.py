@@ -12,7 +12,7 @@ import inspect
 import math
 import sys
 from abc import ABC
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
 from typing import Any, ClassVar, Self
 
@@ -108,6 +108,12 @@ class FunctionSystem(DifferentiableSystem, ABC):
             return super().jvp(t, x, V)
         return self._ask("jvp", self._jvp, np.shape(V), t, x, V)
 
+    @property
+    def parameter_names(self) -> Sequence[str]:
+        """Names of the further arguments of `function`."""
+        named = [one.name for one in _further(self.function, 2) if one.kind is not one.VAR_POSITIONAL]
+        return named[: len(self._all_args)]
+
     def with_parameters(self, values: Mapping[str, Any]) -> Self:
         """The same functions with other values of some of `args`, named as `function` names its arguments.
 
@@ -116,8 +122,7 @@ class FunctionSystem(DifferentiableSystem, ABC):
         InvalidInputError
             For a name that is not one of them, naming those that are.
         """
-        named = [one.name for one in _further(self.function, 2) if one.kind is not one.VAR_POSITIONAL]
-        args = dict(zip(named, self._all_args, strict=False))
+        args = dict(zip(self.parameter_names, self._all_args, strict=False))
         check_parameters(self, values, list(args))
         return attrs.evolve(self, args=(*(args | dict(values)).values(), *self._all_args[len(args) :]))
 
@@ -163,12 +168,14 @@ class FunctionSystem(DifferentiableSystem, ABC):
             return f"{' and '.join(plain)} must be marked @numba.njit as well, to be compiled"
         if not all(map(_compiles, self._used.values())):
             return "a function under parallel=True cannot run in several threads at once: mark it @numba.njit alone"
-        other = [value for value in self._all_args if _form(value) is None]
-        return (
-            f"further arguments must be numbers or arrays of numbers to be compiled, got {other[0]!r:.100}"
-            if other
-            else ""
-        )
+        for value in self._all_args:
+            if _form(value) is None:
+                what = f"an array of {value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else ""
+                return (
+                    "to be compiled, further arguments must be bool, int or float, or arrays of bool, int64 or float64 "
+                    f"with axes, got {what or format(repr(value), '.100')}: convert it"
+                )
+        return ""
 
     def _values(self, t: float, x: Array) -> Array:
         """The rule for states (..., dim), one after the other."""
@@ -299,9 +306,9 @@ def _form(value: Any) -> Form | None:
         return type(value), ()
     if not isinstance(value, np.ndarray) or not value.ndim:
         return None
-    kind = {"b": bool, "i": int, "u": int, "f": float}.get(value.dtype.kind)
-    exact = value.dtype == np.float64 if kind is float else kind is bool or not (np.abs(value) > LARGEST_INT).any()
-    return None if kind is None or not exact else (kind, value.shape)
+    kind = {np.dtype(bool): bool, np.dtype(np.int64): int, np.dtype(float): float}.get(value.dtype)
+    exact = kind is not int or not (np.abs(value) > LARGEST_INT).any()
+    return (kind, value.shape) if kind is not None and exact else None
 
 
 @cache
@@ -387,7 +394,11 @@ BY_JVP = '''
 def linearise(t, x, V, f, F, parameters, data, rows, scratch):
     """f = function(t, x) and F = jvp(t, x, V)."""
     dim, k = V.shape
-    state, W = scratch[:dim], scratch[dim : dim + dim * k].reshape((dim, k))
+    state, W = scratch[:dim], np.empty((0, 0))
+    if dim + dim * k <= scratch.size:
+        W = scratch[dim : dim + dim * k].reshape((dim, k))
+    else:  # a stepper with a state of its own carries more vectors than the flow has dimensions
+        W = np.empty((dim, k))
     if not evaluate(t, x, f, parameters, state):
         F[:] = np.nan
         return

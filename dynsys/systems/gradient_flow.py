@@ -5,7 +5,7 @@ GradientFlow.of("(y - w*x - b)^2", ["w", "b"], {"x": x, "y": y}).minibatches(32)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import attrs
@@ -136,6 +136,11 @@ class GradientFlow(DataFlow):
     def on(self, rows: Array) -> GradientFlow:
         """The flow on some of the samples."""
         return attrs.evolve(self, data=self.data[rows])
+
+    @property
+    def parameter_names(self) -> Sequence[str]:
+        """Names of the parameters of the loss."""
+        return self.sample.parameters
 
     def with_parameters(self, values: Mapping[str, Any]) -> Self:
         """The same flow with other values of some of the parameters of its loss, by their names.

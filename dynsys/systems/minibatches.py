@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal, Self
 
@@ -14,6 +14,7 @@ from dynsys.compiled.kernel import Kernel
 from dynsys.compiled.shuffle import permutations
 from dynsys.errors import InvalidInputError, one_of, real_array, whole_number
 from dynsys.systems.system import Flow, PiecewiseFlow
+from dynsys.systems.time_step import field_names
 
 Array = np.ndarray
 
@@ -186,9 +187,14 @@ class Minibatches(PiecewiseFlow):
         """Samples used in steps n, ..., n + steps - 1, shape (steps, size)."""
         return self.drive.rows(n, steps, 0)
 
+    @property
+    def parameter_names(self) -> Sequence[str]:
+        """Those of its flow, and its own fields."""
+        return [*self.flow.parameter_names, *field_names(self)]
+
     def with_parameters(self, values: Mapping[str, Any]) -> Self:
         """The same with other values of some of its fields or, for other names, of parameters of its flow."""
-        own = {field.alias for field in attrs.fields(type(self))}
+        own = field_names(self)
         of_flow = {name: value for name, value in values.items() if name not in own}
         flow = self.flow.with_parameters(of_flow) if of_flow else self.flow
         return attrs.evolve(self, **{"flow": flow} | {name: v for name, v in values.items() if name in own})

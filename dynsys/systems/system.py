@@ -18,7 +18,7 @@ from dynsys.compiled.kernel import Kernel, StepKernel, flow_kernel, map_kernel
 from dynsys.errors import InvalidInputError, finite, real_array
 from dynsys.steppers.stepper import Stepper
 from dynsys.systems.tangent import Backend, TangentSystem, make_tangent
-from dynsys.systems.time_step import TimeStep, with_fields
+from dynsys.systems.time_step import TimeStep, field_names, with_fields
 
 Array = np.ndarray
 
@@ -61,6 +61,11 @@ class DynamicalSystem(ABC):
     def component_names(self) -> Sequence[str]:
         """Names of the components of the state."""
         return [f"x[{i}]" for i in range(self.dimension)]
+
+    @property
+    def parameter_names(self) -> Sequence[str]:
+        """Names of the parameters that `with_parameters` takes: those of the fields."""
+        return field_names(self)
 
     def with_parameters(self, values: Mapping[str, Any]) -> Self:
         """The same system with other values of some of its parameters: those are its fields.
@@ -332,16 +337,14 @@ class FlowStep(TimeStep):
 
     def with_parameters(self, values: Mapping[str, Any]) -> Self:
         """The same step with other values of some parameters of the flow or, for other names, of the stepper."""
-        fields = {field.alias for field in attrs.fields(type(self.stepper)) if field.init} - {"dt"}
+        fields = [name for name in field_names(self.stepper) if name not in ("dt", *self.flow.parameter_names)]
         of_stepper = {name: value for name, value in values.items() if name in fields}
-        for name in [name for name in of_stepper if name in dir(self.flow)]:  # the flow has one of that name
-            del of_stepper[name]
         of_flow = {name: value for name, value in values.items() if name not in of_stepper}
         try:
             flow = self.flow.with_parameters(of_flow) if of_flow else self.flow
         except InvalidInputError as problem:
             hint = "; dt is one for all members: make a tangent for each" if "dt" in of_flow else ""
-            hint += f"; {type(self.stepper).__name__} has {', '.join(sorted(fields))}" if fields else ""
+            hint += f"; {type(self.stepper).__name__} has {', '.join(fields)}" if fields else ""
             raise InvalidInputError(f"{problem}{hint}") from None
         stepper = attrs.evolve(self.stepper, **of_stepper) if of_stepper else self.stepper
         return attrs.evolve(self, flow=flow, stepper=stepper)

@@ -7,6 +7,7 @@ passes are computed is up to its kinds, the backends: see `dynsys.backends`.
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from abc import ABC, abstractmethod
 from functools import cache
@@ -26,6 +27,14 @@ from dynsys.passes.run_state import Record, RunState
 from dynsys.systems.time_step import TimeStep
 
 Array = np.ndarray
+
+
+def _time_step(value: Any) -> TimeStep:
+    if not isinstance(value, TimeStep):
+        raise InvalidInputError(
+            f"a tangent is that of a TimeStep: a map, or FlowStep(flow, stepper), got {value!r:.100}"
+        )
+    return value
 
 
 def _shift(value: Any) -> float:
@@ -48,7 +57,7 @@ class TangentSystem(ABC):
 
     name: ClassVar[str] = ""  # by which `backend=` asks for this kind
 
-    time_step: TimeStep
+    time_step: TimeStep = attrs.field(converter=_time_step)
     shift: float = attrs.field(default=0.0, converter=_shift)
 
     @classmethod
@@ -131,9 +140,14 @@ AUTOMATIC = ("numba", "numpy")  # "auto" is the first of these that misses nothi
 
 def kinds_of_tangents() -> dict[str, type[TangentSystem]]:
     """The kinds by their names: those of `dynsys.backends`, and what was defined outside."""
-    kinds = sorted(TangentSystem.__subclasses__(), key=lambda kind: kind.__module__.startswith("dynsys.backends."))
+    found: list[Any] = [TangentSystem]
+    kinds: list[type[TangentSystem]] = []
+    while found:
+        found = [kind for base in found for kind in base.__subclasses__()]
+        kinds += found
+    kinds.sort(key=lambda kind: kind.__module__.startswith("dynsys.backends."))
     # the last of a name counts: `attrs.frozen` makes a class anew, and the first one stays until it is collected
-    return {kind.name or kind.__qualname__: kind for kind in kinds}
+    return {vars(kind).get("name") or kind.__qualname__: kind for kind in kinds}
 
 
 def make_tangent(time_step: TimeStep, backend: Backend = "auto", shift: float = 0.0) -> TangentSystem:
@@ -158,9 +172,13 @@ def make_tangent(time_step: TimeStep, backend: Backend = "auto", shift: float = 
     FallbackWarning
         If NumPy steps what could be compiled, with the cause; and if derivatives are finite differences.
     """
-    kinds, reason = kinds_of_tangents(), ""
+    kinds, reason, time_step = kinds_of_tangents(), "", _time_step(time_step)
     if isinstance(backend, type) and issubclass(backend, TangentSystem):
         kind: type[TangentSystem] = backend
+        if inspect.isabstract(kind):
+            raise InvalidInputError(
+                f"{kind.__name__} itself computes nothing: give a subclass that defines all methods"
+            )
     elif backend == "auto":
         reasons = {name: kinds[name].missing(time_step) for name in AUTOMATIC}
         kind = kinds[next(name for name, missing in reasons.items() if not missing)]

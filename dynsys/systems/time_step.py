@@ -113,10 +113,14 @@ class TimeStep(ABC):
         return ""
 
 
+def field_names(record: Any) -> list[str]:
+    """Names of the fields of a record, as its class is called with them."""
+    return [field.alias for field in attrs.fields(type(record)) if field.init] if attrs.has(type(record)) else []
+
+
 def with_fields(record: Any, values: Mapping[str, Any]) -> Any:
     """The same record with other values of some of its fields, or an error that names those that it has."""
-    known = [field.alias for field in attrs.fields(type(record)) if field.init] if attrs.has(type(record)) else []
-    check_parameters(record, values, known)
+    check_parameters(record, values, field_names(record))
     return attrs.evolve(record, **values)
 
 

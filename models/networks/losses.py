@@ -47,8 +47,9 @@ class Loss(ABC):
 
     @property
     def kind(self) -> KindOfLoss:
-        """What makes the same loss of the y of some of the samples."""
-        return type(self)
+        """What makes the same loss of the y of some of the samples: the class, with its other fields."""
+        others = {field.alias: getattr(self, field.name) for field in attrs.fields(type(self)) if field.name != "y"}
+        return partial(type(self), **others) if others else type(self)
 
     @abstractmethod
     def value(self, z: Array) -> Array:

@@ -1,5 +1,7 @@
 """Perceptrons and losses: the order of the state, derivatives by independent ways, gates."""
 
+from functools import partial
+
 import attrs
 import numpy as np
 import pytest
@@ -269,3 +271,30 @@ def test_batches_are_some_of_the_samples():
 def test_wrong_input_is_refused(make, text):
     with pytest.raises(InvalidInputError, match=text):
         make()
+
+
+@attrs.frozen(eq=False)
+class Weighted(HalfSquares):
+    """A loss with a field of its own."""
+
+    weight: float = 1.0
+
+    def value(self, z):
+        return self.weight * super().value(z)
+
+    def errors(self, z):
+        return self.weight * super().errors(z)
+
+    def errors_along(self, z, dz):
+        return self.weight * super().errors_along(z, dz)
+
+    source = ""
+
+
+def test_a_loss_with_fields_of_its_own_is_the_same_on_batches():
+    X, y = np.random.default_rng(0).normal(size=(2, 7, 2))
+    flow = DeepNetworkFlow(X, y, hidden=(3,), loss=partial(Weighted, weight=5.0))
+    theta = flow.initial(seed=1)
+    assert flow.on(np.arange(7)).loss(theta) == flow.loss(theta)
+    batch = flow.minibatches(7, seed=1).flow_at(0)
+    np.testing.assert_allclose(batch.vector_field(0.0, theta), flow.vector_field(0.0, theta), rtol=1e-12)
