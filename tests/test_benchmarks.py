@@ -42,6 +42,7 @@ def test_lorenz63_loop_agrees():
     np.testing.assert_allclose(growth, end.growth[0], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_lorenz96_loop_agrees():
     flow, x0 = lorenz96(5), 8.0 + 0.1 * np.arange(5)
     start = RunState.start(x0, 5, 2, seed=0)
@@ -80,6 +81,7 @@ def test_network_loops_agree(activation, loop):
     assert np.abs(other.sum(axis=0) - end.growth[0].sum(axis=0)).max() < 0.2 * np.abs(end.growth[0].sum(axis=0)).max()
 
 
+@pytest.mark.slow
 def test_drawing_takes_every_sample_once_an_epoch():
     # batches of all samples are full-batch descent, in whatever order
     X, y = regression_task(samples=64)

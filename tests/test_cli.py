@@ -54,6 +54,7 @@ def test_main_job_writes_data_summary_and_figures(command, tmp_path):
     assert "learning rate 0.001 (the paper's: 3e-05)".lower() in (output / "summary.md").read_text().lower()
 
 
+@pytest.mark.slow
 def test_main_job_takes_a_table_of_ones_own(command, tmp_path):
     rng = np.random.default_rng(0)
     table = np.column_stack([rng.normal(5, 2, 50), rng.normal(size=50), rng.normal(size=50)])

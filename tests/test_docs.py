@@ -50,6 +50,7 @@ def test_the_example_of_ones_own_computation_runs():
 
 
 @pytest.mark.numba
+@pytest.mark.slow
 def test_the_script_for_slurm_runs_on_a_cluster_of_this_machine(monkeypatch):
     from distributed import LocalCluster
 

@@ -129,8 +129,8 @@ def lorenz(study):
     "make",
     [
         plain,
-        lambda study: networks("numpy"),
-        pytest.param(lambda study: networks("numba"), marks=pytest.mark.numba),
+        pytest.param(lambda study: networks("numpy"), marks=pytest.mark.slow),
+        pytest.param(lambda study: networks("numba"), marks=[pytest.mark.numba, pytest.mark.slow]),
         pytest.param(lorenz, marks=pytest.mark.numba),
     ],
     ids=["plain", "networks", "networks, compiled", "lorenz"],
@@ -147,6 +147,7 @@ def test_no_bit_depends_on_executor_or_block(make, study, client):
                     assert found[name].values.tobytes() == expected[name].values.tobytes()
 
 
+@pytest.mark.slow
 def test_a_dask_worker_that_dies_changes_nothing(study, client, tmp_path):
     whole = Ensemble(study.values, 16).run()
     flag, path = tmp_path / "flag", tmp_path / "runs.zarr"
@@ -155,6 +156,7 @@ def test_a_dask_worker_that_dies_changes_nothing(study, client, tmp_path):
     xarray.testing.assert_equal(found.load(), whole)
 
 
+@pytest.mark.slow
 def test_a_pool_that_loses_a_worker_is_an_error_and_a_new_one_goes_on(study, tmp_path):
     path, deadly = tmp_path / "runs.zarr", Ensemble(study.Deadly(tmp_path / "flag"), 16)
     with ProcessPoolExecutor(2) as pool, pytest.raises(BrokenProcessPool, match="terminated abruptly") as caught:
@@ -243,7 +245,8 @@ def test_one_interrupt_saves_the_blocks_that_have_begun(saved, pool, study, tmp_
     assert (xarray.open_zarr(path).status == 0).all()
 
 
-@pytest.mark.parametrize("pool", ["threads", "processes"])
+@pytest.mark.parametrize("pool", ["threads", pytest.param("processes", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_a_second_interrupt_ends_at_once(pool, study, tmp_path):
     path = tmp_path / "runs.zarr"
     with start(study, "very_slow", path, pool, "") as process:

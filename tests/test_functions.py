@@ -104,7 +104,7 @@ CASES = {
     "Lorenz": (FunctionFlow, FLOWS, NJIT_FLOWS, Lorenz63(), X3),
     "Henon": (FunctionMap, MAPS, NJIT_MAPS, Henon(), X2),
 }
-SHOWN = [("Lorenz", "jvp"), ("Henon", "finite differences")]  # each of the six compiles for seconds
+SHOWN = [("Henon", "finite differences")]  # each of the six compiles for seconds
 
 
 @pytest.mark.parametrize(
@@ -134,6 +134,7 @@ def test_functions_give_the_numbers_of_the_equations(kind, functions, njit, same
         np.testing.assert_allclose(leading.growth[0, :, 0], passed.growth[0, :, 0], rtol=0, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_threads_do_not_change_a_bit():
     flow = system(FunctionFlow, NJIT_FLOWS, "jacobian")
     states = X3 + np.random.default_rng(0).normal(size=(7, 3))
@@ -271,6 +272,7 @@ def test_numbers_of_all_kinds_travel_to_the_compiled_functions(dim):
         assert type(tangent_of(too_large)) is NumpyTangent
 
 
+@pytest.mark.slow
 def test_other_arguments_steps_and_sizes_do_not_compile_again():
     flow = system(FunctionFlow, NJIT_FLOWS, "jacobian")
     forward = build(kernel_of(flow, RK4(dt=0.01)), 3, 3).forward
@@ -282,6 +284,7 @@ def test_other_arguments_steps_and_sizes_do_not_compile_again():
     assert [len(NJIT_FLOWS[name].signatures) for name in ("function", "jacobian")] == [1, 1]
 
 
+@pytest.mark.slow
 def test_function_that_is_defined_anew_is_another_function():
     def henon(n, x, a, b):
         return 1 - 0.5 * a * x[0] ** 2 + x[1], b * x[0]
@@ -349,7 +352,11 @@ def untidy_jvp(n, x, V):
 
 @pytest.mark.parametrize(
     ("mark", "derivatives"),
-    [(lambda f: f, {}), (lambda f: f, {"jvp": untidy_jvp}), (numba.njit, {"jvp": untidy_jvp})],
+    [
+        (lambda f: f, {}),
+        (lambda f: f, {"jvp": untidy_jvp}),
+        pytest.param(numba.njit, {"jvp": untidy_jvp}, marks=pytest.mark.slow),
+    ],
     ids=["plain, finite differences", "plain", "njit"],
 )
 def test_functions_may_write_into_what_they_are_given(mark, derivatives):
@@ -381,6 +388,7 @@ def faulty_jacobian(n, x, length, imaginary):
     return np.array([1, 2])[n % 2] * np.array([[1, 0], [0, 2]])  # whole numbers
 
 
+@pytest.mark.slow
 def test_answers_are_real_numbers_of_the_right_shape():
     plain, compiled = (FunctionMap(mark(faulty), 2, mark(faulty_jacobian), args=(2, 0.0)) for mark in MARKS)
     assert plain.step(0, X2).dtype == float
@@ -481,7 +489,7 @@ def test_what_cannot_be_compiled_runs_by_numpy_and_says_so_once(given, reason):
         agree(run(tangent, X2), run(tangent_of(Henon(), backend="numpy"), X2), 1e-11)  # chaos amplifies how each rounds
 
 
-@pytest.mark.parametrize("mark", MARKS, ids=["plain", "njit"])
+@pytest.mark.parametrize("mark", [MARKS[0], pytest.param(MARKS[1], marks=pytest.mark.slow)], ids=["plain", "njit"])
 def test_state_that_is_not_finite_is_not_handed_to_the_functions(mark):
     def square(n, x):
         if not np.isfinite(x[0]):

@@ -169,6 +169,7 @@ def test_a_real_sigint_returns_the_beginning_bit_for_bit(kind, threads, members,
     assert waited < 10, waited  # a second or so on an idle machine
 
 
+@pytest.mark.slow
 def test_a_second_of_numpy_is_not_lost():
     """A call of a slow system takes about CHUNK_SECONDS: what Ctrl-C can lose."""
     tangent, calls = Lorenz63().tangent(RK4(0.01), backend="numpy"), []

@@ -103,7 +103,9 @@ def test_side_by_side_one_by_one_and_numpy_agree(system, stepper, record):
     np.testing.assert_allclose(single.Q[0], plain.Q[0], rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize(("system", "stepper"), [CASES[c] for c in BITS], ids=BITS)
+@pytest.mark.parametrize(
+    ("system", "stepper"), [pytest.param(*CASES[c], marks=[pytest.mark.slow] * (c in SLOW)) for c in BITS], ids=BITS
+)
 def test_bits_do_not_depend_on_block_threads_or_neighbours(system, stepper):
     x0 = states(system, 2 * LANES + 3)
     everything = forward(NumbaTangent(step_of(system, stepper), threads=1), x0)

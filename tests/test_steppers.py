@@ -511,6 +511,7 @@ def test_long_steps_over_many_kinks_are_short_steps():
 
 
 @pytest.mark.numba
+@pytest.mark.slow
 def test_compiled_dormand_prince_passes_a_jump_as_well():
     stepper = DormandPrince(dt=5.0, rtol=1e-10)
     ours, numpys = (

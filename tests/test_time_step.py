@@ -417,6 +417,7 @@ def test_arrays_that_would_compute_something_else_fall_back(array):
 
 
 @pytest.mark.numba
+@pytest.mark.slow
 def test_an_argument_may_be_a_work_array_and_vectors_more_than_dimensions():
     import numba
 

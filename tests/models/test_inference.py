@@ -170,6 +170,7 @@ def test_while_no_gate_changes_the_velocity_is_a_polynomial_of_98_terms(activati
     assert close == isinstance(activation, Linear)
 
 
+@pytest.mark.slow
 def test_regression_finds_the_equations_of_a_linear_network_and_not_those_of_relu():
     data = sparse_regression.regressions(
         *TASK, activations=("linear", "relu"), members=40, held_out=4, time=0.4, rate=1e-2, thresholds=(1e-4, 0.3)

@@ -223,6 +223,7 @@ def test_momentum_has_an_exact_tangent_on_every_gradient_flow(name, backend, ste
 
 
 @pytest.mark.numba
+@pytest.mark.slow
 def test_momentum_on_batches_is_compiled():
     """One of those above that are slow."""
     flow, theta = FLOWS["DeepNetworkFlow"]

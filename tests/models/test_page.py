@@ -244,6 +244,7 @@ def test_a_run_that_failed_is_said_to_have_failed(runs):
 
 
 @pytest.mark.parametrize("losses", ["some", "all"])
+@pytest.mark.slow
 def test_a_final_loss_of_zero_is_a_finished_run(runs, losses, tmp_path):
     data = runs.copy(deep=True)
     data.loss.values[:, 1 if losses == "some" else slice(None), -1] = 0.0

@@ -111,6 +111,7 @@ def test_bad_settings_say_what_came():
             Study(**wrong)
 
 
+@pytest.mark.slow
 def test_figures_are_saved_with_the_data_that_they_show(runs, tmp_path):
     files = draw_all(runs, tmp_path / "figures")
     assert [f.stem for f in files] == ["final_losses", "exponents", "exponents_against_loss", "single_runs"]

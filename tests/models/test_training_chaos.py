@@ -125,6 +125,7 @@ def test_the_largest_curvature_is_that_of_all_eigenvalues(monkeypatch):
 
 
 @pytest.mark.numba
+@pytest.mark.slow
 def test_exponents_are_per_step_and_every_learning_rate_is_a_run_of_its_own():
     experiment = LearningRates(members=1, rates=(0.2, 2.0), steps=6, fitted=4, end=2, curvatures=1)
     early, theta = experiment(np.array([0])).early.values[0], experiment.initial(np.array([0]))
@@ -244,6 +245,7 @@ def test_local_expansion_of_a_shift_whose_values_part_twice_as_far_every_step():
 
 
 @pytest.mark.numba
+@pytest.mark.slow
 def test_the_exponent_of_the_paper_its_decline_and_its_cause():
     edge = Edge(members=60, sizes=(1e-12, 1e-8, 1e-4, 1e-3, 1e-1)).ensemble().run(block=30)
     found = {each.size: each for each in nmle(edge)}
