@@ -130,6 +130,7 @@ def test_any_names_will_do():
     np.testing.assert_allclose(compiled.rates, plain.rates, rtol=0, atol=1e-12)
 
 
+@pytest.mark.numba
 def test_large_losses_and_functions_without_source_run_by_numpy():
     class Own(Tanh):
         def fused(self, d):

@@ -141,6 +141,7 @@ def test_constant_derivatives_of_an_expression_have_the_shape_of_d(expression, d
         np.testing.assert_array_equal(value, 2 * d if constant is None else np.full((2, 3), constant))
 
 
+@pytest.mark.numba
 def test_activation_in_numpy_only_runs_by_numpy_and_equals_its_source():
     flow = network(ArctanInNumpy())
     assert flow.kernel() is None

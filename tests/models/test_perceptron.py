@@ -155,6 +155,7 @@ def test_members_with_batches_of_their_own_are_those_of_numpy():
     assert len(np.unique(compiled.end.x[:, 0])) == 3
 
 
+@pytest.mark.numba
 def test_what_is_not_compiled_says_why_and_what_to_do():
     class Own(Tanh):
         def fused(self, d):
