@@ -110,7 +110,9 @@ class BatchRows:
 
     def __call__(self, n: int, steps: int, members: Array) -> Array:
         """Rows in force during some steps, (1 or members, steps, size)."""
-        return np.array([self.rows(n, steps, int(m)) for m in ([0] if self.shared else members)])
+        if self.shared:
+            return self.rows(n, steps, 0)[None]  # not copied: they are many
+        return np.array([self.rows(n, steps, int(m)) for m in members])
 
 
 EPOCHS_AT_ONCE, SAMPLES_AT_ONCE = 32, 2**18  # permutations are drawn for several epochs, if the data are few
