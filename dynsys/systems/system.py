@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Self
 
 import attrs
@@ -265,8 +266,8 @@ class FlowStep(TimeStep):
         """That of the flow, and of what the stepper carries along."""
         return self.flow.dimension + self._carried
 
-    @property
-    def _carried(self) -> int:
+    @cached_property
+    def _carried(self) -> int:  # kept: every pass asks for the dimension, and a flow on a batch is made for the answer
         return self.stepper.state_dimension(self.flow.flow_at(0))
 
     @property
