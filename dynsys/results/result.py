@@ -45,9 +45,9 @@ def handed_over(array: Array) -> Array:
     return array
 
 
-def readonly(dtype: type = float) -> Any:
-    """A field that holds a read-only array, of float64 unless said."""
-    return attrs.field(converter=lambda value: _read_only(value, dtype))
+def readonly(dtype: type = float, default: Any = attrs.NOTHING) -> Any:
+    """A field that holds a read-only array, of float64 unless said; the default stands in for files that lack it."""
+    return attrs.field(default=default, converter=lambda value: _read_only(value, dtype))
 
 
 @attrs.frozen(eq=False)
@@ -136,6 +136,8 @@ def _restore(cls: type, values: dict[str, Any], arrays: dict[str, Array], prefix
         key = prefix + field.name
         if key in arrays:
             found[field.name] = arrays[key]
+        elif field.name not in values and field.default is not attrs.NOTHING:
+            continue  # a file of an earlier version, before there was such a field
         elif isinstance(values[field.name], dict):
             kind = next(t for t in (types[field.name], *get_args(types[field.name])) if attrs.has(t))
             found[field.name] = _restore(kind, values[field.name], arrays, key + ".")

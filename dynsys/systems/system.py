@@ -54,6 +54,15 @@ class DynamicalSystem(ABC):
         return 0
 
     @property
+    def jumps(self) -> Sequence[str]:
+        """Expressions at whose jumps the velocity of a flow jumps, as text: sign(y), say."""
+        return ()
+
+    def sides(self, t: float, x: Array) -> Array:
+        """On which side of each of the `jumps` a state is: whole numbers (..., len(jumps)); they change at a jump."""
+        return np.zeros((*np.shape(x)[:-1], 0), dtype=int)
+
+    @property
     def failure_hint(self) -> str:
         """Why a state may no longer be finite, and what to do, where the system knows more than its users; or empty."""
         return ""
@@ -176,6 +185,11 @@ class Flow(DifferentiableSystem):
     def flow_at(self, n: int) -> Flow:
         """The flow in force throughout step n: this one."""
         return self
+
+    def autonomous(self, x: Array) -> bool:
+        """Whether the velocity at a state (dim,) is the same at all times; asked at a few."""
+        fields = [np.asarray(self.vector_field(t, x)) for t in (0.0, 0.7310585786300049, 12.566372, 1234.5678)]
+        return all(np.array_equal(fields[0], field) for field in fields[1:])
 
     def tangent(self, stepper: Stepper, *, t0: float = 0.0, backend: Backend = "auto") -> TangentSystem:
         """The linearised flow under a stepper, on which the algorithms run.
@@ -301,6 +315,21 @@ class FlowStep(TimeStep):
     def vanishing_exponents(self) -> int:
         """Those of the flow; a stepper that carries a state has other conserved quantities, if any."""
         return 0 if self._carried else self.flow.vanishing_exponents
+
+    def velocity(self, n: int, x: Array) -> Array | None:
+        """That of an autonomous flow; None for others, and where the stepper carries a state of its own."""
+        if isinstance(self.flow, PiecewiseFlow) or self._carried or not self.flow.autonomous(x):
+            return None
+        return np.asarray(self.flow.vector_field(self.time(n), x), dtype=float)
+
+    @property
+    def jumps(self) -> Sequence[str]:
+        """Those of the flow."""
+        return self.flow.jumps
+
+    def sides(self, n: int, x: Array) -> Array:
+        """Those of the flow."""
+        return self.flow.sides(self.time(n), x[..., : self.flow.dimension])
 
     @property
     def tolerance(self) -> float:

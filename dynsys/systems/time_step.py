@@ -70,6 +70,29 @@ class TimeStep(ABC):
         """Relative error of a step that adapts to the vectors it is given; 0 if nothing adapts."""
         return 0.0
 
+    def finer(self) -> tuple[TimeStep, int] | None:
+        """The same system at a finer step, and how many steps of it make one of these.
+
+        None where the step is the system: a map, or training, where dt is the learning rate.
+        """
+        return None
+
+    def velocity(self, n: int, x: Array) -> Array | None:
+        """Velocity of an autonomous flow at one state (dim,): the direction whose exponent vanishes off rest.
+
+        None where time stands in the equations, or there is no velocity.
+        """
+        return None
+
+    @property
+    def jumps(self) -> Sequence[str]:
+        """Expressions whose jumps are jumps of the velocity of a flow, as text."""
+        return ()
+
+    def sides(self, n: int, x: Array) -> Array:
+        """On which side of each of the `jumps` a state is: whole numbers (..., len(jumps)); they change at a jump."""
+        return np.zeros((*np.shape(x)[:-1], 0), dtype=int)
+
     @property
     def failure_hint(self) -> str:
         """Why a state may no longer be finite, and what to do, where that is known; or empty."""
