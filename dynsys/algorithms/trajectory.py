@@ -97,7 +97,7 @@ def trajectory(
     steps_per_interval = whole_number("steps_per_interval", steps_per_interval, 1)
     start = warm_up(tangent, state_alone(tangent, x0), whole_number("warmup", warmup, 0), steps_per_interval)
     raise_if_stopped(tangent, start)
-    end, states = record_run(tangent, start, intervals, steps_per_interval, "states", progress)
+    end, states, _ = record_run(tangent, start, intervals, steps_per_interval, "states", progress)
 
     def finished(part: slice) -> Trajectory:
         ends = start.n + steps_per_interval * np.arange(1, states.shape[1] + 1)

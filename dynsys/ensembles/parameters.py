@@ -169,6 +169,26 @@ class Varied(TimeStep):
         """Those of every member."""
         return self.time_step.vanishing_exponents
 
+    def finer(self) -> tuple[TimeStep, int] | None:
+        """That of every member."""
+        found = self.time_step.finer()
+        return None if found is None else (attrs.evolve(self, time_step=found[0]), found[1])
+
+    @property
+    def kind(self) -> str:
+        """That of every member."""
+        return self.time_step.kind
+
+    @property
+    def order(self) -> int:
+        """That of every member."""
+        return self.time_step.order
+
+    @property
+    def jumps(self) -> Sequence[str]:
+        """Those of every member."""
+        return self.time_step.jumps
+
     @property
     def tolerance(self) -> float:
         """That of every member."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Literal, Protocol
 
@@ -169,6 +169,12 @@ class Tangent(Protocol):
     @property
     def tolerance(self) -> float: ...  # noqa: D102
     @property
+    def order(self) -> int: ...  # noqa: D102
+    @property
+    def jumps(self) -> Sequence[str]: ...  # noqa: D102
+    def finer(self) -> tuple[Tangent, int] | None: ...  # noqa: D102
+    def of_member(self, member: int) -> Any: ...  # noqa: D102
+    @property
     def failure_hint(self) -> str: ...  # noqa: D102
     def time(self, n: int | Array) -> Any: ...  # noqa: D102
     def complete(self, x0: Any) -> Any: ...  # noqa: D102
@@ -250,11 +256,13 @@ def forward_in_chunks(
     record: Record,
     progress: Callable[[int, int], None] | None = None,
     stride: int = 1,
+    marks: Sequence[int] = (),
 ) -> Iterator[RunState]:
     """The passes that cover `intervals` intervals, each of bounded memory; `progress(done, intervals)` after each call.
 
     Growth is summed over strides of `stride` intervals (of which `intervals` is a multiple): every pass covers whole
     strides, and the sums run interval by interval, in order. How long a call is depends on the clock; no number does.
+    One ends at each of the `marks`, ascending multiples of `stride`.
     """
     members, dim, k = start.Q.shape
     triangle = k * (k + 1) // 2
@@ -263,12 +271,15 @@ def forward_in_chunks(
     )
     longest = max(1, min(CHUNK_NUMBERS // numbers, CHUNK_STEPS // (steps_per_interval * members)))
     chunk, done, total = max(1, min(longest, FIRST_STEPS // (steps_per_interval * members))), 0, None
+    ahead = [*marks, intervals]
     while done < intervals:
+        while ahead[0] <= done:
+            ahead.pop(0)
         begun = done % stride  # intervals of a stride that needs several calls
         if begun or chunk < stride:
             count = min(chunk, stride - begun)
         else:
-            count = min(chunk // stride * stride, intervals - done)
+            count = min(chunk // stride * stride, ahead[0] - done)
         called = time.monotonic()
         start = tangent.forward(start, intervals=count, steps_per_interval=steps_per_interval, record=record)
         chunk = max(1, min(longest, int(count * CHUNK_SECONDS / max(time.monotonic() - called, 1e-6))))
@@ -296,6 +307,7 @@ def run(
     keep: Callable[[int, RunState], None],
     progress: Callable[[int, int], None] | None = None,
     stride: int = 1,
+    marks: Sequence[int] = (),
 ) -> RunState:
     """The end of a run of which every part goes to `keep(done, part)`, with the strides done before it.
 
@@ -304,7 +316,7 @@ def run(
     """
     end, length = start, stride * steps_per_interval
     with suppress(KeyboardInterrupt):
-        for part in forward_in_chunks(tangent, start, intervals, steps_per_interval, record, progress, stride):
+        for part in forward_in_chunks(tangent, start, intervals, steps_per_interval, record, progress, stride, marks):
             keep((end.n - start.n) // length, part)
             end = part  # this one binding decides what is finished
     return end
@@ -318,8 +330,9 @@ def record_run(
     record: Literal["growth", "states"],
     progress: Callable[[int, int], None] | None = None,
     stride: int = 1,
-) -> tuple[RunState, Array]:
-    """The end of a run, and what it recorded of every stride, (members, intervals // stride, ...).
+    marks: Sequence[int] = (),
+) -> tuple[RunState, Array, list[RunState]]:
+    """The end of a run, what it recorded of every stride, (members, intervals // stride, ...), and its states at marks.
 
     On Ctrl-C, those of the finished part, with a warning that says how to go on; KeyboardInterrupt if that is nothing.
     """
@@ -327,11 +340,15 @@ def record_run(
     kind, field = ("growth", "growth") if record == "growth" else ("frames", "xs")
     found = _room(start.Q.shape, intervals // stride, kind)[field]
 
+    seen: list[RunState] = []
+
     def keep(done: int, part: RunState) -> None:
         chunk = getattr(part, field)
         found[:, done : done + chunk.shape[1]] = chunk
+        if (done + chunk.shape[1]) * stride in marks:
+            seen.append(part.without_records())
 
-    end = run(tangent, start, intervals, steps_per_interval, kind, keep, progress, stride)
+    end = run(tangent, start, intervals, steps_per_interval, kind, keep, progress, stride, marks)
     done = (end.n - start.n) // steps_per_interval
     if done == 0:
         raise KeyboardInterrupt
@@ -342,7 +359,7 @@ def record_run(
             InterruptedWarning,
             stacklevel=3,
         )
-    return end, found[:, : done // stride]
+    return end, found[:, : done // stride], seen
 
 
 def warm_up(tangent: Tangent, start: RunState, intervals: int, steps_per_interval: int) -> RunState:

@@ -138,6 +138,10 @@ class Stepper(ABC):
         """Why a step may have no result, and what to do, where the method knows more than its users; or empty."""
         return ""
 
+    def finer(self) -> tuple[Stepper, int]:
+        """The same method with a smaller error, and how many steps of it make one of these: two of half the length."""
+        return attrs.evolve(self, dt=self.dt / 2), 2
+
     def held(self, flow: VectorField, n: int, t: float, x: Array, V: Array) -> Stepper:
         """The same method with the choices that it makes at x and V held fixed: what `step_tangent` differentiates."""
         return self

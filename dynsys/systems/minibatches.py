@@ -51,6 +51,8 @@ class DataFlow(Flow):
 
     reduction: Literal["mean", "sum"] = attrs.field(default="mean", validator=_reduction, kw_only=True)
 
+    descends = True
+
     @property
     @abstractmethod
     def samples(self) -> int:

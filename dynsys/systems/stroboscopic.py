@@ -76,6 +76,20 @@ class StroboscopicMap(FlowMap):
         """Those of a step of the flow."""
         return self.flow_step.vanishing_exponents
 
+    def finer(self) -> tuple[StroboscopicMap, int] | None:
+        """The same map by finer steps of the flow."""
+        found = self.flow_step.finer()
+        return None if found is None else (attrs.evolve(self, stepper=found[0].stepper, steps=self.steps * found[1]), 1)
+
+    @property
+    def kind(self) -> str:
+        """A map of a flow that data drive is driven by them."""
+        return "data" if self.flow_step.kind == "data" else "map"
+
+    def velocity(self, n: int, x: Array) -> Array | None:
+        """That of the flow: its direction is mapped to itself."""
+        return self.flow_step.velocity(n * self.steps, x)
+
     def complete(self, x0: Any) -> Any:
         """Initial states with what the stepper carries along."""
         return self.flow_step.complete(x0)

@@ -237,6 +237,10 @@ class SymbolicFlow(SymbolicSystem, Flow):
         """Velocity dx/dt at time t; x has shape (..., dim)."""
         return self.definition.functions["rule"](t, x, self.parameters)
 
+    def autonomous(self, x: Array) -> bool:
+        """Whether the time stands in no equation."""
+        return not self.definition.driven
+
 
 @attrs.frozen(eq=False)
 class SymbolicMap(SymbolicSystem, Map):

@@ -7,6 +7,7 @@ perturbations move (`jacobian`, or `jvp` = Jacobian times tangent vectors).
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -19,9 +20,10 @@ from dynsys.compiled.kernel import Kernel, StepKernel, flow_kernel, map_kernel
 from dynsys.errors import InvalidInputError, finite, real_array
 from dynsys.steppers.stepper import Stepper
 from dynsys.systems.tangent import Backend, TangentSystem, make_tangent
-from dynsys.systems.time_step import TimeStep, field_names, with_fields
+from dynsys.systems.time_step import LARGEST_LINEAR, TimeStep, field_names, with_fields
 
 Array = np.ndarray
+LARGEST_TRACE = 64  # dimension up to which a Jacobian is formed for its trace
 
 
 @attrs.frozen(eq=False)
@@ -182,6 +184,11 @@ class Flow(DifferentiableSystem):
         """The function that `jacobian` differentiates."""
         return self.vector_field(t, x)
 
+    @property
+    def descends(self) -> bool:
+        """Whether a step of Euler's method is meant as one of gradient descent, dt as the learning rate."""
+        return False
+
     def flow_at(self, n: int) -> Flow:
         """The flow in force throughout step n: this one."""
         return self
@@ -316,11 +323,44 @@ class FlowStep(TimeStep):
         """Those of the flow; a stepper that carries a state has other conserved quantities, if any."""
         return 0 if self._carried else self.flow.vanishing_exponents
 
+    def finer(self) -> tuple[FlowStep, int] | None:
+        """The same flow under the stepper's finer one.
+
+        None where the step is the system: data change with it, it remembers something, or it descends a gradient.
+        """
+        if isinstance(self.flow, PiecewiseFlow) or self._carried or (self.flow.descends and self.stepper.order == 1):
+            return None
+        stepper, steps = self.stepper.finer()
+        return attrs.evolve(self, stepper=stepper), steps
+
+    @property
+    def kind(self) -> str:
+        """Of a flow that changes from step to step "data"; "map" where the step is the system."""
+        return "data" if isinstance(self.flow, PiecewiseFlow) else "driven flow" if self.finer() else "map"
+
+    @property
+    def order(self) -> int:
+        """That of the stepper."""
+        return self.stepper.order
+
+    def divergence(self, t: float, x: Array) -> float:
+        """That of the flow, if its derivatives are exact and the Jacobian is of moderate size."""
+        flow = self.flow
+        if isinstance(flow, PiecewiseFlow) or flow.derivative == "finite differences" or self.dimension > LARGEST_TRACE:
+            return math.nan
+        return float(np.trace(flow.jacobian(t, x)))
+
     def velocity(self, n: int, x: Array) -> Array | None:
-        """That of an autonomous flow; None for others, and where the stepper carries a state of its own."""
-        if isinstance(self.flow, PiecewiseFlow) or self._carried or not self.flow.autonomous(x):
+        """That of an autonomous flow; None for others, and where the step is the system."""
+        if isinstance(self.flow, PiecewiseFlow) or self.finer() is None or not self.flow.autonomous(x):
             return None
         return np.asarray(self.flow.vector_field(self.time(n), x), dtype=float)
+
+    def linear_rates(self, n: int, x: Array) -> Array:
+        """Real parts of the eigenvalues of the Jacobian of an autonomous flow; of the step where that is the system."""
+        if self.velocity(n, x) is None or len(x) > LARGEST_LINEAR:
+            return super().linear_rates(n, x)
+        return -np.sort(-np.linalg.eigvals(self.flow.flow_at(n).jacobian(self.time(n), x)).real)
 
     @property
     def jumps(self) -> Sequence[str]:

@@ -6,6 +6,7 @@ delay, by somebody's own optimiser) is a `TimeStep` of its own.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from dynsys.compiled.kernel import StepKernel
 
 Array = np.ndarray
+LARGEST_LINEAR = 200  # dimension up to which eigenvalues are computed
 
 
 class TimeStep(ABC):
@@ -77,12 +79,37 @@ class TimeStep(ABC):
         """
         return None
 
+    @property
+    def kind(self) -> str:
+        """What moves: a "map", a "driven flow", or what "data" drive; a flow that has a `velocity` is a "flow"."""
+        return "map"
+
+    @property
+    def order(self) -> int:
+        """By which power of dt the error of the step falls, where there is a finer one."""
+        return 1
+
+    def divergence(self, t: float, x: Array) -> float:
+        """Divergence of a flow at one state: the trace of its Jacobian, to which exponents add up; NaN if unknown."""
+        return math.nan
+
     def velocity(self, n: int, x: Array) -> Array | None:
         """Velocity of an autonomous flow at one state (dim,): the direction whose exponent vanishes off rest.
 
         None where time stands in the equations, or there is no velocity.
         """
         return None
+
+    def linear_rates(self, n: int, x: Array) -> Array:
+        """Rates of growth of small displacements from a state at rest, descending, (dim,); NaN if there are too many.
+
+        ln |eigenvalues of the step| / dt.
+        """
+        if len(x) > LARGEST_LINEAR:
+            return np.full(len(x), np.nan)
+        with np.errstate(divide="ignore"):
+            rates = np.log(np.abs(np.linalg.eigvals(self.step_tangent(n, x, np.eye(len(x)))[1]))) / self.dt
+        return -np.sort(-rates)
 
     @property
     def jumps(self) -> Sequence[str]:
