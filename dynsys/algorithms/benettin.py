@@ -7,7 +7,14 @@ from collections.abc import Callable
 import attrs
 import numpy as np
 
-from dynsys.algorithms.representation import crossings, marks, motion, represent, representation_checks
+from dynsys.algorithms.representation import (
+    LARGEST_REMAINDER,
+    crossings,
+    marks,
+    motion,
+    represent,
+    representation_checks,
+)
 from dynsys.errors import warn_of, whole_number, whole_stride
 from dynsys.indicators import batch_means_error
 from dynsys.passes.run_state import RunState, Tangent, begin, raise_if_stopped, record_run, warm_up
@@ -19,7 +26,6 @@ Array = np.ndarray
 CHECKED_MEMBERS = 8  # the first ones' determinants are checked: the check steps through an interval with NumPy
 LARGEST_DETERMINANT_DEFECT = 1e-8
 LARGEST_ERRORS = 6.0  # standard errors that a drift, or an exponent declared to vanish, may have
-LARGEST_REMAINDER = 20.0  # and its |lambda| T: the remainder of a finite time is O(1)
 
 
 def benettin(

@@ -24,6 +24,7 @@ LONGEST, GROWTH = 10, 3.0  # intervals from a look on, and ln of the growth of a
 MOST_NUMBERS = 4_000_000  # that are kept of all looks
 VOLUMES, CHECKED_MEMBERS = 4, 8  # looks at which the divergence is asked for, and members
 MOST_STATES = 200_000  # that are asked on which side of a jump they lie
+LARGEST_REMAINDER = 20.0  # of |lambda| T over a finite time, in which it is O(1)
 LEAST_SHARE = 1e-3  # of an exponent, or of the first, that a step may change without a word
 REST, FALL = 16 * np.finfo(float).eps, 1e-10  # of a speed: times dt, as a share of the state; as a share of the largest
 
@@ -34,10 +35,9 @@ class Representation:
 
     Attributes
     ----------
-    step_error : ndarray, shape (members, k)
-        Exponents under this step minus those of the flow, 1/time: the estimate, or its own error where that is larger,
-        with the sign of the estimate. NaN where the step is the system.
-    step_noise : ndarray, shape (members, k)
+    step : ndarray, shape (members, k)
+        Estimate of the exponents under this step minus those of the flow, 1/time; NaN where the step is the system.
+    noise : ndarray, shape (members, k)
         The standard error of that estimate.
     divergence_defect : ndarray, shape (members,)
         Growth of volumes under the step minus the divergence of the flow, 1/time; NaN where it is not known.
@@ -45,10 +45,15 @@ class Representation:
         The mean divergence at the looks.
     """
 
-    step_error: Array
-    step_noise: Array
+    step: Array
+    noise: Array
     divergence_defect: Array
     divergence: Array
+
+    @property
+    def step_error(self) -> Array:
+        """The estimate and its error together, with the sign of the estimate."""
+        return np.copysign(np.hypot(self.step, self.noise), self.step)
 
 
 def marks(intervals: int, stride: int, start: RunState) -> list[int]:
@@ -79,9 +84,8 @@ def represent(
         scatter = differences.std(axis=0, ddof=1) if len(looks) > 1 else np.abs(mean)
     left = 2.0**tangent.order / (2.0**tangent.order - 1.0)  # the finer step has an error of its own
     mean, noise = left * mean, left * scatter / np.sqrt(len(looks))
-    error = np.copysign(np.hypot(mean, noise), mean)
     volumes = _volumes(tangent, fine, ratio, looks) if k == tangent.dimension else np.full((2, members), np.nan)
-    return Representation(error, noise, *volumes)
+    return Representation(mean, noise, *volumes)
 
 
 def _difference(tangent: Tangent, fine: Tangent, ratio: int, look: RunState, steps: int, window: int) -> Array:
@@ -149,7 +153,7 @@ def representation_checks(
     tangent: Tangent, exponents: Array, error: Array, looked: Representation, crossed: str, moved: Motion
 ) -> list[tuple[Any, str]]:
     """What to warn of: whether each member fails a check, and its text."""
-    step, noise = np.abs(looked.step_error), looked.step_noise
+    step, noise = np.abs(looked.step_error), looked.noise
     with np.errstate(invalid="ignore"):
         sizes = np.abs(exponents)
         vanishes = sizes <= 4.0 * (error + np.nan_to_num(step))
@@ -157,14 +161,14 @@ def representation_checks(
         told = (step > allowed) & ((step > 2.2 * noise) | (step > 4.0 * error))
         times = np.where(told, step / allowed, 1.0)
         volumes = looked.divergence + looked.divergence_defect
-        torn = np.abs(looked.divergence_defect) > 0.1 * np.abs(looked.divergence) + 4.0 * np.nansum(
-            error + step, axis=1
-        )
+        lost = np.abs(looked.divergence_defect - np.nansum(looked.step, axis=1))  # by the finer step, too
+        torn = lost > 0.1 * np.abs(looked.divergence) + 4.0 * np.nansum(error + noise, axis=1) + 1e-9 / tangent.dt
     worst = np.unravel_index(np.argmax(times), times.shape)
     dry = int(np.argmax(torn))
     resting = np.isfinite(moved.rest)
     k = exponents.shape[1]
-    off = np.abs(exponents - moved.rest[:, :k]) > 2.0 * np.nan_to_num(error) + 1e-3 * np.abs(moved.rest[:, :k])
+    off = np.abs(-np.sort(-exponents) - moved.rest[:, :k])
+    off = (off > 2.0 * np.nan_to_num(error) + 1e-3 * np.abs(moved.rest[:, :k])) & (off * moved.time > LARGEST_REMAINDER)
     shorter = f"dt = {_shorter(tangent, float(times[worst])):.2g}" if tangent.tolerance == 0.0 else "a smaller rtol"
     return [
         (
@@ -179,7 +183,7 @@ def representation_checks(
             "lost; shorten dt",
         ),
         (
-            resting.any(axis=1) & off.any(axis=1),
+            resting.any(axis=1) & off.any(axis=1) & ~told.any(axis=1) & ~torn,
             "the run comes to rest at a fixed point: its exponents are the real parts of the eigenvalues there, in "
             "diagnostics.rest, and the means over the way to it are not",
         ),
@@ -205,6 +209,8 @@ class Motion:
     ----------
     kind : str
         "flow" where a direction is known to be neutral, else `TimeStep.kind`.
+    time : float
+        Length of the record, T.
     speed : ndarray, shape (members,)
         ln(|f(end)| / |f(start)|) / T: exactly the exponent of the direction of the flow over the record; or NaN.
     rest : ndarray, shape (members, dim)
@@ -212,6 +218,7 @@ class Motion:
     """
 
     kind: str
+    time: float
     speed: Array
     rest: Array
 
@@ -228,15 +235,22 @@ def motion(tangent: Tangent, start: RunState, end: RunState, looks: Sequence[Run
         slow = False
         if speeds[-1] is not None:
             kind = "flow"
-            first, *_, last = lengths = [float(np.linalg.norm(velocity)) for velocity in speeds]
+            first, *_, last = lengths = [_length(velocity) for velocity in speeds]
             slow = last <= FALL * max(lengths)
             with np.errstate(divide="ignore", invalid="ignore"):
                 speed[m] = np.log(np.float64(last) / first) / time
         if slow or all(_stays(step, end.n + i, end.x[m]) for i in (0, 1)):
             rest[m] = step.linear_rates(end.n, end.x[m])
-    return Motion(kind, speed, rest)
+    return Motion(kind, time, speed, rest)
+
+
+def _length(v: Array) -> float:
+    """Euclidean length, of numbers whose squares may overflow, too."""
+    largest = np.abs(v).max()
+    return float(largest * np.linalg.norm(v / largest)) if 0.0 < largest < np.inf else float(largest)
 
 
 def _stays(step: Any, n: int, x: Array) -> bool:
     """Whether a step moves a state by no more than rounding."""
-    return bool(np.abs(step.step(n, x) - x).max() <= REST * np.abs(x).max())
+    with np.errstate(all="ignore"):  # a state that is about to leave all bounds
+        return bool(np.abs(step.step(n, x) - x).max() <= REST * np.abs(x).max())

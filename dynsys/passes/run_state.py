@@ -271,7 +271,7 @@ def forward_in_chunks(
     )
     longest = max(1, min(CHUNK_NUMBERS // numbers, CHUNK_STEPS // (steps_per_interval * members)))
     chunk, done, total = max(1, min(longest, FIRST_STEPS // (steps_per_interval * members))), 0, None
-    ahead = [*marks, intervals]
+    ahead = [*(mark for mark in marks if mark < intervals), intervals]
     while done < intervals:
         while ahead[0] <= done:
             ahead.pop(0)

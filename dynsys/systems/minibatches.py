@@ -51,7 +51,10 @@ class DataFlow(Flow):
 
     reduction: Literal["mean", "sum"] = attrs.field(default="mean", validator=_reduction, kw_only=True)
 
-    descends = True
+    @property
+    def descends(self) -> bool:
+        """Under Euler's method it is gradient descent."""
+        return True
 
     @property
     @abstractmethod
