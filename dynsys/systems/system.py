@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, Self
 
@@ -37,7 +38,8 @@ class DynamicalSystem(ABC):
     2. optional, for one state: `jacobian(t, x)` of shape (dim, dim), or `jvp(t, x, V)` of shape (dim, k). Each
        gives the other; with neither, derivatives are fourth-order finite differences and `derivative` says so;
     3. optional: `vanishing_exponents`, how many Lyapunov exponents must be zero (symmetries, conserved
-       quantities, the direction of the flow); `kernel()`, the same equations as source for Numba.
+       quantities, the direction of the flow; by default that direction, of a flow); `kernel()`, the same equations as
+       source for Numba.
     """
 
     @property
@@ -183,6 +185,16 @@ class Flow(DifferentiableSystem):
     def rule(self, t: float, x: Array) -> Array:
         """The function that `jacobian` differentiates."""
         return self.vector_field(t, x)
+
+    @property
+    def vanishing_exponents(self) -> int:
+        """Number of Lyapunov exponents that vanish: that of the direction of the flow, if time is not in the equations.
+
+        A subclass whose flow has symmetries or conserved quantities says how many.
+        """
+        with np.errstate(all="ignore"), suppress(ArithmeticError, ValueError, InvalidInputError):
+            return int(not self.descends and self.autonomous(np.linspace(0.3, 0.7, self.dimension)))
+        return 0
 
     @property
     def descends(self) -> bool:
