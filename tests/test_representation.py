@@ -73,8 +73,10 @@ def test_the_error_of_an_adaptive_step_follows_its_tolerance():
 @pytest.mark.numba
 def test_a_step_that_is_too_coarse_for_the_error_bar_is_told_with_the_one_to_take():
     def run(dt):
-        return Lorenz63().tangent(RK4(dt)).benettin(
-            [1.0, 1.0, 20.0], intervals=round(1000 / dt / 10), steps_per_interval=10, warmup=100
+        return (
+            Lorenz63()
+            .tangent(RK4(dt))
+            .benettin([1.0, 1.0, 20.0], intervals=round(1000 / dt / 10), steps_per_interval=10, warmup=100)
         )
 
     with pytest.warns(DiagnosticWarning, match=r"the step is too coarse for the error bar: .*; take dt = ") as caught:
@@ -152,10 +154,12 @@ def test_maps_of_flows_know_what_their_step_does(kind):
 
 @pytest.mark.filterwarnings("ignore:NumPy steps:dynsys.FallbackWarning")
 def test_rates_that_an_implicit_step_loses_are_missed_in_the_volumes():
-    """The rates are -0.2, -1, -1000; halving a step that is 100 times too long does not show it, the divergence does."""
+    """The rates are -0.2, -1, -1000; half a step that is 100 times too long does not show it, the divergence does."""
     stiff = SymbolicFlow.of({"x": "-1000*(x - y)", "y": "-y + z", "z": "-0.2*z"})
     tangent = stiff.tangent(ImplicitMidpoint(0.1), backend="numpy")
-    with pytest.warns(DiagnosticWarning, match=r"does not resolve the flow: .* says, -1001 per unit of time, but as -1\.6"):
+    with pytest.warns(
+        DiagnosticWarning, match=r"does not resolve the flow: .* says, -1001 per unit of time, but as -1\.6"
+    ):
         spectrum = tangent.benettin(np.ones(3), intervals=200, steps_per_interval=10)
     assert spectrum.diagnostics.divergence_defect == pytest.approx(1001.2 - 1.6, rel=1e-3)
     np.testing.assert_allclose(spectrum.diagnostics.rest, [-0.2, -1.0, -1000.0], rtol=1e-9)

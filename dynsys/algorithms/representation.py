@@ -25,7 +25,7 @@ MOST_NUMBERS = 4_000_000  # that are kept of all looks
 VOLUMES, CHECKED_MEMBERS = 4, 8  # looks at which the divergence is asked for, and members
 MOST_STATES = 200_000  # that are asked on which side of a jump they lie
 LARGEST_REMAINDER = 20.0  # of |lambda| T over a finite time, in which it is O(1)
-LEAST_SHARE = 1e-3  # of an exponent, or of the first, that a step may change without a word
+LEAST_SHARE, LEAST_GROWTH = 1e-3, 0.1  # of an exponent, and of growth in a record: a step may change so much unsaid
 REST, FALL = 16 * np.finfo(float).eps, 1e-10  # of a speed: times dt, as a share of the state; as a share of the largest
 
 
@@ -157,7 +157,8 @@ def representation_checks(
     with np.errstate(invalid="ignore"):
         sizes = np.abs(exponents)
         vanishes = sizes <= 4.0 * (error + np.nan_to_num(step))
-        allowed = np.maximum(error, LEAST_SHARE * np.where(vanishes, sizes.max(axis=1, keepdims=True), sizes))
+        allowed = LEAST_SHARE * np.where(vanishes, sizes.max(axis=1, keepdims=True), sizes)
+        allowed = np.maximum(np.maximum(error, allowed), LEAST_GROWTH / moved.time)
         told = (step > allowed) & ((step > 2.2 * noise) | (step > 4.0 * error))
         times = np.where(told, step / allowed, 1.0)
         volumes = looked.divergence + looked.divergence_defect

@@ -14,8 +14,9 @@ Array = np.ndarray
 
 CLEAR = 4.0  # errors, bar and step error together, beyond which an exponent has a sign
 LEAST_GROWTH = 12.0  # |lambda| T: a neutral direction grows by factors of order one, or like a power of T
-ROUNDING = 1e-12  # of an error, as a share of the largest exponent
-SHARP = 0.05  # share of the largest exponent within which an error shows that an exponent vanishes
+ROUNDING = 1e-12  # of exponents, relative
+SMALL_GROWTH = 0.1  # |lambda| T that is nothing
+SHARP = 0.05  # share of the local rates within which a mean of them vanishes
 
 
 class Regime(str):
@@ -51,6 +52,8 @@ class Motion:
     ----------
     exponents, errors : ndarray, shape (k,)
         Errors are standard error and step error together, 1/time.
+    spread : ndarray, shape (k,)
+        Standard deviation of the rates in the record, 1/time.
     time : float
         Length of the record.
     dimension : int
@@ -67,6 +70,7 @@ class Motion:
 
     exponents: Array
     errors: Array
+    spread: Array
     time: float
     dimension: int
     kind: str
@@ -96,8 +100,10 @@ def regime(motion: Motion) -> Regime:
     grows = np.abs(values) * motion.time > LEAST_GROWTH
     clear = np.abs(values) > CLEAR * errors
     signs = np.where(grows & clear, np.sign(values), 0).astype(int)
-    # an exponent vanishes as far as one can see: within its error, which is small, or O(1)/T as in regular motion
-    sharp = ~clear & (errors <= max(SHARP * largest, LEAST_GROWTH / motion.time))
+    # an exponent vanishes as far as one can see: it is small beside the local rates of which it is the mean, or has
+    # changed nothing by the end
+    small = np.maximum(SHARP * motion.spread, SMALL_GROWTH / motion.time)
+    sharp = ~clear & (np.abs(values) + 2.0 * errors <= small)
     zeros = int(np.count_nonzero(sharp))
     positive = int(np.count_nonzero(signs > 0))
     told = [f"exponent {j + 1} is {with_error(float(values[j]), float(errors[j]))}" for j in range(k)]

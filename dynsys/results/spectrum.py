@@ -130,13 +130,14 @@ class LyapunovSpectrum(Result):
             for array, shape in (
                 (self.exponents, (members, k)),
                 (errors, (members, k)),
+                (self.rates.std(axis=-2), (members, k)),
                 (checks.rest, (members, dim)),
                 (checks.speed, (members,)),
             )
         ]
         time = self.rates.shape[-2] * self.stride * self.steps_per_interval * self.dt
-        for exponents, error, rest, speed, status in zip(*rows, self.end.status, strict=True):
-            yield Motion(exponents, error, time, dim, checks.kind, bool(status), rest, float(speed))
+        for exponents, error, spread, rest, speed, status in zip(*rows, self.end.status, strict=True):
+            yield Motion(exponents, error, spread, time, dim, checks.kind, bool(status), rest, float(speed))
 
     def kaplan_yorke_dimension(self) -> tuple[Array, Array]:
         """The Kaplan-Yorke dimension D and its standard error, shape (...); see `dynsys.results.dimensions`.
