@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from dynsys import RK4, Leapfrog, SymbolicFlow, SymbolicMap
+from dynsys import RK4, Euler, Leapfrog, SymbolicFlow, SymbolicMap
 from dynsys.models.activations import Tanh
 from dynsys.models.classics import Duffing, Henon, LinearFlow, LinearMap, Logistic, Lorenz63
 from dynsys.models.weight_dynamics import ThreeLayerGradientFlow, regression_task
@@ -110,8 +110,6 @@ def test_the_driven_duffing_oscillator_is_chaotic():
 def test_data_and_missing_vectors_leave_it_undecided():
     data = regression_task(samples=20, seed=0)
     sgd = ThreeLayerGradientFlow(*data, hidden=1, activation=Tanh()).minibatches(5)
-    from dynsys import Euler
-
     spectrum = sgd.tangent(Euler(1e-3), backend="numpy").benettin(sgd.flow.initial(members=2, seed=0), intervals=40)
     assert spectrum.regime == ("undecided", "undecided")
     assert "data" in spectrum.regime[0].reason
@@ -119,9 +117,10 @@ def test_data_and_missing_vectors_leave_it_undecided():
 
 
 def test_a_step_error_as_large_as_the_exponent_leaves_it_undecided():
+    values, errors = np.array([0.5, 0.0, -3.0]), np.array([0.4, 0.001, 0.1])
     motion = Motion(
-        exponents=np.array([0.5, 0.0, -3.0]), errors=np.array([0.4, 0.001, 0.1]), spread=np.ones(3), time=1000.0, dimension=3, kind="flow",
-        stopped=False, rest=np.full(3, np.nan), speed=0.0,
+        values, errors, spread=np.ones(3), time=1000.0, dimension=3, kind="flow", stopped=False,
+        rest=np.full(3, np.nan), speed=0.0,
     )  # fmt: skip
     assert regime(motion) == "undecided"
 
