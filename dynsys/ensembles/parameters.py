@@ -12,7 +12,7 @@ import numpy as np
 
 from dynsys.compiled.kernel import StepKernel, StepSource
 from dynsys.compiled.lanes import LaneSource
-from dynsys.errors import FallbackWarning, InvalidInputError
+from dynsys.errors import FallbackWarning, InvalidInputError, real_array
 from dynsys.systems.tangent import TangentSystem, kinds_of_tangents
 from dynsys.systems.time_step import TimeStep
 
@@ -29,6 +29,8 @@ def parameter_values(values: Any) -> dict[str, Array]:
     for name, array in arrays.items():
         if array.ndim != 1 or not array.size or array.dtype.kind not in "biuf" or not np.isfinite(array).all():
             raise InvalidInputError(f"the values of {name} must be a 1-D array of finite numbers, got {array!r:.100}")
+    for name, given in values.items():
+        real_array(f"the values of {name}", given)  # refuses masks, which are gone from the arrays
     return arrays
 
 

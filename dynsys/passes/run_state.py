@@ -19,6 +19,7 @@ from dynsys.errors import (
     one_of,
     real_array,
     whole_number,
+    whole_seed,
 )
 from dynsys.passes.orthonormal import random_frames
 from dynsys.passes.status import DIVERGED, RUNNING
@@ -109,7 +110,7 @@ class RunState:
         k = dimension if k is None else whole_number("k", k, 0)
         if k > dimension:
             raise InvalidInputError(f"k must be at most the dimension {dimension}, got {k}")
-        Q = random_frames(dimension, k, whole_number("seed", seed, 0), self.members)
+        Q = random_frames(dimension, k, whole_seed(seed), self.members)
         Q[self.status != RUNNING] = np.nan
         return attrs.evolve(self, Q=Q, **_room(Q.shape, 0, "nothing"))
 
