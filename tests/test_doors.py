@@ -120,7 +120,9 @@ def test_a_clock_that_does_not_move_is_refused():
 def test_counts_beyond_what_times_tell_apart_are_refused(count):
     tangent = LinearFlow([[-1.0]]).tangent(RK4(0.1), backend="numpy")
     for name in ("intervals", "steps_per_interval", "warmup"):
-        with pytest.raises(InvalidInputError, match=f"{name} must be a whole number >= .* at most {2**53}, got {count}"):
+        with pytest.raises(
+            InvalidInputError, match=f"{name} must be a whole number >= .* at most {2**53}, got {count}"
+        ):
             tangent.benettin([1.0], **{**RUN, name: count})
     assert whole_number("intervals", 2**53, 1) == 2**53
     assert whole_seed(2**100) == 2**100

@@ -9,6 +9,7 @@ import numpy as np
 
 from dynsys.errors import warn_of, whole_number, whole_stride
 from dynsys.indicators import batch_means_error
+from dynsys.passes.clock import in_step
 from dynsys.passes.run_state import RunState, Tangent, begin, raise_if_stopped, record_run, warm_up
 from dynsys.passes.status import RUNNING
 from dynsys.results.spectrum import LyapunovSpectrum, SpectrumDiagnostics
@@ -95,6 +96,7 @@ def benettin(
     stride = whole_stride(stride, intervals)
     if warmup is None:
         warmup = 0 if isinstance(x0, RunState) and x0.k else max(1, intervals // 10)
+    tangent = in_step(tangent, x0)
     start = warm_up(tangent, begin(tangent, x0, k, seed), whole_number("warmup", warmup, 0), steps_per_interval)
     raise_if_stopped(tangent, start)
     end, growth = record_run(tangent, start, intervals, steps_per_interval, "growth", progress, stride)

@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 
 from dynsys.errors import InterruptedWarning, InvalidInputError, whole_number, whole_stride
+from dynsys.passes.clock import in_step
 from dynsys.passes.orthonormal import unpacked
 from dynsys.passes.run_state import RunState, Tangent, raise_if_stopped, run, state_alone, warm_up
 from dynsys.results.result import Result, labelled, readonly
@@ -116,6 +117,7 @@ def gali(
     k = tangent.dimension if k is None else whole_number("k", k, 1)
     if k > tangent.dimension:
         raise InvalidInputError(f"k must be at most the dimension {tangent.dimension}, got {k}")
+    tangent = in_step(tangent, x0)
     begun = warm_up(tangent, state_alone(tangent, x0), warmup, steps)
     raise_if_stopped(tangent, begun)
     start = begun.with_frames(k, seed)

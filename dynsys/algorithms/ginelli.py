@@ -11,6 +11,7 @@ from dynsys.algorithms.window import Window, pass_window
 from dynsys.compiled.backward import sweep_back
 from dynsys.errors import warn_of
 from dynsys.indicators import line_distance
+from dynsys.passes.clock import in_step
 from dynsys.passes.orthonormal import packed_diagonal
 from dynsys.passes.run_state import RunState, Tangent, raise_if_stopped
 from dynsys.results.result import MEMORY_LIMIT, handed_over
@@ -95,6 +96,7 @@ def ginelli(
     array([[1.     , 0.5547 ],
            [0.     , 0.83205]])
     """
+    tangent = in_step(tangent, x0)
     window = pass_window(
         tangent, x0, intervals=intervals, steps_per_interval=steps_per_interval, warmup=warmup, tail=tail, k=k,
         seed=seed, stride=stride, memory_limit=memory_limit, progress=progress,

@@ -21,6 +21,7 @@ from dynsys.algorithms.window import allocator
 from dynsys.compiled.backward import sweep_back
 from dynsys.errors import InterruptedWarning, InvalidInputError, one_of, whole_number, whole_stride
 from dynsys.indicators import line_distance
+from dynsys.passes.clock import in_step
 from dynsys.passes.eigenvectors import eigenvectors
 from dynsys.passes.orthonormal import packed_diagonal
 from dynsys.passes.run_state import RunState, Tangent, begin, forward_in_chunks, raise_if_stopped, warm_up
@@ -154,6 +155,7 @@ def sharafi(
             f"no estimate has a whole window of {window} intervals before it: the run has {warmup} + {intervals} "
             "intervals of warm-up and record; lengthen one of them, or shorten the window"
         )
+    tangent = in_step(tangent, x0)
     begun = warm_up(tangent, begin(tangent, x0, k, seed), warmup - lead, steps)
     raise_if_stopped(tangent, begun)
 

@@ -13,6 +13,7 @@ import attrs
 import numpy as np
 
 from dynsys.algorithms.window import pass_window
+from dynsys.passes.clock import in_step
 from dynsys.passes.orthonormal import orthonormalise, random_frames, unpacked
 from dynsys.passes.run_state import RunState, Tangent, raise_if_stopped
 from dynsys.results.result import MEMORY_LIMIT, Result, handed_over, labelled, readonly
@@ -129,6 +130,7 @@ def wolfe_samelson(
     array([[1.     , 0.5547 ],
            [0.     , 0.83205]])
     """
+    tangent = in_step(tangent, x0)
     window = pass_window(
         tangent, x0, intervals=intervals, steps_per_interval=steps_per_interval, warmup=warmup, tail=tail, k=k,
         seed=seed, stride=stride, memory_limit=memory_limit, progress=progress,

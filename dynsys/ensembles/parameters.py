@@ -5,7 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, Self
+from zlib import crc32
 
 import attrs
 import numpy as np
@@ -160,6 +161,23 @@ class Varied(TimeStep):
     def time(self, n: int | Array) -> Any:
         """Time at the start of step n."""
         return self.time_step.time(n)
+
+    @property
+    def clock(self) -> tuple[float, float]:
+        """That of every member."""
+        return self.time_step.clock
+
+    def starting_at(self, t0: float) -> Self:
+        """The same for every member."""
+        return attrs.evolve(self, time_step=self.time_step.starting_at(t0))
+
+    @property
+    def variation(self) -> str:
+        """Names of the parameters, how many members, and a checksum of the values."""
+        checksum = 0
+        for name, values in sorted(self.values.items()):
+            checksum = crc32(np.asarray(values, dtype=float).tobytes(), crc32(name.encode(), checksum))
+        return f"its own {' and '.join(sorted(self.values))} for each of {self.members} members (values {checksum:08x})"
 
     @property
     def derivative(self) -> str:

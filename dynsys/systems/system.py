@@ -302,6 +302,10 @@ class FlowStep(TimeStep):
         """Time at the start of step n."""
         return self.t0 + n * self.stepper.dt
 
+    def starting_at(self, t0: float) -> Self:
+        """The same step with another t0."""
+        return attrs.evolve(self, t0=t0)
+
     def step(self, n: int, x: Array) -> Array:
         """State after step n; x has shape (..., dim)."""
         return self.stepper.step(self.flow.flow_at(n), n, self.time(n), x)
