@@ -139,7 +139,7 @@ def test_another_number_of_members_is_refused():
             with pytest.raises(InvalidInputError, match=rf"must have {other.members} members, .* got 3"):
                 getattr(other, name)(end, intervals=12)
     plain = Logistic().tangent(backend="numpy")
-    with pytest.raises(InvalidInputError, match="must have 2 members.* got 1: vary"):
+    with pytest.raises(InvalidInputError, match=r"must have 2 members.* got 1: vary"):
         logistic(3.7, 3.8).benettin(plain.benettin([0.3], intervals=50).end, intervals=10)
 
 
@@ -153,7 +153,7 @@ def test_other_parameters_are_refused_by_name():
         other.benettin(end.x, intervals=20)  # as the message says
     henon = Henon().tangent(backend="numpy")
     two = vary(henon, {"a": [1.2, 1.3]}).trajectory([[0.1, 0.1]] * 2, intervals=5).end
-    with pytest.raises(InvalidInputError, match="its own a for.* and this has its own b for"):
+    with pytest.raises(InvalidInputError, match=r"its own a for.* and this has its own b for"):
         vary(henon, {"b": [0.2, 0.3]}).trajectory(two, intervals=5)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import attrs
 import numpy as np
 
+from dynsys.algorithms.rounding import angles_at, rounding_check
 from dynsys.errors import warn_of, whole_number, whole_stride
 from dynsys.indicators import batch_means_error
 from dynsys.passes.clock import in_step
@@ -174,6 +175,14 @@ def _spectrum(
         (
             ((in_errors > LARGEST_ERRORS) & (remainder > LARGEST_REMAINDER)).any(axis=1),
             f"{zeros.shape[1]} exponent(s) should vanish and do not: the run rests at a fixed point, or dt is too long",
+        ),
+        rounding_check(
+            exponents,
+            error,
+            growth / stride,
+            steps_per_interval,
+            steps_per_interval * tangent.dt,
+            angles_at(tangent, start, end, steps=steps_per_interval),
         ),
     ]
     warn_of(checks, stacklevel=3)

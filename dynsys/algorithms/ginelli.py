@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dynsys.algorithms.checks import covariance_residual, determined_subspaces, frame_agreement, reliable, smallest_gap
+from dynsys.algorithms.rounding import check_of_factors
 from dynsys.algorithms.window import Window, pass_window
 from dynsys.compiled.backward import sweep_back
 from dynsys.errors import warn_of
@@ -209,6 +210,7 @@ def _check(tangent: Tangent, window: Window, clvs: CovariantVectors, spread: Arr
             f"two starts of the backward pass disagree: the tail of {window.tail} intervals is too short ({asked}), or "
             "exponents coincide",
         ),
+        check_of_factors(window.R, window.finished, window.steps, window.steps * tangent.dt),
         (frames, "two forward frames disagree: the warm-up is too short, or exponents coincide"),
         (
             starts | frames,

@@ -17,9 +17,10 @@ import numpy as np
 
 from dynsys.algorithms.checks import covariance_residual, determined_subspaces, smallest_gap
 from dynsys.algorithms.ginelli import LARGEST_DISAGREEMENT, random_triangles
+from dynsys.algorithms.rounding import check_of_means
 from dynsys.algorithms.window import allocator
 from dynsys.compiled.backward import sweep_back
-from dynsys.errors import InterruptedWarning, InvalidInputError, one_of, whole_number, whole_stride
+from dynsys.errors import InterruptedWarning, InvalidInputError, one_of, warn_of, whole_number, whole_stride
 from dynsys.indicators import line_distance
 from dynsys.passes.clock import in_step
 from dynsys.passes.eigenvectors import eigenvectors
@@ -203,6 +204,8 @@ def sharafi(
     method = f"sharafi, {variant}, window {window}" + ("" if estimates.periodic else f", start {start}")
     clvs = _record(tangent, begun, reached, estimates, count, method, steps, stride, planned)
     raise_if_stopped(tangent, reached.end, clvs)
+    exponents = clvs.exponents.reshape(len(begun.x), begun.k)
+    warn_of([check_of_means(tangent, exponents, begun, reached.end, steps)], stacklevel=2)
     return clvs
 
 

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
+from dynsys.algorithms.rounding import check_of_factors
 from dynsys.algorithms.window import pass_window
+from dynsys.errors import warn_of
 from dynsys.passes.clock import in_step
 from dynsys.passes.orthonormal import orthonormalise, random_frames, unpacked
 from dynsys.passes.run_state import RunState, Tangent, raise_if_stopped
@@ -162,6 +164,7 @@ def wolfe_samelson(
         end=end.without_records(),
     )
     raise_if_stopped(tangent, end, vectors)
+    warn_of([check_of_factors(window.R, window.finished, window.steps, window.steps * tangent.dt)], stacklevel=2)
     return vectors
 
 
