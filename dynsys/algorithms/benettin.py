@@ -7,6 +7,7 @@ from collections.abc import Callable
 import attrs
 import numpy as np
 
+from dynsys.algorithms.rest import collapse_check
 from dynsys.algorithms.rounding import angles_at, rounding_check
 from dynsys.errors import warn_of, whole_number, whole_stride
 from dynsys.indicators import batch_means_error
@@ -98,10 +99,11 @@ def benettin(
     if warmup is None:
         warmup = 0 if isinstance(x0, RunState) and x0.k else max(1, intervals // 10)
     tangent = in_step(tangent, x0)
-    start = warm_up(tangent, begin(tangent, x0, k, seed), whole_number("warmup", warmup, 0), steps_per_interval)
+    begun = begin(tangent, x0, k, seed)
+    start = warm_up(tangent, begun, whole_number("warmup", warmup, 0), steps_per_interval)
     raise_if_stopped(tangent, start)
     end, growth = record_run(tangent, start, intervals, steps_per_interval, "growth", progress, stride)
-    return _spectrum(tangent, start, end, growth, steps_per_interval, stride, transient=warmup == 0)
+    return _spectrum(tangent, begun, start, end, growth, steps_per_interval, stride, transient=warmup == 0)
 
 
 def _finished(result: LyapunovSpectrum) -> LyapunovSpectrum | None:
@@ -121,6 +123,7 @@ def _finished(result: LyapunovSpectrum) -> LyapunovSpectrum | None:
 
 def _spectrum(
     tangent: Tangent,
+    begun: RunState,
     start: RunState,
     end: RunState,
     growth: Array,
@@ -176,6 +179,7 @@ def _spectrum(
             ((in_errors > LARGEST_ERRORS) & (remainder > LARGEST_REMAINDER)).any(axis=1),
             f"{zeros.shape[1]} exponent(s) should vanish and do not: the run rests at a fixed point, or dt is too long",
         ),
+        collapse_check(tangent, begun, end, growth),
         rounding_check(
             exponents,
             error,

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from dynsys.algorithms.checks import covariance_residual, determined_subspaces, frame_agreement, reliable, smallest_gap
-from dynsys.algorithms.rounding import check_of_factors
+from dynsys.algorithms.rest import LONGEST_CYCLE, collapse_check
+from dynsys.algorithms.rounding import check_of_factors, last_growth
 from dynsys.algorithms.window import Window, pass_window
 from dynsys.compiled.backward import sweep_back
 from dynsys.errors import warn_of
@@ -210,6 +211,7 @@ def _check(tangent: Tangent, window: Window, clvs: CovariantVectors, spread: Arr
             f"two starts of the backward pass disagree: the tail of {window.tail} intervals is too short ({asked}), or "
             "exponents coincide",
         ),
+        collapse_check(tangent, window.first, window.end, last_growth(window.R, window.finished, LONGEST_CYCLE + 2)),
         check_of_factors(window.R, window.finished, window.steps, window.steps * tangent.dt),
         (frames, "two forward frames disagree: the warm-up is too short, or exponents coincide"),
         (

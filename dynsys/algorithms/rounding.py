@@ -133,6 +133,12 @@ def check_of_factors(R: Array, finished: Array, steps: int, length: float) -> tu
     )
 
 
+def last_growth(R: Array, finished: Array, most: int) -> Array:
+    """Log R_jj of the last intervals that all members finished, at most so many, (members, m, k)."""
+    done = int(np.min(finished, initial=R.shape[1], where=finished > 0))
+    return np.log(packed_diagonal(R[:, max(0, done - most) : done]))
+
+
 def check_of_means(tangent: Tangent, exponents: Array, start: RunState, end: RunState, steps: int) -> tuple[Array, str]:
     """The same check where growth is known as exponents alone, (members, k), of a run from `start` to `end`."""
     length = steps * tangent.dt

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
-from dynsys.algorithms.rounding import check_of_factors
+from dynsys.algorithms.rest import LONGEST_CYCLE, collapse_check
+from dynsys.algorithms.rounding import check_of_factors, last_growth
 from dynsys.algorithms.window import pass_window
 from dynsys.errors import warn_of
 from dynsys.passes.clock import in_step
@@ -164,7 +165,12 @@ def wolfe_samelson(
         end=end.without_records(),
     )
     raise_if_stopped(tangent, end, vectors)
-    warn_of([check_of_factors(window.R, window.finished, window.steps, window.steps * tangent.dt)], stacklevel=2)
+    last = last_growth(window.R, window.finished, LONGEST_CYCLE + 2)
+    checks = [
+        collapse_check(tangent, window.first, end, last),
+        check_of_factors(window.R, window.finished, window.steps, window.steps * tangent.dt),
+    ]
+    warn_of(checks, stacklevel=2)
     return vectors
 
 
