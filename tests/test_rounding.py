@@ -7,7 +7,7 @@ import pytest
 
 from dynsys import RK4, DiagnosticWarning, vary
 from dynsys.algorithms.rounding import lost_digits
-from dynsys.models.classics import Henon, LinearFlow, LinearMap
+from dynsys.models.classics import Henon, LinearFlow, LinearMap, Lorenz63
 from dynsys.passes.orthonormal import packed
 
 P = np.array([[1.0, 1.0], [0.3, 1.2]])
@@ -121,3 +121,19 @@ def test_varied_members_are_judged_singly():
 def test_lost_digits_are_the_sine_of_the_angle():
     R = np.array([[2.0, 3.0, 1e200], [0.0, 4.0, 1e200], [0.0, 0.0, 1e190]])
     np.testing.assert_allclose(lost_digits(packed(R)), [1.0, 1.25, np.sqrt(2) * 1e10], rtol=1e-12)
+
+
+@pytest.mark.parametrize("dt", [1e-15, 1e-20, 1e-100])
+def test_a_step_that_is_lost_in_rounding_says_so(dt):
+    tangent = Lorenz63().tangent(RK4(dt), backend="numpy")
+    with pytest.warns(DiagnosticWarning, match="is lost in rounding: .* lengthen dt"):
+        found = tangent.benettin([1.0, 2.0, 20.0], intervals=40)
+    assert abs(found.exponents).max() < 1e3 * np.finfo(float).eps / dt
+
+
+def test_a_short_step_that_still_moves_something_is_right():
+    """The exponents of so short a time are the growth rates of the frame that one Jacobian gives."""
+    tangent = LinearFlow(np.diag([0.5, -2.0])).tangent(RK4(1e-9), backend="numpy")
+    found = tangent.benettin([1.0, 1.0], intervals=40, warmup=0)
+    assert found.exponents.sum() == pytest.approx(-1.5, abs=1e-6)
+    LinearFlow(np.diag([5e6, -2e7])).tangent(RK4(1e-9), backend="numpy").benettin([0.0, 0.0], intervals=40)

@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 
 from dynsys.algorithms.rest import collapse_check
-from dynsys.algorithms.rounding import angles_at, rounding_check
+from dynsys.algorithms.rounding import angles_at, lost_steps, rounding_check
 from dynsys.errors import warn_of, whole_number, whole_stride
 from dynsys.indicators import batch_means_error
 from dynsys.passes.clock import in_step
@@ -180,6 +180,7 @@ def _spectrum(
             f"{zeros.shape[1]} exponent(s) should vanish and do not: the run rests at a fixed point, or dt is too long",
         ),
         collapse_check(tangent, begun, end, growth),
+        lost_steps(tangent, start),
         rounding_check(
             exponents,
             error,

@@ -26,6 +26,8 @@ GUARD = 4.0  # errors of as many last bits, in each of the steps in which a vect
 HARMLESS = 1e4  # by how much errors may be magnified without a closer look
 LEAST = 1e-8  # share of the largest exponent that is not worth a word
 SAMPLED = 100  # intervals whose factors show the angles
+SHORT, LOST = 1e-7, 1e3 * np.finfo(float).eps  # steps that are asked, and how far one has to move something
+CHECKED_MEMBERS = 8
 
 Angles = Callable[[], Array]
 
@@ -130,6 +132,24 @@ def check_of_factors(R: Array, finished: Array, steps: int, length: float) -> tu
     rates = growth / length
     return rounding_check(
         rates.mean(axis=1), batch_means_error(rates), growth, steps, length, lambda: angles_of(R[:, some])
+    )
+
+
+def lost_steps(tangent: Tangent, start: RunState) -> tuple[Array, str]:
+    """The check of a result: members of which a short step moves neither state nor vectors by more than last bits.
+
+    Rounding errors of log R_jj, about eps in a step, are rates of eps / dt then, whatever the system does.
+    """
+    lost = np.zeros(len(start.x), dtype=bool)
+    if tangent.dt < SHORT and start.k:
+        for m in np.flatnonzero(np.isfinite(start.x).all(axis=1) & (start.members < CHECKED_MEMBERS)):
+            x, v = start.x[m], start.Q[m, :, :1]
+            moved, pushed = tangent.step(start.n, x, v, member=int(start.members[m]))
+            still = np.max(np.abs(moved - x)) <= LOST * np.max(np.abs(x))
+            lost[m] = still and np.max(np.abs(pushed - v)) <= LOST
+    return lost, (
+        f"a step of dt = {tangent.dt:g} is lost in rounding: it moves neither state nor vectors by more than some last "
+        f"bits, and rates are wrong by about {np.finfo(float).eps / tangent.dt:.1g}: lengthen dt"
     )
 
 
