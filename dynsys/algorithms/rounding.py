@@ -25,6 +25,7 @@ Array = np.ndarray
 GUARD = 4.0  # errors of as many last bits, in each of the steps in which a vector turns
 HARMLESS = 1e4  # by how much errors may be magnified without a closer look
 LEAST = 1e-8  # share of the largest exponent that is not worth a word
+SHARE = 1e-4  # the same where no error bar is known that says what is
 SAMPLED = 100  # intervals whose factors show the angles
 SHORT, LOST = 1e-7, 1e3 * np.finfo(float).eps  # steps that are asked, and how far one has to move something
 CHECKED_MEMBERS = 8
@@ -114,10 +115,15 @@ def rounding_check(
     Exponents and errors, which may be NaN, are (members, k); the rest is as in `rounding_of_growth`.
     """
     rounding = rounding_of_growth(growth, steps, length, angles)
-    negligible = np.fmax(2.0 * error, LEAST * np.max(np.abs(exponents), axis=1, keepdims=True))
+    share = np.where(np.isnan(error), SHARE, LEAST)
+    negligible = np.fmax(2.0 * error, share * np.max(np.abs(exponents), axis=1, keepdims=True))
     lost = (rounding > negligible).any(axis=1)
     largest = np.max(rounding[lost], initial=0.0)
-    remedy = "orthonormalise more often (fewer steps_per_interval)" if steps > 1 else "follow fewer vectors (k)"
+    remedy = (
+        "orthonormalise more often (fewer steps_per_interval)"
+        if steps > 1
+        else "follow fewer vectors (k), or shorten dt"
+    )
     return lost, (
         "columns became parallel to rounding within an interval, which may have moved exponents by "
         f"{largest:.1g}: {remedy}"
