@@ -184,7 +184,7 @@ def _spectrum(
         rounding_check(
             exponents,
             error,
-            growth / stride,
+            growth if stride == 1 else growth / stride,
             steps_per_interval,
             steps_per_interval * tangent.dt,
             angles_at(tangent, start, end, steps=steps_per_interval),

@@ -67,7 +67,8 @@ def rounding_of_growth(growth: Array, steps: int, length: float, angles: Angles)
     members, _, k = growth.shape
     found = np.zeros((members, k))
     with np.errstate(invalid="ignore"):
-        suspects = np.flatnonzero(np.ptp(growth, axis=2).max(axis=1) > np.log(HARMLESS))
+        suspects = np.flatnonzero(growth.max(axis=(1, 2)) - growth.min(axis=(1, 2)) > np.log(HARMLESS))
+        suspects = suspects[np.ptp(growth[suspects], axis=2).max(axis=1, initial=0.0) > np.log(HARMLESS)]
     if not len(suspects):
         return found
     numbers = angles()
