@@ -84,6 +84,14 @@ def test_no_other_orbit_is_called_collapsed(tangent, x0, exponent):
     assert found.exponents[0] == pytest.approx(exponent, rel=2e-4)
 
 
+def test_weights_that_die_are_no_collapse():
+    """x and y come to rest exactly at 0, while a vector still turns, and grows by a trifle."""
+    flow = SymbolicFlow.of({"x": "-x", "y": "-x*y - y^3 - 20*y", "z": "0"})
+    tangent = flow.tangent(RK4(0.1), backend="numpy")
+    found = tangent.benettin([1.0, 1.0, 0.3], intervals=300, warmup=0)
+    assert abs(found.exponents[0]) < 0.1
+
+
 def test_members_with_parameters_of_their_own():
     vary(Logistic().tangent(backend="numpy"), {"r": [2.5, 3.2, 3.9]}).benettin([[0.3]] * 3, intervals=300)
 

@@ -23,6 +23,7 @@ REPEATS = 3  # steps of which each leaves the state in place
 
 LONGEST_CYCLE = 64  # steps
 CHECKED_MEMBERS = 8
+GROWN = np.log(2.0)  # by how much vectors have to grow in the last intervals of an orbit that should have left
 FROZEN = 1.0 - 1e-6  # share of the first vector in components that recur to the last bit
 SHOWN = 4  # components of a state in a message
 
@@ -101,8 +102,8 @@ def collapse_check(tangent: Tangent, begun: RunState, end: RunState, growth: Arr
 
 
 def _recurs(growth: Array) -> bool:
-    """Whether the growth of the last two intervals was that of two intervals before, and vectors grow: a cheap test."""
-    if len(growth) < 3 or not growth.mean() > 0.0:
+    """Whether growth in the last two intervals was that of two before, and vectors grow in earnest: a cheap test."""
+    if len(growth) < 3 or not growth.sum() > GROWN:  # where weights of a network die, vectors still turn
         return False
     alike = np.isclose(growth[:-1], growth[-1], rtol=1e-9, atol=1e-12)
     return bool((alike[1:] & np.isclose(growth[:-2], growth[-2], rtol=1e-9, atol=1e-12)).any())
