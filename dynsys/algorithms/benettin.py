@@ -15,8 +15,11 @@ from dynsys.algorithms.representation import (
     represent,
     representation_checks,
 )
+from dynsys.algorithms.rest import collapse_check
+from dynsys.algorithms.rounding import angles_at, lost_steps, rounding_check
 from dynsys.errors import warn_of, whole_number, whole_stride
 from dynsys.indicators import batch_means_error
+from dynsys.passes.clock import in_step
 from dynsys.passes.run_state import RunState, Tangent, begin, raise_if_stopped, record_run, warm_up
 from dynsys.passes.status import RUNNING
 from dynsys.results.spectrum import LyapunovSpectrum, SpectrumDiagnostics
@@ -102,11 +105,13 @@ def benettin(
     stride = whole_stride(stride, intervals)
     if warmup is None:
         warmup = 0 if isinstance(x0, RunState) and x0.k else max(1, intervals // 10)
-    start = warm_up(tangent, begin(tangent, x0, k, seed), whole_number("warmup", warmup, 0), steps_per_interval)
+    tangent = in_step(tangent, x0)
+    begun = begin(tangent, x0, k, seed)
+    start = warm_up(tangent, begun, whole_number("warmup", warmup, 0), steps_per_interval)
     raise_if_stopped(tangent, start)
     looks = marks(intervals, stride, start)
     end, growth, seen = record_run(tangent, start, intervals, steps_per_interval, "growth", progress, stride, looks)
-    return _spectrum(tangent, start, end, growth, seen, steps_per_interval, stride, transient=warmup == 0)
+    return _spectrum(tangent, begun, start, end, growth, seen, steps_per_interval, stride, transient=warmup == 0)
 
 
 def _finished(result: LyapunovSpectrum) -> LyapunovSpectrum | None:
@@ -126,6 +131,7 @@ def _finished(result: LyapunovSpectrum) -> LyapunovSpectrum | None:
 
 def _spectrum(
     tangent: Tangent,
+    begun: RunState,
     start: RunState,
     end: RunState,
     growth: Array,
@@ -192,6 +198,16 @@ def _spectrum(
             f"{zeros.shape[1]} exponent(s) should vanish and do not: the run rests at a fixed point, or dt is too long",
         ),
         *representation_checks(tangent, exponents, error, looked, spectrum.diagnostics.crossed, moved),
+        collapse_check(tangent, begun, end, growth),
+        lost_steps(tangent, start),
+        rounding_check(
+            exponents,
+            error,
+            growth if stride == 1 else growth / stride,
+            steps_per_interval,
+            steps_per_interval * tangent.dt,
+            angles_at(tangent, start, end, steps=steps_per_interval),
+        ),
     ]
     warn_of(checks, stacklevel=3)
     return spectrum

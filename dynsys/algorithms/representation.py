@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from dynsys.algorithms.rest import rests
 from dynsys.passes.run_state import RunState, Tangent, forward_in_chunks
 from dynsys.passes.status import RUNNING
 
@@ -26,7 +27,6 @@ VOLUMES, CHECKED_MEMBERS = 4, 8  # looks at which the divergence is asked for, a
 MOST_STATES = 200_000  # that are asked on which side of a jump they lie
 LARGEST_REMAINDER = 20.0  # of |lambda| T over a finite time, in which it is O(1)
 LEAST_SHARE, LEAST_GROWTH = 1e-3, 0.1  # of an exponent, and of growth in a record: a step may change so much unsaid
-REST, FALL = 16 * np.finfo(float).eps, 1e-10  # of a speed: times dt, as a share of the state; as a share of the largest
 
 
 @attrs.frozen(eq=False)
@@ -232,16 +232,16 @@ def motion(tangent: Tangent, start: RunState, end: RunState, looks: Sequence[Run
     time = (end.n - start.n) * tangent.dt
     for m in np.flatnonzero((start.members < CHECKED_MEMBERS) & (end.status == RUNNING)):
         step = tangent.of_member(int(start.members[m]))
-        speeds = [step.velocity(look.n, look.x[m]) for look in (start, *looks[::4], end)]
-        slow = False
-        if speeds[-1] is not None:
+        seen = [start, *looks[::4], end]
+        first, last = (step.velocity(look.n, look.x[m]) for look in (start, end))
+        if last is not None:
             kind = "flow"
-            first, *_, last = lengths = [_length(velocity) for velocity in speeds]
-            slow = last <= FALL * max(lengths)
             with np.errstate(divide="ignore", invalid="ignore"):
-                speed[m] = np.log(np.float64(last) / first) / time
-        if slow or all(_stays(step, end.n + i, end.x[m]) for i in (0, 1)):
-            rest[m] = step.linear_rates(end.n, end.x[m])
+                speed[m] = np.log(np.float64(_length(last)) / _length(first)) / time
+        if rests(step, end.n, end.x[m], scale=max(np.abs(look.x[m]).max() for look in seen)):
+            now, before = (step.linear_rates(n, end.x[m]) for n in (end.n, start.n))
+            if np.allclose(now, before, rtol=1e-9, atol=0.0):  # else time is in the equations
+                rest[m] = now
     return Motion(kind, time, speed, rest)
 
 
@@ -249,9 +249,3 @@ def _length(v: Array) -> float:
     """Euclidean length, of numbers whose squares may overflow, too."""
     largest = np.abs(v).max()
     return float(largest * np.linalg.norm(v / largest)) if 0.0 < largest < np.inf else float(largest)
-
-
-def _stays(step: Any, n: int, x: Array) -> bool:
-    """Whether a step moves a state by no more than rounding."""
-    with np.errstate(all="ignore"):  # a state that is about to leave all bounds
-        return bool(np.abs(step.step(n, x) - x).max() <= REST * np.abs(x).max())

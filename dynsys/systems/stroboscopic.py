@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import attrs
 import numpy as np
@@ -98,6 +98,15 @@ class StroboscopicMap(FlowMap):
     def period(self) -> float:
         """T = steps dt."""
         return self.steps * self.stepper.dt
+
+    @property
+    def clock(self) -> tuple[float, float]:
+        """That of the flow: step n begins at t0 + n T, although it is called time n."""
+        return self.t0, self.period
+
+    def starting_at(self, t0: float) -> Self:
+        """The same map, sampled from another phase on."""
+        return attrs.evolve(self, t0=t0)
 
     def step(self, n: int, x: Array) -> Array:
         """State after step n; x has shape (..., dim)."""

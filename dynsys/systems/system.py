@@ -291,7 +291,11 @@ class FlowStep(TimeStep):
     t0: float = attrs.field(default=0.0, converter=_start_time)
 
     def __attrs_post_init__(self) -> None:
-        """Refuse a stepper that is not made for the flow."""
+        """Refuse a stepper that is not made for the flow, and a clock that does not move."""
+        if self.t0 + self.dt == self.t0:
+            raise InvalidInputError(
+                f"t0 = {self.t0!r} and t0 + dt are one number for dt = {self.dt!r}: begin nearer to 0, or lengthen dt"
+            )
         self.stepper.check(self.flow.flow_at(0))
 
     @property
@@ -316,6 +320,10 @@ class FlowStep(TimeStep):
     def time(self, n: int | Array) -> Any:
         """Time at the start of step n."""
         return self.t0 + n * self.stepper.dt
+
+    def starting_at(self, t0: float) -> Self:
+        """The same step with another t0."""
+        return attrs.evolve(self, t0=t0)
 
     def step(self, n: int, x: Array) -> Array:
         """State after step n; x has shape (..., dim)."""

@@ -120,6 +120,20 @@ class TangentSystem(ABC):
         """The step of a member of an ensemble."""
         return self.time_step.for_member(member)
 
+    @property
+    def clock(self) -> tuple[float, float]:
+        """The time that stands in the equations: (t0, dt), where step n begins at t0 + n dt."""
+        return self.time_step.clock
+
+    def starting_at(self, t0: float) -> TangentSystem:
+        """The same on a clock of another t0; see `TimeStep.starting_at`."""
+        return attrs.evolve(self, time_step=self.time_step.starting_at(t0))
+
+    @property
+    def variation(self) -> str:
+        """Which parameters differ between the members; empty if none do."""
+        return self.time_step.variation
+
     def time(self, n: int | Array) -> Any:
         """Time at the start of step n."""
         return self.shift + self.time_step.time(n)

@@ -58,6 +58,24 @@ class TimeStep(ABC):
         return n * self.dt
 
     @property
+    def clock(self) -> tuple[float, float]:
+        """The time that stands in the equations: (t0, dt), where step n begins at t0 + n dt."""
+        return float(self.time(0)), float(self.dt)
+
+    def starting_at(self, t0: float) -> Self:
+        """The same step on a clock of another t0, so that a run can go on when it stopped, with steps of another dt.
+
+        Raises
+        ------
+        InvalidInputError
+            If its time is the number of steps.
+        """
+        raise InvalidInputError(
+            f"{self.label} counts time in its own steps from t = {self.clock[0]:g} on, and cannot go on with a run on "
+            "another clock: begin a new one at the state where that ended (end.x)"
+        )
+
+    @property
     def derivative(self) -> str:
         """Where derivatives come from: "jvp", "jacobian" or "finite differences"."""
         return "jvp"
@@ -138,6 +156,11 @@ class TimeStep(ABC):
     def members(self) -> int | None:
         """Number of members of an ensemble, where each has a step of its own (`dynsys.vary`). None: any number."""
         return None
+
+    @property
+    def variation(self) -> str:
+        """Which parameters differ between the members, in words that tell other values apart; empty if none do."""
+        return ""
 
     def for_member(self, member: int) -> TimeStep:
         """The step of a member of an ensemble; itself unless it differs between members."""
