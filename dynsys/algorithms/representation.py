@@ -137,10 +137,9 @@ def crossings(tangent: Tangent, start: RunState, intervals: int, steps: int) -> 
     n = alone.n
     for part in forward_in_chunks(tangent, alone, count, steps, "frames"):
         states = np.concatenate([last, part.xs], axis=1)
-        for m, member in enumerate(alone.members):
-            finite = np.isfinite(states[m]).all(axis=1)
-            of = tangent.of_member(int(member))
-            sides = np.array([of.sides(n + i * steps, x) for i, x in enumerate(states[m][finite])])
+        for m in np.flatnonzero(part.status == RUNNING):
+            of = tangent.of_member(int(alone.members[m]))
+            sides = of.sides(n + steps * np.arange(states.shape[1]), states[m])
             crossed |= (sides != sides[:1]).any(axis=0)
         last, n = part.xs[:, -1:], part.n
     return ", ".join(name for name, passed in zip(names, crossed, strict=True) if passed)
