@@ -27,7 +27,7 @@ MOST_NUMBERS = 4_000_000  # that are kept of all looks
 VOLUMES, CHECKED_MEMBERS = 4, 8  # looks at which the divergence is asked for, and members
 MOST_STATES = 200_000  # that are asked on which side of a jump they lie
 LARGEST_REMAINDER = 20.0  # of |lambda| T over a finite time, in which it is O(1)
-CERTAIN = 3.5  # errors of an estimate from a few looks, whose tails are long, that are no chance
+CERTAIN = 2.8  # errors of an estimate, which has long tails, that are no chance; more if looks are few
 LARGE_SHARE = 0.2  # of an exponent: so large an error is told, however uncertain
 LEAST_SHARE, LEAST_GROWTH = 1e-3, 0.1  # of an exponent, and of growth in a record: a step may change so much unsaid
 
@@ -42,6 +42,8 @@ class Representation:
         Estimate of the exponents under this step minus those of the flow, 1/time; NaN where the step is the system.
     noise : ndarray, shape (members, k)
         The standard error of that estimate.
+    looks : int
+        From how many looks it is.
     divergence_defect : ndarray, shape (members,)
         Growth of volumes under the step minus the divergence of the flow, 1/time; NaN where it is not known.
     divergence : ndarray, shape (members,)
@@ -52,6 +54,7 @@ class Representation:
 
     step: Array
     noise: Array
+    looks: int
     divergence_defect: Array
     divergence: Array
     parted: Array
@@ -76,7 +79,7 @@ def represent(
 ) -> Representation:
     """Compare the step with a finer one, and its volumes with the divergence, at the looks at a run."""
     members, k = exponents.shape
-    found = Representation(*np.full((2, members, k), np.nan), *np.full((3, members), np.nan))
+    found = Representation(*np.full((2, members, k), np.nan), len(looks), *np.full((3, members), np.nan))
     finer = tangent.finer()
     if finer is None or not looks:
         return found
@@ -91,11 +94,11 @@ def represent(
         parted = np.median([distance for _, distance in pairs], axis=0) / np.where(spread > 0.0, spread, np.inf)
     with np.errstate(invalid="ignore"):
         mean = differences.mean(axis=0)
-        scatter = differences.std(axis=0, ddof=1) if len(looks) > 1 else np.abs(mean)
+        scatter = differences.std(axis=0, ddof=1) if len(looks) > 1 else np.abs(mean) / 4
     left = 2.0**tangent.order / (2.0**tangent.order - 1.0)  # the finer step has an error of its own
     mean, noise = left * mean, left * scatter / np.sqrt(len(looks))
     volumes = _volumes(tangent, fine, ratio, looks) if k == tangent.dimension else np.full((2, members), np.nan)
-    return Representation(mean, noise, *volumes, parted if len(looks) >= LEAST_LOOKS else found.parted)
+    return Representation(mean, noise, len(looks), *volumes, parted if len(looks) >= LEAST_LOOKS else found.parted)
 
 
 def _difference(
@@ -171,7 +174,7 @@ def representation_checks(
         vanishes = sizes <= 4.0 * (error + np.nan_to_num(step))
         scale = np.where(vanishes, sizes.max(axis=1, keepdims=True), sizes)
         allowed = np.maximum(np.maximum(error, LEAST_SHARE * scale), LEAST_GROWTH / moved.time)
-        certain = np.abs(looked.step) > CERTAIN * noise
+        certain = np.abs(looked.step) > CERTAIN * (1.0 + 4.0 / max(4, looked.looks - 1)) * noise
         told = (step > allowed) & (certain | (step > np.maximum(4.0 * error, LARGE_SHARE * scale)))
         times = np.where(told, step / allowed, 1.0)
         volumes = looked.divergence + looked.divergence_defect
@@ -194,7 +197,7 @@ def representation_checks(
         ),
         (
             coarse & ~told.any(axis=1) & ~torn,
-            f"the step is too coarse: within some intervals it moves states by {np.nanmax(looked.parted, initial=0):.1%} "
+            f"the step is too coarse: in some intervals it moves states by {np.nanmax(looked.parted, initial=0):.1%} "
             f"of the size of the attractor; take {half}",
         ),
         (
