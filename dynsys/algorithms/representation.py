@@ -94,7 +94,7 @@ def represent(
         parted = np.median([distance for _, distance in pairs], axis=0) / np.where(spread > 0.0, spread, np.inf)
     with np.errstate(invalid="ignore"):
         mean = differences.mean(axis=0)
-        scatter = differences.std(axis=0, ddof=1) if len(looks) > 1 else np.abs(mean) / 4
+        scatter = differences.std(axis=0, ddof=1) if len(looks) > 1 else np.abs(mean) / 20
     left = 2.0**tangent.order / (2.0**tangent.order - 1.0)  # the finer step has an error of its own
     mean, noise = left * mean, left * scatter / np.sqrt(len(looks))
     volumes = _volumes(tangent, fine, ratio, looks) if k == tangent.dimension else np.full((2, members), np.nan)
@@ -174,7 +174,7 @@ def representation_checks(
         vanishes = sizes <= 4.0 * (error + np.nan_to_num(step))
         scale = np.where(vanishes, sizes.max(axis=1, keepdims=True), sizes)
         allowed = np.maximum(np.maximum(error, LEAST_SHARE * scale), LEAST_GROWTH / moved.time)
-        certain = np.abs(looked.step) > CERTAIN * (1.0 + 4.0 / max(4, looked.looks - 1)) * noise
+        certain = np.abs(looked.step) > CERTAIN * (1.0 + 4.0 / max(1, looked.looks - 1)) * noise
         told = (step > allowed) & (certain | (step > np.maximum(4.0 * error, LARGE_SHARE * scale)))
         times = np.where(told, step / allowed, 1.0)
         volumes = looked.divergence + looked.divergence_defect
