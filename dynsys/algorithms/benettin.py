@@ -7,8 +7,8 @@ from collections.abc import Callable
 import attrs
 import numpy as np
 
+from dynsys.error_bars import batch_means_error, drift
 from dynsys.errors import warn_of, whole_number, whole_stride
-from dynsys.indicators import batch_means_error
 from dynsys.passes.run_state import RunState, Tangent, begin, raise_if_stopped, record_run, warm_up
 from dynsys.passes.status import RUNNING
 from dynsys.results.spectrum import LyapunovSpectrum, SpectrumDiagnostics
@@ -18,6 +18,7 @@ Array = np.ndarray
 CHECKED_MEMBERS = 8  # the first ones' determinants are checked: the check steps through an interval with NumPy
 LARGEST_DETERMINANT_DEFECT = 1e-8
 LARGEST_ERRORS = 6.0  # standard errors that a drift, or an exponent declared to vanish, may have
+LEAST_GOING_ON = 0.3  # of a drift, in the second half: of a steady one that is 1/2, of that of ln t 0.2
 LARGEST_REMAINDER = 20.0  # and its |lambda| T: the remainder of a finite time is O(1)
 
 
@@ -130,7 +131,7 @@ def _spectrum(
     rates = growth / (length * tangent.dt)
     exponents, error = rates.mean(axis=1), batch_means_error(rates)
     times = tangent.time(start.n + length * np.arange(1, rates.shape[1] + 1))
-    drift, moved = _drift(rates)
+    in_errors_of_drift, drifts = _drift(rates, exponents, error)
     first = growth[:, 0]
     if stride > 1:  # the first interval is not in the record
         first = tangent.forward(start, intervals=1, steps_per_interval=steps_per_interval, record="growth").growth[:, 0]
@@ -147,20 +148,19 @@ def _spectrum(
         end=end.without_records(),
         diagnostics=SpectrumDiagnostics(
             derivative=tangent.derivative,
-            drift=end.as_given(drift),
+            drift=end.as_given(in_errors_of_drift),
             determinant_defect=end.as_given(defect),
             vanishing=end.as_given(in_errors),
         ),
     )
     if end.single and end.status[0] != RUNNING:
         raise_if_stopped(tangent, end, _finished(spectrum))
-    largest = np.max(np.abs(exponents), axis=1, keepdims=True)
     remainder = zeros * (times[-1] - tangent.time(start.n))
     with np.errstate(over="ignore", invalid="ignore"):  # rounding of the long columns of V, as a share of the short one
         rounding = 10 * np.finfo(float).eps * np.exp(np.ptp(first, axis=1))
     checks = [
         (
-            ((np.abs(drift) > LARGEST_ERRORS) & (moved > 1e-6 * largest)).any(axis=1) & (not transient),
+            drifts & (not transient),
             "the rates drift between the halves of the record: lengthen the warm-up; if the run is a transient, use "
             "warmup=0 and its finite-time exponents, not the standard error",
         ),
@@ -178,14 +178,20 @@ def _spectrum(
     return spectrum
 
 
-def _drift(rates: Array) -> tuple[Array, Array]:
-    """Difference of the mean rates of the two halves of the record, in standard errors and as it is, (members, k)."""
-    first, second = np.array_split(rates, [max(1, rates.shape[1] // 2)], axis=1)
-    if not second.size:  # a record of one interval has no halves
-        return np.full(first[:, 0].shape, np.nan), np.zeros(first[:, 0].shape)
-    moved = second.mean(axis=1) - first.mean(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return moved / np.hypot(batch_means_error(first), batch_means_error(second)), np.abs(moved)
+def _drift(rates: Array, exponents: Array, error: Array) -> tuple[Array, Array]:
+    """The drift along the record in standard errors, (members, k), and whether it spoils the result, (members,).
+
+    A drift that fades is in the standard error: where growth is ln t, as in integrable motion, the exponent is zero
+    within it, and no warm-up makes an end of that. There is more to say where the exponent is not, or where the drift
+    goes on in the second half and the exponent with it.
+    """
+    in_errors, change = drift(rates)
+    (_, first), (_, second) = (drift(half) for half in np.array_split(rates, 2, axis=1))
+    goes_on = (second * np.sign(first) > LEAST_GOING_ON * np.abs(first)) & (np.abs(second) > error / 4)
+    spoils = (np.abs(exponents) > 2.0 * error) | goes_on
+    largest = np.max(np.abs(exponents), axis=1, keepdims=True)
+    found = (np.abs(in_errors) > LARGEST_ERRORS) & (np.abs(change) > 1e-6 * largest)
+    return in_errors, (found & spoils).any(axis=1)
 
 
 def _declared_zeros(tangent: Tangent, exponents: Array, error: Array) -> tuple[Array, Array]:

@@ -30,7 +30,7 @@ class SpectrumDiagnostics:
     derivative : str
         Where the tangent comes from: "jvp", "jacobian" or "finite differences".
     drift : ndarray, shape (..., k)
-        Mean rate of the second half minus that of the first, in units of its standard error.
+        How far the rates drift along the record, in standard errors; see `dynsys.error_bars.drift`.
     determinant_defect : ndarray, shape (...)
         |sum_i log R_ii - log|det|| of the first interval, relative to 1 + |log|det||; NaN if k < dim (or unchecked).
     vanishing : ndarray, shape (..., v)
@@ -53,7 +53,7 @@ class LyapunovSpectrum(Result):
     exponents : ndarray, shape (..., k)
         Natural-log rates, 1/time, in frame order. NaN for members that stopped.
     standard_error : ndarray, shape (..., k)
-        By batch means; see `dynsys.indicators.batch_means_error`.
+        See `dynsys.error_bars.batch_means_error`.
     rates : ndarray, shape (..., intervals // stride, k)
         log R_ii of every interval, summed over strides of `stride` intervals, over their length, 1/time.
     times : ndarray, shape (intervals // stride,)
