@@ -10,11 +10,11 @@ Array = np.ndarray
 LEAST_RATES = 32
 BINS = 1024  # of a long record: the slow cosines need no more
 BATCHES = 32  # whose skewness widens the error
-WIDENING = 3.0  # Edgeworth's series says 7/6 for the true skewness; that of so few batches is too small
+WIDENING = 2.0  # Edgeworth's series says 7/6 for the true skewness; that of so few batches is too small
 WIDEST = 1.0  # at most twice the error: this series has only one term
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Rung:
     """A number K of cosines, and when their powers look alike: quantiles for white noise.
 
@@ -27,9 +27,9 @@ class Rung:
     widening : float
         Student's factor: two errors cover with K degrees of freedom as often as with 32.
     lowest : dict, K' -> float
-        The mean over K' < K falls below this share of that over K with probability 0.003.
+        The mean square of the first K' < K falls below this share of that of all with probability 0.003.
     steepest : float
-        The first two squared steps exceed this multiple of the mean step with probability 0.002.
+        That of the first two steps exceeds this multiple of that of all K with probability 0.002.
     """
 
     terms: int
@@ -50,20 +50,22 @@ FEWEST, *HIGHER = (  # tests/test_error_bars.py finds these numbers again
 def batch_means_error(rates: Array) -> Array:
     """Standard error of the mean over time, by means weighted with slow cosines.
 
-    With c_k = sqrt(2/n) sum_j r_j cos(pi k (j + 1/2) / n) the error e of the mean over n rates is
+    With c_k = sqrt(2/n) sum_j r_j cos(pi k (j + 1/2) / n) and their steps s_k = c_k - c_{k+2}, the error e of the mean
+    over n rates is
 
-        e^2 = 1/n  mean of c_k^2 over k = 1..K,     K = 32 (16 for n < 716, 8 for n < 253).
+        e^2 = 1/n  mean of (c_k^2 + s_k^2 / 2) / 2 over k = 1..K,     K = 32 (16 for n < 716, 8 for n < 253).
 
-    Of a correlated series every c_k^2 has the expectation D, n times the variance of the mean (all autocorrelations, of
-    either sign). Where growth is L(t) = lambda t + h(t) with a bounded h about zero, of a periodic or quasi-periodic
-    motion or a total derivative, c_k = sqrt(2/n) [(-1)^k h(n) - h(0)], and e >= |h(n) - h(0)|/n: the bar covers.
+    Of a correlated series c_k^2 and s_k^2 / 2 have the expectation D, n times the variance of the mean (all
+    autocorrelations, of either sign). Where the growth is L(t) = lambda t + h(t) with a bounded h about zero, as in
+    periodic or quasi-periodic motion, c_k = sqrt(2/n) [(-1)^k h(n) - h(0)] and s_k = 0: then
+    e^2 = [h(0)^2 + h(n)^2]/n^2, while the mean is off by [h(n) - h(0)]/n, at most 1.4 e.
 
     Fewer cosines count where their powers are not alike: if those of the slower ones are far too small (an oscillation
-    within the record is not noise), or if c_k - c_{k+2}, free of the ends, falls with k (a drift or transient, the
-    growth ln t of integrable motion). The error is then wider by Student's factor, up to 2.2 for K = 2; and by
-    1 + 3 s^2/b, at most 2, for means over b = 32 batches with skewness s (rare events). It is never below the rounding
-    of the rates. docs/benettin.md derives all this, and `python -m benchmarks --only coverage` shows how often it is
-    right.
+    within the record is not noise), or if the steps, free of the ends, fall with k (a drift or a transient, the growth
+    ln t of integrable motion). The error is then wider by Student's factor, up to 2.2 for K = 2 (whose e^2 is the mean
+    of c_k^2 / n); and by 1 + 2 g^2/b, at most 2, if means over b = 32 batches have the skewness g (rare events). It is
+    never below the rounding of the mean. docs/benettin.md derives all this; `python -m benchmarks --only coverage`
+    shows how often it is right.
 
     What the record does not show is not in its error: a laminar phase longer than it, a drift that goes on beyond it.
 
@@ -86,26 +88,24 @@ def batch_means_error(rates: Array) -> Array:
     if n < LEAST_RATES:
         return np.full((*lead, k), np.nan)
     rungs = [rung for rung in HIGHER if rung.rates <= n]
-    most = rungs[-1].terms
-    c, sums, mean = _slow_cosines(rates, most + 2)
-    level, step = _running_mean(c**2), _running_mean((c[..., :-2] - c[..., 2:]) ** 2)
+    c, sums, mean = _slow_cosines(rates, rungs[-1].terms + 2)
+    levels, steps = _running_mean(c**2), _running_mean((c[..., :-2] - c[..., 2:]) ** 2)
 
-    power = FEWEST.widening**2 * level[..., FEWEST.terms - 1]
+    power = FEWEST.widening**2 * levels[..., FEWEST.terms - 1]
     steady = np.ones(power.shape, dtype=bool)
     for rung in rungs:
-        alike = level[..., rung.terms - 1]
-        steady &= step[..., 1] <= rung.steepest * step[..., rung.terms - 1]  # on all rungs: an oscillation may hide it
-        flat = steady & np.all([level[..., j - 1] >= share * alike for j, share in rung.lowest.items()], axis=0)
-        power = np.where(flat, rung.widening**2 * alike, power)
-    error = np.sqrt(power / n) * _rare_events(sums)
-    return np.maximum(error, np.finfo(float).eps * np.abs(mean))
+        level, step = levels[..., rung.terms - 1], steps[..., rung.terms - 1]
+        steady &= steps[..., 1] <= rung.steepest * step  # on every rung: an oscillation may hide a drift from some
+        flat = steady & np.all([levels[..., j - 1] >= share * level for j, share in rung.lowest.items()], axis=0)
+        power = np.where(flat, rung.widening**2 * (level + step / 2) / 2, power)
+    return np.maximum(np.sqrt(power / n) * _rare_events(sums), np.finfo(float).eps * np.abs(mean))
 
 
 def drift(rates: Array) -> tuple[Array, Array]:
     """How far the rates drift along the record: in standard errors, and as it is.
 
-    From c_1 - c_3 of the cosines of `batch_means_error`, a mean with the smooth weight 2 sin(pi s) sin(2 pi s), s from 0
-    to 1: ends and oscillations hardly touch it. Its error is that of the steps c_k - c_{k+2} with k > 3.
+    From c_1 - c_3 of the cosines of `batch_means_error`, a mean with the smooth weight 2 sin(pi s) sin(2 pi s) for s
+    from 0 to 1: ends and oscillations hardly touch it. Its error is that of the steps c_k - c_{k+2} with k > 3.
 
     Parameters
     ----------
@@ -114,7 +114,8 @@ def drift(rates: Array) -> tuple[Array, Array]:
     Returns
     -------
     in_errors : ndarray, shape (..., k)
-        For stationary rates it has Student's distribution, of some 20 degrees of freedom (8 for n < 253). NaN for n < 32.
+        For stationary rates it has Student's distribution, of some 20 degrees of freedom (8 for n < 253). NaN for n
+        < 32.
     change : ndarray, shape (..., k)
         Mean rate of the second half minus that of the first, if the rates change evenly.
     """
@@ -159,7 +160,7 @@ def _running_mean(values: Array) -> Array:
 
 
 def _rare_events(sums: Array) -> Array:
-    """The factor 1 + 3 s^2/b for means over b batches with the skewness s, at most 2."""
+    """The factor 1 + 2 g^2/b for means over b batches with the skewness g, at most 2."""
     *lead, n = sums.shape
     batches = min(BATCHES, n // 8)
     length = n // batches

@@ -216,7 +216,8 @@ def angle_density(angles: Array, bins: int = 90) -> tuple[Array, Array, Array]:
     density, error = np.empty((2, *series.shape[:-1], bins))
     for b in range(bins):  # one by one, for memory
         inside = (where == b).astype(float)[..., None]
-        density[..., b], error[..., b] = inside.mean(axis=-2)[..., 0], batch_means_error(inside)[..., 0]
+        density[..., b] = inside.mean(axis=-2)[..., 0]
+        error[..., b] = batch_means_error(inside - inside[..., :1, :])[..., 0]  # zero if all are, or none: no rounding
     unknown = np.isnan(series).any(axis=-1)[..., None]
     centres = (np.arange(bins) + 0.5) * width
     return centres, np.where(unknown, np.nan, density / width), np.where(unknown, np.nan, error / width)

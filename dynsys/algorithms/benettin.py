@@ -18,7 +18,7 @@ Array = np.ndarray
 CHECKED_MEMBERS = 8  # the first ones' determinants are checked: the check steps through an interval with NumPy
 LARGEST_DETERMINANT_DEFECT = 1e-8
 LARGEST_ERRORS = 6.0  # standard errors that a drift, or an exponent declared to vanish, may have
-LEAST_GOING_ON = 0.3  # of a drift, in the second half: of a steady one that is 1/2, of that of ln t 0.2
+LEAST_SPOILING = (0.8, 1.25)  # errors of the exponent: of a steady drift 1.1, where growth is ln t about 0.6
 LARGEST_REMAINDER = 20.0  # and its |lambda| T: the remainder of a finite time is O(1)
 
 
@@ -131,7 +131,7 @@ def _spectrum(
     rates = growth / (length * tangent.dt)
     exponents, error = rates.mean(axis=1), batch_means_error(rates)
     times = tangent.time(start.n + length * np.arange(1, rates.shape[1] + 1))
-    in_errors_of_drift, drifts = _drift(rates, exponents, error)
+    moved, drifts = _drift(rates, exponents, error)
     first = growth[:, 0]
     if stride > 1:  # the first interval is not in the record
         first = tangent.forward(start, intervals=1, steps_per_interval=steps_per_interval, record="growth").growth[:, 0]
@@ -148,7 +148,7 @@ def _spectrum(
         end=end.without_records(),
         diagnostics=SpectrumDiagnostics(
             derivative=tangent.derivative,
-            drift=end.as_given(in_errors_of_drift),
+            drift=end.as_given(moved),
             determinant_defect=end.as_given(defect),
             vanishing=end.as_given(in_errors),
         ),
@@ -179,19 +179,25 @@ def _spectrum(
 
 
 def _drift(rates: Array, exponents: Array, error: Array) -> tuple[Array, Array]:
-    """The drift along the record in standard errors, (members, k), and whether it spoils the result, (members,).
+    """Difference of the mean rates of the halves in standard errors, (members, k); whether a drift spoils the result.
 
-    A drift that fades is in the standard error: where growth is ln t, as in integrable motion, the exponent is zero
-    within it, and no warm-up makes an end of that. There is more to say where the exponent is not, or where the drift
-    goes on in the second half and the exponent with it.
+    A drift is found where it is far beyond noise, and spoils the result where it is not covered by the standard error,
+    which counts it: that of a growth like ln t is, as in integrable motion, and no warm-up would make an end of it.
     """
+    halves = np.array_split(rates, [max(1, rates.shape[1] // 2)], axis=1)
+    if not halves[1].size:  # a record of one interval has no halves
+        return np.full(exponents.shape, np.nan), np.zeros(len(exponents), dtype=bool)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        moved = (halves[1].mean(axis=1) - halves[0].mean(axis=1)) / np.hypot(*map(batch_means_error, halves))
     in_errors, change = drift(rates)
-    (_, first), (_, second) = (drift(half) for half in np.array_split(rates, 2, axis=1))
-    goes_on = (second * np.sign(first) > LEAST_GOING_ON * np.abs(first)) & (np.abs(second) > error / 4)
-    spoils = (np.abs(exponents) > 2.0 * error) | goes_on
+    found = np.abs(in_errors) > LARGEST_ERRORS
+    if not found.any():
+        return moved, found.any(axis=1)
+    (_, first), (_, second) = map(drift, halves)
+    goes_on = second * np.sign(first) > 0.5 * np.abs(first)
     largest = np.max(np.abs(exponents), axis=1, keepdims=True)
-    found = (np.abs(in_errors) > LARGEST_ERRORS) & (np.abs(change) > 1e-6 * largest)
-    return in_errors, (found & spoils).any(axis=1)
+    spoils = np.abs(change) > np.maximum(np.where(goes_on, *LEAST_SPOILING) * error, 1e-6 * largest)
+    return moved, (found & spoils).any(axis=1)
 
 
 def _declared_zeros(tangent: Tangent, exponents: Array, error: Array) -> tuple[Array, Array]:

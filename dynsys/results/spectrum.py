@@ -30,7 +30,7 @@ class SpectrumDiagnostics:
     derivative : str
         Where the tangent comes from: "jvp", "jacobian" or "finite differences".
     drift : ndarray, shape (..., k)
-        How far the rates drift along the record, in standard errors; see `dynsys.error_bars.drift`.
+        Mean rate of the second half minus that of the first, in units of its standard error.
     determinant_defect : ndarray, shape (...)
         |sum_i log R_ii - log|det|| of the first interval, relative to 1 + |log|det||; NaN if k < dim (or unchecked).
     vanishing : ndarray, shape (..., v)
