@@ -25,11 +25,12 @@ class Rung:
     rates : int
         Shortest record for it: K is at most 0.4 n^(2/3), so that the bias falls with the variance.
     widening : float
-        Student's factor: two errors cover with K degrees of freedom as often as with 32.
+        Student's factor: two errors cover with K degrees of freedom as often as with 32. For K = 2 it is 2^(1/2) times
+        that: a drift is then likely, from which the ends may take away.
     lowest : dict, K' -> float
         The mean square of the first K' < K falls below this share of that of all with probability 0.003.
     steepest : float
-        That of the first two steps exceeds this multiple of that of all K with probability 0.002.
+        That of the first two steps exceeds this multiple of that of all K with probability 0.0015.
     """
 
     terms: int
@@ -40,10 +41,10 @@ class Rung:
 
 
 FEWEST, *HIGHER = (  # tests/test_error_bars.py finds these numbers again
-    Rung(2, 0, 2.175, {}, np.inf),
-    Rung(8, 0, 1.137, {2: 0.004}, 3.435),
-    Rung(16, 253, 1.042, {2: 0.003, 8: 0.205}, 4.69),
-    Rung(32, 716, 1.0, {2: 0.003, 8: 0.169, 16: 0.379}, 5.44),
+    Rung(2, 0, 3.076, {}, 2.0),
+    Rung(8, 0, 1.137, {2: 0.004}, 3.486),
+    Rung(16, 253, 1.042, {2: 0.003, 8: 0.205}, 4.83),
+    Rung(32, 716, 1.0, {2: 0.003, 8: 0.169, 16: 0.379}, 5.652),
 )
 
 
@@ -62,10 +63,10 @@ def batch_means_error(rates: Array) -> Array:
 
     Fewer cosines count where their powers are not alike: if those of the slower ones are far too small (an oscillation
     within the record is not noise), or if the steps, free of the ends, fall with k (a drift or a transient, the growth
-    ln t of integrable motion). The error is then wider by Student's factor, up to 2.2 for K = 2 (whose e^2 is the mean
-    of c_k^2 / n); and by 1 + 2 g^2/b, at most 2, if means over b = 32 batches have the skewness g (rare events). It is
-    never below the rounding of the mean. docs/benettin.md derives all this; `python -m benchmarks --only coverage`
-    shows how often it is right.
+    ln t of integrable motion). The error is then wider by Student's factor, 3.1 at the end for K = 2; and by
+    1 + 2 g^2/b, at most 2, if means over b = 32 batches have the skewness g (rare events). It is never below the
+    rounding of the mean. docs/benettin.md derives all this; `python -m benchmarks --only coverage` shows how often it
+    is right.
 
     What the record does not show is not in its error: a laminar phase longer than it, a drift that goes on beyond it.
 
@@ -91,13 +92,12 @@ def batch_means_error(rates: Array) -> Array:
     c, sums, mean = _slow_cosines(rates, rungs[-1].terms + 2)
     levels, steps = _running_mean(c**2), _running_mean((c[..., :-2] - c[..., 2:]) ** 2)
 
-    power = FEWEST.widening**2 * levels[..., FEWEST.terms - 1]
-    steady = np.ones(power.shape, dtype=bool)
-    for rung in rungs:
+    power, steady = np.full(mean.shape, np.nan), np.ones(mean.shape, dtype=bool)
+    for rung in (FEWEST, *rungs):
         level, step = levels[..., rung.terms - 1], steps[..., rung.terms - 1]
         steady &= steps[..., 1] <= rung.steepest * step  # on every rung: an oscillation may hide a drift from some
-        flat = steady & np.all([levels[..., j - 1] >= share * level for j, share in rung.lowest.items()], axis=0)
-        power = np.where(flat, rung.widening**2 * (level + step / 2) / 2, power)
+        alike = [levels[..., j - 1] >= share * level for j, share in rung.lowest.items()]
+        np.copyto(power, rung.widening**2 * (level + step / 2) / 2, where=np.all([steady, *alike], axis=0))
     return np.maximum(np.sqrt(power / n) * _rare_events(sums), np.finfo(float).eps * np.abs(mean))
 
 

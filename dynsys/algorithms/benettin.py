@@ -129,7 +129,8 @@ def _spectrum(
     """The record of a run, with its checks; a transient that was asked for may drift."""
     length = stride * steps_per_interval
     rates = growth / (length * tangent.dt)
-    exponents, error = rates.mean(axis=1), batch_means_error(rates)
+    exponents = rates.mean(axis=1)
+    error = np.maximum(batch_means_error(rates), np.finfo(float).eps / tangent.dt)  # every step rounds
     times = tangent.time(start.n + length * np.arange(1, rates.shape[1] + 1))
     moved, drifts = _drift(rates, exponents, error)
     first = growth[:, 0]
@@ -190,7 +191,7 @@ def _drift(rates: Array, exponents: Array, error: Array) -> tuple[Array, Array]:
     with np.errstate(invalid="ignore", divide="ignore"):
         moved = (halves[1].mean(axis=1) - halves[0].mean(axis=1)) / np.hypot(*map(batch_means_error, halves))
     in_errors, change = drift(rates)
-    found = np.abs(in_errors) > LARGEST_ERRORS
+    found = (np.abs(in_errors) > LARGEST_ERRORS) & np.isfinite(moved)  # the halves need 32 rates too
     if not found.any():
         return moved, found.any(axis=1)
     (_, first), (_, second) = map(drift, halves)
