@@ -214,7 +214,7 @@ def coverage(rates: Array, truth: Array, n: int) -> Array:
 
 def coverages(rounds: int, quick: bool) -> None:
     """Coverage in %, and in brackets the claimed rms error over the true one, for each motion and length."""
-    members, lengths = (20, LENGTHS[:2]) if quick else (200, LENGTHS)
+    members, lengths = (20, LENGTHS[:2]) if quick else (400, LENGTHS)
     rows, worst = [], []
     for motion in motions():
         rates = motion.rates(members, max(lengths) * 11 // 10, 0)
