@@ -106,9 +106,7 @@ def compiles(network: Perceptron, loss: Loss) -> bool:
     return network.activation.compiles and bool(loss.source) and network.gates is None
 
 
-def _source(
-    network: Perceptron, loss: Loss, samples: int, places: Places | None, *, gathers: bool
-) -> tuple[str, int]:
+def _source(network: Perceptron, loss: Loss, samples: int, places: Places | None, *, gathers: bool) -> tuple[str, int]:
     """Source of a kernel, and the length of its work array."""
     text = _Text(network, samples, gathers, places)
     body = "\n    ".join(text.state() + ["for c in range(V.shape[1]):"] + [f"    {line}" for line in text.vector()])
@@ -180,9 +178,7 @@ class _Text:
         if not self.network.scaled:
             return [f"for i in range({self.network.dimension}):", f"    {left} {right}"]
         found = []
-        for (i, o), scale, (weights, biases) in zip(
-            self.network.layers, self.network.scales, self.places, strict=True
-        ):
+        for (i, o), scale, (weights, biases) in zip(self.network.layers, self.network.scales, self.places, strict=True):
             found += [f"for i in range({weights}, {weights + i * o}):", f"    {left} {scale!r} * {right}"]
             found += [f"for i in range({biases}, {biases + self.network.biases * o}):", f"    {left} {right}"]
         return found
