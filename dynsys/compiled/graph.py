@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import attrs
 import numpy as np
@@ -51,6 +52,18 @@ class LossGraph:
     def inputs(self) -> int:
         """Rows before the operations."""
         return 1 + self.columns + self.parameters
+
+    @cached_property
+    def numbers(self) -> Array:
+        """All of them one after the other, for the kernel."""
+        return np.concatenate([self.kinds, self.first, self.factors, self.left, self.right])
+
+    @cached_property
+    def operations(self) -> list[tuple[int, Array, Array, Array]]:
+        """Kind, factors, left and right of every operation."""
+        cuts = list(self.first[1:-1])
+        parts = [np.split(np.array(numbers), cuts) for numbers in (self.factors, self.left, self.right)]
+        return list(zip(self.kinds, *parts, strict=True))
 
     @property
     def calls_sigma(self) -> bool:

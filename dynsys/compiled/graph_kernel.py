@@ -27,9 +27,8 @@ def graph_kernel(graph: LossGraph, sigma: str, scale: float, data: Array, parame
     """
     columns, nodes = data.shape[1], len(graph.kinds)
     head = [data.size, nodes, len(graph.factors), columns, graph.parameters]
-    numbers = np.concatenate([graph.kinds, graph.first, graph.factors, graph.left, graph.right])
-    padding = -(numbers.size + len(head)) % columns
-    flat = np.concatenate([data.ravel(), numbers, np.zeros(padding), head])
+    padding = -(graph.numbers.size + len(head)) % columns
+    flat = np.concatenate([data.ravel(), graph.numbers, np.zeros(padding), head])
     return Kernel(
         (NO_SIGMA if not sigma else f"\n\n@njit\n{sigma.strip()}\n") + f"\n\nL = {LANES}\n{ELEMENTARY}{SOURCE}",
         np.array([scale, *parameters]),

@@ -12,14 +12,13 @@ from typing import Any, Literal, Self
 import attrs
 import numpy as np
 
-from dynsys.compiled.graph import LossGraph
+from dynsys.compiled.graph import FUNCTIONS, LossGraph
 from dynsys.compiled.graph_kernel import graph_kernel
 from dynsys.compiled.kernel import Kernel
 from dynsys.compiled.samples import LARGEST, sample_kernel
 from dynsys.equations.loss_graph import loss_graph
 from dynsys.equations.sample_loss import SampleLoss
 from dynsys.equations.scalar_function import ScalarFunction
-from dynsys.equations.source import FUNCTIONS
 from dynsys.errors import InvalidInputError, real_array
 from dynsys.systems.loss_along_graph import LossAlongGraph
 from dynsys.systems.minibatches import DataFlow, table
@@ -29,6 +28,11 @@ Array = np.ndarray
 
 
 LARGEST_WITH_MATRIX = 100  # weights whose Hessian SymPy derives, entry by entry, in a second
+LARGEST_DERIVED = 500  # the same in a quarter of a minute, where there is no other way
+KNOWN = (
+    f"write it with {', '.join(name for name in FUNCTIONS if name.isidentifier())}, powers, Max, Min, and Piecewise of "
+    "comparisons by < <= > >="
+)
 
 
 def _data(value: Any) -> Array:
@@ -176,7 +180,15 @@ class GradientFlow(DataFlow):
     @cached_property
     def _graph(self) -> LossGraph | None:
         """The graph of a loss whose Hessian is not written out."""
-        return loss_graph(self.sample) if self.dimension > LARGEST_WITH_MATRIX else None
+        if self.dimension <= LARGEST_WITH_MATRIX:
+            return None
+        graph = loss_graph(self.sample)
+        if graph is None and self.dimension > LARGEST_DERIVED:
+            raise InvalidInputError(
+                f"the loss of {self.dimension} weights holds a function that losses of more than {LARGEST_DERIVED} "
+                f"must do without: {KNOWN}"
+            )
+        return graph
 
     def loss(self, theta: Array) -> Array:
         """Cost C(theta), mean or sum over the samples, shape (...)."""
@@ -238,7 +250,6 @@ class GradientFlow(DataFlow):
         if self.batch_kernel(self.samples) is None:
             return (
                 f"the loss of one sample takes more than {LARGEST} statements, and holds a function that larger losses "
-                f"must do without: they take {', '.join(FUNCTIONS)}, powers, Max, Min and Piecewise of comparisons. "
-                "Networks of any size are compiled as dynsys.models.networks.DeepNetworkFlow; or say backend='numpy'"
+                f"must do without: {KNOWN}; or say backend='numpy'"
             )
         return ""

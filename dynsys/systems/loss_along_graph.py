@@ -42,14 +42,6 @@ class LossAlongGraph:
     sigma: Callable[[Array], tuple[Array, Array, Array]] | None
 
     @cached_property
-    def _operations(self) -> list[tuple[int, Array, Array, Array]]:
-        """Kind, factors, left and right of every operation."""
-        graph = self.graph
-        cuts = list(graph.first[1:-1])
-        parts = [np.split(np.array(numbers), cuts) for numbers in (graph.factors, graph.left, graph.right)]
-        return list(zip(graph.kinds, *parts, strict=True))
-
-    @cached_property
     def _values(self) -> tuple[Array, dict[int, Sequence[Array]]]:
         """Rows of all operations, and the derivatives of the functions by their rows."""
         graph = self.graph
@@ -59,7 +51,7 @@ class LossAlongGraph:
         Z[1 + graph.columns : graph.inputs] = np.array(self.parameters, float)[:, None]
         slopes: dict[int, Sequence[Array]] = {}
         with np.errstate(all="ignore"):
-            for r, (kind, factors, left, right) in enumerate(self._operations, graph.inputs):
+            for r, (kind, factors, left, right) in enumerate(self.graph.operations, graph.inputs):
                 if kind == SUM:
                     Z[r] = (factors[:, None] * self._left(Z, left, self.x) * Z[right]).sum(axis=0)
                 elif kind == SELECT:
@@ -92,7 +84,7 @@ class LossAlongGraph:
         A, f = np.zeros_like(Z), np.zeros(len(self.x), Z.dtype)
         A[-1] = 1.0
         with np.errstate(all="ignore"):
-            for n, (kind, factors, left, right) in reversed(list(enumerate(self._operations))):
+            for n, (kind, factors, left, right) in reversed(list(enumerate(self.graph.operations))):
                 r = self.graph.inputs + n
                 if kind == SUM:
                     e, state = factors[:, None] * A[r], left < 0
@@ -117,7 +109,7 @@ class LossAlongGraph:
         (Z, slopes), A = self._values, self._backward[1]
         D, B, F = np.zeros_like(Z), np.zeros_like(Z), np.zeros(len(self.x), Z.dtype)
         with np.errstate(all="ignore"):
-            for r, (kind, factors, left, right) in enumerate(self._operations, self.graph.inputs):
+            for r, (kind, factors, left, right) in enumerate(self.graph.operations, self.graph.inputs):
                 if kind == SUM:
                     change = self._left(D, left, v) * Z[right] + self._left(Z, left, self.x) * D[right]
                     D[r] = (factors[:, None] * change).sum(axis=0)
@@ -125,7 +117,7 @@ class LossAlongGraph:
                     D[r] = np.where(Z[left[0]] != 0.0, D[right[0]], D[right[1]])
                 else:
                     D[r] = slopes[r][0] * D[right[0]]
-            for n, (kind, factors, left, right) in reversed(list(enumerate(self._operations))):
+            for n, (kind, factors, left, right) in reversed(list(enumerate(self.graph.operations))):
                 r = self.graph.inputs + n
                 if kind == SUM:
                     c, state = factors[:, None], left < 0
