@@ -1,4 +1,4 @@
-"""Losses of many weights: the graph of operations against SymPy's formulas, NumPy against the kernel, and its bounds."""
+"""Losses of many weights: the graph of operations against SymPy's formulas, NumPy against the kernel, bounds."""
 
 import math
 
@@ -128,7 +128,7 @@ def test_what_no_graph_holds_is_said():
     assert flow.derivative == "jacobian"
     with pytest.warns(FallbackWarning, match="NumPy steps GradientFlow.*holds a function.*write it with sin, cos"):
         flow.tangent(Euler(0.01))
-    with pytest.raises(InvalidInputError, match="641 weights holds a function.*write it with sin"):
+    with pytest.raises(InvalidInputError, match=r"641 weights holds a function.*write it with sin"):
         assert perceptron(30, 20, loss="(y - a)^2 + atan2(a, y)")[0].derivative
     with pytest.raises(InvalidInputError, match="unknown name 'q'"):
         assert perceptron(20, 8, loss="(q - a)^2")[0].derivative

@@ -101,7 +101,9 @@ class GradientFlow(DataFlow):
             The columns of the data.
         outputs : mapping, name -> str or Expr, optional
             What the loss is a function of; each may use those before it. The loss may also contain the state itself
-            (weight decay, say), but a network given by `outputs` gets the faster kernel.
+            (weight decay, say), but a network given by `outputs` gets the faster kernel. Losses of tens of thousands of
+            weights are read in seconds where each unit is an output of its own; they run without their Hessian. A
+            network of as many weights is faster still as dynsys.models.networks.DeepNetworkFlow, by matrix products.
         sigma : ScalarFunction, optional
             The nonlinearity that is called sigma in the expressions; or use tanh, exp, ... there.
         parameters : mapping, name -> number, optional

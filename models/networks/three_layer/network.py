@@ -45,7 +45,8 @@ class ThreeLayerGradientFlow(DataFlow):
 
     averaged or summed over the samples. The state is the columns of W21, the columns of W32, b1, b2; its dimension is
     Q = N1 N2 + N2 N3 + N2 + N3. Under `Euler(dt)` a step is gradient descent with learning rate dt; the unit of time
-    is the learning rate times the number of steps.
+    is the learning rate times the number of steps. Tangents need J V alone, never the matrix J: of networks of tens of
+    thousands of weights, too, a step with k vectors takes a few times k steps without.
 
     Attributes
     ----------
