@@ -22,7 +22,6 @@ Array = np.ndarray
 
 LARGEST = 700  # statements and products in a body: compiling takes time that grows faster than their number
 AT_ONCE = 4  # samples of a body, between a load of an accumulator and its store; fewer if one takes many statements
-LARGEST_OF_BOTH = 875  # statements and products of that body and of the one for single samples: some ten seconds
 SAMPLE_LANES = 4
 BY_EULER = Tableau(a=((),), b=(1.0,), c=(0.0,))  # what steps are written out for
 
@@ -74,9 +73,7 @@ class SampleSource:
     @property
     def at_once(self) -> int:
         """Samples in a body of at most `LARGEST` statements; 0: this is not to be written out."""
-        alone = max(1, len(self.motion) + sum(map(len, self.entries)))
-        together = min(AT_ONCE, LARGEST // alone, LARGEST_OF_BOTH // alone - 1)
-        return max(together, int(alone <= LARGEST))
+        return min(AT_ONCE, LARGEST // max(1, len(self.motion) + sum(map(len, self.entries))))
 
     @property
     def calls_sigma(self) -> bool:
