@@ -286,7 +286,7 @@ print(two.exponent_mean.dims, two.exponent_mean.sum("exponent").values.round(3))
 # %% [markdown]
 # ## The headline
 #
-# The largest exponent of the beam: from one run with its batch means, and from many independent starts with their
+# The largest exponent of the beam: from one run with its error, and from many independent starts with their
 # scatter. They know nothing of each other and agree within their errors; and it is far above zero.
 
 # %%
