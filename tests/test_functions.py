@@ -27,7 +27,7 @@ from dynsys import (
 )
 from dynsys.compiled.build import build
 from dynsys.models.classics import Henon, Lorenz63
-from dynsys.systems.system import finite_difference
+from dynsys.systems.differences import finite_difference
 from dynsys.testing import check_system, check_tangent
 
 numba = pytest.importorskip("numba")

@@ -26,7 +26,7 @@ from dynsys import (
 )
 from dynsys.models.classics import LinearFlow
 from dynsys.steppers.dormand_prince import ERROR, FifthOrder
-from dynsys.systems.system import finite_difference
+from dynsys.systems.differences import finite_difference
 from dynsys.testing import check_tangent
 
 EXPLICIT = [Euler, Midpoint, RK4, FifthOrder]

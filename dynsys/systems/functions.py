@@ -23,6 +23,7 @@ from attrs.validators import optional
 from dynsys.compiled.kernel import Kernel
 from dynsys.errors import InvalidInputError, real_array, whole_number
 from dynsys.passes.orthonormal import LONG_COLUMN
+from dynsys.systems.differences import BY_DIFFERENCES, WORK
 from dynsys.systems.system import DifferentiableSystem, Flow, Map
 from dynsys.systems.time_step import check_parameters
 
@@ -147,7 +148,7 @@ class FunctionSystem(DifferentiableSystem, ABC):
         return Kernel(
             _source(self.derivative, tuple(map(_form, self._all_args)), self.dimension >= LONG_COLUMN),
             np.concatenate([np.empty(0), *numbers]),
-            scratch=self.dimension * (self.dimension + 3),
+            scratch=self.dimension * (self.dimension + WORK),
             functions=self._used,
         )
 
@@ -324,7 +325,7 @@ def _source(derivative: str, forms: tuple[Form, ...], large: bool) -> str:
         at += size
     body = {"jvp": BY_JVP, "jacobian": BY_JACOBIAN, "finite differences": BY_DIFFERENCES}[derivative]
     product = "copy_matrix(F, np.dot(J, np.ascontiguousarray(V)))" if large else "multiply(J, V, F)"
-    return (EVALUATE + body).format(args=args, product=product, step=np.finfo(float).eps ** 0.2)
+    return (EVALUATE + MULTIPLY + body).format(args=args, product=product)
 
 
 EVALUATE = '''
@@ -361,7 +362,7 @@ def evaluate(t, x, f, parameters, state):
     return True
 '''
 
-BY_JACOBIAN = '''
+MULTIPLY = '''
 
 @njit
 def multiply(J, V, F):
@@ -373,7 +374,9 @@ def multiply(J, V, F):
         for j in range(dim):
             for c in range(k):
                 F[i, c] += J[i, j] * V[j, c]
+'''
 
+BY_JACOBIAN = '''
 
 @njit
 def linearise(t, x, V, f, F, parameters, data, rows, scratch):
@@ -405,36 +408,4 @@ def linearise(t, x, V, f, F, parameters, data, rows, scratch):
     copy(state, x)
     copy_matrix(W, V)
     write(np.asarray(jvp(t, state, W{args})), F)
-'''
-
-BY_DIFFERENCES = '''
-
-@njit
-def linearise(t, x, V, f, F, parameters, data, rows, scratch):
-    """f = function(t, x) and F = J V by the central differences of `dynsys.systems.system.finite_difference`."""
-    dim, k = V.shape
-    state, point = scratch[:dim], scratch[dim : 2 * dim]
-    ahead, back = scratch[2 * dim : 3 * dim], scratch[3 * dim : 4 * dim]
-    evaluate(t, x, f, parameters, state)
-    square = 0.0
-    for i in range(dim):
-        square += x[i] * x[i]
-    h = {step!r} * max(1.0, math.sqrt(square))
-    for c in range(k):
-        square = 0.0
-        for i in range(dim):
-            square += V[i, c] * V[i, c]
-            F[i, c] = 0.0
-        length = math.sqrt(square) if square > 0.0 else 1.0
-        for distance, weight in ((h, 8.0), (2.0 * h, -1.0)):
-            for i in range(dim):
-                point[i] = x[i] + distance * (V[i, c] / length)
-            evaluate(t, point, ahead, parameters, state)
-            for i in range(dim):
-                point[i] = x[i] - distance * (V[i, c] / length)
-            evaluate(t, point, back, parameters, state)
-            for i in range(dim):
-                F[i, c] += weight * (ahead[i] - back[i])
-        for i in range(dim):
-            F[i, c] *= length / (12.0 * h)
 '''

@@ -18,6 +18,7 @@ import numpy as np
 from dynsys.compiled.kernel import Kernel, StepKernel, flow_kernel, map_kernel
 from dynsys.errors import InvalidInputError, finite, real_array
 from dynsys.steppers.stepper import Stepper
+from dynsys.systems.differences import finite_difference
 from dynsys.systems.tangent import Backend, TangentSystem, make_tangent
 from dynsys.systems.time_step import TimeStep, field_names, with_fields
 
@@ -390,28 +391,3 @@ class FlowStep(TimeStep):
         if self.flow.fallback or self.stepper.source is not None or self.flow.kernel() is None:
             return self.flow.fallback
         return f"the stepper {type(self.stepper).__name__} has no compiled form: give it a `tableau` or a `source`"
-
-
-def finite_difference(function, x: Array, V: Array) -> Array:  # type: ignore[no-untyped-def]
-    """Directional derivatives of `function` at x along the columns of V, by fourth-order central differences.
-
-    For smooth functions of order one the relative error is about eps^(4/5) = 3e-13. Cost: 4 k evaluations.
-
-    Parameters
-    ----------
-    function : callable, (..., dim) -> (..., m)
-    x : ndarray, shape (dim,)
-    V : ndarray, shape (dim, k)
-
-    Returns
-    -------
-    ndarray, shape (m, k)
-    """
-    lengths = np.linalg.norm(V, axis=0)
-    lengths = np.where(lengths > 0, lengths, 1.0)
-    h = np.finfo(float).eps ** 0.2 * max(1.0, float(np.linalg.norm(x)))
-    directions = (V / lengths).T  # (k, dim)
-    points = x + h * np.array([-2.0, -1.0, 1.0, 2.0])[:, None, None] * directions
-    back2, back1, ahead1, ahead2 = function(points)
-    slopes = (8.0 * (ahead1 - back1) - (ahead2 - back2)) / (12.0 * h)
-    return slopes.T * lengths

@@ -9,7 +9,7 @@ from dynsys.models.activations import GELU, Linear, ReLU, Sigmoid, Tanh
 from dynsys.models.networks.three_layer import jacobian as paper
 from dynsys.models.networks.three_layer.check import complex_step_jacobian
 from dynsys.models.weight_dynamics import ThreeLayerGradientFlow
-from dynsys.systems.system import finite_difference
+from dynsys.systems.differences import finite_difference
 from dynsys.testing import check_system, check_tangent
 
 SIZES = [(2, 2, 1), (3, 4, 2), (1, 5, 3)]
