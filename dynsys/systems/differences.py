@@ -27,6 +27,7 @@ Function = Callable[[Array], Array]
 RUNGS = 12  # steps of a ladder, each 8 times as short (long) as the one before
 FACTOR = 8.0
 PATIENCE = 2  # steps at which noise grows in all components, after which the ladder is left
+HOPELESS = 0.3  # relative error at which a component has no digit
 ENOUGH = 1e-8  # relative error at which no other step is tried
 FIRST = float(np.finfo(float).eps ** 0.2)  # the step, as a share of the entry: rounding and h^4 are as large
 FEW = 16  # entries whose columns are found one by one, however few vectors there are
@@ -82,7 +83,8 @@ def _along(function: Function, x: Array, value: Array, direction: Array) -> tupl
             new, defect = _rung(function, x, value, direction, h)
             with np.errstate(invalid="ignore"):
                 relative = np.where(defect > 0.0, defect / (np.abs(new) + defect), 0.0)
-            better = relative < share
+            hopeless = (share > HOPELESS) & (relative > HOPELESS)  # a derivative 0 in noise: what is smallest
+            better = np.where(hopeless, defect < error, relative < share)
             slope[better], error[better], share[better] = new[better], defect[better], relative[better]
             if (share <= ENOUGH).all():
                 return slope, error
@@ -161,10 +163,10 @@ def value(t, x, direction, h, out, parameters, state, point):
 def along(t, x, f, direction, slope, parameters, work):
     """slope = the derivative along a direction, as `dynsys.systems.differences` finds it."""
     dim = len(x)
-    state, point, ahead, back, far, rear, share, new = work[:8]
+    state, point, ahead, back, far, rear, share, errors = work[:8]
     longest = 0.0
     for i in range(dim):
-        slope[i], share[i] = np.nan, np.inf
+        slope[i], share[i], errors[i] = np.nan, np.inf, np.inf
         longest = max(longest, abs(direction[i]) / max(1.0, abs(x[i])))
     if longest == 0.0:
         slope[:] = 0.0
@@ -211,9 +213,10 @@ def along(t, x, f, direction, slope, parameters, work):
                 error += slip * abs(high)
                 relative = error / (abs(high) + error) if error > 0.0 else 0.0
                 if not after or not math.isfinite(error):
-                    relative = np.inf
-                if relative < share[i]:
-                    slope[i], share[i] = high, relative
+                    relative = error = np.inf
+                hopeless = share[i] > {HOPELESS} and relative > {HOPELESS}
+                if (error < errors[i]) if hopeless else (relative < share[i]):
+                    slope[i], share[i], errors[i] = high, relative, error
                 enough = enough and share[i] <= {ENOUGH}
                 grows = grows and (relative > 3.0 * share[i] or share[i] <= {ENOUGH})
             if enough:

@@ -21,9 +21,13 @@ import numpy as np
 from attrs.validators import optional
 
 from dynsys.compiled.kernel import Kernel
+from dynsys.equations.definition import Definition
+from dynsys.equations.symbols import NotTraceable
+from dynsys.equations.trace import Trace, hold, traced
 from dynsys.errors import InvalidInputError, real_array, whole_number
 from dynsys.passes.orthonormal import LONG_COLUMN
 from dynsys.systems.differences import BY_DIFFERENCES, WORK
+from dynsys.systems.symbolic import equations_jvp, equations_kernel
 from dynsys.systems.system import DifferentiableSystem, Flow, Map
 from dynsys.systems.time_step import check_parameters
 
@@ -92,19 +96,52 @@ class FunctionSystem(DifferentiableSystem, ABC):
 
     @property
     def derivative(self) -> str:
-        """Where derivatives come from: "jvp", "jacobian" or "finite differences"."""
+        """Where derivatives come from: "jvp", "jacobian", "traced" or "finite differences"."""
         if self._jvp is not None:
             return "jvp"
-        return "finite differences" if self._jacobian is None else "jacobian"
+        if self._jacobian is not None:
+            return "jacobian"
+        return "finite differences" if self.untraced else "traced"
+
+    @property
+    def untraced(self) -> str:
+        """Why the function could not be traced; empty if it was, or need not be."""
+        return "" if self._derivative_is_given or isinstance(self._trace, Trace) else self._trace
+
+    @property
+    def equations(self) -> Definition | None:
+        """The equations that were traced, in x0, x1, ..., t and a parameter p0, p1, ... for each of `args`; or None."""
+        return None if self._derivative_is_given or isinstance(self._trace, str) else self._trace.definition
+
+    @property
+    def _derivative_is_given(self) -> bool:
+        return self._jvp is not None or self._jacobian is not None
+
+    @cached_property
+    def _trace(self) -> Trace | str:
+        """The trace of the function, or why there is none."""
+        try:
+            trace = traced(self.function, self.dimension, self._all_args)
+            hold(trace, self._raw, self.dimension, self._all_args, self._time)
+        except NotTraceable as problem:
+            return str(problem)
+        return trace
+
+    def _raw(self, t: float, x: Array) -> Any:
+        """What the function answers, of a copy of x."""
+        return self.function(self._time(t), np.array(x, dtype=float), *self._all_args)
 
     def jacobian(self, t: float, x: Array) -> Array:
         """Jacobian at one state, shape (dim, dim)."""
         if self._jacobian is None:
-            return super().jacobian(t, x)
+            return self.jvp(t, x, np.eye(self.dimension))
         return self._ask("jacobian", self._jacobian, (self.dimension, self.dimension), t, x)
 
     def jvp(self, t: float, x: Array, V: Array) -> Array:
         """Jacobian at one state times the columns of V, shape (dim, k)."""
+        if self._jvp is None and self._jacobian is None and isinstance(self._trace, Trace):
+            parameters = self._trace.parameters(self._all_args)
+            return equations_jvp(self._trace.definition, t, real_array("x", x), V, parameters)
         if self._jvp is None:
             return super().jvp(t, x, V)
         return self._ask("jvp", self._jvp, np.shape(V), t, x, V)
@@ -141,7 +178,9 @@ class FunctionSystem(DifferentiableSystem, ABC):
         return args
 
     def kernel(self) -> Kernel | None:
-        """The same functions as source for Numba, if they are marked `@numba.njit`; see `FunctionSystem`."""
+        """The traced equations, or the functions marked `@numba.njit`, as source for Numba; see `FunctionSystem`."""
+        if not self._derivative_is_given and isinstance(self._trace, Trace):
+            return equations_kernel(self._trace.definition.equations, self._trace.parameters(self._all_args))
         if not all(map(_compiles, self._used.values())) or self.fallback:
             return None
         numbers = [np.ravel(value).astype(float) for value in self._all_args]
@@ -161,6 +200,8 @@ class FunctionSystem(DifferentiableSystem, ABC):
     @property
     def fallback(self) -> str:
         """What keeps functions of which at least one is marked `@numba.njit` from being compiled; or empty."""
+        if self.derivative == "traced":
+            return ""
         marked = {name: _is_marked(function) for name, function in self._used.items()}
         if not any(marked.values()):
             return ""
