@@ -25,9 +25,9 @@ from dynsys import (
     RunState,
     sweep,
 )
+from dynsys.algorithms.differences import finite_difference
 from dynsys.compiled.build import build
 from dynsys.models.classics import Henon, Lorenz63
-from dynsys.systems.differences import finite_difference
 from dynsys.testing import check_system, check_tangent
 
 numba = pytest.importorskip("numba")

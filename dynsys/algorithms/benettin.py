@@ -7,6 +7,7 @@ from collections.abc import Callable
 import attrs
 import numpy as np
 
+from dynsys.algorithms.derivative_check import derivative_check, derivative_defect
 from dynsys.errors import warn_of, whole_number, whole_stride
 from dynsys.indicators import batch_means_error
 from dynsys.passes.run_state import RunState, Tangent, begin, raise_if_stopped, record_run, warm_up
@@ -135,6 +136,7 @@ def _spectrum(
     if stride > 1:  # the first interval is not in the record
         first = tangent.forward(start, intervals=1, steps_per_interval=steps_per_interval, record="growth").growth[:, 0]
     defect = _determinant_defect(tangent, start, first, steps_per_interval)
+    untrue = derivative_defect(tangent, start)
     zeros, in_errors = _declared_zeros(tangent, exponents, error)
     spectrum = LyapunovSpectrum(
         exponents=end.as_given(exponents),
@@ -150,6 +152,7 @@ def _spectrum(
             drift=end.as_given(drift),
             determinant_defect=end.as_given(defect),
             vanishing=end.as_given(in_errors),
+            derivative_defect=end.as_given(untrue),
         ),
     )
     if end.single and end.status[0] != RUNNING:
@@ -173,6 +176,7 @@ def _spectrum(
             ((in_errors > LARGEST_ERRORS) & (remainder > LARGEST_REMAINDER)).any(axis=1),
             f"{zeros.shape[1]} exponent(s) should vanish and do not: the run rests at a fixed point, or dt is too long",
         ),
+        derivative_check(tangent, untrue),
     ]
     warn_of(checks, stacklevel=3)
     return spectrum

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
+from dynsys.algorithms.derivative_check import warn_of_derivative
 from dynsys.errors import InterruptedWarning, InvalidInputError, whole_number, whole_stride
 from dynsys.passes.orthonormal import unpacked
 from dynsys.passes.run_state import RunState, Tangent, raise_if_stopped, run, state_alone, warm_up
@@ -156,4 +157,5 @@ def gali(
         end=end.without_records(),
     )
     raise_if_stopped(tangent, end, indices if strides else None)
+    warn_of_derivative(tangent, start, stacklevel=2)
     return indices

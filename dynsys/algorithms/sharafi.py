@@ -16,6 +16,7 @@ import attrs
 import numpy as np
 
 from dynsys.algorithms.checks import covariance_residual, determined_subspaces, smallest_gap
+from dynsys.algorithms.derivative_check import warn_of_derivative
 from dynsys.algorithms.ginelli import LARGEST_DISAGREEMENT, random_triangles
 from dynsys.algorithms.window import allocator
 from dynsys.compiled.backward import sweep_back
@@ -201,6 +202,7 @@ def sharafi(
     method = f"sharafi, {variant}, window {window}" + ("" if estimates.periodic else f", start {start}")
     clvs = _record(tangent, begun, reached, estimates, count, method, steps, stride, planned)
     raise_if_stopped(tangent, reached.end, clvs)
+    warn_of_derivative(tangent, begun, stacklevel=2)
     return clvs
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
+from dynsys.algorithms.derivative_check import warn_of_derivative
 from dynsys.algorithms.window import pass_window
 from dynsys.passes.orthonormal import orthonormalise, random_frames, unpacked
 from dynsys.passes.run_state import RunState, Tangent, raise_if_stopped
@@ -160,6 +161,7 @@ def wolfe_samelson(
         end=end.without_records(),
     )
     raise_if_stopped(tangent, end, vectors)
+    warn_of_derivative(tangent, window.first, stacklevel=2)
     return vectors
 
 

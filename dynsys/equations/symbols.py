@@ -66,7 +66,7 @@ def _apply(ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **option
     options = {key: value for key, value in options.items() if key not in ("dtype", "casting", "order", "subok")}
     if options.pop("where", True) is not True:
         raise NotTraceable(f"numpy.{name} with `where` is not known to it")
-    if options.get("initial", 0) is np._NoValue:  # type: ignore[attr-defined]
+    if options.get("initial", 0) is np._NoValue:
         del options["initial"]
     tracer = next(tracers(plain), None)
     if tracer is None:
@@ -205,7 +205,11 @@ class Symbols(np.ndarray):
 
     def astype(self, dtype: Any, *_: Any, **__: Any) -> Any:
         """A copy: symbols stay what they are."""
-        if not isinstance(dtype, type | str | np.dtype) or np.issubdtype(np.dtype(dtype), np.floating) or np.dtype(dtype) == object:
+        if (
+            not isinstance(dtype, type | str | np.dtype)
+            or np.issubdtype(np.dtype(dtype), np.floating)
+            or np.dtype(dtype) == object
+        ):
             return self.copy()
         return constants(self).astype(dtype)
 
@@ -238,9 +242,13 @@ def tracers(values: Any) -> Iterator[Tracer]:
 
 
 def _lowered(value: Any) -> Any:
-    return np.asarray(value, dtype=object) if isinstance(value, list | tuple) else np.asarray(value) if isinstance(
-        value, Symbols
-    ) else value
+    return (
+        np.asarray(value, dtype=object)
+        if isinstance(value, list | tuple)
+        else np.asarray(value)
+        if isinstance(value, Symbols)
+        else value
+    )
 
 
 def _as_symbols(value: Any) -> Any:
@@ -330,7 +338,9 @@ def _convolve(a: Any, v: Any, mode: str = "full") -> Any:
     """numpy.convolve."""
     a, v = (np.asarray(value, dtype=object).view(Symbols) for value in (a, v))
     n, m = len(a), len(v)
-    whole = [np.sum(a[max(0, i - m + 1) : i + 1] * v[i - n + 1 if i >= n else 0 : i + 1][::-1]) for i in range(n + m - 1)]
+    whole = [
+        np.sum(a[max(0, i - m + 1) : i + 1] * v[i - n + 1 if i >= n else 0 : i + 1][::-1]) for i in range(n + m - 1)
+    ]
     cut = {"full": 0, "same": (min(n, m) - 1) // 2, "valid": min(n, m) - 1}[mode]
     length = {"full": n + m - 1, "same": max(n, m), "valid": abs(n - m) + 1}[mode]
     return np.array(whole[cut : cut + length], dtype=object)

@@ -47,7 +47,7 @@ class Trace:
 
 @attrs.frozen
 class _Literal:
-    """An argument of which the value counts: numbers are the same by value and type, arrays by bytes, or by identity."""
+    """An argument of which the value counts: numbers by value and type, arrays by bytes, others by identity."""
 
     value: Any = attrs.field(eq=False)
     key: Any
@@ -71,7 +71,9 @@ def traced(function: Function, dimension: int, args: Sequence[Any]) -> Trace:
     forms = tuple(_form(value) for value in args)
     literal = _needed(function, dimension, forms)
     while True:
-        given = tuple(_Literal.of(v) if i in literal else form for i, (v, form) in enumerate(zip(args, forms, strict=True)))
+        given = tuple(
+            _Literal.of(v) if i in literal else form for i, (v, form) in enumerate(zip(args, forms, strict=True))
+        )
         try:
             found = _traced(function, dimension, given)
         except _Needs as needs:
@@ -166,8 +168,9 @@ def _check_size(right_sides: tuple[Any, ...], state: set[str], tracer: Tracer) -
         total += sizes(right_side, known)[1]
         tracer.check_time()
         if total > LARGEST_GRADIENT:
-            raise NotTraceable(f"its equations are too large: their derivatives have more than {LARGEST_GRADIENT} terms")
-
+            raise NotTraceable(
+                f"its equations are too large: their derivatives have more than {LARGEST_GRADIENT} terms"
+            )
 
 
 def _check_entries(definition: Definition) -> None:

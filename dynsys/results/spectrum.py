@@ -28,7 +28,7 @@ class SpectrumDiagnostics:
     Attributes
     ----------
     derivative : str
-        Where the tangent comes from: "jvp", "jacobian" or "finite differences".
+        Where the tangent comes from: "jvp", "jacobian", "traced" or "finite differences".
     drift : ndarray, shape (..., k)
         Mean rate of the second half minus that of the first, in units of its standard error.
     determinant_defect : ndarray, shape (...)
@@ -36,12 +36,16 @@ class SpectrumDiagnostics:
     vanishing : ndarray, shape (..., v)
         The v exponents closest to zero, in standard errors, where the system declares that v of them vanish; v = 0 if
         k < dim, when the vanishing ones may not be among the k.
+    derivative_defect : ndarray, shape (...)
+        Tangent of a step against a difference of the step, at the start of the run, relative, of one member (NaN for
+        the others); see `dynsys.algorithms.derivative_check.derivative_defect`.
     """
 
     derivative: str
     drift: Array = readonly()
     determinant_defect: Array = readonly()
     vanishing: Array = readonly()
+    derivative_defect: Array = readonly(default=np.nan)
 
 
 @attrs.frozen(eq=False, kw_only=True)

@@ -8,6 +8,7 @@ Functions marked `@numba.njit` are compiled into the pass; others are called by 
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import sys
@@ -20,13 +21,13 @@ import attrs
 import numpy as np
 from attrs.validators import optional
 
+from dynsys.algorithms.differences import BY_DIFFERENCES, WORK
 from dynsys.compiled.kernel import Kernel
 from dynsys.equations.definition import Definition
 from dynsys.equations.symbols import NotTraceable
 from dynsys.equations.trace import Trace, hold, traced
 from dynsys.errors import InvalidInputError, real_array, whole_number
 from dynsys.passes.orthonormal import LONG_COLUMN
-from dynsys.systems.differences import BY_DIFFERENCES, WORK
 from dynsys.systems.symbolic import equations_jvp, equations_kernel
 from dynsys.systems.system import DifferentiableSystem, Flow, Map
 from dynsys.systems.time_step import check_parameters
@@ -93,6 +94,13 @@ class FunctionSystem(DifferentiableSystem, ABC):
     args: tuple[Any, ...] = attrs.field(default=(), converter=_arguments)
 
     _time: ClassVar[type[float] | type[int]]  # what the functions are given as time
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse args that do not fit the functions."""
+        given = {"function": (self.function, 2), "jacobian": (self._jacobian, 2), "jvp": (self._jvp, 3)}
+        for name, (function, first) in given.items():
+            if function is not None:
+                _fit(name, function, first, self._all_args)
 
     @property
     def derivative(self) -> str:
@@ -183,6 +191,7 @@ class FunctionSystem(DifferentiableSystem, ABC):
             return equations_kernel(self._trace.definition.equations, self._trace.parameters(self._all_args))
         if not all(map(_compiles, self._used.values())) or self.fallback:
             return None
+        self._check_indices()
         numbers = [np.ravel(value).astype(float) for value in self._all_args]
         return Kernel(
             _source(self.derivative, tuple(map(_form, self._all_args)), self.dimension >= LONG_COLUMN),
@@ -190,6 +199,20 @@ class FunctionSystem(DifferentiableSystem, ABC):
             scratch=self.dimension * (self.dimension + WORK),
             functions=self._used,
         )
+
+    def _check_indices(self) -> None:
+        """Refuse compiled functions that read beyond the state: Python says so, compiled code reads what is there."""
+        x, V = np.linspace(0.1, 0.9, self.dimension), np.eye(self.dimension)
+        for name, function in self._used.items():
+            plain: Any = function
+            try:
+                plain.py_func(self._time(0), x.copy(), *([V.copy()] if name == "jvp" else []), *self._all_args)
+            except IndexError as problem:
+                raise InvalidInputError(
+                    f"{name} reads beyond its arguments where x has dimension {self.dimension}: {problem}"
+                ) from None
+            except Exception:  # what it does elsewhere is its own affair
+                continue
 
     @property
     def _used(self) -> dict[str, Function]:
@@ -204,7 +227,9 @@ class FunctionSystem(DifferentiableSystem, ABC):
             return ""
         marked = {name: _is_marked(function) for name, function in self._used.items()}
         if not any(marked.values()):
-            return ""
+            hidden = [name for name, function in self._used.items() if _hides_a_marked_one(function)]
+            what = "is a partial function or a ufunc: to be compiled it must be marked @numba.njit itself"
+            return f"{' and '.join(hidden)} {what}" if hidden else ""
         plain = [name for name, is_marked in marked.items() if not is_marked]
         if plain:
             return f"{' and '.join(plain)} must be marked @numba.njit as well, to be compiled"
@@ -319,6 +344,34 @@ def _is_marked(function: Function) -> bool:
     """Whether a function is marked `@numba.njit`; Numba is loaded then."""
     numba: Any = sys.modules.get("numba")
     return numba is not None and isinstance(function, numba.core.registry.CPUDispatcher)
+
+
+def _hides_a_marked_one(function: Any) -> bool:
+    """Whether a function is compiled by Numba, but not one that compiled code can call: a partial one, or a ufunc."""
+    numba: Any = sys.modules.get("numba")
+    return numba is not None and (
+        isinstance(function, numba.np.ufunc.dufunc.DUFunc)
+        or (
+            isinstance(function, functools.partial)
+            and (_is_marked(function.func) or _hides_a_marked_one(function.func))
+        )
+    )
+
+
+def _fit(name: str, function: Function, first: int, args: tuple[Any, ...]) -> None:
+    """Refuse args that a function cannot be called with; one in C that does not say is not asked."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(*[None] * first, *args)
+    except TypeError as problem:
+        called = "t, x, V" if first == 3 else "t, x"
+        raise InvalidInputError(
+            f"{name} is called as {name}({called}, *args) with {len(args)} args, but its arguments are {signature} "
+            f"({problem}): give as many args as it takes"
+        ) from None
 
 
 def _compiles(function: Any) -> bool:

@@ -23,11 +23,11 @@ from typing import Any, ClassVar, Self
 import attrs
 import numpy as np
 
+from dynsys.compiled.equations import EquationSource
 from dynsys.compiled.kernel import Kernel, StepSource
 from dynsys.compiled.lanes import LaneSource
 from dynsys.compiled.lattice import lattice_linearise, lattice_scratch, lattice_step
 from dynsys.compiled.unrolled import few, unrolled_lanes, unrolled_linearise, unrolled_step
-from dynsys.compiled.equations import EquationSource
 from dynsys.equations.definition import Definition, define
 from dynsys.equations.latex import equations_latex, jacobian_latex
 from dynsys.errors import InvalidInputError, real_array, whole_number

@@ -15,10 +15,10 @@ from typing import Any, Self
 import attrs
 import numpy as np
 
+from dynsys.algorithms.differences import finite_difference
 from dynsys.compiled.kernel import Kernel, StepKernel, flow_kernel, map_kernel
 from dynsys.errors import InvalidInputError, finite, real_array
 from dynsys.steppers.stepper import Stepper
-from dynsys.systems.differences import finite_difference
 from dynsys.systems.tangent import Backend, TangentSystem, make_tangent
 from dynsys.systems.time_step import TimeStep, field_names, with_fields
 
@@ -47,7 +47,12 @@ class DynamicalSystem(ABC):
     @property
     @abstractmethod
     def derivative(self) -> str:
-        """Where derivatives come from: "jvp", "jacobian" or "finite differences"."""
+        """Where derivatives come from: "jvp", "jacobian", "traced" or "finite differences"."""
+
+    @property
+    def untraced(self) -> str:
+        """Why derivatives are finite differences although a function could have been traced; or empty."""
+        return ""
 
     @property
     def vanishing_exponents(self) -> int:
@@ -311,6 +316,11 @@ class FlowStep(TimeStep):
     def derivative(self) -> str:
         """Where derivatives come from: those of the flow."""
         return self.flow.derivative
+
+    @property
+    def untraced(self) -> str:
+        """That of the flow."""
+        return self.flow.untraced
 
     @property
     def vanishing_exponents(self) -> int:

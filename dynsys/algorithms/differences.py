@@ -16,6 +16,7 @@ relative error is least. Where f has values on one side only, differences are on
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def differences(function: Function, x: Array, V: Array) -> tuple[Array, Array]:
     value = np.asarray(function(x[None]), dtype=float)[0]
     few = dim <= max(k, FEW)
     directions = np.eye(dim) if few else V.T
-    found = np.array([_along(function, x, value, direction) for direction in directions])
+    found = np.array([along(function, x, value, direction) for direction in directions])
     slopes, errors = np.moveaxis(found.reshape(len(directions), 2, -1), 0, -1)
     if not few:
         return slopes, errors
@@ -69,26 +70,51 @@ def finite_difference(function: Function, x: Array, V: Array) -> Array:
     return differences(function, x, V)[0]
 
 
-def _along(function: Function, x: Array, value: Array, direction: Array) -> tuple[Array, Array]:
-    """Derivative of all components along one direction, and its error."""
+def along(
+    function: Function,
+    x: Array,
+    value: Array,
+    direction: Array,
+    rungs: tuple[int, int] = (RUNGS, RUNGS),
+    enough: Any = 0.0,
+) -> tuple[Array, Array]:
+    """Derivative of all components along one direction, and its error: one of those of `differences`.
+
+    Parameters
+    ----------
+    function, x
+        As for `differences`.
+    value : ndarray, shape (m,)
+        function(x).
+    direction : ndarray, shape (dim,)
+    rungs : (int, int)
+        Most steps that are tried, shorter and longer ones.
+    enough : float or ndarray, shape (m,)
+        Errors that need not be smaller.
+
+    Returns
+    -------
+    slope, error : ndarray, shape (m,)
+    """
     slope, error, share = np.full((3, len(value)), np.nan)
     error[:] = share[:] = np.inf
     longest = float(np.max(np.abs(direction) / np.maximum(1.0, np.abs(x)), initial=0.0))
     if longest == 0.0:
         return np.zeros(len(value)), np.zeros(len(value))
     first = 2.0 ** np.floor(np.log2(FIRST / longest) + 0.5)  # a power of two: an entry plus it is not rounded
-    for h, factor in ((first, 1.0 / FACTOR), (first * FACTOR, FACTOR)):
+    for h, factor, tries in ((first, 1.0 / FACTOR, rungs[0]), (first * FACTOR, FACTOR, rungs[1])):
         worse = 0
-        for _ in range(RUNGS):
+        for _ in range(tries):
             new, defect = _rung(function, x, value, direction, h)
             with np.errstate(invalid="ignore"):
                 relative = np.where(defect > 0.0, defect / (np.abs(new) + defect), 0.0)
             hopeless = (share > HOPELESS) & (relative > HOPELESS)  # a derivative 0 in noise: what is smallest
             better = np.where(hopeless, defect < error, relative < share)
             slope[better], error[better], share[better] = new[better], defect[better], relative[better]
-            if (share <= ENOUGH).all():
+            unsettled = (share > ENOUGH) & (error > enough)
+            if not unsettled.any():
                 return slope, error
-            worse = worse + 1 if (relative > 3.0 * share)[share > ENOUGH].all() else 0
+            worse = worse + 1 if (relative > 3.0 * share)[unsettled].all() else 0
             if worse == PATIENCE:
                 break
             h *= factor
@@ -161,7 +187,7 @@ def value(t, x, direction, h, out, parameters, state, point):
 
 @njit
 def along(t, x, f, direction, slope, parameters, work):
-    """slope = the derivative along a direction, as `dynsys.systems.differences` finds it."""
+    """slope = the derivative along a direction, as `dynsys.algorithms.differences` finds it."""
     dim = len(x)
     state, point, ahead, back, far, rear, share, errors = work[:8]
     longest = 0.0
