@@ -20,6 +20,7 @@ Array = np.ndarray
 
 LARGEST_DEFECT = 3e-4  # relative; what users differentiate by differences of their own passes
 OFFSETS = (0.1, 1e-3)  # of the state, relative: starts such as 0 stand on kinks, or where terms vanish
+TINY = 1e-100  # a state at rest, after underflow: its size says nothing
 SLOW = 0.01  # seconds of a step of which few are taken
 RUNGS, FEW_RUNGS = 8, 2  # steps of the differences that are tried
 ACCURATE = 1e-9  # error of the differences that is not made smaller
@@ -54,7 +55,8 @@ def derivative_defect(tangent: Tangent, start: RunState) -> Array:
 def _defect(tangent: Tangent, start: RunState, m: int, offset: float) -> float:
     rng, member, n = np.random.default_rng(0), int(start.members[m]), start.n
     x, dim = start.x[m], tangent.dimension
-    largest = float(np.max(np.abs(x))) or 1.0
+    largest = float(np.max(np.abs(x)))
+    largest = largest if largest > TINY else 1.0
     scale = np.where(np.abs(x) > 1e-6 * largest, np.abs(x), largest)
     x = x + offset * scale * np.where(x < 0.0, -1.0, 1.0) * rng.uniform(0.5, 1.0, size=dim)
     d = scale * rng.normal(size=dim)

@@ -124,7 +124,8 @@ def along(
 def _rung(function: Function, x: Array, value: Array, direction: Array, h: float) -> tuple[Array, Array]:
     """The derivative with one step, and its error: infinite where there are no values."""
     moved = h * direction
-    slip = np.max(np.abs((x + moved) - x - moved)) / np.max(np.abs(moved))  # rounding of the points
+    with np.errstate(all="ignore"):
+        slip = np.max(np.abs((x + moved) - x - moved)) / np.max(np.abs(moved))  # rounding of the points
     ahead, back, far, rear = _values(function, x + moved * np.array([1.0, -1.0, 2.0, -2.0])[:, None])
     size = np.abs(value)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):

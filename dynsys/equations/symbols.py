@@ -9,54 +9,20 @@ from __future__ import annotations
 
 import math
 import operator
-import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from dynsys.equations.symbol_rules import RULES, condition, expression, is_condition
+from dynsys.equations.symbol_functions import OF_ARRAYS
+from dynsys.equations.symbol_rules import RULES, condition, expression
+from dynsys.equations.tracer import NotTraceable, Tracer
 
 if TYPE_CHECKING:
-    import sympy
+    pass
 
 Array = np.ndarray
 LARGEST_ARRAY = 10_000  # of constants that are copied, so that a function may write symbols into them
-
-
-class NotTraceable(BaseException):
-    """A function cannot be traced, and why. No `Exception`, which the function itself might catch."""
-
-
-class NeedsValue(BaseException):
-    """A function needs the values of some parameters, by name."""
-
-    def __init__(self, names: set[str]) -> None:
-        super().__init__(", ".join(sorted(names)))
-        self.names = names
-
-
-class Tracer:
-    """The parameters of a trace, and its end in time."""
-
-    def __init__(self, parameters: set[str], seconds: float) -> None:
-        self.parameters = parameters
-        self.seconds = seconds
-        self.end = time.perf_counter() + seconds
-
-    def check_time(self) -> None:
-        """Refuse to go on for too long."""
-        if time.perf_counter() > self.end:
-            raise NotTraceable(f"its equations are too large: writing them down takes more than {self.seconds:g} s")
-
-    def concrete(self, value: sympy.Expr, what: str) -> Any:
-        """The value of an expression, if it has one."""
-        names = {symbol.name for symbol in value.free_symbols}
-        if not names:
-            return bool(value) if is_condition(value) else float(value)
-        if names <= self.parameters:
-            raise NeedsValue(names)
-        raise NotTraceable(f"{what} depends on the state or the time")
 
 
 def _apply(ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
@@ -205,11 +171,8 @@ class Symbols(np.ndarray):
 
     def astype(self, dtype: Any, *_: Any, **__: Any) -> Any:
         """A copy: symbols stay what they are."""
-        if (
-            not isinstance(dtype, type | str | np.dtype)
-            or np.issubdtype(np.dtype(dtype), np.floating)
-            or np.dtype(dtype) == object
-        ):
+        known = isinstance(dtype, type | str | np.dtype)  # the `float` of a rebuilt function is none of these
+        if not known or np.issubdtype(np.dtype(dtype), np.floating) or np.dtype(dtype) == object:
             return self.copy()
         return constants(self).astype(dtype)
 
@@ -242,13 +205,9 @@ def tracers(values: Any) -> Iterator[Tracer]:
 
 
 def _lowered(value: Any) -> Any:
-    return (
-        np.asarray(value, dtype=object)
-        if isinstance(value, list | tuple)
-        else np.asarray(value)
-        if isinstance(value, Symbols)
-        else value
-    )
+    if isinstance(value, list | tuple):
+        return np.asarray(value, dtype=object)
+    return np.asarray(value) if isinstance(value, Symbols) else value
 
 
 def _as_symbols(value: Any) -> Any:
@@ -301,25 +260,6 @@ def _select(conditions: Any, choices: Any, default: Any = 0) -> Any:
     return chosen
 
 
-def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
-    """numpy.linalg.norm of vectors."""
-    x = np.asarray(x, dtype=object).view(Symbols)
-    if axis is None and (ord is None or x.ndim == 1):
-        x, axis = x.ravel(), 0
-    if axis is None or isinstance(axis, tuple) or ord not in (None, 1, 2, np.inf):
-        raise NotTraceable("a norm of matrices is not known to it")
-    if ord in (None, 2):
-        return np.sqrt(np.sum(x * x, axis=axis, keepdims=keepdims))
-    return (np.sum if ord == 1 else np.max)(np.abs(x), axis=axis, keepdims=keepdims)
-
-
-def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
-    """numpy.clip."""
-    lower, upper = (a_min if min is None else min), (a_max if max is None else max)
-    a = a if lower is None else np.maximum(a, lower)
-    return a if upper is None else np.minimum(a, upper)
-
-
 def _solve(a: Any, b: Any) -> Any:
     """numpy.linalg.solve with a constant matrix."""
     if next(tracers([a]), None) is not None:
@@ -327,52 +267,10 @@ def _solve(a: Any, b: Any) -> Any:
     return lifted(np.linalg.inv(constants(a))) @ b
 
 
-def _full(shape: Any, value: Any, *_: Any, **__: Any) -> Any:
-    """numpy.full."""
-    made = np.empty(shape, dtype=object)
-    made[...] = value
-    return made
-
-
-def _convolve(a: Any, v: Any, mode: str = "full") -> Any:
-    """numpy.convolve."""
-    a, v = (np.asarray(value, dtype=object).view(Symbols) for value in (a, v))
-    n, m = len(a), len(v)
-    whole = [
-        np.sum(a[max(0, i - m + 1) : i + 1] * v[i - n + 1 if i >= n else 0 : i + 1][::-1]) for i in range(n + m - 1)
-    ]
-    cut = {"full": 0, "same": (min(n, m) - 1) // 2, "valid": min(n, m) - 1}[mode]
-    length = {"full": n + m - 1, "same": max(n, m), "valid": abs(n - m) + 1}[mode]
-    return np.array(whole[cut : cut + length], dtype=object)
-
-
-def _gradient(f: Any, *spacing: Any, **options: Any) -> Any:
-    """numpy.gradient of one axis and an equal spacing."""
-    if np.ndim(f) != 1 or options or len(spacing) > 1 or any(np.ndim(h) for h in spacing):
-        raise NotTraceable("numpy.gradient with several axes, or another spacing at every point, is not known to it")
-    return np.concatenate([f[1:2] - f[:1], (f[2:] - f[:-2]) / 2, f[-1:] - f[-2:-1]]) / (spacing[0] if spacing else 1)
-
-
-def _interp(*_: Any) -> NoReturn:
-    raise NotTraceable("numpy.interp of the state is not known to it")
-
-
-def _unchanged(x: Any, *_: Any, **__: Any) -> Any:
-    return x
-
-
 FUNCTIONS: dict[str, Callable[..., Any]] = {
+    **OF_ARRAYS,
     "where": _where,
     "select": _select,
-    "norm": _norm,
-    "clip": _clip,
-    "real": _unchanged,
-    "nan_to_num": _unchanged,
-    "real_if_close": _unchanged,
-    "sinc": lambda x: _where(x == 0, 1, np.sin(math.pi * x) / (math.pi * x)),
-    "convolve": _convolve,
-    "gradient": _gradient,
-    "interp": _interp,
     "solve": _solve,
-    "full": _full,
+    "sinc": lambda x: _where(x == 0, 1, np.sin(math.pi * x) / (math.pi * x)),
 }

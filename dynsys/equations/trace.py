@@ -13,7 +13,8 @@ from dynsys.equations.definition import Definition, define
 from dynsys.equations.expression_size import sizes
 from dynsys.equations.rebuilt import rebuilt
 from dynsys.equations.symbol_rules import expression
-from dynsys.equations.symbols import NeedsValue, NotTraceable, Symbolic, Symbols, Tracer
+from dynsys.equations.symbols import Symbolic, Symbols
+from dynsys.equations.tracer import NeedsValue, NotTraceable, Tracer
 from dynsys.errors import InvalidInputError
 
 Function = Callable[..., Any]
