@@ -69,9 +69,9 @@ def _defect(tangent: Tangent, start: RunState, m: int, offset: float) -> float:
         return np.array([tangent.step(n, z, d[:, None].copy(), member=member)[0] for z in points])
 
     rungs = (FEW_RUNGS if slow else RUNGS, 0 if slow or tangent.derivative != DIFFERENCES else RUNGS)
-    slope, error = along(step, x, y, d, rungs, ACCURATE * scale)
+    slope, error = along(step, x, y, d, rungs, ACCURATE * scale, scale)
     if not slow:  # a second step of another length: noise that the first one happened to miss
-        another, second = along(step, x, y, 1.37 * d, rungs, 1.37 * ACCURATE * scale)
+        another, second = along(step, x, y, 1.37 * d, rungs, 1.37 * ACCURATE * scale, scale)
         error = np.maximum(error, second / 1.37) + np.abs(slope - another / 1.37)
     if not (np.isfinite(pushed).all() and np.isfinite(slope).all()):
         return np.nan

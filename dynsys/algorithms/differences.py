@@ -77,6 +77,7 @@ def along(
     direction: Array,
     rungs: tuple[int, int] = (RUNGS, RUNGS),
     enough: Any = 0.0,
+    scale: Any = 1.0,
 ) -> tuple[Array, Array]:
     """Derivative of all components along one direction, and its error: one of those of `differences`.
 
@@ -91,6 +92,8 @@ def along(
         Most steps that are tried, shorter and longer ones.
     enough : float or ndarray, shape (m,)
         Errors that need not be smaller.
+    scale : float or ndarray, shape (dim,)
+        Entries are taken to be as large as this, or as they are, when the first step is chosen.
 
     Returns
     -------
@@ -98,7 +101,7 @@ def along(
     """
     slope, error, share = np.full((3, len(value)), np.nan)
     error[:] = share[:] = np.inf
-    longest = float(np.max(np.abs(direction) / np.maximum(1.0, np.abs(x)), initial=0.0))
+    longest = float(np.max(np.abs(direction) / np.maximum(scale, np.abs(x)), initial=0.0))
     if longest == 0.0:
         return np.zeros(len(value)), np.zeros(len(value))
     first = 2.0 ** np.floor(np.log2(FIRST / longest) + 0.5)  # a power of two: an entry plus it is not rounded

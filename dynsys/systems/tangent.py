@@ -203,7 +203,7 @@ def make_tangent(time_step: TimeStep, backend: Backend = "auto", shift: float = 
         untraced = f", and its function could not be traced ({time_step.untraced})" if time_step.untraced else ""
         warnings.warn(
             f"{time_step.label} gives neither jacobian nor jvp{untraced}: its tangent is a finite-difference one "
-            "(fourth order, four or more evaluations for every entry of the state; beyond 16 entries, for every vector). "
+            "(fourth order, four or more evaluations for every entry of the state; beyond 16, for every vector). "
             "Define one of them to be exact",
             FallbackWarning,
             stacklevel=3,
