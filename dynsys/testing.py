@@ -48,9 +48,7 @@ def _is_derivative(found: Array, slopes: Array, errors: Array, tolerance: float,
     allowed = tolerance * np.abs(slopes) + excused + (1e-3 * DIFFERENCES + tolerance - DIFFERENCES) * rows
     apart = np.abs(np.asarray(found) - slopes)
     if not (apart <= allowed).all():
-        i, j = np.unravel_index(
-            int(np.argmax(np.where(apart <= allowed, 0.0, apart / (np.abs(slopes) + 1e-300)))), apart.shape
-        )
+        i, j = np.argwhere(~(apart <= allowed))[0]
         raise ContractError(
             f"{what}: at index {(int(i), int(j))} it is {np.asarray(found)[i, j]:.9g}, and by differences "
             f"{slopes[i, j]:.9g} +- {errors[i, j]:.1e} (if that is large, choose a state where the rule is smooth)"

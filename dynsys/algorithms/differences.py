@@ -4,7 +4,8 @@ Along a direction d, two orders from the same four values at x - 2hd, x - hd, x 
 
     low = (f(h) - f(-h)) / 2h,  far = (f(2h) - f(-2h)) / 4h,  high = low + (low - far) / 3 = f' + O(h^4).
 
-Their difference bounds the error of the higher one, and estimates it by its square where it is small. What is odd about
+Their difference bounds the error of the higher one. Its square estimates that error where the difference is small, and
+falls as fast as h^2 does: of noise, or of a root, it does not. What is odd about
 a kink in the middle, both orders miss; the even part (f(h) - 2 f(0) + f(-h)) / h, extrapolated to h = 0, shows it. The
 step h begins as large as the entries that move and, until the orders agree, shrinks by 8 (a short scale, a jump or a
 kink nearby, a pole, the end of a domain), then grows by 8 (noise). Every component takes the step at which its own
@@ -28,6 +29,8 @@ Function = Callable[[Array], Array]
 RUNGS = 12  # steps of a ladder, each 8 times as short (long) as the one before
 FACTOR = 8.0
 PATIENCE = 2  # steps at which noise grows in all components, after which the ladder is left
+SMOOTH = 16.0  # at least so much closer are the two orders with an eighth of the step; 64 in the limit
+ROUGH = 1e-5  # noise, as a share of the value, of what longer steps could only smear
 HOPELESS = 0.3  # relative error at which a component has no digit
 ENOUGH = 1e-8  # relative error at which no other step is tried
 FIRST = float(np.finfo(float).eps ** 0.2)  # the step, as a share of the entry: rounding and h^4 are as large
@@ -54,7 +57,8 @@ def differences(function: Function, x: Array, V: Array) -> tuple[Array, Array]:
         Errors are estimates of |error|, infinite (and slopes NaN) where f has no values on either side.
     """
     dim, k = V.shape
-    value = np.asarray(function(x[None]), dtype=float)[0]
+    with np.errstate(all="ignore"):
+        value = np.asarray(function(x[None]), dtype=float)[0]
     few = dim <= max(k, FEW)
     directions = np.eye(dim) if few else V.T
     found = np.array([along(function, x, value, direction) for direction in directions])
@@ -104,15 +108,19 @@ def along(
     longest = float(np.max(np.abs(direction) / np.maximum(scale, np.abs(x)), initial=0.0))
     if longest == 0.0:
         return np.zeros(len(value)), np.zeros(len(value))
+    at_first: Array | None = None
+    rough = np.zeros(len(value), dtype=bool)
     first = 2.0 ** np.floor(np.log2(FIRST / longest) + 0.5)  # a power of two: an entry plus it is not rounded
     for h, factor, tries in ((first, 1.0 / FACTOR, rungs[0]), (first * FACTOR, FACTOR, rungs[1])):
-        worse = 0
+        worse, before = 0, at_first
         for _ in range(tries):
-            new, defect = _rung(function, x, value, direction, h)
+            new, defect, before = _rung(function, x, value, direction, h, before, factor > 1.0)
+            if at_first is None:
+                at_first, rough = before, ~(before * first <= ROUGH * np.abs(value))
             with np.errstate(invalid="ignore"):
                 relative = np.where(defect > 0.0, defect / (np.abs(new) + defect), 0.0)
-            hopeless = (share > HOPELESS) & (relative > HOPELESS)  # a derivative 0 in noise: what is smallest
-            better = np.where(hopeless, defect < error, relative < share)
+            # no digit is better than another: one of noise, or at a jump, is that of the first step
+            better = (relative < share) & ((relative <= HOPELESS) | np.isinf(share)) & ~(rough & (factor > 1.0))
             slope[better], error[better], share[better] = new[better], defect[better], relative[better]
             unsettled = (share > ENOUGH) & (error > enough)
             if not unsettled.any():
@@ -124,8 +132,13 @@ def along(
     return slope, error
 
 
-def _rung(function: Function, x: Array, value: Array, direction: Array, h: float) -> tuple[Array, Array]:
-    """The derivative with one step, and its error: infinite where there are no values."""
+def _rung(
+    function: Function, x: Array, value: Array, direction: Array, h: float, before: Array | None, longer: bool
+) -> tuple[Array, Array, Array]:
+    """The derivative with one step, its error, infinite where there are no values, and how far both orders are apart.
+
+    That is what tells, with how far apart they were `before`, one step up or (if h is the longer one) down.
+    """
     moved = h * direction
     with np.errstate(all="ignore"):
         slip = np.max(np.abs((x + moved) - x - moved)) / np.max(np.abs(moved))  # rounding of the points
@@ -147,8 +160,13 @@ def _rung(function: Function, x: Array, value: Array, direction: Array, h: float
             size = 8.0 * np.max([size, *map(np.abs, (one, two, three, four))], axis=0)
         apart = np.abs(high - low)
         noise = np.where(apart + np.abs(high) > 0.0, 2.0 * np.finfo(float).eps * size / h, 0.0) + slip * np.abs(high)
-        error = np.where(apart < 0.1 * np.abs(high), 10.0 * apart / np.abs(high), 1.0) * apart + 0.5 * kink + noise
-    return high, np.where(np.isfinite(error), error, np.inf)
+        if before is None:  # nothing to compare with
+            smooth = 10.0 * apart * apart <= ENOUGH * high * high
+        else:
+            smooth = ~(SMOOTH * before > apart) if longer else ~(SMOOTH * apart > before)
+        share = np.where(smooth & (apart < 0.1 * np.abs(high)), 10.0 * apart / np.abs(high), 1.0)
+        error = share * apart + 0.5 * kink + noise
+    return high, np.where(np.isfinite(error), error, np.inf), apart
 
 
 def _values(function: Function, points: Array) -> Array:
@@ -173,7 +191,7 @@ def _value(function: Function, point: Array) -> Array | None:
         return None
 
 
-WORK = 10  # rows of length dim, beside a Jacobian, that `linearise` below works in
+WORK = 11  # rows of length dim, beside a Jacobian, that `linearise` below works in
 
 BY_DIFFERENCES = f'''
 
@@ -193,10 +211,11 @@ def value(t, x, direction, h, out, parameters, state, point):
 def along(t, x, f, direction, slope, parameters, work):
     """slope = the derivative along a direction, as `dynsys.algorithms.differences` finds it."""
     dim = len(x)
-    state, point, ahead, back, far, rear, share, errors = work[:8]
+    state, point, ahead, back, far, rear, share, before = work[:8]
+    at_first = work[10]
     longest = 0.0
     for i in range(dim):
-        slope[i], share[i], errors[i] = np.nan, np.inf, np.inf
+        slope[i], share[i], before[i] = np.nan, np.inf, np.inf
         longest = max(longest, abs(direction[i]) / max(1.0, abs(x[i])))
     if longest == 0.0:
         slope[:] = 0.0
@@ -204,7 +223,7 @@ def along(t, x, f, direction, slope, parameters, work):
     first = 2.0 ** math.floor(math.log2({FIRST!r} / longest) + 0.5)
     for up in range(2):
         h, worse = (first * {FACTOR} if up else first), 0
-        for _ in range({RUNGS}):
+        for rung in range({RUNGS}):
             slip, longest = 0.0, 0.0
             for i in range(dim):
                 moved = h * direction[i]
@@ -212,17 +231,17 @@ def along(t, x, f, direction, slope, parameters, work):
                 slip = max(slip, abs(point[i] - x[i] - moved))
                 longest = max(longest, abs(moved))
             slip /= longest
-            before = value(t, x, direction, -h, back, parameters, state, point)
-            before = value(t, x, direction, -2.0 * h, rear, parameters, state, point) and before
+            rearward = value(t, x, direction, -h, back, parameters, state, point)
+            rearward = value(t, x, direction, -2.0 * h, rear, parameters, state, point) and rearward
             after = value(t, x, direction, h, ahead, parameters, state, point)
             after = value(t, x, direction, 2.0 * h, far, parameters, state, point) and after
             side = 0.0
             one, two, three, four = ahead, far, back, rear
-            if not (before and after):
+            if not (rearward and after):
                 side = 1.0 if after else -1.0
                 if not after:
                     one, two, three, four = back, rear, ahead, far
-                after = after or before
+                after = after or rearward
                 after = value(t, x, direction, 3.0 * side * h, three, parameters, state, point) and after
                 after = value(t, x, direction, 4.0 * side * h, four, parameters, state, point) and after
             enough, grows = True, True
@@ -238,15 +257,23 @@ def along(t, x, f, direction, slope, parameters, work):
                     high *= side / (12.0 * h)
                     kink, size = 0.0, 8.0 * size
                 apart = abs(high - low)
-                error = (10.0 * apart / abs(high) if apart < 0.1 * abs(high) else 1.0) * apart + 0.5 * kink
+                last = at_first[i] if up and rung == 0 else before[i]
+                if up or rung > 0:
+                    smooth = not ({SMOOTH} * last > apart if up else {SMOOTH} * apart > last)
+                else:
+                    smooth = 10.0 * apart * apart <= {ENOUGH} * high * high
+                error = (10.0 * apart / abs(high) if smooth and apart < 0.1 * abs(high) else 1.0) * apart + 0.5 * kink
+                before[i] = apart
+                if not up and rung == 0:
+                    at_first[i] = apart
                 error += (2.0 * {np.finfo(float).eps!r} * size / h if apart + abs(high) > 0.0 else 0.0)
                 error += slip * abs(high)
                 relative = error / (abs(high) + error) if error > 0.0 else 0.0
                 if not after or not math.isfinite(error):
-                    relative = error = np.inf
-                hopeless = share[i] > {HOPELESS} and relative > {HOPELESS}
-                if (error < errors[i]) if hopeless else (relative < share[i]):
-                    slope[i], share[i], errors[i] = high, relative, error
+                    relative = np.inf
+                rough = up and not (at_first[i] * first <= {ROUGH} * abs(f[i]))
+                if relative < share[i] and (relative <= {HOPELESS} or share[i] == np.inf) and not rough:
+                    slope[i], share[i] = high, relative
                 enough = enough and share[i] <= {ENOUGH}
                 grows = grows and (relative > 3.0 * share[i] or share[i] <= {ENOUGH})
             if enough:

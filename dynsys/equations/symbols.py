@@ -53,13 +53,16 @@ def _apply(ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **option
 
 def _element_wise(ufunc: np.ufunc, tracer: Tracer) -> Any:
     """The rule of a ufunc for arrays of objects."""
-    rule = RULES[ufunc.__name__]
+    name = ufunc.__name__
+    rule = RULES[name]
 
     def element(*values: Any) -> Any:
         if not any(isinstance(value, Symbolic) for value in values):
             with np.errstate(all="ignore"):
                 return ufunc(*values)
         tracer.check_time()
+        if name in ("power", "float_power") and isinstance(values[1], Symbolic):
+            tracer.check_exponent(values[1].value)
         return tracer_result(rule(*[value.value if isinstance(value, Symbolic) else value for value in values]), tracer)
 
     return np.frompyfunc(element, ufunc.nin, 1)
@@ -185,8 +188,8 @@ class Symbols(np.ndarray):
 
 def constants(value: Any) -> Any:
     """Arrays of plain numbers as NumPy knows them; an error where some are symbolic."""
-    if isinstance(value, Symbols):
-        return np.array(value.tolist(), dtype=float if value.size else None)
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        return np.array(value.tolist(), dtype=float)
     if isinstance(value, list | tuple):
         return type(value)(constants(entry) for entry in value)
     return value

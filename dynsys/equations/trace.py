@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -22,6 +23,7 @@ Function = Callable[..., Any]
 SECONDS = 1.0  # for the equations to be written down
 LARGEST_GRADIENT = 20_000  # nodes of the trees of all derivatives
 LARGEST_ENTRIES = 250  # entries of the Jacobian, of rows that stand in no run: the compiler takes seconds for as many
+WHOLE = "int"  # the form of a whole number
 LARGEST_ARGUMENT = 400  # entries of an array that become parameters
 
 
@@ -94,7 +96,7 @@ class _Needs(Exception):
 def _form(value: Any) -> Any:
     """The shape of an argument that becomes symbols, or the argument itself."""
     if type(value) in (int, float):
-        return ()
+        return WHOLE if type(value) is int else ()
     if isinstance(value, np.ndarray) and value.dtype == np.float64 and 0 < value.size <= LARGEST_ARGUMENT:
         return value.shape
     return _Literal.of(value)
@@ -113,10 +115,11 @@ def _traced(function: Function, dimension: int, given: tuple[Any, ...]) -> Trace
 
     names: list[list[str]] = []
     for i, form in enumerate(given):
-        size = 0 if isinstance(form, _Literal) else int(np.prod(form, dtype=int))
-        names.append([f"p{i}" if form == () else f"p{i}_{j}" for j in range(size)])
+        single = form in ((), WHOLE)
+        size = 0 if isinstance(form, _Literal) else 1 if single else math.prod(form)
+        names.append([f"p{i}" if single else f"p{i}_{j}" for j in range(size)])
     places = {name: i for i, group in enumerate(names) for name in group}
-    tracer = Tracer(set(places), SECONDS)
+    tracer = Tracer(set(places), {name for name, i in places.items() if given[i] == WHOLE}, SECONDS)
 
     def symbols(group: Sequence[str]) -> np.ndarray:
         made = np.empty(len(group), dtype=object)
@@ -129,7 +132,7 @@ def _traced(function: Function, dimension: int, given: tuple[Any, ...]) -> Trace
         if isinstance(form, _Literal):
             args.append(rebuilt(form.value) if callable(form.value) else form.value)
         else:
-            args.append(symbols(group)[0] if form == () else symbols(group).reshape(form))
+            args.append(symbols(group)[0] if form in ((), WHOLE) else symbols(group).reshape(form))
     try:
         answer = rebuilt(function)(symbols(["t"])[0], symbols(state), *args)
         right_sides = _right_sides(answer, dimension)

@@ -24,10 +24,10 @@ class NeedsValue(BaseException):
 
 
 class Tracer:
-    """The parameters of a trace, and its end in time."""
+    """The parameters of a trace, those of them that are whole numbers, and its end in time."""
 
-    def __init__(self, parameters: set[str], seconds: float) -> None:
-        self.parameters = parameters
+    def __init__(self, parameters: set[str], whole: set[str], seconds: float) -> None:
+        self.parameters, self.whole = parameters, whole
         self.seconds = seconds
         self.end = time.perf_counter() + seconds
 
@@ -35,6 +35,12 @@ class Tracer:
         """Refuse to go on for too long."""
         if time.perf_counter() > self.end:
             raise NotTraceable(f"its equations are too large: writing them down takes more than {self.seconds:g} s")
+
+    def check_exponent(self, value: sympy.Expr) -> None:
+        """Ask for the values of whole numbers in an exponent: x^2 has simpler derivatives than x^p."""
+        names = {symbol.name for symbol in value.free_symbols}
+        if names <= self.parameters and names & self.whole:
+            raise NeedsValue(names)
 
     def concrete(self, value: sympy.Expr, what: str) -> Any:
         """The value of an expression, if it has one."""
