@@ -146,8 +146,7 @@ def test_second_moments_that_must_not_be_negative_are_differentiated_on_their_si
 
 def modulo(x, period):
     """x mod period, by a branch."""
-    y = math.fmod(x, period)
-    return y + period if y < 0 else y
+    return x % period if x > 0 else period - (-x) % period
 
 
 def drifting(t, x):

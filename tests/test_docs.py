@@ -19,7 +19,7 @@ EXAMPLE, VARIED, OWN, CLUSTER = re.findall(r"```python\n(.*?)```", (DOCS / "ense
 PAGES = (
     "benettin",
     "ginelli",
-    "derivatives",
+    pytest.param("derivatives", marks=pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")),
     pytest.param("extending", marks=pytest.mark.slow),
 )
 

@@ -7,6 +7,7 @@ right or wrong; only the function itself knows.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,14 @@ from dynsys.passes.status import RUNNING
 
 Array = np.ndarray
 
+DIFFERENCES = "finite differences"
 LARGEST_DEFECT = 3e-4  # relative; what users differentiate by differences of their own passes
 OFFSETS = (0.1, 1e-3)  # of the state, relative: starts such as 0 stand on kinks, or where terms vanish
 TINY = 1e-100  # a state at rest, after underflow: its size says nothing
-SLOW = 0.01  # seconds of a step of which few are taken
+DISPARATE = 10.0  # ratio of entries for which a second direction is tried
+SLOW, VERY_SLOW = 0.01, 0.1  # seconds of a step of which few are taken, or none
 RUNGS, FEW_RUNGS = 8, 2  # steps of the differences that are tried
+UNSETTLED = 1e-6  # error of differences of a step, relative, below which they are not doubted however short it is
 ACCURATE = 1e-9  # error of the differences that is not made smaller
 
 
@@ -53,40 +57,54 @@ def derivative_defect(tangent: Tangent, start: RunState) -> Array:
 
 
 def _defect(tangent: Tangent, start: RunState, m: int, offset: float) -> float:
-    rng, member, n = np.random.default_rng(0), int(start.members[m]), start.n
-    x, dim = start.x[m], tangent.dimension
+    """The defect at a state that is so far from the start."""
+    rng, member, x = np.random.default_rng(0), int(start.members[m]), start.x[m]
     largest = float(np.max(np.abs(x)))
     largest = largest if largest > TINY else 1.0
     scale = np.where(np.abs(x) > 1e-6 * largest, np.abs(x), largest)
-    x = x + offset * scale * np.where(x < 0.0, -1.0, 1.0) * rng.uniform(0.5, 1.0, size=dim)
-    d = scale * rng.normal(size=dim)
+    x = x + offset * scale * np.where(x < 0.0, -1.0, 1.0) * rng.uniform(0.5, 1.0, size=len(x))
+
+    def step(z: Array, d: Array) -> tuple[Array, Array]:
+        with np.errstate(all="ignore"):
+            moved, pushed = tangent.step(start.n, z, d[:, None].copy(), member=member)
+        return moved, pushed[:, 0]
+
+    found, took = _along(tangent, step, x, scale, scale * rng.normal(size=len(x)))
+    uniform = np.full(len(x), np.max(scale))
+    if took < SLOW and (uniform > DISPARATE * scale).any():  # columns of small entries hide behind those of large ones
+        found = max(found, _along(tangent, step, x, uniform, uniform * rng.normal(size=len(x)))[0])
+    return found
+
+
+def _along(
+    tangent: Tangent, step: Callable[[Array, Array], tuple[Array, Array]], x: Array, scale: Array, d: Array
+) -> tuple[float, float]:
+    """The defect along one direction, of entries of this scale, and how long a step takes."""
     began = time.perf_counter()
-    with np.errstate(all="ignore"):
-        y, pushed = (value.ravel() for value in tangent.step(n, x, d[:, None].copy(), member=member))
-    slow = time.perf_counter() - began > SLOW
+    y, pushed = step(x, d)
+    took, by_differences = time.perf_counter() - began, tangent.derivative == DIFFERENCES
+    if by_differences and took > VERY_SLOW:  # whether they settle takes many steps to find out
+        return np.nan, took
 
-    def step(points: Array) -> Array:
-        return np.array([tangent.step(n, z, d[:, None].copy(), member=member)[0] for z in points])
+    def rule(points: Array) -> Array:
+        return np.array([step(z, d)[0] for z in points])
 
-    rungs = (FEW_RUNGS if slow else RUNGS, 0 if slow or tangent.derivative != DIFFERENCES else RUNGS)
-    slope, error = along(step, x, y, d, rungs, ACCURATE * scale, scale)
-    if not slow:  # a second step of another length: noise that the first one happened to miss
-        another, second = along(step, x, y, 1.37 * d, rungs, 1.37 * ACCURATE * scale, scale)
+    rungs = (RUNGS, RUNGS) if by_differences else (FEW_RUNGS if took > SLOW else RUNGS, 0)
+    slope, error = along(rule, x, y, d, rungs, ACCURATE * scale, 0.0)
+    if took < SLOW:  # a second one of another length: noise that the first one happened to miss
+        another, second = along(rule, x, y, 1.37 * d, rungs, 1.37 * ACCURATE * scale, 0.0)
         error = np.maximum(error, second / 1.37) + np.abs(slope - another / 1.37)
     if not (np.isfinite(pushed).all() and np.isfinite(slope).all()):
-        return np.nan
+        return np.nan, took
     moved = (np.abs(pushed - d) + np.abs(slope - d)) / scale
     moved = np.maximum(moved, 1e-4 * np.max(moved))
-    if tangent.derivative == DIFFERENCES:
-        apart = np.minimum(error / scale, moved)
+    if by_differences:
+        apart = np.where(error > UNSETTLED * np.abs(slope), np.minimum(error / scale, moved), 0.0)
     else:
-        apart = np.abs(pushed - slope) / scale
-        loose = 1e-12 + 1e4 * tangent.tolerance
-        apart = np.where(apart > 20.0 * error / scale + loose * (np.abs(slope) + np.abs(pushed)) / scale, apart, 0.0)
-    return float(np.max(np.divide(apart, moved, out=np.zeros(dim), where=moved > 0.0)))
-
-
-DIFFERENCES = "finite differences"
+        beyond = 20.0 * error + (1e-12 + 1e4 * tangent.tolerance) * (np.abs(slope) + np.abs(pushed))
+        apart = np.abs(pushed - slope)
+        apart = np.where(apart > beyond, apart, 0.0) / scale
+    return float(np.max(np.divide(apart, moved, out=np.zeros(len(x)), where=moved > 0.0))), took
 
 
 def derivative_check(tangent: Tangent, defect: Array) -> tuple[Any, str]:

@@ -30,6 +30,7 @@ RUNGS = 12  # steps of a ladder, each 8 times as short (long) as the one before
 FACTOR = 8.0
 PATIENCE = 2  # steps at which noise grows in all components, after which the ladder is left
 SMOOTH = 16.0  # at least so much closer are the two orders with an eighth of the step; 64 in the limit
+POOR = 1e-6  # relative error of the best shorter step, above which longer ones are tried
 ROUGH = 1e-5  # noise, as a share of the value, of what longer steps could only smear
 HOPELESS = 0.3  # relative error at which a component has no digit
 ENOUGH = 1e-8  # relative error at which no other step is tried
@@ -113,6 +114,9 @@ def along(
     first = 2.0 ** np.floor(np.log2(FIRST / longest) + 0.5)  # a power of two: an entry plus it is not rounded
     for h, factor, tries in ((first, 1.0 / FACTOR, rungs[0]), (first * FACTOR, FACTOR, rungs[1])):
         worse, before = 0, at_first
+        poor = share > POOR  # from afar a wiggle cannot be seen: long steps are a last resort
+        if factor > 1.0 and not (poor & ~rough).any():
+            break
         for _ in range(tries):
             new, defect, before = _rung(function, x, value, direction, h, before, factor > 1.0)
             if at_first is None:
@@ -120,7 +124,11 @@ def along(
             with np.errstate(invalid="ignore"):
                 relative = np.where(defect > 0.0, defect / (np.abs(new) + defect), 0.0)
             # no digit is better than another: one of noise, or at a jump, is that of the first step
-            better = (relative < share) & ((relative <= HOPELESS) | np.isinf(share)) & ~(rough & (factor > 1.0))
+            better = (
+                (relative < share)
+                & ((relative <= HOPELESS) | np.isinf(share))
+                & (poor & ~rough if factor > 1.0 else True)
+            )
             slope[better], error[better], share[better] = new[better], defect[better], relative[better]
             unsettled = (share > ENOUGH) & (error > enough)
             if not unsettled.any():
@@ -191,7 +199,7 @@ def _value(function: Function, point: Array) -> Array | None:
         return None
 
 
-WORK = 11  # rows of length dim, beside a Jacobian, that `linearise` below works in
+WORK = 12  # rows of length dim, beside a Jacobian, that `linearise` below works in
 
 BY_DIFFERENCES = f'''
 
@@ -212,7 +220,7 @@ def along(t, x, f, direction, slope, parameters, work):
     """slope = the derivative along a direction, as `dynsys.algorithms.differences` finds it."""
     dim = len(x)
     state, point, ahead, back, far, rear, share, before = work[:8]
-    at_first = work[10]
+    at_first, poor = work[10], work[11]
     longest = 0.0
     for i in range(dim):
         slope[i], share[i], before[i] = np.nan, np.inf, np.inf
@@ -222,7 +230,12 @@ def along(t, x, f, direction, slope, parameters, work):
         return
     first = 2.0 ** math.floor(math.log2({FIRST!r} / longest) + 0.5)
     for up in range(2):
-        h, worse = (first * {FACTOR} if up else first), 0
+        h, worse, last_resort = (first * {FACTOR} if up else first), 0, False
+        for i in range(dim):
+            poor[i] = not up or (share[i] > {POOR} and at_first[i] * first <= {ROUGH} * abs(f[i]))
+            last_resort = last_resort or poor[i] > 0.0
+        if not last_resort:
+            return
         for rung in range({RUNGS}):
             slip, longest = 0.0, 0.0
             for i in range(dim):
@@ -271,8 +284,7 @@ def along(t, x, f, direction, slope, parameters, work):
                 relative = error / (abs(high) + error) if error > 0.0 else 0.0
                 if not after or not math.isfinite(error):
                     relative = np.inf
-                rough = up and not (at_first[i] * first <= {ROUGH} * abs(f[i]))
-                if relative < share[i] and (relative <= {HOPELESS} or share[i] == np.inf) and not rough:
+                if poor[i] > 0.0 and relative < share[i] and (relative <= {HOPELESS} or share[i] == np.inf):
                     slope[i], share[i] = high, relative
                 enough = enough and share[i] <= {ENOUGH}
                 grows = grows and (relative > 3.0 * share[i] or share[i] <= {ENOUGH})
