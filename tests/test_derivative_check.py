@@ -40,7 +40,7 @@ def found(tangent, x):
 
 
 @pytest.mark.parametrize("jacobian", WRONG.values(), ids=WRONG)
-@pytest.mark.parametrize("x", [X, 0.0 * X, [1e-2, 5.0, 300.0]])
+@pytest.mark.parametrize("x", [X, 0.0 * X, [0.1, 5.0, 300.0]])
 def test_a_wrong_jacobian_is_found_wherever_the_run_starts(jacobian, x):
     for stepper in (RK4(0.01), Euler(1e-5)):
         assert found(FunctionFlow(lorenz, 3, jacobian).tangent(stepper), x)[0] > 3e-4
