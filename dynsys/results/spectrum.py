@@ -31,7 +31,7 @@ class SpectrumDiagnostics:
     Attributes
     ----------
     derivative : str
-        Where the tangent comes from: "jvp", "jacobian" or "finite differences".
+        Where the tangent comes from: "jvp", "jacobian", "traced" or "finite differences".
     drift : ndarray, shape (..., k)
         Mean rate of the second half minus that of the first, in units of its standard error.
     determinant_defect : ndarray, shape (...)
@@ -53,6 +53,9 @@ class SpectrumDiagnostics:
         Where the run rests in the end: ln |eigenvalues of the step| / dt there, descending, 1/time. NaN if it moves.
     crossed : str
         Expressions with a jump that the run passed, where the velocity jumps; or empty.
+    derivative_defect : ndarray, shape (...)
+        Tangent of a step against a difference of the step, at the start of the run, relative, of one member (NaN for
+        the others); see `dynsys.algorithms.derivative_check.derivative_defect`.
     """
 
     derivative: str
@@ -65,6 +68,7 @@ class SpectrumDiagnostics:
     speed: Array = readonly(default=np.nan)
     rest: Array = readonly(default=np.nan)
     crossed: str = ""
+    derivative_defect: Array = readonly(default=np.nan)
 
 
 @attrs.frozen(eq=False, kw_only=True)
