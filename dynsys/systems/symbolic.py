@@ -237,6 +237,23 @@ class SymbolicFlow(SymbolicSystem, Flow):
         """Velocity dx/dt at time t; x has shape (..., dim)."""
         return self.definition.functions["rule"](t, x, self.parameters)
 
+    @property
+    def jumps(self) -> Sequence[str]:
+        """Parts of the equations at which the velocity jumps, as text; seen when they are defined.
+
+        Examples
+        --------
+        >>> SymbolicFlow.of({"x": "y", "y": "-x + sign(y) + x*Heaviside(x) + abs(y)"}).jumps
+        ('sign(y)',)
+        """
+        return self.definition.jumps
+
+    def sides(self, t: float, x: Array) -> Array:
+        """On which side of each of the `jumps` a state is: whole numbers (..., len(jumps))."""
+        if not self.definition.jumps:
+            return super().sides(t, x)
+        return self.definition.functions["sides"](t, x, self.parameters)
+
 
 @attrs.frozen(eq=False)
 class SymbolicMap(SymbolicSystem, Map):
