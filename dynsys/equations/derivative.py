@@ -123,8 +123,12 @@ def _may_vanish_smoothly(base: sympy.Expr, power: sympy.Expr, variable: sympy.Sy
 
 
 def _may_be_infinite(exponent: sympy.Expr, variable: sympy.Symbol) -> bool:
-    """Whether an exponent divides by what moves: exp(-1/x^2) is 0 at x = 0, and so is its slope."""
+    """Whether an exponent overflows, or divides by 0, where exp(-1/x^2) and exp(-exp(x)) are 0, and their slopes, too."""
     import sympy
 
-    powers = exponent.atoms(sympy.Pow)
-    return any(variable in p.base.free_symbols and p.exp.is_negative and not p.base.is_positive for p in powers)
+    def may_be(part: sympy.Expr) -> bool:
+        if isinstance(part, sympy.exp):
+            return not part.args[0].is_nonpositive
+        return bool(part.exp.is_negative and not part.base.is_positive)
+
+    return any(variable in p.free_symbols and may_be(p) for p in exponent.atoms(sympy.Pow, sympy.exp))

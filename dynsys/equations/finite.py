@@ -53,9 +53,10 @@ def _written(e: Any, known: dict[Any, Any]) -> Any:
         if isinstance(e, sympy.Mul | sympy.Pow):
             known[e] = _product(e, known)
         else:
-            parts = [_written(part, known) for part in e.args]
-            same = all(a is b for a, b in zip(parts, e.args, strict=True))
-            known[e] = _outermost(e if same else e.func(*parts))
+            reduced = _remainders(e) if isinstance(e, sympy.Add) else e
+            parts = [_written(part, known) for part in reduced.args]
+            same = all(a is b for a, b in zip(parts, e.args, strict=False)) and reduced is e
+            known[e] = _outermost(e if same else reduced.func(*parts))
     return known[e]
 
 
@@ -155,8 +156,10 @@ def _vanishing(base: Any) -> tuple[str, Any, Any] | None:
         return None
     (a, v), (b, w) = sorted(terms, key=lambda term: term[1] != 0)
     ratio = -b / a  # c = a exp(v) (1 - ratio exp(w - v))
+    if ratio == 1 and v != 0:
+        return "sinh", (v - w) / 2, 2 * a * sympy.exp((v + w) / 2)
     if ratio == 1:
-        return "expm1", w - v, -a * sympy.exp(v)
+        return "expm1", w, -a
     if ratio.is_Float and ratio > 0:
         return "expm1", w - v + _log(ratio), -a * sympy.exp(v)
     return None
@@ -181,7 +184,7 @@ def _quotients(factors: Factors) -> Factors:
             times = min(abs(power), count // order if inverse else -(-count // order))
             count = min(count, order * times)
             exact = _exact(ratio * element if ratio.is_Number else u)
-            quotient = QUOTIENTS[zero, inverse](exact)
+            quotient = QUOTIENTS[zero, "u_by" if inverse else "by_u"](exact)
             sign = -1 if inverse else 1
             factors = dict(factors)
             moved = sign * count
@@ -204,7 +207,7 @@ def _factors_of(c: Any, power: Any) -> list[tuple[Any, Any]]:
 
 def _reflected(factors: Factors, u: Any, quotient: Any) -> Factors:
     """B(u) exp(u) = B(-u) for B(u) = u/(exp(u) - 1), which does not overflow."""
-    if not isinstance(quotient, QUOTIENTS["expm1", True]):
+    if not isinstance(quotient, QUOTIENTS["expm1", "u_by"]):
         return factors
     times = _whole_multiple(_exponent(factors), u)
     if times is None or times <= 0:
@@ -244,6 +247,24 @@ def _proportion(u: Any, element: Any) -> Any:
     ratio = a[moving] / b[moving]
     same = all(abs(a[m] - ratio * b[m]) <= 1e-12 * abs(a[m]) for m in a)
     return ratio if same else None
+
+
+def _remainders(e: Any) -> Any:
+    """A sum with c (1/f(u) - 1/u) in the place of c/f(u) and -c/u."""
+    for one in e.args:
+        factors = _hyperbolic(dict(map(_as_power, sympy.Mul.make_args(one))))
+        poles = [base for base, power in factors.items() if power == -1 and _vanishing(base)]
+        if len(poles) != 1:
+            continue
+        zero, u, c = _vanishing(poles[0]) or ("", _ONE, _ONE)
+        factor = sympy.Mul(*[base**power for base, power in factors.items() if base is not poles[0]]) / c
+        for other in e.args:
+            if zero in ("cosm1", "coshm1", "erf") or other is one or not _short(factor, u, other):
+                continue
+            if sympy.cancel(factor / u + other) == 0:
+                rest = [part for part in e.args if part not in (one, other)]
+                return sympy.Add(*rest, factor * QUOTIENTS[zero, "past"](_exact(u)), evaluate=bool(rest))
+    return e
 
 
 # ---- exponentials

@@ -1,4 +1,4 @@
-"""Quotients f(u)/u^m and u^m/f(u) of functions that vanish at u = 0, such as (exp(u) - 1)/u: smooth there, too.
+"""Quotients f(u)/u^m and u^m/f(u), and 1/f(u) - 1/u, where f vanishes at u = 0: smooth there, too.
 
 Near 0 such a quotient, and each of its derivatives, is the Taylor polynomial; elsewhere the formula. The polynomial
 ends where terms no longer count; the formula begins at a quarter of the distance of the next singularity, where that of
@@ -27,7 +27,7 @@ class Quotient(Lowered):
     nargs = (1, 2)
     zero: ClassVar[str] = ""  # the function that vanishes
     order: ClassVar[int] = 1  # and how fast
-    inverse: ClassVar[bool] = False
+    form: ClassVar[str] = ""  # f(u)/u^m: "by_u"; u^m/f(u): "u_by"; 1/f(u) - 1/u: "past"
 
     @property
     def derivatives(self) -> int:
@@ -42,7 +42,7 @@ class Quotient(Lowered):
 
     def lower(self) -> Any:
         """The polynomial near 0, the formula elsewhere."""
-        radius, near, above, below = _forms(self.zero, self.order, self.inverse, self.derivatives)
+        radius, near, above, below = _forms(self.zero, self.order, self.form, self.derivatives)
         u = self.args[0]
         far = Switch(u, 0, *(form.xreplace({U: u}) for form in (above, below))) if above != below else above
         return Switch(Size(u), radius, far.xreplace({U: u}), near.xreplace({U: u}))
@@ -55,15 +55,17 @@ class Quotient(Lowered):
 
 
 @cache
-def _forms(zero: str, order: int, inverse: bool, k: int) -> tuple[Any, Any, Any, Any]:
+def _forms(zero: str, order: int, form: str, k: int) -> tuple[Any, Any, Any, Any]:
     """Where the polynomial begins; the polynomial; the formulas for u > 0 and for u < 0."""
-    radius = sympy.Float(min(1.0, _RADIUS[zero, inverse] / 4))
+    radius = sympy.Float(min(1.0, _RADIUS[zero][form != "by_u"] / 4))
     size = 64 + k + order
     series = _taylor(zero, size)[order:]
-    if inverse:
+    if form != "by_u":
         series = _reciprocal(series)
+    if form == "past":
+        series = series[1:]  # of u/f(u) - 1, over u
     factor = 2 / math.sqrt(math.pi) if zero == "erf" else 1.0
-    factor = 1 / factor if inverse else factor
+    factor = factor if form == "by_u" else 1 / factor
     slopes = [factor * float(math.perm(j + k, k) * series[j + k]) for j in range(len(series) - k)]
     largest = max(map(abs, slopes[:2]))
     last = max(j for j, slope in enumerate(slopes) if abs(slope) * float(radius) ** j >= LEAST * largest)
@@ -74,17 +76,19 @@ def _forms(zero: str, order: int, inverse: bool, k: int) -> tuple[Any, Any, Any,
     for j in range(first + (last - first) // step * step, first - 1, -step):
         near = slopes[j] + variable * near
     near = U**first * near if first else near
-    far = [_formula(zero, order, inverse, positive) for positive in (True, False)]
+    far = [_formula(zero, order, form, positive) for positive in (True, False)]
     return radius, near, *(sympy.diff(form, U, k) if k else form for form in far)
 
 
-def _formula(zero: str, order: int, inverse: bool, positive: bool) -> Any:
+def _formula(zero: str, order: int, form: str, positive: bool) -> Any:
     """The quotient itself, in exponentials that do not overflow where it does not."""
     e = sympy.exp(-U) if positive else sympy.exp(U)
-    if inverse and zero == "expm1":
-        return U * e / (1 - e) if positive else U / (e - 1)
-    if inverse and zero == "sinh":
-        return 2 * U * e / (1 - e**2) if positive else 2 * U * e / (e**2 - 1)
+    if form != "by_u" and zero in ("expm1", "sinh"):
+        if zero == "expm1":
+            inverse = e / (1 - e) if positive else 1 / (e - 1)
+        else:
+            inverse = 2 * e / (1 - e**2) if positive else 2 * e / (e**2 - 1)
+        return U * inverse if form == "u_by" else inverse - 1 / U
     whole = {
         "expm1": sympy.exp(U) - 1,
         "log1p": sympy.log(1 + U),
@@ -92,25 +96,21 @@ def _formula(zero: str, order: int, inverse: bool, positive: bool) -> Any:
         "coshm1": sympy.cosh(U) - 1,
     }
     value = whole[zero] if zero in whole else getattr(sympy, zero)(U)
-    return U**order / value if inverse else value / U**order
+    return {"by_u": value / U**order, "u_by": U**order / value, "past": 1 / value - 1 / U}[form]
 
 
 _RADIUS = {  # distance of the next singularity, of f(u)/u^m and of u^m/f(u)
-    (zero, inverse): distance
-    for zero, distances in {
-        "expm1": (math.inf, 2 * math.pi),
-        "log1p": (1.0, 1.0),
-        "sin": (math.inf, math.pi),
-        "tan": (math.pi / 2, math.pi / 2),
-        "sinh": (math.inf, math.pi),
-        "tanh": (math.pi / 2, math.pi / 2),
-        "asin": (1.0, 1.0),
-        "atan": (1.0, 1.0),
-        "erf": (math.inf, 2.0),
-        "cosm1": (math.inf, 2 * math.pi),
-        "coshm1": (math.inf, 2 * math.pi),
-    }.items()
-    for inverse, distance in enumerate(distances)
+    "expm1": (math.inf, 2 * math.pi),
+    "log1p": (1.0, 1.0),
+    "sin": (math.inf, math.pi),
+    "tan": (math.pi / 2, math.pi / 2),
+    "sinh": (math.inf, math.pi),
+    "tanh": (math.pi / 2, math.pi / 2),
+    "asin": (1.0, 1.0),
+    "atan": (1.0, 1.0),
+    "erf": (math.inf, 2.0),
+    "cosm1": (math.inf, 2 * math.pi),
+    "coshm1": (math.inf, 2 * math.pi),
 }
 
 
@@ -157,17 +157,17 @@ def _reciprocal(a: list[Fraction]) -> list[Fraction]:
     return inverse
 
 
-def _quotient(zero: str, inverse: bool) -> type[Quotient]:
+def _quotient(zero: str, form: str) -> type[Quotient]:
     """The class of a quotient, by whose name notebooks and errors show it."""
     order = 2 if zero in ("cosm1", "coshm1") else 1
     u = "u" * order  # uu for u^2
-    name = f"{u}_by_{zero}" if inverse else f"{zero}_by_{u}"
-    if (zero, inverse) == ("expm1", False):
+    name = {"by_u": f"{zero}_by_{u}", "u_by": f"{u}_by_{zero}", "past": f"past_{zero}"}[form]
+    if (zero, form) == ("expm1", "by_u"):
         name = "exprel"  # as SciPy calls it
-    fields = {"zero": zero, "order": order, "inverse": inverse, "__module__": __name__, "__doc__": name}
+    fields = {"zero": zero, "order": order, "form": form, "__module__": __name__, "__doc__": name}
     return type(name, (Quotient,), fields)
 
 
-QUOTIENTS = {(zero, bool(inverse)): _quotient(zero, bool(inverse)) for zero, inverse in _RADIUS}
-exprel = QUOTIENTS["expm1", False]
+QUOTIENTS = {(zero, form): _quotient(zero, form) for zero in _RADIUS for form in ("by_u", "u_by", "past")}
+exprel = QUOTIENTS["expm1", "by_u"]
 """(exp(u) - 1)/u, which is 1 at u = 0."""

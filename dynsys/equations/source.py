@@ -103,7 +103,8 @@ def _printer() -> Any:
             return f"where(({test}) == 0.0, 0.0, {value})"
 
         def _print_Size(self, expr: Any) -> str:
-            return f"abs({self._print(expr.args[0])})"
+            argument = self._print(expr.args[0])
+            return f"where({argument} >= 0.0, {argument}, -({argument}))"  # of complex steps, too
 
         def _print_Portion(self, expr: Any) -> str:
             return "(({}) / ({}))".format(*map(self._print, expr.args))

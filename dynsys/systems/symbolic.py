@@ -208,6 +208,10 @@ class SymbolicSystem(DifferentiableSystem, ABC):
         by_neighbours = self.definition.functions.get("jvp")
         return by_neighbours(t, x, V, self.parameters) if by_neighbours else self.jacobian(t, x) @ V
 
+    def equation_text(self, i: int) -> str:
+        """The equation of component i, for an error."""
+        return f", in {self.definition.right_sides[i]!s:.200}"
+
     def kernel(self) -> Kernel:
         """The same equations as source for Numba."""
         equations = self.definition.equations

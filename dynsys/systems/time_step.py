@@ -14,6 +14,7 @@ import attrs
 import numpy as np
 
 from dynsys.errors import InvalidInputError
+from dynsys.systems.faults import of_step
 
 if TYPE_CHECKING:
     from dynsys.compiled.kernel import StepKernel
@@ -92,6 +93,10 @@ class TimeStep(ABC):
     def sides(self, n: int, x: Array) -> Array:
         """On which side of each of the `jumps` a state is: whole numbers (..., len(jumps)); they change at a jump."""
         return np.zeros((*np.shape(x)[:-1], 0), dtype=int)
+
+    def fault(self, n: int, x: Array, V: Array) -> str:
+        """Which derivative of step n is not finite at a state (dim,) with vectors (dim, k), though it is; or empty."""
+        return of_step(self, n, x, V)
 
     @property
     def failure_hint(self) -> str:
