@@ -123,7 +123,7 @@ def _may_vanish_smoothly(base: sympy.Expr, power: sympy.Expr, variable: sympy.Sy
 
 
 def _may_be_infinite(exponent: sympy.Expr, variable: sympy.Symbol) -> bool:
-    """Whether an exponent overflows, or divides by 0, where exp(-1/x^2) and exp(-exp(x)) are 0, and their slopes, too."""
+    """Whether an exponent may overflow, or divide by 0: exp(-exp(x)) and exp(-1/x^2) are 0 there, and so is a slope."""
     import sympy
 
     def may_be(part: sympy.Expr) -> bool:

@@ -86,6 +86,11 @@ class Largest(Selection):
     name = r"\max"
 
     @classmethod
+    def eval(cls, *arguments: Any) -> Any:
+        """Its value, where that is known."""
+        return cls.short(*arguments) if all(argument.is_Number for argument in arguments) else None
+
+    @classmethod
     def of(cls, arguments: Any) -> Any:
         """That of some expressions, and of the arguments of those that are of its kind; in the order of Max."""
         flat: dict[Any, None] = {}

@@ -384,7 +384,7 @@ def raise_if_stopped(tangent: Tangent, end: RunState, partial: Any = None) -> No
         remedy, look = tangent.failure_hint, ""
     if end.cause:
         reason, look = f"{end.cause}; the run ends", ""
-        remedy = "write the equations so that they have a finite derivative there, or keep the run away from that state"
+        remedy = "write the equations so that they and their derivatives are finite there, or keep away from that state"
     raise (DivergenceError if diverged else SingularTangentError)(
         f"{reason} by t = {tangent.time(step):g} (step {step}): {remedy}; what was finished is in the attribute "
         f"partial{look and f'. {look}'}",

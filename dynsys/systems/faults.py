@@ -13,6 +13,7 @@ Array = np.ndarray
 LONGEST = 20_000  # steps with NumPy that an explanation may take
 LARGE = 1e100  # a state, or velocity, that has left all bounds explains itself
 SHOWN = 6  # components of a state
+LARGEST = 500  # dimension of a Jacobian that is looked through
 
 
 def explanation(step: Any, n: int, x: Array, V: Array, steps: int) -> str:
@@ -61,13 +62,12 @@ def of_rule(system: Any, t: float, x: Array, V: Array) -> str:
         return f"the equation of {names[i]} is nan at {shown(names, x, t)}{system.equation_text(i)}"
     if not np.isfinite(value).all() or np.abs(value).max() > LARGE or np.isfinite(system.jvp(t, x, V)).all():
         return ""
-    for j in range(len(x)):
-        column = np.asarray(system.jvp(t, x, np.eye(len(x), 1, -j)))[:, 0]
-        if not np.isfinite(column).all():
-            i = int(np.argmax(~np.isfinite(column)))
+    if len(x) <= LARGEST:
+        J = np.asarray(system.jacobian(t, x))
+        for i, j in np.argwhere(~np.isfinite(J))[:1]:
             return (
-                f"the derivative of the equation of {names[i]} by {names[j]} is {column[i]} at {shown(names, x, t)}"
-                f"{system.equation_text(i)}"
+                f"the derivative of the equation of {names[i]} by {names[j]} is {J[i, j]} at {shown(names, x, t)}"
+                f"{system.equation_text(int(i))}"
             )
     return f"the derivative of {type(system).__name__} is not finite at {shown(names, x, t)}, although its velocity is"
 
