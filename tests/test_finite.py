@@ -50,6 +50,7 @@ QUICK = [
     "x/(1 + x^m)",
     "10/(1 + 10^(4 - x))",
     "exp(-3*exp(-2*x))",
+    "(x^2 + 1)^2*log(x^2 + 1)*exp(-x^2)",
 ]  # fmt: skip
 MORE = [
     "3/(2 + 5*exp(-x))", "exp(2*x)/(1 + exp(x))^2", "exp(x)/(1 + exp(x))^2", "exp(-x)/(1 + exp(-x))^3",
@@ -126,6 +127,8 @@ def _taken(form, at):
         ({"x": "-x + (x^2 + y^2)^p", "y": "-y"}, {"p": 0.75}, [0.0, 0.0], [[-1.0, 0.0], [0.0, -1.0]]),
         ({"x": "sin(sqrt(x^2 + y^2))/sqrt(x^2 + y^2)", "y": "-y"}, {}, [0.0, 0.0], [[0.0, 0.0], [0.0, -1.0]]),
         ({"x": "-x + exp(-1/x^2)"}, {}, [0.0], [[-1.0]]),
+        ({"x": "-x + x^2*log(x)"}, {}, [0.0], [[-1.0]]),
+        ({"x": "-x + b*(1 - x)^3*log((1 - x)/b)^2"}, {"b": 2.0}, [1.0], [[-1.0]]),
         ({"x": "0.01*(x + 54)/(1 - exp(-(x + 54)/7.8))"}, {}, [-54.0], [[0.005]]),
         ({"x": "x^n/(K^n + x^n)"}, {"n": 100.0, "K": 30.0}, [1e4], [[0.0]]),
         ({"x": "1/(1 + (K/x)^n)"}, {"n": 2.0, "K": 30.0}, [0.0], [[0.0]]),
@@ -151,6 +154,14 @@ def test_exponents_that_were_divergence(equation, parameters, start, exponent):
     tangent = SymbolicFlow.of({"x": equation}, parameters).tangent(RK4(dt=0.01), backend="numpy")
     found = tangent.benettin([start], intervals=30, steps_per_interval=5, warmup=0)
     assert found.exponents[0] == pytest.approx(exponent, abs=1e-6)
+
+
+def test_growth_of_gompertz_is_finite_and_its_slope_at_nothing_is_not():
+    flow = SymbolicFlow.of({"x": "-a*x*log(x/K)"}, {"a": 2.0, "K": 3.0})
+    with np.errstate(all="ignore"):
+        assert flow.vector_field(0.0, np.zeros(1))[0] == 0.0
+        assert flow.jacobian(0.0, np.zeros(1))[0, 0] == np.inf
+    assert flow.jacobian(0.0, np.ones(1))[0, 0] == pytest.approx(-2 * np.log(1 / 3) - 2, rel=1e-15)
 
 
 def test_what_has_none_of_the_forms_stays_as_it_is():

@@ -46,11 +46,11 @@ def derivative(expression: sympy.Expr, variable: sympy.Symbol) -> sympy.Expr:
 def _candidates(expression: sympy.Expr) -> set[sympy.Expr]:
     import sympy
 
-    from dynsys.equations.special import Guard, Largest, Switch
+    from dynsys.equations.special import Guard, Largest, Switch, Vanishing
 
     steps = (sympy.floor, sympy.ceiling, sympy.Mod)
     found: set[sympy.Expr] = expression.atoms(
-        sympy.Max, sympy.Min, *steps, sympy.Pow, sympy.exp, Guard, Largest, Switch
+        sympy.Max, sympy.Min, *steps, sympy.Pow, sympy.exp, Guard, Largest, Switch, Vanishing
     )
     return found
 
@@ -72,7 +72,7 @@ def _is_own(part: sympy.Expr, variable: sympy.Symbol) -> bool:
 def _slope(part: sympy.Expr, variable: sympy.Symbol) -> sympy.Expr:
     import sympy
 
-    from dynsys.equations.special import Guard, Largest, Switch
+    from dynsys.equations.special import Guard, Largest, Switch, Vanishing
 
     inner = [derivative(argument, variable) for argument in part.args]
     match part:
@@ -82,6 +82,8 @@ def _slope(part: sympy.Expr, variable: sympy.Symbol) -> sympy.Expr:
             return part.first(inner)
         case Switch(args=(a, b, _, _)):
             return Switch(a, b, *inner[2:])
+        case Vanishing():
+            return part.slope(inner[1])
         case Guard(args=(test, _)):
             return Guard(test, inner[1])
         case sympy.exp():

@@ -8,7 +8,8 @@ arguments, or 0/0 at a point. What stands in its place:
 - sums of exponentials in a denominator or a logarithm, N = sum c_i exp(u_i): with m = max(u_i), N = exp(m) D and
   D = sum c_i exp(u_i - m). What depends on N does not depend on m, so that m may be held fixed in derivatives (`Peak`);
 - sums of powers in a denominator, N = sum c_i b_i^n: the same with s = max(|b_i|), N = s^n sum c_i (b_i/s)^n;
-- cosh(u) in a denominator: sech and tanh.
+- cosh(u) in a denominator: sech and tanh;
+- u^q log(u): 0 at u = 0.
 
 What has none of these forms stays as it is.
 """
@@ -21,7 +22,7 @@ from typing import Any
 import sympy
 
 from dynsys.equations.quotients import QUOTIENTS
-from dynsys.equations.special import Peak, Portion, Size, expit, sech, softplus
+from dynsys.equations.special import Peak, Portion, Size, Vanishing, expit, sech, softplus
 
 Factors = dict[Any, Any]  # base -> exponent; those of exp(u) are (exp(u), 1)
 Terms = list[tuple[Any, Any]]
@@ -82,7 +83,7 @@ def _product(e: Any, known: dict[Any, Any]) -> Any:
     before = factors
     for rewrite in (_hyperbolic, _quotients, _powers, _exponentials):
         factors = rewrite(factors)
-    made = sympy.Mul(*[base**power for base, power in factors.items()])
+    made = _entropy(factors) or sympy.Mul(*[base**power for base, power in factors.items()])
     return e if factors == before and made == e else made
 
 
@@ -133,6 +134,24 @@ def _hyperbolic(factors: Factors) -> Factors:
                 del factors[sympy.cosh(u)]
                 _multiply(factors, sech(u), -rest)
     return factors
+
+
+# ---- logarithms
+
+
+def _entropy(factors: Factors) -> Any:
+    """A product with u^q log(c u^p), which is 0 at u = 0; None for what is none."""
+    for base, power in factors.items():
+        if not isinstance(base, sympy.log) or not (power.is_Integer and power > 0):
+            continue
+        within = {_as_power(part)[0] for part in sympy.Mul.make_args(base.args[0])}
+        powers = {b: q for b, q in factors.items() if b in within and not b.is_number and q.is_Number and q > 0}
+        if powers:
+            value = sympy.Mul(base**power, *[b**q for b, q in powers.items()])
+            for b, q in powers.items():
+                value = Vanishing(b, value, q)
+            return sympy.Mul(value, *[b**p for b, p in factors.items() if b is not base and b not in powers])
+    return None
 
 
 # ---- removable singularities

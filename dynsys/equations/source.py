@@ -99,8 +99,10 @@ def _printer() -> Any:
             return f"where({a} >= {b}, {yes}, {no})"
 
         def _print_Guard(self, expr: Any) -> str:
-            test, value = map(self._print, expr.args)
+            test, value = map(self._print, expr.args[:2])
             return f"where(({test}) == 0.0, 0.0, {value})"
+
+        _print_Vanishing = _print_Guard
 
         def _print_Size(self, expr: Any) -> str:
             argument = self._print(expr.args[0])

@@ -32,6 +32,11 @@ class Switch(Selection):
             return yes if a >= b else no
         return None
 
+    def _latex(self, printer: Any, exp: Any = None) -> str:
+        a, b, yes, no = map(printer.doprint, self.args)
+        cases = rf"\begin{{cases}} {yes} & \text{{for}}\: {a} \geq {b} \\ {no} & \text{{otherwise}} \end{{cases}}"
+        return cases if exp is None else rf"\left({cases}\right)^{{{exp}}}"
+
 
 class Guard(Selection):
     """Guard(test, value): the value, or 0 where the test is 0."""
@@ -44,6 +49,23 @@ class Guard(Selection):
         if test.is_Number or value == 0:
             return sympy.Integer(0) if test == 0 else value
         return None
+
+    def _latex(self, printer: Any, exp: Any = None) -> str:
+        return _latex_of(self.args[1], printer, exp)
+
+
+class Vanishing(Selection):
+    """Vanishing(b, value, q): a value of the order b^q log(b), and so 0 where b is 0, if q > 0."""
+
+    nargs = (3,)
+
+    def slope(self, value: Any) -> Any:
+        """The derivative, from that of the value: of one order less, and perhaps infinite."""
+        base, _, order = self.args
+        return Vanishing(base, value, order - 1) if order > 1 else value
+
+    def _latex(self, printer: Any, exp: Any = None) -> str:
+        return _latex_of(self.args[1], printer, exp)
 
 
 class Size(Selection):
@@ -181,6 +203,11 @@ class sech(Lowered):
         """2 exp(-|u|) / (1 + exp(-2 |u|))."""
         decay = _decay(self.args[0])
         return 2 * decay / (1 + decay**2)
+
+
+def _latex_of(value: Any, printer: Any, exp: Any) -> str:
+    text: str = printer.doprint(value)
+    return text if exp is None else rf"\left({text}\right)^{{{exp}}}"
 
 
 def _decay(u: Any) -> Any:
