@@ -117,7 +117,7 @@ def determined_subspaces(one: Array, other: Array, frames_agree: Array, toleranc
 
 
 def joined(labels: Array, turned: Array, dim: int, tolerance: float) -> Array:
-    """Labels (members, k) where others turn vectors by `turned`, (members, k + 1, k): runs that this couples are joined.
+    """Labels (members, k) where others turn vectors by `turned`, (members, k + 1, k): runs so coupled are joined.
 
     A vector that vector i of another run turns by more than the tolerance is known only together with it, and with all
     between them; but where of determined vectors only one is turned, it alone is not known. What a direction that is

@@ -9,7 +9,7 @@ import numpy as np
 from dynsys.algorithms.checks import another_frame, covariance_residual, determined_subspaces, joined, smallest_gap
 from dynsys.algorithms.neutral import neutral_angle
 from dynsys.algorithms.vector_errors import errors_inside, frame_shares, pair_shares, start_shares
-from dynsys.algorithms.vector_warnings import LARGEST_DISAGREEMENT, failed_checks
+from dynsys.algorithms.vector_warnings import LARGEST_DISAGREEMENT, LARGEST_ERROR, failed_checks
 from dynsys.algorithms.window import Window, pass_window
 from dynsys.compiled.backward import sweep_back
 from dynsys.errors import warn_of
@@ -124,7 +124,7 @@ def ginelli(
         frame, before = another_frame(tangent, window, seed)
         agreement = subspace_distance(frame, window.start.Q)
         behind = frame_shares(first, window.start.Q, frame, before)
-    ahead = np.maximum(pair_shares(C, other), start_shares(triangles[0], grown, seed))
+    ahead = np.maximum(pair_shares(C, other), start_shares(triangles[0], vectors, last, grown))
     clvs, failed = _record(tangent, window, vectors, growth, ending, another, agreement, ahead, behind)
     raise_if_stopped(tangent, end, clvs)
     warn_of(failed, stacklevel=2)
@@ -171,7 +171,7 @@ def _record(
     inside = errors_inside(vectors, growth, last, ahead, behind, inexact, window.stride)
     starts = line_distance(another, ending)
     at_ends = determined_subspaces(ending, another, ~(frames > LARGEST_DISAGREEMENT), LARGEST_DISAGREEMENT)
-    labels = joined(at_ends, inside.turned, tangent.dimension, LARGEST_DISAGREEMENT)
+    labels = joined(at_ends, inside.turned, tangent.dimension, LARGEST_ERROR)
     neutral, which = neutral_angle(tangent, end.members, ends, last, states, vectors, growth, labels)
     given = end.as_given
     clvs = CovariantVectors(

@@ -51,6 +51,8 @@ def neutral_angle(
         span = np.flatnonzero(labels[m] == labels[m, j]) if labels[m, j] >= 0 else np.array([j])
         if off[j] > SAME_GROWTH or np.delete(off, span).min(initial=np.inf) < SAME_GROWTH:
             continue
+        if V.shape[3] - 1 in span and V.shape[3] < V.shape[2]:  # the next one, not followed, may grow alike
+            continue
         which[m] = j
         units = np.array(velocities) / speed[:, None]
         found[m] = principal_angles(V[m, at][:, :, span], units[:, :, None]).max()

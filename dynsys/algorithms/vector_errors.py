@@ -24,10 +24,10 @@ from dynsys.passes.orthonormal import solve_upper
 
 Array = np.ndarray
 
-STARTS = 8  # random ones with which the start of a backward pass is compared: a single one may be near by chance
+STARTS = 32  # with which that of a backward pass is compared: a single one may be near by chance
 BY_CHANCE = 3.0  # the single other frame is allowed to be nearer than most
 NEAR = 1e-4  # radians: vectors that are closer nearly coincide
-LOOKED_AT = 4_000_000  # numbers of vectors, of a block of members, that are looked at together
+LOOKED_AT = 1_000_000  # numbers of vectors, of a block of members, that are looked at together
 COMPARED, MOST_COMPARED = 200_000, 256  # numbers (times x k x k), and times, at which errors are computed
 FEWEST = 8  # of either
 MOST = 50.0  # log of a share beyond which it makes no difference
@@ -64,16 +64,36 @@ class Errors:
         return self.starts + self.frames + self.rounding
 
 
-def start_shares(start: Array, grown: Array, seed: int) -> Array:
+def start_shares(start: Array, vectors: Array, last: Array, grown: Array) -> Array:
     """Shares of faster vectors in those that a backward pass found, (members, k, k), had it begun elsewhere.
 
-    The largest over some random starts: the start was `start`, (members, k, k), and log growth from there `grown`.
+    It began at `start`, (members, k, k), and log growth from there is `grown`. The right beginning is not known; the
+    coefficients C of vectors = Q C inside the window are what it may have been, near tangencies included. The largest
+    share over a sample of them.
     """
-    k = start.shape[-1]
-    others = np.triu(np.random.default_rng([seed, k]).normal(size=(STARTS, k, k)))
+    members = len(vectors)
+    at = np.linspace(0, np.maximum(last, 0), STARTS).round().astype(int).T
     with np.errstate(all="ignore"):
-        found = solve_upper(start[:, None], others / np.linalg.norm(others, axis=-2, keepdims=True))
-        return _relative(found).max(axis=1) * np.exp(np.minimum(grown[:, None, :] - grown[:, :, None], MOST))
+        seen = vectors[np.arange(members)[:, None], at]
+        known = np.isfinite(seen).all(axis=(-2, -1), keepdims=True)  # LAPACK refuses NaN
+        others: Array = np.linalg.qr(np.where(known, seen, np.eye(*seen.shape[-2:])), mode="r")  # type: ignore[assignment]
+        shares = _relative(solve_upper(start[:, None], others)).max(axis=1)
+        return shares * np.exp(np.minimum(grown[:, None, :] - grown[:, :, None], MOST))
+
+
+def random_start_shares(start: Array) -> Array:
+    """The same before growth, (members, k, k), where nothing but random beginnings can be compared with `start`."""
+    k = start.shape[-1]
+    others = np.triu(np.random.default_rng(k).normal(size=(STARTS, k, k)))
+    with np.errstate(all="ignore"):
+        return _relative(solve_upper(start[:, None], others)).max(axis=1)
+
+
+def turned_by(shares: Array, grown: Array, vectors: Array) -> Array:
+    """Sines, (n, k, k), by which shares at the end turn vectors, (n, dim, k), that grow by `grown` until then."""
+    with np.errstate(invalid="ignore"):
+        shares = shares * np.exp(np.minimum(grown[:, None, :] - grown[:, :, None], MOST))
+        return np.minimum(1.0, shares * _sines(_gaps(vectors)))
 
 
 def pair_shares(one: Array, other: Array) -> Array:
@@ -155,7 +175,7 @@ def errors_inside(
 class _Times:
     """Of m times those that are looked at, indices, and how they are cut into stretches, of which the first is short.
 
-    Errors are computed at the ends of the stretches; rounding enters in each where two vectors are closest.
+    Rounding enters once in every stretch, where two vectors are closest.
     """
 
     seen: Array
@@ -172,17 +192,10 @@ class _Times:
         length = -(-len(seen) // int(np.clip(COMPARED // k**2, FEWEST, MOST_COMPARED)))
         return cls(seen, every, length, -(-len(seen) // length))
 
-    @property
-    def ends(self) -> Array:
-        """Of the stretches, among those seen."""
-        return np.arange(len(self.seen) - 1, -1, -self.length)[::-1]
-
-    def greatest(self, values: Array) -> Array:
-        """Where in every stretch values (members, seen) are greatest, (members, stretches), among those seen."""
-        short = self.count * self.length - values.shape[1]
-        padded = np.concatenate([np.full((len(values), short), -np.inf), values], axis=1)
-        found = padded.reshape(len(values), self.count, self.length).argmax(axis=2)
-        return found + self.length * np.arange(self.count) - short
+    def cut(self, values: Array) -> Array:
+        """Values (members, seen, ...) in stretches, (members, count, length, ...); -inf where the first is short."""
+        short = np.full((len(values), self.count * self.length - values.shape[1], *values.shape[2:]), -np.inf)
+        return np.concatenate([short, values], axis=1).reshape(-1, self.count, self.length, *values.shape[2:])
 
 
 def _errors(times: _Times, V: Array, growth: Array, ahead: Array, behind: Array, inexact: Array, stride: int) -> Errors:
@@ -191,40 +204,46 @@ def _errors(times: _Times, V: Array, growth: Array, ahead: Array, behind: Array,
     each = np.arange(members)
     gaps = _gaps(V)
     nearest = gaps.min(axis=(-2, -1))
-    at, ends = times.greatest(-nearest), times.ends
+    within = times.cut(-nearest).argmax(axis=2)  # where the closest are, in every stretch
+    at = within + times.length * np.arange(times.count) - (times.count * times.length - len(times.seen))
     rows = np.append(np.arange(k), k - 1)  # what is not followed is taken to grow like the last that is
     faster, slower = np.triu(np.ones((k + 1, k), bool), 1), np.tril(np.ones((k + 1, k), bool), -1)
     slower[k] = k < dim
     grown = np.cumsum(growth, axis=1)
 
-    # X_ij = log(eps ||M|| |w_i| / g_j) - (G_i - G_j) enters here; as a share of later or earlier times it is
-    # exp(X_ij + G_i - G_j) there, the same expression for i < j, carried backward, and for i > j, carried forward.
-    # Errors of different times are independent: their squares add up
+    # log of how a share of v_i in v_j turns it, but for a constant: exp(G_i - G_j) |sin of their angle|
+    G = grown[:, times.seen]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        turns = np.log(np.concatenate([_sines(gaps), np.ones((*gaps.shape[:2], 1, k))], axis=2))
+        turns += G[..., rows, None] - G[..., None, :]
+        before, after = np.log(behind), np.log(np.pad(ahead, ((0, 0), (0, 1), (0, 0))))
+    after = after - (G[:, -1, rows, None] - G[:, -1, None, :])
+
+    # X_ij = log(eps ||M|| |w_i| / g_j) - (G_i - G_j) enters; errors of different times are independent: their squares
+    # add up, for i < j on the way back and for i > j on the way forward
     there, own = (series[each[:, None], times.seen[at]] for series in (grown, growth / stride))
     w = np.concatenate([_log_row_norms(V[each[:, None], at]), np.zeros((*at.shape, 1))], axis=-1)
     entering = np.log(inexact * np.sqrt(stride * times.every * times.length))[:, None] + own.max(axis=-1)
-    X = 2 * ((entering[..., None] + w - there[..., rows])[..., None] + (there - own)[..., None, :])
-    earlier, later = np.logaddexp.accumulate(X, axis=1), np.full_like(X, -np.inf)
-    later[:, :-1] = np.logaddexp.accumulate(X[:, :0:-1], axis=1)[:, ::-1]
-
-    G = grown[:, times.seen[ends]]
-    D = G[..., rows, None] - G[..., None, :]
-    half = np.concatenate([gaps[:, ends], np.full((members, len(ends), 1, k), np.sqrt(2.0))], axis=2) / 2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        log_sine = np.log(np.where(np.isinf(half), 1.0, 2 * half * np.sqrt(1 - half**2)))
-        before, after = np.log(behind)[:, None], np.log(np.pad(ahead, ((0, 0), (0, 1), (0, 0))))[:, None]
+    X = (entering[..., None] + w - there[..., rows])[..., None] + (there - own)[..., None, :]
+    others = np.full_like(X, -np.inf)  # what entered in later stretches, or in earlier ones
+    others[:, :-1] = np.where(faster, np.logaddexp.accumulate(2 * X[:, :0:-1], axis=1)[:, ::-1] / 2, -np.inf)
+    others[:, 1:] = np.where(slower, np.logaddexp.accumulate(2 * X[:, :-1], axis=1) / 2, others[:, 1:])
+    in_stretch = times.cut(turns)
+    later = (np.arange(times.length) >= within[..., None])[..., None, None]
+    affected = np.where(later != faster, in_stretch, -np.inf).max(axis=2)
+    rounding = np.maximum(others + in_stretch.max(axis=2), X + affected).max(axis=1)
 
     def turned(logs: Array, which: Array) -> Array:
-        return np.where(which, np.exp(np.minimum(logs + D, MOST) + log_sine), 0.0).max(axis=1)
+        return np.where(which, np.exp(np.minimum(logs, 0.0)), 0.0)
 
+    most = turns.max(axis=1)
     closest = nearest.argmin(axis=1)
     pairs = gaps[each, closest].reshape(members, -1)
-    smallest = 2 * np.arcsin(pairs.min(axis=1) / 2) if k > 1 else np.full(members, np.nan)
     return Errors(
-        starts=turned(after - D[:, -1:], faster),
-        frames=turned(before, slower),
-        rounding=turned(np.where(faster, later, earlier) / 2, faster | slower),
-        angle=smallest,
+        starts=turned(after + most, faster),
+        frames=turned(before + most, slower),
+        rounding=turned(rounding, faster | slower),
+        angle=2 * np.arcsin(pairs.min(axis=1) / 2) if k > 1 else np.full(members, np.nan),
         time=times.seen[closest],
         pair=np.stack(np.divmod(pairs.argmin(axis=1), k), axis=1) if k > 1 else np.full((members, 2), -1),
         near=np.count_nonzero(nearest < NEAR, axis=1),
@@ -241,6 +260,12 @@ def _gaps(V: Array) -> Array:
         apart = others - signs[..., None, :] * one
         found[..., i, i + 1 :] = found[..., i + 1 :, i] = np.sqrt(np.einsum("...dj,...dj->...j", apart, apart))
     return found
+
+
+def _sines(gaps: Array) -> Array:
+    """Sines of the angles of lines whose ends are so far apart."""
+    half = np.minimum(gaps, np.sqrt(2.0)) / 2
+    return 2 * half * np.sqrt(1 - half**2)
 
 
 def _log_row_norms(V: Array) -> Array:

@@ -14,6 +14,7 @@ Array = np.ndarray
 
 LARGEST_RESIDUAL = 1e-6
 LARGEST_DISAGREEMENT = 1e-4
+LARGEST_ERROR = 2e-4  # of the estimate, which is mostly several times too large
 LARGEST_OFF_FLOW = np.radians(0.05)
 
 
@@ -36,7 +37,7 @@ def failed_checks(
     rows = np.pad(at_ends, ((0, 0), (0, 1)), constant_values=-2)
     apart = rows[:, :, None] != at_ends[:, None, :]
     by_starts, by_frames = (
-        lost & ((turned > tolerance) & apart).any(axis=(1, 2)) for turned in (inside.starts, inside.frames)
+        lost & ((turned > LARGEST_ERROR) & apart).any(axis=(1, 2)) for turned in (inside.starts, inside.frames)
     )
     closest = "two vectors nearly coincide"
     if window.end.single and inside.time[0] >= 0:

@@ -176,6 +176,7 @@ class CovariantVectors(Result):
                 "start_agreement": (("vector",), checks.start_agreement),
                 "frame_agreement": (("vector",), checks.frame_agreement),
                 "subspace": (("vector",), checks.subspaces),
+                "vector_error": (("vector",), np.broadcast_to(checks.error, self.exponents.shape)),
                 "growth_defect": (("vector",), checks.growth_defect, PER_TIME),
             },
             {
@@ -206,7 +207,8 @@ def _text(clvs: CovariantVectors) -> str:
     found += worst("covariance residual", checks.covariance_residual)
     found += worst("two starts differ by", checks.start_agreement)
     found += worst("two frames differ by", checks.frame_agreement)
-    determined = checks.subspaces == np.arange(checks.subspaces.shape[-1])
+    same = checks.subspaces[..., None] == checks.subspaces[..., None, :]
+    determined = (same.sum(axis=-1) == 1) & (checks.subspaces >= 0)
     found += worst("errors of reliable vectors up to", np.where(determined, checks.error, np.nan))
     found += _closest(clvs) + _neutral(clvs)
     needed = checks.tail_needed[np.isfinite(checks.tail_needed)]
