@@ -27,9 +27,9 @@ Array = np.ndarray
 STARTS = 32  # with which that of a backward pass is compared: a single one may be near by chance
 BY_CHANCE = 3.0  # the single other frame is allowed to be nearer than most
 NEAR = 1e-4  # radians: vectors that are closer nearly coincide
-LOOKED_AT = 1_000_000  # numbers of vectors, of a block of members, that are looked at together
-COMPARED, MOST_COMPARED = 200_000, 256  # numbers (times x k x k), and times, at which errors are computed
-FEWEST = 8  # of either
+TIMES, FEWEST = 4_000, 16  # that are looked at, of all members together, and of each
+BLOCK = 400_000  # numbers of vectors that are looked at together
+ROUNDED, MOST_ROUNDED = 50_000, 256  # numbers (times x k x k), and times, at which rounding enters
 MOST = 50.0  # log of a share beyond which it makes no difference
 
 
@@ -68,8 +68,8 @@ def start_shares(start: Array, vectors: Array, last: Array, grown: Array) -> Arr
     """Shares of faster vectors in those that a backward pass found, (members, k, k), had it begun elsewhere.
 
     It began at `start`, (members, k, k), and log growth from there is `grown`. The right beginning is not known; the
-    coefficients C of vectors = Q C inside the window are what it may have been, near tangencies included. The largest
-    share over a sample of them.
+    coefficients C of vectors = Q C inside the window are what it may have been, near tangencies included. Of a sample
+    of them, the share that a tenth exceeds.
     """
     members = len(vectors)
     at = np.linspace(0, np.maximum(last, 0), STARTS).round().astype(int).T
@@ -77,7 +77,7 @@ def start_shares(start: Array, vectors: Array, last: Array, grown: Array) -> Arr
         seen = vectors[np.arange(members)[:, None], at]
         known = np.isfinite(seen).all(axis=(-2, -1), keepdims=True)  # LAPACK refuses NaN
         others: Array = np.linalg.qr(np.where(known, seen, np.eye(*seen.shape[-2:])), mode="r")  # type: ignore[assignment]
-        shares = _relative(solve_upper(start[:, None], others)).max(axis=1)
+        shares = np.sort(_relative(solve_upper(start[:, None], others)), axis=1)[:, STARTS * 9 // 10]
         return shares * np.exp(np.minimum(grown[:, None, :] - grown[:, :, None], MOST))
 
 
@@ -162,7 +162,7 @@ def errors_inside(
     )
     for end in np.unique(last[last >= 0]):
         alike, times = np.flatnonzero(last == end), _Times.of(int(end) + 1, vectors)
-        size = max(1, LOOKED_AT // (len(times.seen) * k * max(vectors.shape[2:])))
+        size = max(1, BLOCK // (len(times.seen) * k * max(vectors.shape[2:])))
         for block in (alike[a : a + size] for a in range(0, len(alike), size)):
             V, grown = vectors[block[:, None], times.seen], growth[block, : end + 1]
             part = _errors(times, V, grown, ahead[block], behind[block], inexact[block], stride)
@@ -175,7 +175,8 @@ def errors_inside(
 class _Times:
     """Of m times those that are looked at, indices, and how they are cut into stretches, of which the first is short.
 
-    Rounding enters once in every stretch, where two vectors are closest.
+    All times near both ends, where errors are largest, and of the others one in `every`. Rounding enters once in every
+    stretch, where two vectors are closest.
     """
 
     seen: Array
@@ -186,10 +187,14 @@ class _Times:
     @classmethod
     def of(cls, m: int, vectors: Array) -> _Times:
         """Few enough for vectors of this shape."""
-        *_, dim, k = vectors.shape
-        every = -(-m // max(FEWEST, LOOKED_AT // (k * max(dim, k))))
-        seen = np.arange((m - 1) % every, m, every)  # the last is one of them
-        length = -(-len(seen) // int(np.clip(COMPARED // k**2, FEWEST, MOST_COMPARED)))
+        members, _, dim, k = vectors.shape
+        most = max(FEWEST, min(TIMES // members, BLOCK // (k * max(dim, k))))
+        seen, every = np.arange(m), 1
+        if m > most:
+            dense, middle = most // 4, most // 2
+            between = np.linspace(dense, m - dense, middle, endpoint=False).astype(int)
+            seen, every = np.concatenate([seen[:dense], between, seen[m - dense :]]), -(-(m - 2 * dense) // middle)
+        length = -(-len(seen) // int(np.clip(ROUNDED // k**2, FEWEST, MOST_ROUNDED)))
         return cls(seen, every, length, -(-len(seen) // length))
 
     def cut(self, values: Array) -> Array:
