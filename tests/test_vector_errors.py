@@ -3,10 +3,11 @@
 import re
 import warnings
 
+import attrs
 import numpy as np
 import pytest
 
-from dynsys import RK4, CovariantVectors, DiagnosticWarning, DormandPrince, Euler, SymbolicFlow
+from dynsys import RK4, CovariantVectors, DiagnosticWarning, DormandPrince, Euler, Flow, SymbolicFlow
 from dynsys.algorithms.checks import joined
 from dynsys.algorithms.vector_errors import errors_inside
 from dynsys.indicators import line_distance
@@ -204,6 +205,54 @@ def test_there_is_no_neutral_vector_without_a_flow_that_moves_and_recurs():
         assert np.isnan(clvs.diagnostics.neutral_angle)
         assert clvs.diagnostics.neutral_vector == -1
         assert "neutral" not in str(clvs)
+
+
+@attrs.frozen(eq=False)
+class Relay(Flow):
+    """An oscillator that a relay drives: x'' = -x - 0.6 x' + drive sign(x')."""
+
+    drive: float = 1.0
+    dimension = 2
+
+    def vector_field(self, t, x):
+        position, speed = x[..., 0], x[..., 1]
+        return np.stack([speed, -position - 0.6 * speed + self.drive * np.sign(speed)], axis=-1)
+
+    def jacobian(self, t, x):
+        return np.array([[0.0, 1.0], [-1.0, -0.6]])
+
+    @property
+    def jumps(self):
+        return ("sign(y)",)
+
+    def sides(self, t, x):
+        return np.sign(x[..., 1:]).astype(int)
+
+
+def test_a_run_that_passes_a_jump_of_the_velocity_says_so():
+    tangent, run = Relay().tangent(RK4(0.05), backend="numpy"), {"steps_per_interval": 4, "warmup": 20, "tail": 20}
+    with pytest.warns(DiagnosticWarning, match=r"the velocity jumps where sign\(y\) does, and the run passes there"):
+        tangent.ginelli([1.0, 0.5], intervals=40, **run)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        tangent.ginelli([-3.0, 4.0], intervals=2, **run | {"warmup": 1, "tail": 1})  # too short to get there
+    assert not any("jumps" in str(w.message) for w in caught)
+
+
+@pytest.mark.slow
+@pytest.mark.numba
+def test_a_kink_of_the_velocity_asks_for_shorter_steps_than_the_order_promises():
+    flow = SymbolicFlow.of({"x": "y - 30*Max(0, 9 - z)", "y": "20 - x - 0.8*y - z", "z": "y - 0.08*z"})  # Colpitts
+    angles = []
+    for steps in (10, 640):
+        run = {"intervals": 1000, "steps_per_interval": steps, "warmup": 1000, "tail": 1000}
+        with pytest.warns(DiagnosticWarning, match="neutral vector up to"):
+            found = flow.tangent(RK4(0.28 / steps)).ginelli([8.9, 0.65, 8.8], **run).diagnostics
+        assert found.subspaces.tolist() == [0, 1, 2]
+        assert found.neutral_vector == 1
+        angles.append(found.neutral_angle)
+    assert np.radians(1.0) < angles[0] < np.radians(60.0)
+    assert angles[1] < angles[0]
 
 
 def test_a_tolerance_that_is_too_large_is_not_called_reliable():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dynsys.algorithms.checks import reliable
+from dynsys.algorithms.representation import crossings
 from dynsys.algorithms.vector_errors import Errors
 from dynsys.algorithms.window import Window
 from dynsys.passes.run_state import Tangent
@@ -48,8 +49,7 @@ def failed_checks(
     known = np.take_along_axis(labels, np.maximum(which, 0)[:, None], axis=1)[:, 0] >= 0
     neutral = (found.neutral_angle > LARGEST_OFF_FLOW) & known
     remedy = "lower rtol" if tangent.tolerance else "shorten dt"
-    if tangent.jumps:
-        remedy += " (at a jump of the velocity a term of the flow's tangent is missing, which that does not mend)"
+    crossed = crossings(tangent, window.start, len(window.R[0]), window.steps)
     checks = [
         (
             found.covariance_residual > np.maximum(LARGEST_RESIDUAL, rounding),
@@ -85,6 +85,12 @@ def failed_checks(
             f"where exponents coincide only their common subspace is determined; {reliable(window.end, labels)}",
         ),
         (lost & ~starts & ~frames, reliable(window.end, labels)),
+        (
+            np.full(len(which), bool(crossed)),
+            f"the velocity jumps where {crossed} does, and the run passes there: at a jump the tangent of the flow has "
+            "another term (the saltation matrix), which is missing, so vectors are those of the step; smooth it, such "
+            "as tanh(x/0.01) for sign(x), and compare",
+        ),
         (
             neutral,
             f"neutral vector up to {off:.2g} degrees off the velocity: vectors are those of the step, not of the flow; "
