@@ -44,7 +44,8 @@ class VectorDiagnostics:
     subspaces : ndarray of int, shape (..., k)
         Which vectors can be relied on at all times. A vector that bears its own index, counted from 0, and shares
         it with no other is determined; vectors of one label are determined as a common subspace only, as where
-        exponents (nearly) coincide; -1: not even that is known, or there is no other start to tell.
+        exponents (nearly) coincide; -1: not even that is known, or there is no other start to tell. A vector whose
+        `error` exceeds 2e-4 at some time is not determined.
     smallest_angle, closest_time : ndarray, shape (...)
         Smallest angle between two vectors, radians, and its time.
     closest_pair : ndarray of int, shape (..., 2)
