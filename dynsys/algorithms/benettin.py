@@ -11,10 +11,12 @@ from dynsys.algorithms.derivative_check import derivative_check, derivative_defe
 from dynsys.algorithms.representation import (
     LARGEST_REMAINDER,
     crossings,
+    jump_check,
     marks,
     motion,
     represent,
-    representation_checks,
+    rest_check,
+    step_checks,
 )
 from dynsys.algorithms.rest import collapse_check
 from dynsys.algorithms.rounding import angles_at, lost_steps, rounding_check
@@ -186,6 +188,7 @@ def _spectrum(
     with np.errstate(over="ignore", invalid="ignore"):  # rounding of the long columns of V, as a share of the short one
         rounding = 10 * np.finfo(float).eps * np.exp(np.ptp(first, axis=1))
     resting = np.isfinite(moved.rest).any(axis=1)
+    coarse = step_checks(tangent, exponents, error, looked, moved.time)
     checks = [
         (
             drifts & (not transient) & ~resting,
@@ -201,7 +204,9 @@ def _spectrum(
             ((in_errors > LARGEST_ERRORS) & (remainder > LARGEST_REMAINDER)).any(axis=1) & ~resting,
             f"{zeros.shape[1]} exponent(s) should vanish and do not: the run rests at a fixed point, or dt is too long",
         ),
-        *representation_checks(tangent, exponents, error, looked, spectrum.diagnostics.crossed, moved),
+        *coarse,
+        rest_check(exponents, moved, np.any([marked for marked, _ in coarse], axis=0)),
+        jump_check(spectrum.diagnostics.crossed, len(exponents)),
         collapse_check(tangent, begun, end, growth),
         lost_steps(tangent, start),
         rounding_check(
