@@ -251,3 +251,17 @@ def test_a_drift_of_a_very_long_record_is_found_in_means_of_its_rates():
     assert drifts.tolist() == [False, True]
     halves = rates[0, n // 2 :].mean(axis=0) - rates[0, : n // 2].mean(axis=0)
     np.testing.assert_allclose(moved[0], halves / (2 / np.sqrt(n)), rtol=0.5, atol=0.1)
+
+
+@pytest.mark.parametrize(("a", "x"), [(0.5, 1e-8), (0.8, 1e-6), (0.8, 1e-10)])
+def test_a_run_that_stays_laminar_throughout_is_told_by_its_drift(a, x):
+    """x' = x (1 + (2 x)^a): the error bar cannot know what comes after, but the rates grow all the time."""
+    rates = np.empty((1, 1100, 1))
+    for n in range(1100):
+        rates[0, n] = np.log1p((1 + a) * (2 * x) ** a)
+        x *= 1 + (2 * x) ** a
+    assert x < 0.5
+    record = rates[:, 100:]
+    error = batch_means_error(record)
+    assert np.ptp(record) / 4 < error[0, 0] < 4 * np.ptp(record)  # of the size of the trend, however small that is
+    assert _drift(record, record.mean(axis=1), error)[1]
