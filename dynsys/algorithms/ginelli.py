@@ -8,10 +8,12 @@ import numpy as np
 
 from dynsys.algorithms.checks import another_frame, covariance_residual, determined_subspaces, joined, smallest_gap
 from dynsys.algorithms.neutral import neutral_angle
+from dynsys.algorithms.representation import represent, step_checks
 from dynsys.algorithms.vector_errors import errors_inside, frame_shares, pair_shares, start_shares
 from dynsys.algorithms.vector_warnings import LARGEST_DISAGREEMENT, LARGEST_ERROR, failed_checks
 from dynsys.algorithms.window import Window, pass_window
 from dynsys.compiled.backward import sweep_back
+from dynsys.error_bars import batch_means_error
 from dynsys.errors import warn_of
 from dynsys.indicators import line_distance, subspace_distance
 from dynsys.passes.clock import in_step
@@ -161,7 +163,9 @@ def _record(
     before the first.
     """
     end, ends, interval = window.end, window.ends, window.steps * tangent.dt
-    exponents = _mean(np.log(packed_diagonal(window.R[:, : window.strides * window.stride]))) / interval
+    growth_rates = np.log(packed_diagonal(window.R[:, : window.strides * window.stride])) / interval
+    exponents = _mean(growth_rates)
+    looked = represent(tangent, window.looks or [window.start], window.steps, growth_rates.shape[1], exponents)
     gap, tail_needed = smallest_gap(exponents, interval)
     rates = growth / (window.stride * interval)
     states = window.states[:, : window.strides]
@@ -205,9 +209,11 @@ def _record(
             tail_needed=given(tail_needed),
             growth_defect=given(_mean(rates) - exponents),
             planned_bytes=window.planned,
+            step_error=given(looked.step_error),
         ),
     )
-    return clvs, failed_checks(tangent, window, clvs, spread, inside, at_ends)
+    coarse = step_checks(tangent, exponents, batch_means_error(growth_rates), looked, growth_rates.shape[1] * interval)
+    return clvs, [*failed_checks(tangent, window, clvs, spread, inside, at_ends), *coarse]
 
 
 def _mean(series: Array) -> Array:

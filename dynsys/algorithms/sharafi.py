@@ -18,11 +18,13 @@ import numpy as np
 from dynsys.algorithms.checks import covariance_residual, determined_subspaces, joined, smallest_gap
 from dynsys.algorithms.derivative_check import derivative_check, derivative_defect
 from dynsys.algorithms.ginelli import random_triangles
+from dynsys.algorithms.representation import Representation, crossings, jump_check, marks, represent, step_checks
 from dynsys.algorithms.rounding import check_of_means
 from dynsys.algorithms.vector_errors import random_start_shares, turned_by
 from dynsys.algorithms.vector_warnings import LARGEST_DISAGREEMENT, LARGEST_ERROR
 from dynsys.algorithms.window import allocator
 from dynsys.compiled.backward import sweep_back
+from dynsys.error_bars import batch_means_error
 from dynsys.errors import InterruptedWarning, InvalidInputError, one_of, warn_of, whole_number, whole_stride
 from dynsys.indicators import line_distance
 from dynsys.passes.clock import in_step
@@ -185,11 +187,14 @@ def sharafi(
         vectors=make((members, len(valid), dim, k)),
         growth=np.empty((members, len(valid), k)),
     )
-    reached, total = _Reached.start(begun), lead + intervals + ahead
+    reached, total, looks = _Reached.start(begun), lead + intervals + ahead, list[RunState]()
     if valid[0] == 0:
         estimates.states[:, 0], estimates.vectors[:, 0] = begun.x, begun.Q
     with suppress(KeyboardInterrupt):
-        for part in forward_in_chunks(tangent, begun, total, steps, "frames", progress):
+        at = marks(total, 1, begun)
+        for part in forward_in_chunks(tangent, begun, total, steps, "frames", progress, marks=at):
+            if (part.n - begun.n) // steps in at:
+                looks.append(part.without_records())
             reached = estimates.after(reached, part)  # this one binding decides what is finished
     count = int(np.searchsorted(known, reached.done, side="right"))
     if begun.single:
@@ -205,12 +210,16 @@ def sharafi(
             stacklevel=2,
         )
     method = f"sharafi, {variant}, window {window}" + ("" if estimates.periodic else f", start {start}")
-    clvs = _record(tangent, begun, reached, estimates, count, method, steps, stride, planned)
+    looked = represent(tangent, looks or [begun], steps, total, reached.growth / (total * steps * tangent.dt))
+    clvs = _record(tangent, begun, reached, estimates, count, method, steps, stride, planned, looked)
     raise_if_stopped(tangent, reached.end, clvs)
     exponents = clvs.exponents.reshape(len(begun.x), begun.k)
+    rates = clvs.rates.reshape(len(begun.x), -1, begun.k)
     checks = [
         check_of_means(tangent, exponents, begun, reached.end, steps),
         derivative_check(tangent, derivative_defect(tangent, begun)),
+        *step_checks(tangent, exponents, batch_means_error(rates), looked, intervals * steps * tangent.dt),
+        jump_check(crossings(tangent, begun, total, steps), len(exponents)),
     ]
     warn_of(checks, stacklevel=2)
     return clvs
@@ -338,6 +347,7 @@ def _record(
     steps: int,
     stride: int,
     planned: int,
+    looked: Representation,
 ) -> CovariantVectors:
     """The first `count` estimates, with their checks."""
     end, latest, interval = reached.end, reached.latest, steps * tangent.dt
@@ -381,5 +391,6 @@ def _record(
             tail_needed=given(tail_needed),
             growth_defect=given(mean - exponents),
             planned_bytes=planned,
+            step_error=given(looked.step_error),
         ),
     )

@@ -66,6 +66,8 @@ class VectorDiagnostics:
         Mean growth rate along each vector minus the exponent, 1/time; vanishes like 1/(length of the record).
     planned_bytes : int
         Memory for vectors and triangular factors, as planned before the run.
+    step_error : ndarray, shape (..., k)
+        Exponents under this step minus those of the flow, 1/time; as `SpectrumDiagnostics.step_error`.
     """
 
     derivative: str
@@ -84,6 +86,7 @@ class VectorDiagnostics:
     near_tangencies: Array = readonly(int, default=0)
     neutral_angle: Array = readonly(default=np.nan)
     neutral_vector: Array = readonly(int, default=-1)
+    step_error: Array = readonly(default=np.nan)
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -211,6 +214,7 @@ def _text(clvs: CovariantVectors) -> str:
     same = checks.subspaces[..., None] == checks.subspaces[..., None, :]
     determined = (same.sum(axis=-1) == 1) & (checks.subspaces >= 0)
     found += worst("errors of reliable vectors up to", np.where(determined, checks.error, np.nan))
+    found += worst("the step changes exponents by up to", checks.step_error, "/time")
     found += _closest(clvs) + _neutral(clvs)
     needed = checks.tail_needed[np.isfinite(checks.tail_needed)]
     found += [f"the gaps need a tail of {needed.max():.6g} intervals"] if needed.size else []
