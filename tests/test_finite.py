@@ -65,6 +65,11 @@ MORE = [
     "sinh(x)/cosh(x)", "1 - tanh(x)^2", "(exp(x) - exp(-x))/(exp(x) + exp(-x))", "1/(exp(x) + exp(-2*x))",
     "x*exp(-x^2)", "sqrt(1 + exp(x))", "x^4/(16 + x^4)", "(x/K)^n/(1 + (x/K)^n)", "1/(1 + x^50)", "2^x/(1 + 2^x)",
     "exp(-exp(x))", "1/(1 + exp(x) + exp(2*x))", "1/(1 + exp(x)*exp(-3))", "(1 + exp(-x))^(-2)", "x/sqrt(1 + x^2)",
+    "1/(1 + exp(x))^0.5", "a*exp(x)/(1 + a*exp(x))", "exp(-exp(x))*exp(x)", "1/(1 + x^2*exp(x))", "sin(x)/(x + x^3)",
+    "x*(exp(x) + 1)/(exp(x) - 1)", "(1 - exp(-x^2))/x", "(x - 1)/log(x)", "(sqrt(4 + x) - 2)/x", "sin(2*x)/sin(x)",
+    "x^2/(sqrt(1 + x^2) - 1)", "(exp(2*x) - 1)/(exp(x) - 1)", "sin(x)/tan(x)", "x^2/(1 - cos(x))", "log(2*cosh(x))",
+    "log(exp(x)/2 + exp(-x)*5)", "exp(-x)*cosh(x)", "exp(x)/cosh(x)", "cosh(2*x)/cosh(x)^2", "tanh(x)/sinh(x)",
+    "(exp(x) - 1)/log(1 + x)", "x*(2 - 3*exp(-2*x/25))/(1 - exp(-x/25))", "sin(x)/tanh(2*x)", "sinh(x)*x",
     "1/(exp(x) + 2 + exp(-x))", "1/(exp((30 - x)/10) + 1)", "1/(1 + exp(-(x - a)/b))*(x + 2)", "4*exp(-(x + 65)/18)",
 ]  # fmt: skip
 
