@@ -42,6 +42,23 @@ class WrongKernel(LinearMap):
         return LinearMap(1.01 * self.matrix).kernel()
 
 
+@attrs.frozen(eq=False)
+class Switch(Map):
+    """Rates of a noisy -1/2 that were 1 up to step `until`: a chaotic transient that ends on a periodic orbit."""
+
+    until: int
+    dimension = 1
+
+    def rate(self, n):
+        return (1.0 if n < self.until else -0.5) + 0.3 * np.sin(1.3 * n**2)
+
+    def step(self, n, x):
+        return np.exp(self.rate(n)) * x
+
+    def jvp(self, n, x, V):
+        return np.exp(self.rate(n)) * V
+
+
 def correlated(rho):
     """A map whose leading rates are growth + z, with z' = rho z + noise of variance 1/8, uncorrelated: AR(1) exactly.
 
@@ -140,6 +157,34 @@ def test_a_transient_is_told_by_its_drift_and_warned_of_unless_it_was_asked_for(
     assert spectrum.diagnostics.drift[0] == pytest.approx(-1e-4 * 1024 / (np.sqrt(2) * error), rel=1e-9)
 
 
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
+def test_a_transient_that_ends_within_the_record_is_told(share):
+    n, warmup = 1000, 100
+    with pytest.warns(DiagnosticWarning, match="drift between the halves of the record: lengthen the warm-up"):
+        Switch(warmup + int(share * n)).tangent().benettin([0.0], intervals=n, warmup=warmup)
+    spectrum = Switch(warmup).tangent().benettin([0.0], intervals=n, warmup=warmup)  # warnings are errors: none
+    assert abs(spectrum.exponents[0] + 0.5) < 2 * spectrum.standard_error[0] < 0.1
+
+
+@pytest.mark.parametrize("n", [300, 1000, 3000, 10_000])
+def test_a_shear_has_exponents_that_are_zero_within_their_errors_and_says_no_more(n):
+    """Growth is ln t, exactly. The drift is real, and no warm-up makes an end of it: the error bar counts it."""
+    spectrum = LinearMap([[1.0, 1.0], [0.0, 1.0]]).tangent().benettin([1.0, 0.0], intervals=n)
+    assert spectrum.exponents[0] == pytest.approx(np.log(11) / n, rel=0.05)
+    assert np.all(np.abs(spectrum.exponents) < 2 * spectrum.standard_error)
+    assert np.all(np.abs(spectrum.exponents) > 0.5 * spectrum.standard_error)
+
+
+@pytest.mark.parametrize("strength", [0.3, 0.8])
+@pytest.mark.parametrize("n", [333, 1000, 1597])  # 1597 is nearly a whole number of periods
+def test_quasi_periodic_motion_neither_drifts_nor_misses_zero(strength, n):
+    turn = {"x": "x + Omega + K/(2*pi)*sin(2*pi*x)"}
+    circle = SymbolicMap.of(turn, {"Omega": (np.sqrt(5) - 1) / 2, "K": strength})
+    spectrum = circle.tangent(backend="numpy").benettin([[0.1], [0.4], [0.77]], intervals=n)
+    assert np.all(np.abs(spectrum.exponents) < 2 * spectrum.standard_error)
+    assert np.all(spectrum.standard_error < 3.0 / n)
+
+
 def test_stationary_rates_drift_as_student_says(many):
     """Had the drift another scale, it would warn of half the runs or of none."""
     _, spectrum, _ = many
@@ -176,13 +221,17 @@ def test_the_determinant_is_checked_only_if_all_vectors_are_followed():
 def test_a_run_at_rest_has_no_vanishing_exponent_and_says_so(members):
     tangent = Lorenz63(rho=0.5).tangent(RK4(0.01))  # the origin is stable
     x0 = np.zeros((3,) if members is None else (members, 3))
-    count = "" if members is None else r".*\(2 of 2 members\)"
-    with pytest.warns(DiagnosticWarning, match=f"1 exponent.* should vanish and do not: the run rests{count}"):
-        spectrum = tangent.benettin(x0, intervals=200, steps_per_interval=50)
+    spectrum = tangent.benettin(x0, intervals=200, steps_per_interval=50)
     multipliers = np.linalg.eigvals(tangent.step(0, np.zeros(3), np.eye(3))[1])
+    tangent_eigenvalues = np.linalg.eigvals(Lorenz63(rho=0.5).jacobian(0.0, np.zeros(3)))
     expected = np.broadcast_to(-np.sort(-np.log(multipliers) / 0.01), x0.shape)
     np.testing.assert_allclose(spectrum.exponents, expected, rtol=0, atol=1e-10)
     assert spectrum.diagnostics.vanishing.shape == (*x0.shape[:-1], 1)
+    regimes = [spectrum.regime] if members is None else spectrum.regime
+    assert set(regimes) == {"at rest"}
+    np.testing.assert_allclose(
+        spectrum.diagnostics.rest, np.broadcast_to(-np.sort(-tangent_eigenvalues), x0.shape), rtol=1e-12
+    )
 
 
 def test_errors_of_lorenz_63_are_the_scatter_of_many_runs():

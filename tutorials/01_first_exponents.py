@@ -113,15 +113,16 @@ assert abs(spectrum.exponents[0] - slope) < 4 * np.hypot(spectrum.standard_error
 #
 # An exponent is a mean over a long run, and the run ends. The textbook error of a mean is the standard deviation over
 # the square root of the number of terms, but that holds for *independent* terms, and successive rates are not: the
-# trajectory circles, and a stretch of fast growth is followed by one of slow growth. The remedy is *batch means*: cut
-# the record into batches, each much longer than the memory of the system, and take the scatter of their means. Sharp
-# cuts add a scatter of their own, so the batches overlap and fade in and out, and the ends of the record, which are
-# cut sharply, are counted separately (`batch_means_error` has the formulas).
+# trajectory circles, and a stretch of fast growth is followed by one of slow growth. The remedy is to look at *slow
+# waves*: weight the rates with cosines of half a period in the record, of one, and so on to sixteen. As long as a wave
+# is slow compared with the memory of the system, the weighted mean scatters just as the mean itself does, and 32 of
+# them show how much. The sharp ends of the record are counted too (`batch_means_error` has the formulas, and
+# docs/benettin.md says why they hold).
 
 # %%
 naive = spectrum.rates.std(axis=0, ddof=1) / np.sqrt(len(spectrum.rates))
 print("naive error       ", naive.round(4))
-print("batch-means error ", spectrum.standard_error.round(4))
+print("from slow waves   ", spectrum.standard_error.round(4))
 
 # %% [markdown]
 # They differ by a large factor. Which one is true? Ask the system: repeat the experiment from many starts and look at
@@ -133,7 +134,7 @@ members, intervals = 48, 20_000
 repeat = tangent.benettin(x[:members], intervals=intervals, steps_per_interval=10, warmup=200, k=2, seed=1)
 rates = repeat.rates[..., 0]  # (member, interval)
 lengths = np.geomspace(500, intervals, 7).round().astype(int)  # the same question to shorter records
-scatter, batches, independent = np.array(
+scatter, waves, independent = np.array(
     [
         (
             rates[:, :n].mean(axis=1).std(ddof=1),
@@ -145,15 +146,15 @@ scatter, batches, independent = np.array(
 ).T
 length = repeat.dt * repeat.steps_per_interval  # of an interval, in units of time
 doubt = 1 / np.sqrt(2 * (members - 1))  # relative error of a standard deviation from so many members
-print(f"error / scatter (± {doubt:.0%})   batch means   naive")
-for n, batch_ratio, naive_ratio in zip(lengths, batches / scatter, independent / scatter, strict=True):
-    print(f"T = {length * n:<6.0f} {batch_ratio:30.1f} {naive_ratio:9.1f}")
+print(f"error / scatter (± {doubt:.0%})    slow waves   naive")
+for n, wave_ratio, naive_ratio in zip(lengths, waves / scatter, independent / scatter, strict=True):
+    print(f"T = {length * n:<6.0f} {wave_ratio:30.1f} {naive_ratio:9.1f}")
 
 # %%
 if pictures:
     figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
     axes.loglog(length * lengths, independent, "k:o", mfc="white", label="naive error")
-    axes.loglog(length * lengths, batches, "k--s", label="batch means")
+    axes.loglog(length * lengths, waves, "k--s", label="slow waves")
     axes.errorbar(
         length * lengths, scatter, doubt * scatter, fmt="k-", capsize=3, label="scatter of the runs (the truth)"
     )
@@ -166,14 +167,14 @@ if pictures:
     plt.show()
 
 # %% [markdown]
-# The naive error stays wrong by a large factor however long the run. Batch means approach the truth from above, and
-# reach it: batches that are short compared with the memory of the system make the claim too cautious here. (Where
-# rates wander slowly, both err on the other side.) If you can afford independent runs, their scatter is the best
+# The naive error stays wrong by a large factor however long the run. That of slow waves approaches the truth from
+# above, and reaches it: in a short record the waves are not yet slow, and the claim is too cautious here. (Where rates
+# wander slowly, both err on the other side.) If you can afford independent runs, their scatter is the best
 # error bar of all; it is the one that the end of this tutorial uses.
 
 # %%
-assert abs(batches[-1] / scatter[-1] - 1) < 4 * doubt  # the truth, in the long run
-assert batches[0] / scatter[0] > 1 + 4 * doubt  # too cautious in a short one
+assert abs(waves[-1] / scatter[-1] - 1) < 4 * doubt  # the truth, in the long run
+assert waves[0] / scatter[0] > 1 + 4 * doubt  # too cautious in a short one
 assert np.all(independent / scatter > 1 + 4 * doubt)  # the naive error misses at every length
 
 # %% [markdown]
@@ -223,8 +224,8 @@ assert np.all(np.abs(orders - 4) < 0.2)
 
 # %% [markdown]
 # *The zero.* A shift along the trajectory is the same trajectory a moment later: it neither grows nor shrinks, so one
-# exponent of a flow that does not come to rest vanishes. `Lorenz63` declares this (`vanishing_exponents`), and every
-# spectrum is checked against it.
+# exponent of a flow that does not come to rest vanishes. Every spectrum of an autonomous flow is checked against it
+# (`vanishing_exponents`).
 
 # %%
 print(f"second exponent {spectrum.exponents[1]:.5f} ± {spectrum.standard_error[1]:.5f}")
@@ -233,26 +234,43 @@ assert abs(spectrum.exponents[1]) < 4 * spectrum.standard_error[1]
 # %% [markdown]
 # ## The diagnostics
 #
-# These checks, and two more, come with every result. `drift`: do the two halves of the record agree, in standard
+# These checks, and more, come with every result. `drift`: do the two halves of the record agree, in standard
 # errors? `determinant_defect`: do the growths of the first interval add up to log|det| of the same steps, found
-# another way? `vanishing`: how far from zero, in standard errors, is what should vanish? `derivative` says where the
-# Jacobian came from. When a check fails, one warning says so, with the remedy.
+# another way? `vanishing`: how far from zero, in errors, is what should vanish? `derivative` says where the
+# Jacobian came from. The tangent is the exact derivative of the *step*, and whether the step represents the flow is
+# another question: `step_error` takes some intervals from all over the run again, in steps half as long, and says by
+# how much each exponent changes; `divergence_defect` compares volumes with the trace of the Jacobian. When a check
+# fails, one warning says so, with the remedy.
 
 # %%
 print(spectrum.diagnostics)
 assert spectrum.diagnostics.determinant_defect < 1e-12
+assert np.all(np.abs(spectrum.diagnostics.step_error) < spectrum.standard_error)
 
 # %% [markdown]
-# To see one fail, take a smaller ρ. The flow now spirals into a fixed point: nothing moves along the trajectory any
-# more, and no exponent vanishes. We catch the warning here to print it; left alone it would appear on the screen.
+# To see one fail, take steps that are five times as long. We catch the warning here to print it; left alone it would
+# appear on the screen.
 
 # %%
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    at_rest = attrs.evolve(lorenz, rho=10.0).tangent(stepper).benettin([1.0, 1.0, 1.0], **run)
+    coarse = lorenz.tangent(RK4(dt=0.05)).benettin([1.0, 1.0, 1.0], **run)
 assert [type(w.message) for w in caught] == [DiagnosticWarning]
 print("warning:", caught[0].message)
-print("exponents at rest", at_rest.exponents.round(4))
+
+# %% [markdown]
+# ## What kind of motion
+#
+# `regime` reads it off the exponents and all of their error, with the reason; `print` begins with it. With a smaller ρ
+# the flow spirals into a fixed point: nothing moves along the trajectory any more, and no exponent vanishes. The
+# exponents are then the real parts of the eigenvalues of the Jacobian there, which `diagnostics.rest` has.
+
+# %%
+at_rest = attrs.evolve(lorenz, rho=10.0).tangent(stepper).benettin([1.0, 1.0, 1.0], **run)
+for one in (spectrum, at_rest):
+    print(f"{one.regime}: {one.regime.reason}")
+assert (spectrum.regime, at_rest.regime) == ("chaotic", "at rest")
+print("exponents at rest", at_rest.exponents.round(4), "eigenvalues", at_rest.diagnostics.rest.round(4))
 
 # %% [markdown]
 # ## Keep it, and go on from it
@@ -359,7 +377,7 @@ assert abs(third - spectrum.exponents[2]) < 4 * spectrum.standard_error[2]
 # ## The headline
 #
 # The largest exponent of the Lorenz system against the value in the literature (J. C. Sprott, *Chaos and Time-Series
-# Analysis*, 2003): once from the single long run with its batch means, once from the independent runs with their
+# Analysis*, 2003): once from the single long run with its error, once from the independent runs with their
 # scatter. Four standard errors either way: another machine rounds differently, follows another trajectory and gets
 # another number, but it must not be further off than its own error bar allows.
 

@@ -46,6 +46,7 @@ LANGUAGE = (
     "dynsys.equations.quotients",
     "dynsys.equations.jumps",
 )
+TIME = "t = np.float64(t)"
 QUIET = '@np.errstate(divide="ignore", invalid="ignore", over="ignore")\n'
 FLOATING = "_u = np.asarray(_u, np.result_type(_u, float))"
 
@@ -147,6 +148,12 @@ class Definition:
     def source(self) -> str:
         """NumPy source of `rule(t, state, parameters)` over leading axes, and of `jacobian` (or `jvp`) at one state."""
         return self.derived.source
+
+    @cached_property
+    def driven(self) -> bool:
+        """Whether the time stands in an equation."""
+        statements = self.source.partition("rule(t,")[2].partition("\ndef ")[0].splitlines()
+        return any(re.search(r"\bt\b", one) for one in statements[1:] if one.strip() != TIME)
 
     @property
     def equations(self) -> EquationSource:
@@ -286,7 +293,7 @@ class Definition:
     def _unpack(self, state: str) -> list[str]:
         used = {s.name for i in self.rows for s in self.expressions[i].free_symbols}
         states = [f"{name} = {state.format(i)}" for i, name in enumerate(self.state) if name in used]
-        return ["t = np.float64(t)", *states, *(f"{name} = _p[{i}]" for i, name in enumerate(self.parameters))]
+        return [TIME, *states, *(f"{name} = _p[{i}]" for i, name in enumerate(self.parameters))]
 
 
 @attrs.frozen

@@ -23,6 +23,7 @@ from typing import Any, ClassVar, Self
 import attrs
 import numpy as np
 
+from dynsys.compiled.equations import EquationSource
 from dynsys.compiled.kernel import Kernel, StepSource
 from dynsys.compiled.lanes import LaneSource
 from dynsys.compiled.lattice import lattice_linearise, lattice_scratch, lattice_step
@@ -201,12 +202,11 @@ class SymbolicSystem(DifferentiableSystem, ABC):
 
     def jacobian(self, t: float, x: Array) -> Array:
         """Jacobian at one state, shape (dim, dim), derived by SymPy; at kinks as `dynsys.equations.derivative` says."""
-        return self.definition.functions["jacobian"](t, x, self.parameters)
+        return self.definition.functions["jacobian"](t, np.asarray(x), self.parameters)
 
     def jvp(self, t: float, x: Array, V: Array) -> Array:
         """Jacobian at one state times the columns of V, shape (dim, k); that of a lattice is never formed."""
-        by_neighbours = self.definition.functions.get("jvp")
-        return by_neighbours(t, x, V, self.parameters) if by_neighbours else self.jacobian(t, x) @ V
+        return equations_jvp(self.definition, t, np.asarray(x), V, self.parameters)
 
     def equation_text(self, i: int) -> str:
         """The equation of component i, for an error."""
@@ -214,21 +214,7 @@ class SymbolicSystem(DifferentiableSystem, ABC):
 
     def kernel(self) -> Kernel:
         """The same equations as source for Numba."""
-        equations = self.definition.equations
-
-        def step(tableau: Tableau | None, k: int) -> StepSource:
-            write = unrolled_step if few(equations, tableau) else lattice_step
-            return write(equations if k else equations.alone, tableau)
-
-        def lanes(tableau: Tableau | None, k: int, varied: bool) -> LaneSource | None:
-            if not few(equations, tableau):
-                return None
-            return unrolled_lanes(equations if k else equations.alone, tableau, k, varied)
-
-        if few(equations, None):
-            return Kernel(unrolled_linearise(equations), self.parameters, step=step, lanes=lanes)
-        scratch = lattice_scratch(equations)
-        return Kernel(lattice_linearise(equations), self.parameters, scratch=scratch, step=step, lanes=lanes)
+        return equations_kernel(self.definition.equations, self.parameters)
 
 
 @attrs.frozen(eq=False)
@@ -239,7 +225,11 @@ class SymbolicFlow(SymbolicSystem, Flow):
 
     def vector_field(self, t: float, x: Array) -> Array:
         """Velocity dx/dt at time t; x has shape (..., dim)."""
-        return self.definition.functions["rule"](t, x, self.parameters)
+        return self.definition.functions["rule"](t, np.asarray(x), self.parameters)
+
+    def autonomous(self, x: Array) -> bool:
+        """Whether the time stands in no equation."""
+        return not self.definition.driven
 
     @property
     def jumps(self) -> Sequence[str]:
@@ -267,7 +257,33 @@ class SymbolicMap(SymbolicSystem, Map):
 
     def step(self, n: int, x: Array) -> Array:
         """State after step n; x has shape (..., dim)."""
-        return self.definition.functions["rule"](n, x, self.parameters)
+        return self.definition.functions["rule"](n, np.asarray(x), self.parameters)
+
+
+def equations_jvp(definition: Definition, t: float, x: Array, V: Array, parameters: Array) -> Array:
+    """The Jacobian of equations at one state times the columns of V."""
+    by_neighbours = definition.functions.get("jvp")
+    if by_neighbours:
+        return by_neighbours(t, x, V, parameters)
+    return definition.functions["jacobian"](t, x, parameters) @ V
+
+
+def equations_kernel(equations: EquationSource, parameters: Array) -> Kernel:
+    """Equations as source for Numba: written out if they are few, by loops over runs if not."""
+
+    def step(tableau: Tableau | None, k: int) -> StepSource:
+        write = unrolled_step if few(equations, tableau) else lattice_step
+        return write(equations if k else equations.alone, tableau)
+
+    def lanes(tableau: Tableau | None, k: int, varied: bool) -> LaneSource | None:
+        if not few(equations, tableau):
+            return None
+        return unrolled_lanes(equations if k else equations.alone, tableau, k, varied)
+
+    if few(equations, None):
+        return Kernel(unrolled_linearise(equations), parameters, step=step, lanes=lanes)
+    scratch = lattice_scratch(equations)
+    return Kernel(lattice_linearise(equations), parameters, scratch=scratch, step=step, lanes=lanes)
 
 
 Named = tuple[tuple[str, Any], ...]

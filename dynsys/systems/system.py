@@ -7,22 +7,26 @@ perturbations move (`jacobian`, or `jvp` = Jacobian times tangent vectors).
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, Self
 
 import attrs
 import numpy as np
 
+from dynsys.algorithms.differences import finite_difference
 from dynsys.compiled.kernel import Kernel, StepKernel, flow_kernel, map_kernel
 from dynsys.errors import InvalidInputError, finite, real_array
 from dynsys.steppers.stepper import Stepper
 from dynsys.systems.faults import Watched, of_flow, of_rule
 from dynsys.systems.tangent import Backend, TangentSystem, make_tangent
-from dynsys.systems.time_step import TimeStep, field_names, with_fields
+from dynsys.systems.time_step import LARGEST_LINEAR, TimeStep, field_names, with_fields
 
 Array = np.ndarray
+LARGEST_TRACE = 64  # dimension up to which a Jacobian is formed for its trace
 
 
 @attrs.frozen(eq=False)
@@ -36,7 +40,8 @@ class DynamicalSystem(ABC):
     2. optional, for one state: `jacobian(t, x)` of shape (dim, dim), or `jvp(t, x, V)` of shape (dim, k). Each
        gives the other; with neither, derivatives are fourth-order finite differences and `derivative` says so;
     3. optional: `vanishing_exponents`, how many Lyapunov exponents must be zero (symmetries, conserved
-       quantities, the direction of the flow); `kernel()`, the same equations as source for Numba.
+       quantities, the direction of the flow; by default that direction, of a flow); `kernel()`, the same equations as
+       source for Numba.
     """
 
     @property
@@ -47,7 +52,12 @@ class DynamicalSystem(ABC):
     @property
     @abstractmethod
     def derivative(self) -> str:
-        """Where derivatives come from: "jvp", "jacobian" or "finite differences"."""
+        """Where derivatives come from: "jvp", "jacobian", "traced" or "finite differences"."""
+
+    @property
+    def untraced(self) -> str:
+        """Why derivatives are finite differences although a function could have been traced; or empty."""
+        return ""
 
     @property
     def vanishing_exponents(self) -> int:
@@ -59,8 +69,11 @@ class DynamicalSystem(ABC):
         """Expressions at whose jumps the velocity of a flow jumps, as text: sign(y), say."""
         return ()
 
-    def sides(self, t: float, x: Array) -> Array:
-        """On which side of each of the `jumps` a state is: whole numbers (..., len(jumps)); they change at a jump."""
+    def sides(self, t: float | Array, x: Array) -> Array:
+        """On which side of each of the `jumps` a state is: whole numbers (..., len(jumps)); they change at a jump.
+
+        Over leading axes of x, and of t.
+        """
         return np.zeros((*np.shape(x)[:-1], 0), dtype=int)
 
     @property
@@ -195,6 +208,21 @@ class Flow(DifferentiableSystem):
         """The function that `jacobian` differentiates."""
         return self.vector_field(t, x)
 
+    @property
+    def vanishing_exponents(self) -> int:
+        """Number of Lyapunov exponents that vanish: that of the direction of the flow, if time is not in the equations.
+
+        A subclass whose flow has symmetries or conserved quantities says how many.
+        """
+        with np.errstate(all="ignore"), suppress(ArithmeticError, ValueError, InvalidInputError):
+            return int(not self.descends and self.autonomous(np.linspace(0.3, 0.7, self.dimension)))
+        return 0
+
+    @property
+    def descends(self) -> bool:
+        """Whether a step of Euler's method is meant as one of gradient descent, dt as the learning rate."""
+        return False
+
     def flow_at(self, n: int) -> Flow:
         """The flow in force throughout step n: this one."""
         return self
@@ -285,7 +313,11 @@ class FlowStep(TimeStep):
     t0: float = attrs.field(default=0.0, converter=_start_time)
 
     def __attrs_post_init__(self) -> None:
-        """Refuse a stepper that is not made for the flow."""
+        """Refuse a stepper that is not made for the flow, and a clock that does not move."""
+        if self.t0 + self.dt == self.t0:
+            raise InvalidInputError(
+                f"t0 = {self.t0!r} and t0 + dt are one number for dt = {self.dt!r}: begin nearer to 0, or lengthen dt"
+            )
         self.stepper.check(self.flow.flow_at(0))
 
     @property
@@ -311,6 +343,10 @@ class FlowStep(TimeStep):
         """Time at the start of step n."""
         return self.t0 + n * self.stepper.dt
 
+    def starting_at(self, t0: float) -> Self:
+        """The same step with another t0."""
+        return attrs.evolve(self, t0=t0)
+
     def step(self, n: int, x: Array) -> Array:
         """State after step n; x has shape (..., dim)."""
         return self.stepper.step(self.flow.flow_at(n), n, self.time(n), x)
@@ -332,22 +368,60 @@ class FlowStep(TimeStep):
         return self.flow.derivative
 
     @property
+    def untraced(self) -> str:
+        """That of the flow."""
+        return self.flow.untraced
+
+    @property
     def vanishing_exponents(self) -> int:
         """Those of the flow; a stepper that carries a state has other conserved quantities, if any."""
         return 0 if self._carried else self.flow.vanishing_exponents
 
+    def finer(self) -> tuple[FlowStep, int] | None:
+        """The same flow under the stepper's finer one.
+
+        None where the step is the system: data change with it, it remembers something, or it descends a gradient.
+        """
+        if isinstance(self.flow, PiecewiseFlow) or self._carried or (self.flow.descends and self.stepper.order == 1):
+            return None
+        stepper, steps = self.stepper.finer()
+        return attrs.evolve(self, stepper=stepper), steps
+
+    @property
+    def kind(self) -> str:
+        """Of a flow that changes from step to step "data"; "map" where the step is the system."""
+        return "data" if isinstance(self.flow, PiecewiseFlow) else "driven flow" if self.finer() else "map"
+
+    @property
+    def order(self) -> int:
+        """That of the stepper."""
+        return self.stepper.order
+
+    def divergence(self, t: float, x: Array) -> float:
+        """That of the flow, if its derivatives are exact and the Jacobian is of moderate size."""
+        flow = self.flow
+        if isinstance(flow, PiecewiseFlow) or flow.derivative == "finite differences" or self.dimension > LARGEST_TRACE:
+            return math.nan
+        return float(np.trace(flow.jacobian(t, x)))
+
     def velocity(self, n: int, x: Array) -> Array | None:
-        """That of an autonomous flow; None for others, and where the stepper carries a state of its own."""
-        if isinstance(self.flow, PiecewiseFlow) or self._carried or not self.flow.autonomous(x):
+        """That of an autonomous flow; None for others, and where the step is the system."""
+        if isinstance(self.flow, PiecewiseFlow) or self.finer() is None or not self.flow.autonomous(x):
             return None
         return np.asarray(self.flow.vector_field(self.time(n), x), dtype=float)
+
+    def linear_rates(self, n: int, x: Array) -> Array:
+        """Real parts of the eigenvalues of the Jacobian of an autonomous flow; of the step where that is the system."""
+        if self.velocity(n, x) is None or len(x) > LARGEST_LINEAR:
+            return super().linear_rates(n, x)
+        return -np.sort(-np.linalg.eigvals(self.flow.flow_at(n).jacobian(self.time(n), x)).real)
 
     @property
     def jumps(self) -> Sequence[str]:
         """Those of the flow."""
         return self.flow.jumps
 
-    def sides(self, n: int, x: Array) -> Array:
+    def sides(self, n: int | Array, x: Array) -> Array:
         """Those of the flow."""
         return self.flow.sides(self.time(n), x[..., : self.flow.dimension])
 
@@ -410,28 +484,3 @@ class FlowStep(TimeStep):
         if self.flow.fallback or self.stepper.source is not None or self.flow.kernel() is None:
             return self.flow.fallback
         return f"the stepper {type(self.stepper).__name__} has no compiled form: give it a `tableau` or a `source`"
-
-
-def finite_difference(function, x: Array, V: Array) -> Array:  # type: ignore[no-untyped-def]
-    """Directional derivatives of `function` at x along the columns of V, by fourth-order central differences.
-
-    For smooth functions of order one the relative error is about eps^(4/5) = 3e-13. Cost: 4 k evaluations.
-
-    Parameters
-    ----------
-    function : callable, (..., dim) -> (..., m)
-    x : ndarray, shape (dim,)
-    V : ndarray, shape (dim, k)
-
-    Returns
-    -------
-    ndarray, shape (m, k)
-    """
-    lengths = np.linalg.norm(V, axis=0)
-    lengths = np.where(lengths > 0, lengths, 1.0)
-    h = np.finfo(float).eps ** 0.2 * max(1.0, float(np.linalg.norm(x)))
-    directions = (V / lengths).T  # (k, dim)
-    points = x + h * np.array([-2.0, -1.0, 1.0, 2.0])[:, None, None] * directions
-    back2, back1, ahead1, ahead2 = function(points)
-    slopes = (8.0 * (ahead1 - back1) - (ahead2 - back2)) / (12.0 * h)
-    return slopes.T * lengths

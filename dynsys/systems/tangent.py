@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, ClassVar, Literal
 
@@ -83,7 +84,7 @@ class TangentSystem(ABC):
 
     @property
     def derivative(self) -> str:
-        """Where derivatives come from: "jvp", "jacobian" or "finite differences"."""
+        """Where derivatives come from: "jvp", "jacobian", "traced" or "finite differences"."""
         return self.time_step.derivative
 
     @property
@@ -104,6 +105,39 @@ class TangentSystem(ABC):
     def tolerance(self) -> float:
         """Relative error within which a step depends on the vectors that it is given; see `Stepper.tolerance`."""
         return self.time_step.tolerance
+
+    def finer(self) -> tuple[TangentSystem, int] | None:
+        """The tangent of a finer step of the same system, and how many make one of these; None: the step is it."""
+        found = self.time_step.finer()
+        return None if found is None else (attrs.evolve(self, time_step=found[0]), found[1])
+
+    @property
+    def order(self) -> int:
+        """By which power of dt the error of the step falls, where there is a finer one."""
+        return self.time_step.order
+
+    @property
+    def jumps(self) -> Sequence[str]:
+        """Expressions whose jumps are jumps of the velocity of a flow."""
+        return self.time_step.jumps
+
+    def of_member(self, member: int) -> TimeStep:
+        """The step of a member of an ensemble."""
+        return self.time_step.for_member(member)
+
+    @property
+    def clock(self) -> tuple[float, float]:
+        """The time that stands in the equations: (t0, dt), where step n begins at t0 + n dt."""
+        return self.time_step.clock
+
+    def starting_at(self, t0: float) -> TangentSystem:
+        """The same on a clock of another t0; see `TimeStep.starting_at`."""
+        return attrs.evolve(self, time_step=self.time_step.starting_at(t0))
+
+    @property
+    def variation(self) -> str:
+        """Which parameters differ between the members; empty if none do."""
+        return self.time_step.variation
 
     def time(self, n: int | Array) -> Any:
         """Time at the start of step n."""
@@ -205,9 +239,11 @@ def make_tangent(time_step: TimeStep, backend: Backend = "auto", shift: float = 
     elif reason and time_step.step_kernel() is not None:
         _say_once(reason)
     if time_step.derivative == "finite differences":
+        untraced = f", and its function could not be traced ({time_step.untraced})" if time_step.untraced else ""
         warnings.warn(
-            f"{time_step.label} gives neither jacobian nor jvp: its tangent is a finite-difference one "
-            "(fourth order, relative error about 1e-12, 4 k evaluations per stage). Define one of them to be exact",
+            f"{time_step.label} gives neither jacobian nor jvp{untraced}: its tangent is a finite-difference one "
+            "(fourth order, four or more evaluations for every entry of the state; beyond 16, for every vector). "
+            "Define one of them to be exact",
             FallbackWarning,
             stacklevel=3,
         )
