@@ -4,6 +4,7 @@ import mpmath
 import numpy as np
 import pytest
 import sympy
+from scipy.special import expit
 
 from dynsys import RK4, GradientFlow, SymbolicFlow
 from dynsys.equations.expression import parse
@@ -231,6 +232,24 @@ def test_lattices_and_losses_are_finite_too():
         assert np.isfinite(logistic.vector_field(0.0, np.array(state))).all()
         assert np.isfinite(logistic.jacobian(0.0, np.array(state))).all()
     np.testing.assert_allclose(logistic.vector_field(0.0, np.array([-1.0, 0.0])), [1500.0, 0.0], rtol=1e-15)
+
+
+def test_losses_of_many_weights_are_finite_too():
+    """Logistic regression by large features, and a maximum of five weights, against closed forms."""
+    rng, n = np.random.default_rng(0), 60
+    X, y = 100.0 * rng.normal(size=(30, n)), rng.choice([-1.0, 1.0], 30)
+    names = [f"w{i}" for i in range(n)]
+    data = {f"x{i}": X[:, i] for i in range(n)} | {"y": y}
+    output = " + ".join(f"w{i}*x{i}" for i in range(n))
+    flow = GradientFlow.of("log(1 + exp(-y*a)) + Max(w0, w1, w2, w3, w4)^2", names, data, {"a": output})
+    w = rng.normal(size=n)
+    right = expit(-y * (X @ w))
+    expected = (y * right) @ X / 30
+    expected[np.argmax(w[:5])] -= 2.0 * w[:5].max()
+    np.testing.assert_allclose(flow.vector_field(0.0, w), expected, rtol=0, atol=1e-12)
+    curvature = -(X * (right * (1.0 - right))[:, None]).T @ X / 30
+    curvature[np.argmax(w[:5]), np.argmax(w[:5])] -= 2.0
+    np.testing.assert_allclose(flow.jvp(0.0, w, np.eye(n)), curvature, rtol=0, atol=1e-9 * np.abs(curvature).max())
 
 
 @pytest.mark.parametrize("text", ["log(1 + exp(d))", "1/(1 + exp(-d))", "d/(1 + exp(-d))", "d*tanh(log(1 + exp(d)))"])
