@@ -4,6 +4,7 @@ import mpmath
 import numpy as np
 import pytest
 import sympy
+from scipy.special import expit
 
 from dynsys import RK4, GradientFlow, SymbolicFlow
 from dynsys.equations.expression import parse
@@ -65,6 +66,11 @@ MORE = [
     "sinh(x)/cosh(x)", "1 - tanh(x)^2", "(exp(x) - exp(-x))/(exp(x) + exp(-x))", "1/(exp(x) + exp(-2*x))",
     "x*exp(-x^2)", "sqrt(1 + exp(x))", "x^4/(16 + x^4)", "(x/K)^n/(1 + (x/K)^n)", "1/(1 + x^50)", "2^x/(1 + 2^x)",
     "exp(-exp(x))", "1/(1 + exp(x) + exp(2*x))", "1/(1 + exp(x)*exp(-3))", "(1 + exp(-x))^(-2)", "x/sqrt(1 + x^2)",
+    "1/(1 + exp(x))^0.5", "a*exp(x)/(1 + a*exp(x))", "exp(-exp(x))*exp(x)", "1/(1 + x^2*exp(x))", "sin(x)/(x + x^3)",
+    "x*(exp(x) + 1)/(exp(x) - 1)", "(1 - exp(-x^2))/x", "(x - 1)/log(x)", "(sqrt(4 + x) - 2)/x", "sin(2*x)/sin(x)",
+    "x^2/(sqrt(1 + x^2) - 1)", "(exp(2*x) - 1)/(exp(x) - 1)", "sin(x)/tan(x)", "x^2/(1 - cos(x))", "log(2*cosh(x))",
+    "log(exp(x)/2 + exp(-x)*5)", "exp(-x)*cosh(x)", "exp(x)/cosh(x)", "cosh(2*x)/cosh(x)^2", "tanh(x)/sinh(x)",
+    "(exp(x) - 1)/log(1 + x)", "x*(2 - 3*exp(-2*x/25))/(1 - exp(-x/25))", "sin(x)/tanh(2*x)", "sinh(x)*x",
     "1/(exp(x) + 2 + exp(-x))", "1/(exp((30 - x)/10) + 1)", "1/(1 + exp(-(x - a)/b))*(x + 2)", "4*exp(-(x + 65)/18)",
 ]  # fmt: skip
 
@@ -226,6 +232,24 @@ def test_lattices_and_losses_are_finite_too():
         assert np.isfinite(logistic.vector_field(0.0, np.array(state))).all()
         assert np.isfinite(logistic.jacobian(0.0, np.array(state))).all()
     np.testing.assert_allclose(logistic.vector_field(0.0, np.array([-1.0, 0.0])), [1500.0, 0.0], rtol=1e-15)
+
+
+def test_losses_of_many_weights_are_finite_too():
+    """Logistic regression by large features, and a maximum of five weights, against closed forms."""
+    rng, n = np.random.default_rng(0), 60
+    X, y = 100.0 * rng.normal(size=(30, n)), rng.choice([-1.0, 1.0], 30)
+    names = [f"w{i}" for i in range(n)]
+    data = {f"x{i}": X[:, i] for i in range(n)} | {"y": y}
+    output = " + ".join(f"w{i}*x{i}" for i in range(n))
+    flow = GradientFlow.of("log(1 + exp(-y*a)) + Max(w0, w1, w2, w3, w4)^2", names, data, {"a": output})
+    w = rng.normal(size=n)
+    right = expit(-y * (X @ w))
+    expected = (y * right) @ X / 30
+    expected[np.argmax(w[:5])] -= 2.0 * w[:5].max()
+    np.testing.assert_allclose(flow.vector_field(0.0, w), expected, rtol=0, atol=1e-12)
+    curvature = -(X * (right * (1.0 - right))[:, None]).T @ X / 30
+    curvature[np.argmax(w[:5]), np.argmax(w[:5])] -= 2.0
+    np.testing.assert_allclose(flow.jvp(0.0, w, np.eye(n)), curvature, rtol=0, atol=1e-9 * np.abs(curvature).max())
 
 
 @pytest.mark.parametrize("text", ["log(1 + exp(d))", "1/(1 + exp(-d))", "d/(1 + exp(-d))", "d*tanh(log(1 + exp(d)))"])

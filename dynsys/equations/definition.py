@@ -40,6 +40,8 @@ LANGUAGE = (
     "dynsys.equations.source",
     "dynsys.equations.vocabulary",
     "dynsys.equations.finite",
+    "dynsys.equations.factors",
+    "dynsys.equations.singularities",
     "dynsys.equations.special",
     "dynsys.equations.quotients",
     "dynsys.equations.jumps",

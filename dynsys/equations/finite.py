@@ -21,18 +21,26 @@ from typing import Any
 
 import sympy
 
-from dynsys.equations.quotients import QUOTIENTS
-from dynsys.equations.special import Peak, Portion, Size, Vanishing, expit, sech, softplus
+from dynsys.equations.factors import (
+    ONE,
+    Factors,
+    Terms,
+    as_exponential,
+    as_power,
+    exact_exponent,
+    exponent_of,
+    exponential_terms,
+    factors_of,
+    logarithm_of,
+    multiply,
+    whole_multiple,
+    with_tanh,
+    without_exponentials,
+)
+from dynsys.equations.singularities import with_quotients, with_remainders
+from dynsys.equations.special import Peak, Portion, Size, Vanishing, expit, softplus
 
-Factors = dict[Any, Any]  # base -> exponent; those of exp(u) are (exp(u), 1)
-Terms = list[tuple[Any, Any]]
-
-_ONE, _ZERO = sympy.Integer(1), sympy.Integer(0)
-_VANISH = {
-    kind: kind.__name__ for kind in (sympy.sin, sympy.tan, sympy.sinh, sympy.tanh, sympy.asin, sympy.atan, sympy.erf)
-}
 _SMALLEST_POWER = 3  # powers below overflow beyond 1e150
-_LONGEST, _LARGEST_POWER = 100, 4  # nodes and powers of what is compared by algebra
 
 
 def finite(expression: Any) -> Any:
@@ -54,7 +62,7 @@ def _written(e: Any, known: dict[Any, Any]) -> Any:
         if isinstance(e, sympy.Mul | sympy.Pow):
             known[e] = _product(e, known)
         else:
-            reduced = _remainders(e) if isinstance(e, sympy.Add) else e
+            reduced = with_remainders(e) if isinstance(e, sympy.Add) else e
             parts = [_written(part, known) for part in reduced.args]
             same = all(a is b for a, b in zip(parts, e.args, strict=False)) and reduced is e
             known[e] = _outermost(e if same else reduced.func(*parts))
@@ -67,76 +75,24 @@ def _outermost(e: Any) -> Any:
         return _logarithm(e)
     if isinstance(e, sympy.Add):
         for part in e.args:  # 1 - expit(u)
-            if isinstance(-part, expit) and _ONE in e.args:
-                return sympy.Add(*[other for other in e.args if other not in (part, _ONE)], expit(-(-part).args[0]))
+            if isinstance(-part, expit) and ONE in e.args:
+                return sympy.Add(*[other for other in e.args if other not in (part, ONE)], expit(-(-part).args[0]))
     return e
 
 
 def _product(e: Any, known: dict[Any, Any]) -> Any:
     factors: Factors = {}
     for factor in sympy.Mul.make_args(e):
-        base, power = _as_power(factor)
+        base, power = as_power(factor)
         if base is factor and isinstance(base, sympy.Pow):  # 2^x
-            _multiply(factors, base.base ** _written(base.exp, known), _ONE)
+            multiply(factors, base.base ** _written(base.exp, known), ONE)
         else:
-            _multiply(factors, _written(base, known), _written(power, known))
+            multiply(factors, _written(base, known), _written(power, known))
     before = factors
-    for rewrite in (_hyperbolic, _quotients, _powers, _exponentials):
+    for rewrite in (with_tanh, with_quotients, _powers, _exponentials):
         factors = rewrite(factors)
     made = _entropy(factors) or sympy.Mul(*[base**power for base, power in factors.items()])
     return e if factors == before and made == e else made
-
-
-def _as_power(factor: Any) -> tuple[Any, Any]:
-    whole = isinstance(factor, sympy.exp) or factor.is_number or _as_exponential(factor) is not factor
-    return (factor, _ONE) if whole else factor.as_base_exp()
-
-
-def _as_exponential(base: Any) -> Any:
-    """2^x as exp(x log(2))."""
-    whole = isinstance(base, sympy.Pow) and base.base.is_Number and base.base > 0 and not base.exp.is_number
-    return sympy.exp(base.exp * sympy.log(base.base)) if whole else base
-
-
-def _short(*expressions: Any) -> bool:
-    """Whether algebra with expressions takes no time."""
-    powers = [p for e in expressions for p in e.atoms(sympy.Pow) if p.exp.is_Number]
-    nodes = sum(1 for e in expressions for _ in sympy.preorder_traversal(e))
-    return nodes <= _LONGEST and all(abs(p.exp) <= _LARGEST_POWER for p in powers)
-
-
-def _multiply(factors: Factors, base: Any, power: Any) -> None:
-    if isinstance(base, sympy.Mul) and power == 1:
-        for factor in base.args:
-            _multiply(factors, *_as_power(factor))
-        return
-    power += factors.pop(base, _ZERO)
-    if power != 0:
-        factors[base] = power
-
-
-# ---- cosh in a denominator
-
-
-def _hyperbolic(factors: Factors) -> Factors:
-    found = {
-        base.args[0]: power for base, power in factors.items() if isinstance(base, sympy.cosh) and power.is_Integer
-    }
-    for u, power in found.items():
-        of_sinh = factors.get(sympy.sinh(u), _ZERO)
-        turned = min(-power, of_sinh) if power < 0 < of_sinh else -min(power, -of_sinh) if of_sinh < 0 < power else 0
-        if power < 0 or turned:
-            factors = dict(factors)
-            for base, more in ((sympy.cosh(u), turned), (sympy.sinh(u), -turned), (sympy.tanh(u), turned)):
-                _multiply(factors, base, sympy.Integer(more))
-            rest = factors.get(sympy.cosh(u), _ZERO)
-            if rest < 0:
-                del factors[sympy.cosh(u)]
-                _multiply(factors, sech(u), -rest)
-    return factors
-
-
-# ---- logarithms
 
 
 def _entropy(factors: Factors) -> Any:
@@ -144,7 +100,7 @@ def _entropy(factors: Factors) -> Any:
     for base, power in factors.items():
         if not isinstance(base, sympy.log) or not (power.is_Integer and power > 0):
             continue
-        within = {_as_power(part)[0] for part in sympy.Mul.make_args(base.args[0])}
+        within = {as_power(part)[0] for part in sympy.Mul.make_args(base.args[0])}
         powers = {b: q for b, q in factors.items() if b in within and not b.is_number and q.is_Number and q > 0}
         if powers:
             value = sympy.Mul(base**power, *[b**q for b, q in powers.items()])
@@ -154,166 +110,6 @@ def _entropy(factors: Factors) -> Any:
     return None
 
 
-# ---- removable singularities
-
-
-def _vanishing(base: Any) -> tuple[str, Any, Any] | None:
-    """(f, u, c) where a base is c f(u), and f(0) = 0."""
-    if type(base) in _VANISH:
-        return _VANISH[type(base)], base.args[0], _ONE
-    if isinstance(base, sympy.log):
-        return "log1p", base.args[0] - 1, _ONE
-    if not isinstance(base, sympy.Add) or len(base.args) != 2:
-        return None
-    for one, other in (base.args, base.args[::-1]):
-        for kind, name, sign in ((sympy.cos, "cosm1", 1), (sympy.cosh, "coshm1", -1)):
-            c, rest = other.as_independent(kind, as_Add=False)
-            if isinstance(rest, kind) and c == -one:
-                return name, rest.args[0], sign * one
-    terms = _exponential_terms(base)
-    if terms is None or len(terms) != 2:
-        return None
-    (a, v), (b, w) = sorted(terms, key=lambda term: term[1] != 0)
-    ratio = -b / a  # c = a exp(v) (1 - ratio exp(w - v))
-    if ratio == 1 and v != 0:
-        return "sinh", (v - w) / 2, 2 * a * sympy.exp((v + w) / 2)
-    if ratio == 1:
-        return "expm1", w, -a
-    if ratio.is_Float and ratio > 0:
-        return "expm1", w - v + _log(ratio), -a * sympy.exp(v)
-    return None
-
-
-def _quotients(factors: Factors) -> Factors:
-    for base, power in list(factors.items()):
-        found = _vanishing(base) if power.is_Integer else None
-        if found is None:
-            continue
-        zero, u, c = found
-        order = 2 if zero in ("cosm1", "coshm1") else 1
-        for partner, other in list(factors.items()):
-            element, count = (partner, other) if other.is_Integer else (partner ** abs(other), sympy.sign(other))
-            inverse = bool(power < 0)
-            if partner is base or not count.is_Integer or count * power >= 0 or (inverse and abs(count) < order):
-                continue
-            ratio = _ratio(u, element, inverse)
-            if ratio is None:
-                continue
-            count = abs(count)
-            times = min(abs(power), count // order if inverse else -(-count // order))
-            count = min(count, order * times)
-            exact = _exact(ratio * element if ratio.is_Number else u)
-            quotient = QUOTIENTS[zero, "u_by" if inverse else "by_u"](exact)
-            sign = -1 if inverse else 1
-            factors = dict(factors)
-            moved = sign * count
-            for more, exponent in (
-                (base, -sign * times),
-                (partner, moved if other.is_Integer else moved * abs(other)),
-                (quotient, times),
-                *_factors_of(c, sign * times),
-                *_factors_of(ratio, moved),
-                *_factors_of(u, order * times - count),
-            ):
-                _multiply(factors, more, _ZERO + exponent)
-            return _quotients(_reflected(factors, exact, quotient))
-    return factors
-
-
-def _factors_of(c: Any, power: Any) -> list[tuple[Any, Any]]:
-    return [_as_power(factor) for factor in sympy.Mul.make_args(c**power)]
-
-
-def _reflected(factors: Factors, u: Any, quotient: Any) -> Factors:
-    """B(u) exp(u) = B(-u) for B(u) = u/(exp(u) - 1), which does not overflow."""
-    if not isinstance(quotient, QUOTIENTS["expm1", "u_by"]):
-        return factors
-    times = _whole_multiple(_exponent(factors), u)
-    if times is None or times <= 0:
-        return factors
-    times = min(times, int(factors[quotient]))
-    rest = _without_exponentials(factors)
-    _multiply(rest, quotient, sympy.Integer(-times))
-    _multiply(rest, type(quotient)(-u), sympy.Integer(times))
-    _multiply(rest, sympy.exp(_exponent(factors) - times * u), _ONE)
-    return rest
-
-
-def _ratio(u: Any, element: Any, inverse: bool) -> Any:
-    """u/element, where the one of the two quotients that is meant stays finite."""
-    if element.is_number:
-        return None
-    exact = _proportion(u, element)
-    if exact is not None:
-        return exact
-    if not u.free_symbols & element.free_symbols or not _short(u, element):
-        return None
-    ratio = sympy.cancel(u / element)
-    below = sympy.fraction(1 / ratio if inverse else ratio)[1]
-    return None if below.free_symbols & element.free_symbols else ratio
-
-
-def _proportion(u: Any, element: Any) -> Any:
-    """The number u/element, if it is one to rounding."""
-    if not _short(u, element):
-        return None
-    a, b = (sympy.expand(e).as_coefficients_dict() for e in (u, element))
-    if set(a) != set(b):
-        return None
-    moving = next((monomial for monomial in a if not monomial.is_number), None)
-    if moving is None:
-        return None
-    ratio = a[moving] / b[moving]
-    same = all(abs(a[m] - ratio * b[m]) <= 1e-12 * abs(a[m]) for m in a)
-    return ratio if same else None
-
-
-def _remainders(e: Any) -> Any:
-    """A sum with c (1/f(u) - 1/u) in the place of c/f(u) and -c/u."""
-    for one in e.args:
-        factors = _hyperbolic(dict(map(_as_power, sympy.Mul.make_args(one))))
-        poles = [base for base, power in factors.items() if power == -1 and _vanishing(base)]
-        if len(poles) != 1:
-            continue
-        zero, u, c = _vanishing(poles[0]) or ("", _ONE, _ONE)
-        factor = sympy.Mul(*[base**power for base, power in factors.items() if base is not poles[0]]) / c
-        for other in e.args:
-            if zero in ("cosm1", "coshm1", "erf") or other is one or not _short(factor, u, other):
-                continue
-            if sympy.cancel(factor / u + other) == 0:
-                rest = [part for part in e.args if part not in (one, other)]
-                return sympy.Add(*rest, factor * QUOTIENTS[zero, "past"](_exact(u)), evaluate=bool(rest))
-    return e
-
-
-# ---- exponentials
-
-
-def _exponential_terms(base: Any) -> Terms | None:
-    """Terms (c, u) of a sum of c exp(u), some u not constant; None for what is none."""
-    if not isinstance(base, sympy.Add | sympy.cosh):
-        return None
-    terms: Terms = []
-    for term in sympy.Add.make_args(base):
-        c, exponents, hyperbolic = _ONE, _ZERO, None
-        for factor in sympy.Mul.make_args(term):
-            if isinstance(factor := _as_exponential(factor), sympy.exp):
-                exponents += factor.args[0]
-            elif isinstance(factor, sympy.cosh | sympy.sinh) and hyperbolic is None:
-                hyperbolic = factor
-            else:
-                c *= factor
-        if hyperbolic is None:
-            terms.append((c, exponents))
-        else:
-            u, sign = hyperbolic.args[0], 1 if isinstance(hyperbolic, sympy.cosh) else -1
-            terms += [(c / 2, exponents + u), (sign * c / 2, exponents - u)]
-    collected: Factors = {}
-    for c, u in terms:
-        collected[u] = collected.get(u, _ZERO) + c
-    return [(c, u) for u, c in collected.items()] if any(not u.is_number for u in collected) else None
-
-
 def _harmless(terms: Terms) -> bool:
     """Whether a sum is of a constant and of exponentials that are at most 1."""
     return any(u == 0 for _, u in terms) and all(u.is_nonpositive for _, u in terms)
@@ -321,50 +117,39 @@ def _harmless(terms: Terms) -> bool:
 
 def _reduced(terms: Terms) -> tuple[Any, Any]:
     """(m, D) of a sum exp(m) D."""
-    peak = Peak(*sorted({_exact(u) for _, u in terms}, key=sympy.default_sort_key))
-    return peak, sympy.Add(*[c * sympy.exp(_exact(u) - peak) for c, u in terms])
-
-
-def _exact(u: Any) -> Any:
-    """An exponent whose constant is no float: SymPy would take it out of the exponential."""
-    constant, rest = u.as_coeff_Add()
-    return sympy.Rational(repr(float(constant))) + rest if constant.is_Float else u
+    peak = Peak(*sorted({exact_exponent(u) for _, u in terms}, key=sympy.default_sort_key))
+    return peak, sympy.Add(*[c * sympy.exp(exact_exponent(u) - peak) for c, u in terms])
 
 
 def _exponentials(factors: Factors) -> Factors:
-    sums = {base: terms for base in factors if (terms := _exponential_terms(base))}
+    kinds = (sympy.Add, sympy.cosh, sympy.sinh)
+    sums = {base: terms for base in factors if isinstance(base, kinds) and (terms := exponential_terms(base))}
     reducing = [b for b in sums if not (factors[b].is_Integer and factors[b] > 0) and not _harmless(sums[b])]
-    if not reducing:
+    moving = [base for base in factors if isinstance(base, sympy.exp)]
+    if any(base.args[0].has(sympy.exp) for base in moving) and len(moving) > 1:  # exp(x)*exp(-exp(x))
+        return without_exponentials(factors) | {sympy.exp(exact_exponent(exponent_of(factors))): ONE}
+    if not reducing and not (moving and any(not isinstance(base, sympy.Add) for base in sums)):  # exp(-x)*cosh(x)
         return factors
-    factors = {_as_exponential(base): power for base, power in factors.items()}
-    exponent = _exponent(factors)
+    factors = {as_exponential(base): power for base, power in factors.items()}
+    exponent = exponent_of(factors)
     if len(sums) == 1:
         ((base, terms),) = sums.items()
         logistic = _logistic(terms, factors[base], exponent)
         if logistic is not None:
-            rest = _without_exponentials(factors)
+            rest = without_exponentials(factors)
             del rest[base]
             for more, power in logistic:
-                _multiply(rest, more, power)
+                multiply(rest, more, power)
             return rest
-    rest = _without_exponentials(factors)
+    rest = without_exponentials(factors)
     for base, terms in sums.items():
         power = rest.pop(base)
         peak, reduced = _reduced(terms)
         exponent += power * peak
-        _multiply(rest, reduced, power)
+        multiply(rest, reduced, power)
     if exponent != 0:
-        rest[sympy.exp(_exact(exponent))] = _ONE
+        rest[sympy.exp(exact_exponent(exponent))] = ONE
     return rest
-
-
-def _exponent(factors: Factors) -> Any:
-    """The exponent of all exponentials together."""
-    return sympy.Add(*[b.args[0] * power for b, power in factors.items() if isinstance(b, sympy.exp)])
-
-
-def _without_exponentials(factors: Factors) -> Factors:
-    return {base: power for base, power in factors.items() if not isinstance(base, sympy.exp)}
 
 
 def _logistic(terms: Terms, power: Any, exponent: Any) -> Sequence[tuple[Any, Any]] | None:
@@ -377,35 +162,23 @@ def _logistic(terms: Terms, power: Any, exponent: Any) -> Sequence[tuple[Any, An
         ratio = b / a
         if not ratio.is_Number or ratio <= 0:
             return None
-        u += _log(ratio)
+        u += logarithm_of(ratio)
     # the sum is c exp(v) (1 + exp(u))
-    u, times = _exact(u), _whole_multiple(exponent + power * v, w - v)
+    u, times = exact_exponent(u), whole_multiple(exponent + power * v, w - v)
     if times is None or not 0 <= times <= -power:
         return None
-    shift = _ONE if a == b else a / b
-    powers = [(expit(u), sympy.Integer(times)), (expit(-u), -power - times), *_factors_of(c, power)]
-    return [*powers, *_factors_of(shift, sympy.Integer(times))]
-
-
-def _log(number: Any) -> Any:
-    return sympy.log(number) if number.is_Rational else sympy.log(number).evalf()
-
-
-def _whole_multiple(exponent: Any, u: Any) -> int | None:
-    """n, where the exponent is n u."""
-    if exponent == 0:
-        return 0
-    ratio = _proportion(exponent, u)
-    if ratio is None and _short(exponent, u):
-        ratio = sympy.expand(exponent) / sympy.expand(u)
-    return int(ratio) if ratio is not None and ratio.is_Number and ratio == int(ratio) else None
+    shift = ONE if a == b else a / b
+    powers = [(expit(u), sympy.Integer(times)), (expit(-u), -power - times), *factors_of(c, power)]
+    return [*powers, *factors_of(shift, sympy.Integer(times))]
 
 
 def _logarithm(e: Any) -> Any:
     argument = e.args[0]
     if isinstance(argument, expit):
         return -softplus(-argument.args[0])
-    terms = _exponential_terms(argument)
+    if isinstance(argument, sympy.Mul) and argument.args[0].is_Number:  # 2*cosh(u)
+        argument = sympy.Add(*[argument.args[0] * part for part in sympy.Add.make_args(argument / argument.args[0])])
+    terms = exponential_terms(argument)
     if terms is None or _harmless(terms):
         return e
     if len(terms) == 2 and all(c == 1 for c, _ in terms):
@@ -413,9 +186,6 @@ def _logarithm(e: Any) -> Any:
         return v + softplus(w - v)
     peak, reduced = _reduced(terms)
     return peak + sympy.log(reduced)
-
-
-# ---- powers
 
 
 def _powers(factors: Factors) -> Factors:
@@ -429,14 +199,14 @@ def _powers(factors: Factors) -> Factors:
         reduced = {b: Portion(b, peak) for b in bases}
         factors = dict(factors)
         del factors[base]
-        _multiply(factors, below, -n * power)
-        _multiply(factors, sympy.Add(*[c * reduced[b] ** n for c, b in parts]), power)
+        multiply(factors, below, -n * power)
+        multiply(factors, sympy.Add(*[c * reduced[b] ** n for c, b in parts]), power)
         scale = n * power
         for b in bases:
             if b in factors and b != 1:
                 scale += factors[b]
-                _multiply(factors, reduced[b], factors.pop(b))
-        _multiply(factors, peak, sympy.expand(scale))
+                multiply(factors, reduced[b], factors.pop(b))
+        multiply(factors, peak, sympy.expand(scale))
     return factors
 
 
@@ -452,12 +222,12 @@ def _power_terms(base: Any) -> tuple[Any, Any, Terms] | None:
         own = [p for p in sympy.Mul.make_args(term) if isinstance(p, sympy.Pow) and p.exp == n]
         if len(own) > 1:
             return None
-        parts.append((term / own[0], own[0].base) if own else (term, _ONE))
+        parts.append((term / own[0], own[0].base) if own else (term, ONE))
     below = [sympy.fraction(b)[1] for _, b in parts]
     moving = [q for q in below if q != 1]  # 1 + (K/x)^n = x^(-n) (x^n + K^n)
     if len(moving) > 1:
         return None
-    q = moving[0] if moving else _ONE
+    q = moving[0] if moving else ONE
     return n, q, [(c, sympy.cancel(b * q) if q != 1 else b) for c, b in parts]
 
 

@@ -85,10 +85,14 @@ class _Builder:
         self.add(SUM, self.read("the loss", loss.loss, symbols))
 
     def read(self, origin: str, given: Any, symbols: dict[str, Any]) -> list[Term]:
-        """The terms of an expression in the symbols of the loss."""
+        """The terms of an expression in the symbols of the loss, finite where it can be."""
+        from dynsys.equations import special
+        from dynsys.equations.finite import finite
+
         terms = []
         for sign, part in summands(given):
             expression = read_expression(origin, part, symbols, {"sigma": self.sigma}, derivatives=0)
+            expression = special.lowered(finite(expression))
             terms += [(sign * factor, left, right) for factor, left, right in self.sum_of(expression)]
         return terms
 
@@ -117,14 +121,28 @@ class _Builder:
         """The row of an operation for an expression that has none yet."""
         import sympy
 
+        from dynsys.equations import special
+
         if e.is_Symbol or e.is_number or e.is_Add or e.is_Mul:
             return self.add(SUM, self.sum_of(e))
         if e.is_Pow:
             return self.power(e.base, e.exp)
         if e.is_Piecewise:
             return self.cases(e.args)
-        if isinstance(e, sympy.Max | sympy.Min):
-            row, largest = self.row(e.args[0]), isinstance(e, sympy.Max)
+        if isinstance(e, special.Switch):
+            a, b, yes, no = map(self.row, e.args)
+            return self.select(self.compared("not below", a, b), yes, no)
+        if isinstance(e, special.Size):
+            row = self.row(e.args[0])
+            return self.select(
+                self.compared("not below", row, self.row(sympy.Integer(0))), row, self.add(SUM, [(-1.0, row, ONE)])
+            )
+        if isinstance(e, special.Log1p):
+            return self.row(sympy.log(1 + e.args[0]))
+        if isinstance(e, special.Portion):
+            return self.row(e.args[0] / e.args[1])
+        if isinstance(e, sympy.Max | sympy.Min | special.Largest | special.Peak):
+            row, largest = self.row(e.args[0]), not isinstance(e, sympy.Min | special.Least)
             for other in map(self.row, e.args[1:]):
                 sides = (row, other) if largest else (other, row)
                 row = self.select(self.compared("not below", *sides), row, other)

@@ -92,6 +92,7 @@ def _formula(zero: str, order: int, form: str, positive: bool) -> Any:
     whole = {
         "expm1": sympy.exp(U) - 1,
         "log1p": sympy.log(1 + U),
+        "sqrtm1": sympy.sqrt(1 + U) - 1,
         "cosm1": 1 - sympy.cos(U),
         "coshm1": sympy.cosh(U) - 1,
     }
@@ -102,6 +103,7 @@ def _formula(zero: str, order: int, form: str, positive: bool) -> Any:
 _RADIUS = {  # distance of the next singularity, of f(u)/u^m and of u^m/f(u)
     "expm1": (math.inf, 2 * math.pi),
     "log1p": (1.0, 1.0),
+    "sqrtm1": (1.0, 1.0),
     "sin": (math.inf, math.pi),
     "tan": (math.pi / 2, math.pi / 2),
     "sinh": (math.inf, math.pi),
@@ -127,6 +129,11 @@ def _taylor(zero: str, size: int) -> list[Fraction]:
         return powers(lambda j: Fraction(j > 0, math.factorial(j)))
     if zero == "log1p":
         return powers(lambda j: Fraction((-1) ** (j + 1), j) if j else 0)
+    if zero == "sqrtm1":
+        series = [Fraction(0), Fraction(1, 2)]
+        for j in range(1, size - 1):
+            series.append(series[-1] * (Fraction(1, 2) - j) / (j + 1))
+        return series
     if zero == "sin":
         return powers(alternating, 1)
     if zero == "sinh":
