@@ -156,8 +156,7 @@ class _Writer:
             f"for _first in _range(0, _V.shape[1], {BLOCK}):",
             f"    push(_first, min({BLOCK}, _V.shape[1] - _first), _V, _F, _p, _d, _B)",
         ]
-        text = "" if self.blas else MULTIPLY
-        text += compiled_function("rates(_t, _x, _f, _p, _d, _B)", rates)
+        text = compiled_function("rates(_t, _x, _f, _p, _d, _B)", rates)
         text += compiled_function("push(_first, _b, _V, _F, _p, _d, _B)", push)
         text += compiled_function("linearise(t, _x, _V, _f, _F, _p, _data, _rows, _B)", linearise)
         return text, self.scratch
@@ -181,10 +180,20 @@ class _Writer:
         at, size = self.values[taken.name], taken.of.length
         if not taken.matrix:
             return ["_sum = 0.0", f"for _i in _range({size}):", f"    _sum += _B[{value} + _i]", f"_B[{at}] = _sum"]
-        of, to = f"_B[{value} : {value + size}]", f"_B[{at} : {at + taken.length}]"
-        if self.blas:
-            return [f"np.dot({of}, {self.matrix(taken)}, {to})"]
-        return [f"_multiply(1, {of}, {self.matrix(taken)}, {to})"]
+        if not self.blas:
+            return self.multiplied(taken, f"{value} + _j", f"{at} + _i")
+        return [f"np.dot(_B[{value} : {value + size}], {self.matrix(taken)}, _B[{at} : {at + taken.length}])"]
+
+    def multiplied(self, taken: Taken, of: str, to: str) -> list[str]:
+        """A product with a matrix by loops; for short columns faster than BLAS."""
+        return [
+            f"for _i in _range({taken.length}):",
+            f"    _B[{to}] = 0.0",
+            f"for _j in _range({taken.of.length}):",
+            f"    _factor = _B[{of}]",
+            f"    for _i in _range({taken.length}):",
+            f"        _B[{to}] += _factor * _d[{taken.at} + _j * {taken.length} + _i]",
+        ]
 
     def matrix(self, taken: Taken) -> str:
         shape = (taken.of.length, taken.length)
@@ -217,24 +226,9 @@ class _Writer:
                 f"        _sum += _B[{block} + _c * {size} + _i]",
                 f"    _B[{at} + _c] = _sum",
             ]
-        of, to = f"_B[{block} : {block} + _b * {size}]", f"_B[{at} : {at} + _b * {taken.length}]"
-        if self.blas:
-            of, to = f"{of}.reshape((_b, {size}))", f"{to}.reshape((_b, {taken.length}))"
-            return [f"np.dot({of}, {self.matrix(taken)}, {to})"]
-        return [f"_multiply(_b, {of}, {self.matrix(taken)}, {to})"]
-
-
-MULTIPLY = '''
-
-@njit
-def _multiply(b, of, M, to):
-    """to = of M for b rows, one after the other; for small ones faster than BLAS."""
-    rows, columns = M.shape
-    for c in range(b):
-        for i in range(columns):
-            to[c * columns + i] = 0.0
-        for j in range(rows):
-            factor = of[c * rows + j]
-            for i in range(columns):
-                to[c * columns + i] += factor * M[j, i]
-'''
+        if not self.blas:
+            product = self.multiplied(taken, f"{block} + _c * {size} + _j", f"{at} + _c * {taken.length} + _i")
+            return ["for _c in _range(_b):", *indented(product)]
+        of = f"_B[{block} : {block} + _b * {size}].reshape((_b, {size}))"
+        to = f"_B[{at} : {at} + _b * {taken.length}].reshape((_b, {taken.length}))"
+        return [f"np.dot({of}, {self.matrix(taken)}, {to})"]

@@ -38,8 +38,8 @@ class Taken:
         Number of entries of that.
     length : int or None
         Number of entries of the result, None for a number.
-    text : str
-        What the user wrote.
+    text, origin : str
+        What the user wrote, and where.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Taken:
     of_length: int
     length: Length
     text: str
+    origin: str
 
 
 @attrs.frozen
@@ -178,12 +179,15 @@ class _Reading:
         self.wanted: dict[str, Length] = {}  # what products ask of such
         self.perhaps: dict[str, Length] = {}  # what would explain a W*x that makes no sense otherwise
         self.failed = False
+        self.later: set[str] = set()  # helpers that are not read yet
         self.order: list[Taken | tuple[str, str]] = []
         self.origin = self.source = ""
 
     def all(self, helpers: Mapping[str, Text], equations: Mapping[str, Text]) -> dict[str, tuple[ast.expr, Length]]:
         """Every right-hand side, after the helpers, and its length."""
+        self.later = set(helpers)
         for name, text in helpers.items():
+            self.later.discard(name)
             node, self.lengths[name] = self.one(*text)
             self.order.append((name, _written(node)))
         return {name: self.one(*text) for name, text in equations.items()}
@@ -240,6 +244,8 @@ class _Reading:
     def name(self, name: str, node: ast.expr) -> Read:
         if name in self.matrices:
             return node, _Matrix(((name, False),), self.matrices[name])
+        if name in self.later:
+            raise self.refuse(f"it uses {name}, which comes after it: change their order")
         if name not in self.lengths:
             known = [*self.lengths, *self.matrices]
             raise self.refuse(f"unknown name {name!r} ({nearest(name, known)}; every parameter needs a value)")
@@ -322,8 +328,8 @@ class _Reading:
                 what = self.text(written, bare=True)
                 raise self.refuse(
                     f"{self.text(node)}: {what} is a number, the matrix {matrix.shape} needs a vector of {wanted} "
-                    "entries; where the length of a variable x does not follow from its equation, say it: 'x[5]' in the "
-                    "place of 'x'"
+                    "entries; where the length of a variable x does not follow from its equation, say it: 'x[5]' in "
+                    "the place of 'x'"
                 )
         else:
             self.fits(node, matrix.shape, wanted, length, (length,))
@@ -373,5 +379,7 @@ class _Reading:
             ):
                 return ast.Name(known.name), known.length
         name = f"_{'product' if matrix else 'sum'}{len(self.order)}"
-        self.order.append(Taken(name, matrix, transposed, text, of_length, length, self.text(node, bare=True)))
+        self.order.append(
+            Taken(name, matrix, transposed, text, of_length, length, self.text(node, bare=True), self.origin)
+        )
         return ast.Name(name), length

@@ -91,7 +91,10 @@ class VectorDefinition:
         """The same equations as source for Numba, with values of the parameters: numbers, and arrays as data."""
         numbers = [value for value in values if not np.ndim(value)]
         of = dict(zip((name for name, _ in self.parameters), values, strict=True))
-        data = _data(_Arrays(tuple(of[name] for name, _ in self.derived.data)), tuple(t for _, t in self.derived.data))
+        arrays = tuple(of[name] for name, _ in self.derived.data)
+        transposed = tuple(turned for _, turned in self.derived.data)
+        keep = not any(array.flags.writeable for array in arrays)  # of one that came from a pickle, say
+        data = _data(_Arrays(arrays), transposed) if keep else _data.__wrapped__(_Arrays(arrays), transposed)
         return Kernel(self.derived.linearise, np.array(numbers, dtype=float), data, scratch=self.derived.scratch)
 
     @cached_property
@@ -112,7 +115,7 @@ class VectorDefinition:
         known = {name: symbol for name, symbol in symbols.items() if name not in later}
         for entry in read.order:
             if isinstance(entry, vector_text.Taken):
-                found[entry.name] = self._parsed(entry.text, entry.of, known)
+                found[entry.name] = self._parsed(entry.origin, entry.of, known)
                 known[entry.name] = sympy.Symbol(entry.name, real=True)
             else:
                 name, text = entry
@@ -171,7 +174,7 @@ class VectorDefinition:
             if entry.matrix and turned not in arrays:
                 arrays[turned] = used
                 used += entry.of_length * length
-            of = self._entrywise(entry.text, expression, entry.of_length, quantities)
+            of = self._entrywise(entry.origin, expression, entry.of_length, quantities)
             moving = any(quantities[s.name].moving for s in expression.free_symbols if s.name != "t")
             quantities[entry.name] = Quantity(entry.name, "taken", len(taken), length, moving)
             taken.append(Taken(entry.name, of, entry.matrix, entry.transposed, arrays.get(turned, 0), length))

@@ -230,8 +230,8 @@ class SymbolicSystem(DifferentiableSystem, ABC):
         """The Jacobian as LaTeX, a matrix; refused for more than 12 components, and for vectors."""
         if self._vectors is not None:
             raise InvalidInputError(
-                "the Jacobian of equations in vectors is not written out: look at the numbers of system.jacobian(t, x), "
-                "or print(system.source)"
+                "the Jacobian of equations in vectors is not written out: look at the numbers of system.jacobian(t, x) "
+                "or at system.source"
             )
         return jacobian_latex(_definition(type(self), self._sizes))
 
@@ -379,6 +379,13 @@ def _defined_vectors(
     said = {name: re.fullmatch(r"(\w+)\[(\d+)\]", name) for name in equations}
     if not any(parameters.values()) and not any(said.values()):
         return None
+    for name, found in said.items():
+        others = [other for other in said if other != name and found and other.partition("[")[0] == found[1]]
+        if found and (int(found[2]) < 1 or others):
+            raise InvalidInputError(
+                f"{name} says that the vector {found[1]} has {found[2]} entries, and its one equation is that of them "
+                f"all: got {', '.join([name, *others]):.100}"
+            )
     given = tuple((name, None) if found is None else (found[1], int(found[2])) for name, found in said.items())
     right_sides, subexpressions = _right_sides("equation of", equations), _right_sides("helper", helpers)
     return define_vectors(
