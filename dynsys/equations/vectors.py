@@ -15,19 +15,10 @@ import numpy as np
 
 from dynsys.compiled.kernel import Kernel
 from dynsys.compiled.vectors import Entrywise, Quantity, Taken, VectorSource, vector_linearise
-from dynsys.equations import vector_text
-from dynsys.equations.definition import (
-    FLOATING,
-    LANGUAGE,
-    check_names,
-    derived_once,
-    nesting_refused,
-    numpy_source,
-    run_source,
-)
-from dynsys.equations.derivative import derivative
-from dynsys.equations.expression import check_functions, parse
-from dynsys.equations.source import share, to_source
+from dynsys.equations import vector_reader, vector_text
+from dynsys.equations.definition import LANGUAGE, check_names, derived_once, run_source
+from dynsys.equations.expression import check_functions, nesting_refused, parse
+from dynsys.equations.vector_source import entrywise, numpy_vectors
 from dynsys.errors import InvalidInputError
 from dynsys.passes.orthonormal import LONG_COLUMN
 
@@ -36,7 +27,13 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 Shape = tuple[int, ...]
-MODULES = ("dynsys.equations.vector_text", "dynsys.compiled.vectors")
+MODULES = (
+    "dynsys.equations.vector_reader",
+    "dynsys.equations.vector_text",
+    "dynsys.equations.vector_source",
+    "dynsys.compiled.vectors",
+    *LANGUAGE,
+)
 
 
 @attrs.frozen(eq=False)
@@ -61,7 +58,7 @@ class VectorDefinition:
     def derived(self) -> VectorDerived:
         """What is derived, from the disk if an earlier process left it there."""
         given = [self.given, self.right_sides, self.parameters, self.helpers]
-        return VectorDerived(**derived_once("vectors", given, [__name__, *MODULES, *LANGUAGE], self._derive))
+        return VectorDerived(**derived_once("vectors", given, [__name__, *MODULES], self._derive))
 
     @property
     def source(self) -> str:
@@ -114,7 +111,7 @@ class VectorDefinition:
         later = {entry[0] for entry in read.order if isinstance(entry, tuple)}
         known = {name: symbol for name, symbol in symbols.items() if name not in later}
         for entry in read.order:
-            if isinstance(entry, vector_text.Taken):
+            if isinstance(entry, vector_reader.Taken):
                 found[entry.name] = self._parsed(entry.origin, entry.of, known)
                 known[entry.name] = sympy.Symbol(entry.name, real=True)
             else:
@@ -131,7 +128,7 @@ class VectorDefinition:
         except InvalidInputError as problem:
             message = str(problem)
             for entry in self.read.order[::-1]:
-                if isinstance(entry, vector_text.Taken):
+                if isinstance(entry, vector_reader.Taken):
                     message = message.replace(entry.name, f"({entry.text})")
             raise InvalidInputError(f"{origin}: {message}") from None
         check_functions(expression, origin)
@@ -142,8 +139,8 @@ class VectorDefinition:
         variables = [(name, self.read.lengths[name]) for name, _ in self.given]
         dim = sum(length or 1 for _, length in variables)
         linearise, scratch = vector_linearise(source, dim >= LONG_COLUMN)
-        places = {name: i for i, (name, _) in enumerate(self.parameters)}
-        return VectorDerived(_numpy(source, dim, places), linearise, scratch, tuple(variables), data)
+        places = {name: f"_p[{i}]" for i, (name, _) in enumerate(self.parameters)}
+        return VectorDerived(numpy_vectors(source, dim, places), linearise, scratch, tuple(variables), data)
 
     def _vector_source(self) -> tuple[VectorSource, tuple[tuple[str, bool], ...]]:
         """The equations as source, and the arrays that stand one after the other in the data of the kernel."""
@@ -167,47 +164,21 @@ class VectorDefinition:
             elif not shape:
                 quantities[name] = Quantity(name, "number", numbers.index(name), 1, False)
         for entry in read.order:
-            if not isinstance(entry, vector_text.Taken):
+            if not isinstance(entry, vector_reader.Taken):
                 continue
             expression, length = expressions[entry.name], entry.length or 1
             turned = entry.matrix, not entry.transposed  # the transpose stands in the data
             if entry.matrix and turned not in arrays:
                 arrays[turned] = used
                 used += entry.of_length * length
-            of = self._entrywise(entry.origin, expression, entry.of_length, quantities)
+            of = entrywise(entry.origin, expression, entry.of_length, quantities)
             moving = any(quantities[s.name].moving for s in expression.free_symbols if s.name != "t")
             quantities[entry.name] = Quantity(entry.name, "taken", len(taken), length, moving)
             taken.append(Taken(entry.name, of, entry.matrix, entry.transposed, arrays.get(turned, 0), length))
         for name, _ in self.given:
             place, length = quantities[name].at, quantities[name].length
-            rules.append((place, self._entrywise(f"the equation of {name}", expressions[name], length, quantities)))
+            rules.append((place, entrywise(f"the equation of {name}", expressions[name], length, quantities)))
         return VectorSource(tuple(quantities.values()), tuple(taken), tuple(rules)), tuple(arrays)
-
-    def _entrywise(
-        self, origin: str, expression: sympy.Expr, length: int, quantities: Mapping[str, Quantity]
-    ) -> Entrywise:
-        partials = {}
-        for symbol in sorted(expression.free_symbols, key=str):
-            if symbol.name != "t" and quantities[symbol.name].moving:
-                partial = derivative(expression, symbol)
-                check_functions(partial, f"the derivative of {origin}")
-                if partial != 0:
-                    partials[symbol.name] = partial
-        numbers = {name for name, quantity in quantities.items() if quantity.kind == "number"}
-        fixed = {by: e for by, e in partials.items() if {s.name for s in e.free_symbols} <= numbers}
-        moving = {by: e for by, e in partials.items() if by not in fixed}
-        shared, (value, *sources) = share([expression, *moving.values()])
-        first, (alone,) = share([expression])
-        names = {s.name for e in (expression, *moving.values()) for s in e.free_symbols} - {"t"}
-        return Entrywise(
-            length,
-            tuple(name for name in quantities if name in names),
-            (*first, alone),
-            tuple(shared),
-            value,
-            tuple(zip(moving, sources, strict=True)),
-            tuple((by, to_source(e)) for by, e in fixed.items()),
-        )
 
 
 @attrs.frozen
@@ -243,7 +214,7 @@ def define_vectors(
 ) -> VectorDefinition:
     """The definition behind equations in vectors; derived once."""
     names = [name for name, _ in (*given, *parameters, *helpers)]
-    check_names(names, *vector_text.WORDS)
+    check_names(names, "sum", "mean")
     definition = VectorDefinition(given, right_sides, parameters, helpers)
     _ = definition.functions  # bad equations are refused here
     return definition
@@ -273,82 +244,3 @@ def _data(given: _Arrays, transposed: tuple[bool, ...]) -> Array:
     data = np.concatenate([np.empty(0), *parts])[None]
     data.flags.writeable = False
     return data
-
-
-def _numpy(source: VectorSource, dim: int, places: Mapping[str, int]) -> str:
-    """The functions for NumPy: in `rule` entries stand along the last axis, in `jvp` along the first."""
-    of = {quantity.name: quantity for quantity in source.quantities}
-    rule, jvp = [FLOATING, "_f = np.empty_like(_u)", "t = np.float64(t)"], [FLOATING, "_V = np.asarray(_V)"]
-    jvp += [f"_F = np.empty(({dim}, _V.shape[1]), np.result_type(_u, _V))", "t = np.float64(t)"]
-    matrices = {taken.matrix for taken in source.taken if taken.matrix}
-    for name, place in places.items():
-        if name in matrices:
-            rule += [f"{name} = _p[{place}]"]
-            jvp += [f"{name} = _p[{place}]"]
-        elif name in of:
-            number = of[name].kind == "number"
-            rule += [f"{name} = np.float64(_p[{place}])" if number else f"{name} = _p[{place}]"]
-            jvp += [f"{name} = np.float64(_p[{place}])" if number else f"{name} = _p[{place}][:, None]"]
-    for quantity in source.quantities:
-        if quantity.kind == "state":
-            part = f"{quantity.at}:{quantity.at + quantity.length}"
-            rule += [f"{quantity.name} = _u[..., {part}]"]
-            jvp += [f"{quantity.name} = _u[{part}, None]", f"_d_{quantity.name} = _V[{part}]"]
-
-    def whole(text: str, shape: str, names: Sequence[str], length: int) -> str:
-        """All entries, also where the expression does not know how many there are."""
-        return text if any(of[name].length == length for name in names) else f"np.broadcast_to({text}, {shape})"
-
-    def tangent(entrywise: Entrywise) -> tuple[str, list[str]]:
-        terms = [f"({partial})*_d_{name}" for name, partial in (*entrywise.moving, *entrywise.fixed)]
-        return " + ".join(terms), [name for name, _ in (*entrywise.moving, *entrywise.fixed)]
-
-    for taken in source.taken:
-        name, length = taken.name, taken.of.length
-        matrix = f"{taken.matrix}.T" if taken.transposed else taken.matrix
-        turned = taken.matrix if taken.transposed else f"{taken.matrix}.T"
-        *first, alone = taken.of.alone
-        value = whole(f"({alone})", f"(*_u.shape[:-1], {length})", taken.of.names, length)
-        rule += [*first, f"{name} = {value} @ {turned}" if matrix else f"{name} = {value}.sum(-1, keepdims=True)"]
-        value = whole(f"({taken.of.value})", f"({length}, 1)", taken.of.names, length)
-        jvp += [
-            *taken.of.shared,
-            f"{name} = {matrix} @ {value}" if matrix else f"{name} = {value}.sum(0, keepdims=True)",
-        ]
-        text, names = tangent(taken.of)
-        if of[name].moving:
-            text = whole(f"({text or '0.0'})", f"({length}, _V.shape[1])", names, length)
-            jvp += [f"_d_{name} = {matrix} @ {text}" if matrix else f"_d_{name} = {text}.sum(0, keepdims=True)"]
-    for at, entrywise in source.rules:
-        part = f"{at}:{at + entrywise.length}"
-        *first, alone = entrywise.alone
-        rule += [*first, f"_f[..., {part}] = {alone}"]
-        jvp += [*entrywise.shared, f"_F[{part}] = {tangent(entrywise)[0] or '0.0'}"]
-    return (
-        numpy_source("rule(t, _u, _p)", [*rule, "return _f"])
-        + numpy_source("jvp(t, _u, _V, _p)", [*jvp, "return _F"])
-        + numpy_source("jacobian(t, _u, _p)", [f"return jvp(t, _u, np.eye({dim}), _p)"])
-    )
-
-
-def vectors_latex(definition: VectorDefinition, left: str) -> str:
-    r"""The equations as LaTeX, aligned; vectors and matrices as they stand in the text, products by entries as such.
-
-    `left` makes a left-hand side of a variable, as r"\dot{{{}}}" does.
-    """
-    import sympy
-
-    expressions, names = definition.expressions, {}
-    for name, _ in (*definition.parameters, *definition.given):
-        names[sympy.Symbol(name, real=True)] = sympy.latex(sympy.Symbol(name))
-    for entry in definition.read.order:
-        if isinstance(entry, vector_text.Taken):
-            inner = sympy.latex(expressions[entry.name], symbol_names=names, mul_symbol=r"\,")
-            matrix = sympy.latex(sympy.Symbol(entry.matrix)) + r"^{\mathsf{T}}" * entry.transposed
-            text = rf"{matrix}\left({inner}\right)" if entry.matrix else rf"\sum\left({inner}\right)"
-            names[sympy.Symbol(entry.name, real=True)] = text
-    lines = []
-    for name, _ in definition.given:
-        right = sympy.latex(expressions[name], symbol_names=names, mul_symbol=r"\,")
-        lines.append(rf"{left.format(names[sympy.Symbol(name, real=True)])} &= {right}")
-    return r"\begin{aligned} " + r" \\ ".join(lines) + r" \end{aligned}"

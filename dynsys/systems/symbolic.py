@@ -30,8 +30,9 @@ from dynsys.compiled.lanes import LaneSource
 from dynsys.compiled.lattice import lattice_linearise, lattice_scratch, lattice_step
 from dynsys.compiled.unrolled import few, unrolled_lanes, unrolled_linearise, unrolled_step
 from dynsys.equations.definition import Definition, define
-from dynsys.equations.latex import equations_latex, jacobian_latex
-from dynsys.equations.vectors import VectorDefinition, define_vectors, vectors_latex
+from dynsys.equations.dense import DenseDefinition, define_dense
+from dynsys.equations.latex import equations_latex, jacobian_latex, vectors_latex
+from dynsys.equations.vectors import VectorDefinition, define_vectors
 from dynsys.errors import InvalidInputError, real_array, whole_number
 from dynsys.steppers.stepper import Tableau
 from dynsys.systems.array_parameters import ARRAY, array_of_shape, checked_array, shapes_of
@@ -153,13 +154,13 @@ class SymbolicSystem(DifferentiableSystem, ABC):
         _check_names(cls, values)
         given, shorter = _named("equations", equations), _named("helpers", helpers or {})
         shapes = shapes_of(values)
-        if _defined_vectors(given, {name: shapes.get(name, ()) for name in values}, shorter) is None:
+        if _as_vectors(given, {name: shapes.get(name, ()) for name in values}, shorter) is None:
             _defined(given, tuple(values), shorter)
         made: Self = _made(cls, tuple(given.items()), tuple(values), tuple(shorter.items()), values)
         return made
 
     @property
-    def definition(self) -> Definition | VectorDefinition:
+    def definition(self) -> Definition | VectorDefinition | DenseDefinition:
         """The equations and what SymPy derives from them."""
         return self._vectors or _definition(type(self), self._sizes)
 
@@ -196,8 +197,8 @@ class SymbolicSystem(DifferentiableSystem, ABC):
         return tuple([checked_array(name, getattr(self, name)).shape for name in _arrays(type(self))])
 
     @property
-    def _vectors(self) -> VectorDefinition | None:
-        """The definition, where equations are in vectors."""
+    def _vectors(self) -> VectorDefinition | DenseDefinition | None:
+        """The definition, where equations are in vectors, or are computed as such."""
         return _vector_definition(type(self), self._sizes, self._shapes)
 
     @property
@@ -220,20 +221,23 @@ class SymbolicSystem(DifferentiableSystem, ABC):
         >>> print(SymbolicFlow.of({"x0": "sigma*x_rest - x0^2/2"}, {"sigma": 1.0, "x_rest": 2.0}).latex)
         \begin{aligned} \dot{x_{0}} &= \sigma\,x_{\mathrm{rest}} - \frac{x_{0}^{2}}{2} \end{aligned}
         """
-        vectors = self._vectors
-        if vectors is not None:
-            return vectors_latex(vectors, self._left)
-        return equations_latex(_definition(type(self), self._sizes), self._left)
+        definition = self.definition
+        if isinstance(definition, VectorDefinition):
+            return vectors_latex(definition, self._left)
+        return equations_latex(
+            definition.numbers if isinstance(definition, DenseDefinition) else definition, self._left
+        )
 
     @property
     def jacobian_latex(self) -> str:
         """The Jacobian as LaTeX, a matrix; refused for more than 12 components, and for vectors."""
-        if self._vectors is not None:
+        definition = self.definition
+        if isinstance(definition, VectorDefinition):
             raise InvalidInputError(
                 "the Jacobian of equations in vectors is not written out: look at the numbers of system.jacobian(t, x) "
                 "or at system.source"
             )
-        return jacobian_latex(_definition(type(self), self._sizes))
+        return jacobian_latex(definition.numbers if isinstance(definition, DenseDefinition) else definition)
 
     def _repr_latex_(self) -> str:
         return rf"$\displaystyle {self.latex}$"
@@ -366,19 +370,21 @@ def _definition(system: type[SymbolicSystem], sizes: tuple[int, ...]) -> Definit
 @lru_cache(maxsize=256)
 def _vector_definition(
     system: type[SymbolicSystem], sizes: tuple[int, ...], shapes: tuple[tuple[int, ...], ...]
-) -> VectorDefinition | None:
+) -> VectorDefinition | DenseDefinition | None:
     equations, helpers = _given(system, sizes)
     arrays = dict(zip(_arrays(system), shapes, strict=True))
-    return _defined_vectors(equations, {name: arrays.get(name, ()) for name in _names(system, sizes=False)}, helpers)
+    return _as_vectors(equations, {name: arrays.get(name, ()) for name in _names(system, sizes=False)}, helpers)
 
 
-def _defined_vectors(
+def _as_vectors(
     equations: Equations, parameters: Mapping[str, tuple[int, ...]], helpers: Equations
-) -> VectorDefinition | None:
-    """The definition of equations in vectors; None if all are of numbers: no array, and no x[100]."""
+) -> VectorDefinition | DenseDefinition | None:
+    """The definition of equations that are computed in vectors; None if there is nothing to gain."""
+    right_sides, subexpressions = _right_sides("equation of", equations), _right_sides("helper", helpers)
+    short = tuple(zip(helpers, subexpressions, strict=True))
     said = {name: re.fullmatch(r"(\w+)\[(\d+)\]", name) for name in equations}
     if not any(parameters.values()) and not any(said.values()):
-        return None
+        return define_dense(tuple(equations), right_sides, tuple(parameters), short)
     for name, found in said.items():
         others = [other for other in said if other != name and found and other.partition("[")[0] == found[1]]
         if found and (int(found[2]) < 1 or others):
@@ -387,10 +393,7 @@ def _defined_vectors(
                 f"all: got {', '.join([name, *others]):.100}"
             )
     given = tuple((name, None) if found is None else (found[1], int(found[2])) for name, found in said.items())
-    right_sides, subexpressions = _right_sides("equation of", equations), _right_sides("helper", helpers)
-    return define_vectors(
-        given, right_sides, tuple(parameters.items()), tuple(zip(helpers, subexpressions, strict=True))
-    )
+    return define_vectors(given, right_sides, tuple(parameters.items()), short)
 
 
 def _defined(equations: Equations, parameters: tuple[str, ...], helpers: Equations) -> Definition:
