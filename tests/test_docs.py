@@ -79,4 +79,4 @@ def test_the_code_of_a_page_runs(name, capsys):
     for block in blocks:
         exec(compile(block, f"{name}.md", "exec"), names)
     assert capsys.readouterr().out
-    assert len(blocks) == {"benettin": 1, "ginelli": 2, "extending": 10}[name]
+    assert len(blocks) == {"benettin": 1, "ginelli": 2, "extending": 11}[name]

@@ -210,6 +210,15 @@ def test_phase_differences_are_two_products():
     np.testing.assert_allclose(flow.jvp(0, x, np.ones((n, 1))), 0.0, atol=1e-14)  # all phases together
 
 
+def test_the_time_is_seen_in_the_equations():
+    assert rates(3).definition.driven
+    assert MIXED.definition.driven  # in what is added up
+    flow = SymbolicFlow.of({"x": "-x + W@tanh(x)"}, {"W": np.eye(3)})
+    assert not flow.definition.driven
+    assert flow.autonomous(state(3))
+    assert not rates(3).autonomous(state(3))
+
+
 def test_only_what_is_said_is_all_to_all():
     flow = SymbolicFlow.of({"x[50]": "K*(mean(x) - x) + c"}, {"K": 2.0, "c": 0.1})
     np.testing.assert_allclose(flow.jacobian(0.0, np.zeros(50)), 2.0 * (np.full((50, 50), 1 / 50) - np.eye(50)))

@@ -55,6 +55,11 @@ class DenseDefinition:
         return self.numbers.state
 
     @property
+    def right_sides(self) -> Sequence[Any]:
+        """Right-hand sides, as they were given."""
+        return self.numbers.right_sides
+
+    @property
     def dimension(self) -> int:
         """Number of components."""
         return len(self.numbers.state)
@@ -63,6 +68,11 @@ class DenseDefinition:
     def source(self) -> str:
         """NumPy source of `rule(t, state, parameters)` over leading axes, and of `jvp` and `jacobian` at one state."""
         return self.derived.source
+
+    @property
+    def driven(self) -> bool:
+        """Whether the time stands in an equation."""
+        return self.derived.driven
 
     @cached_property
     def functions(self) -> dict[str, Any]:
@@ -89,12 +99,15 @@ class DenseDerived:
         Length of the work array of `linearise`.
     data : sequence of float
         Coefficients: w_k, then the C_m, transposed.
+    driven : bool
+        Whether the time stands in an equation.
     """
 
     source: str = ""
     linearise: str = ""
     scratch: int = 0
     data: Sequence[float] = ()
+    driven: bool = False
 
 
 @lru_cache(maxsize=256)
@@ -160,7 +173,8 @@ def _derive(definition: Definition) -> DenseDerived:
     places = {name: f"_p[{i}]" for i, name in enumerate(definition.parameters)}
     places |= {line.split("_ =")[0]: line.split(" =")[0] for line in constants}
     text = "\n".join([*constants, "", "", numpy_vectors(source, dim, places)])
-    return DenseDerived(text, linearise, scratch, tuple(data))
+    driven = any("t" in map(str, expression.free_symbols) for expression in definition.expressions)
+    return DenseDerived(text, linearise, scratch, tuple(data), driven)
 
 
 Own = dict[Any, np.ndarray]  # r_k -> w_k

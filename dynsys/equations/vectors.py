@@ -44,26 +44,37 @@ class VectorDefinition:
     ----------
     given : tuple of (str, int or None)
         Variables of the state, and the number of entries where it is said.
-    right_sides : tuple of str or number
+    texts : tuple of str or number
+        Their right-hand sides.
     parameters : tuple of (str, shape)
     helpers : tuple of (str, str or number)
     """
 
     given: tuple[tuple[str, int | None], ...]
-    right_sides: tuple[Any, ...]
+    texts: tuple[Any, ...]
     parameters: tuple[tuple[str, Shape], ...]
     helpers: tuple[tuple[str, Any], ...] = ()
 
     @cached_property
     def derived(self) -> VectorDerived:
         """What is derived, from the disk if an earlier process left it there."""
-        given = [self.given, self.right_sides, self.parameters, self.helpers]
+        given = [self.given, self.texts, self.parameters, self.helpers]
         return VectorDerived(**derived_once("vectors", given, [__name__, *MODULES], self._derive))
 
     @property
     def source(self) -> str:
         """NumPy source of `rule(t, state, parameters)` over leading axes, and of `jvp` and `jacobian` at one state."""
         return self.derived.source
+
+    @property
+    def right_sides(self) -> Sequence[Any]:
+        """The text of every component: that of its variable."""
+        return [t for (_, n), t in zip(self.derived.variables, self.texts, strict=True) for _ in range(n or 1)]
+
+    @property
+    def driven(self) -> bool:
+        """Whether the time stands in an equation."""
+        return self.derived.driven
 
     @cached_property
     def functions(self) -> dict[str, Any]:
@@ -97,7 +108,7 @@ class VectorDefinition:
     @cached_property
     def read(self) -> vector_text.VectorEquations:
         """The texts, with names in the place of products and sums."""
-        equations = {name: text for (name, _), text in zip(self.given, self.right_sides, strict=True)}
+        equations = {name: text for (name, _), text in zip(self.given, self.texts, strict=True)}
         lengths = {name: length for name, length in self.given if length is not None}
         return vector_text.read_vectors(equations, lengths, dict(self.parameters), dict(self.helpers))
 
@@ -139,8 +150,9 @@ class VectorDefinition:
         variables = [(name, self.read.lengths[name]) for name, _ in self.given]
         dim = sum(length or 1 for _, length in variables)
         linearise, scratch = vector_linearise(source, dim >= LONG_COLUMN)
+        driven = any("t" in map(str, expression.free_symbols) for expression in self.expressions.values())
         places = {name: f"_p[{i}]" for i, (name, _) in enumerate(self.parameters)}
-        return VectorDerived(numpy_vectors(source, dim, places), linearise, scratch, tuple(variables), data)
+        return VectorDerived(numpy_vectors(source, dim, places), linearise, scratch, tuple(variables), data, driven)
 
     def _vector_source(self) -> tuple[VectorSource, tuple[tuple[str, bool], ...]]:
         """The equations as source, and the arrays that stand one after the other in the data of the kernel."""
@@ -195,6 +207,8 @@ class VectorDerived:
         Variables of the state, and their numbers of entries.
     data : sequence of (str, bool)
         Arrays that stand one after the other in the data of the kernel; which are transposed.
+    driven : bool
+        Whether the time stands in an equation.
     """
 
     source: str
@@ -202,6 +216,7 @@ class VectorDerived:
     scratch: int
     variables: Sequence[tuple[str, int | None]]
     data: Sequence[tuple[str, bool]]
+    driven: bool
 
 
 @lru_cache(maxsize=256)
