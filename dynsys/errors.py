@@ -73,18 +73,74 @@ class FallbackWarning(UserWarning):
 
 
 def real_array(name: str, value: Any) -> np.ndarray:
-    """A copy of the value as a float64 array, or an error that names the argument and what was given."""
+    """A copy of the value as a float64 array, or an error that names the argument and what was given.
+
+    What NumPy would turn into numbers by dropping something is refused: masked entries, imaginary parts, dates, text.
+
+    >>> real_array("x0", [1, 2]), real_array("x0", [1.0, 2j])
+    Traceback (most recent call last):
+    dynsys.errors.InvalidInputError: x0 must be an array of real numbers, got [1.0, 2j]: complex numbers: take .real ...
+    """
+    if type(value) is np.ndarray and value.dtype == np.float64:  # asked for in every step of some systems
+        return value.copy()
+    reason = ""
     try:
-        return np.array(value, dtype=float)
-    except (TypeError, ValueError):
-        raise InvalidInputError(f"{name} must be an array of real numbers, got {value!r:.100}") from None
+        if _masked(value):
+            reason = "masked entries: fill them, or leave them out"
+        else:
+            given = np.asarray(value)
+            reason = _not_real(value, given)
+            if not reason:
+                return np.array(given, dtype=float)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise InvalidInputError(f"{name} must be an array of real numbers, got {value!r:.100}{reason and f': {reason}'}")
 
 
-def whole_number(name: str, value: Any, least: int) -> int:
+def _masked(value: Any) -> bool:
+    """Whether entries are masked, in an array or in a list of some: NumPy forgets the mask of either."""
+    if isinstance(value, list | tuple):
+        return any(_masked(part) for part in value)
+    return isinstance(value, np.ma.MaskedArray) and bool(np.ma.getmaskarray(value).any())
+
+
+KINDS = {  # of NumPy's arrays that it would convert to real numbers, or fail to in its own words
+    "c": "complex numbers: take .real, or real and imaginary parts as components",
+    "M": "dates: give numbers in the units of the model's time",
+    "m": "time differences: give numbers in the units of the model's time",
+    "S": "text: convert it by float",
+    "U": "text: convert it by float",
+    "O": "an array of objects: convert it by .astype(float)",
+    "V": "a structured array: give one of its columns",
+}
+
+
+NO_NUMBERS = (type(None), str, bytes, np.datetime64, np.timedelta64)  # of which NumPy would make some
+
+
+def _not_real(value: Any, given: np.ndarray) -> str:
+    """Why an array does not hold real numbers; empty if it does. Lists may hold exact numbers, such as fractions."""
+    kind = given.dtype.kind
+    if kind == "O" and not isinstance(value, np.ndarray):
+        return "entries that are no numbers" if any(isinstance(v, NO_NUMBERS) for v in given.flat) else ""
+    return KINDS.get(kind, "")
+
+
+LARGEST_COUNT = 2**53  # beyond, floating-point numbers (times, for one) no longer tell whole numbers apart
+LARGEST_SEED = 2**128 - 1
+
+
+def whole_number(name: str, value: Any, least: int, most: int = LARGEST_COUNT) -> int:
     """The value as an int, or an error that names the argument, what was given and what was expected."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InvalidInputError(f"{name} must be a whole number >= {least}, got {value!r:.100}")
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= most:
+        limit = f" and at most {most}" if isinstance(value, int | np.integer) and value > most else ""
+        raise InvalidInputError(f"{name} must be a whole number >= {least}{limit}, got {value!r:.100}")
     return int(value)
+
+
+def whole_seed(value: Any) -> int:
+    """A seed: a whole number from 0 to 2^128 - 1, or an error that says what was given."""
+    return whole_number("seed", value, 0, LARGEST_SEED)
 
 
 def one_of(name: str, value: Any, *known: str) -> str:

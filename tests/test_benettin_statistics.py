@@ -176,13 +176,17 @@ def test_the_determinant_is_checked_only_if_all_vectors_are_followed():
 def test_a_run_at_rest_has_no_vanishing_exponent_and_says_so(members):
     tangent = Lorenz63(rho=0.5).tangent(RK4(0.01))  # the origin is stable
     x0 = np.zeros((3,) if members is None else (members, 3))
-    count = "" if members is None else r".*\(2 of 2 members\)"
-    with pytest.warns(DiagnosticWarning, match=f"1 exponent.* should vanish and do not: the run rests{count}"):
-        spectrum = tangent.benettin(x0, intervals=200, steps_per_interval=50)
+    spectrum = tangent.benettin(x0, intervals=200, steps_per_interval=50)
     multipliers = np.linalg.eigvals(tangent.step(0, np.zeros(3), np.eye(3))[1])
+    tangent_eigenvalues = np.linalg.eigvals(Lorenz63(rho=0.5).jacobian(0.0, np.zeros(3)))
     expected = np.broadcast_to(-np.sort(-np.log(multipliers) / 0.01), x0.shape)
     np.testing.assert_allclose(spectrum.exponents, expected, rtol=0, atol=1e-10)
     assert spectrum.diagnostics.vanishing.shape == (*x0.shape[:-1], 1)
+    regimes = [spectrum.regime] if members is None else spectrum.regime
+    assert set(regimes) == {"at rest"}
+    np.testing.assert_allclose(
+        spectrum.diagnostics.rest, np.broadcast_to(-np.sort(-tangent_eigenvalues), x0.shape), rtol=1e-12
+    )
 
 
 def test_errors_of_lorenz_63_are_the_scatter_of_many_runs():

@@ -17,6 +17,7 @@ EXAMPLE, VARIED, OWN, CLUSTER = re.findall(r"```python\n(.*?)```", (DOCS / "ense
 # their blocks run one after the other, and assert what they claim
 PAGES = (
     "benettin",
+    "trust",
     "ginelli",
     pytest.param("extending", marks=pytest.mark.slow),
 )
@@ -79,4 +80,4 @@ def test_the_code_of_a_page_runs(name, capsys):
     for block in blocks:
         exec(compile(block, f"{name}.md", "exec"), names)
     assert capsys.readouterr().out
-    assert len(blocks) == {"benettin": 1, "ginelli": 2, "extending": 11}[name]
+    assert len(blocks) == {"benettin": 1, "trust": 1, "ginelli": 2, "extending": 11}[name]

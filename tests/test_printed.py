@@ -27,10 +27,13 @@ def test_a_number_has_the_digits_that_its_error_lets_one_know(value, error, text
 
 def test_a_spectrum_prints_exponents_with_errors_and_its_checks():
     lines = str(STEADY.benettin(np.zeros(3), intervals=100, warmup=50)).splitlines()
-    assert lines[0] == "Lyapunov exponents (1/time), 100 rates from t = 51 to 150"
-    assert [line.split()[0] for line in lines[1:4]] == ["1", "2", "3"]
-    assert float(lines[1].split()[1]) == pytest.approx(np.log(2), abs=1e-5)
-    assert lines[4].startswith("Checks: derivative: jacobian; drift")
+    assert lines[0].startswith(
+        "At rest: the state no longer moves; real parts of the eigenvalues there: 0.6931, 0, -0.6"
+    )
+    assert lines[1] == "Lyapunov exponents (1/time), 100 rates from t = 51 to 150"
+    assert [line.split()[0] for line in lines[2:5]] == ["1", "2", "3"]
+    assert float(lines[2].split()[1]) == pytest.approx(np.log(2), abs=1e-5)
+    assert lines[5].startswith("Checks: derivative: jacobian; drift")
 
 
 def test_an_ensemble_prints_means_over_the_members_that_finished():
@@ -53,5 +56,5 @@ def test_vectors_say_in_words_which_of_them_are_reliable():
 def test_a_long_table_shows_its_first_and_last_rows():
     rates = np.linspace(2.0, 0.5, 30)
     lines = str(LinearMap(np.diag(rates)).tangent().benettin(np.zeros(30), intervals=10, warmup=600)).splitlines()
-    assert len(lines) == 1 + 15 + 1 + 5 + 1
+    assert len(lines) == 2 + 15 + 1 + 5 + 1
     assert lines[-2].split()[0] == "30"

@@ -223,8 +223,8 @@ assert np.all(np.abs(orders - 4) < 0.2)
 
 # %% [markdown]
 # *The zero.* A shift along the trajectory is the same trajectory a moment later: it neither grows nor shrinks, so one
-# exponent of a flow that does not come to rest vanishes. `Lorenz63` declares this (`vanishing_exponents`), and every
-# spectrum is checked against it.
+# exponent of a flow that does not come to rest vanishes. Every spectrum of an autonomous flow is checked against it
+# (`vanishing_exponents`).
 
 # %%
 print(f"second exponent {spectrum.exponents[1]:.5f} ± {spectrum.standard_error[1]:.5f}")
@@ -233,26 +233,43 @@ assert abs(spectrum.exponents[1]) < 4 * spectrum.standard_error[1]
 # %% [markdown]
 # ## The diagnostics
 #
-# These checks, and two more, come with every result. `drift`: do the two halves of the record agree, in standard
+# These checks, and more, come with every result. `drift`: do the two halves of the record agree, in standard
 # errors? `determinant_defect`: do the growths of the first interval add up to log|det| of the same steps, found
-# another way? `vanishing`: how far from zero, in standard errors, is what should vanish? `derivative` says where the
-# Jacobian came from. When a check fails, one warning says so, with the remedy.
+# another way? `vanishing`: how far from zero, in errors, is what should vanish? `derivative` says where the
+# Jacobian came from. The tangent is the exact derivative of the *step*, and whether the step represents the flow is
+# another question: `step_error` takes some intervals from all over the run again, in steps half as long, and says by
+# how much each exponent changes; `divergence_defect` compares volumes with the trace of the Jacobian. When a check
+# fails, one warning says so, with the remedy.
 
 # %%
 print(spectrum.diagnostics)
 assert spectrum.diagnostics.determinant_defect < 1e-12
+assert np.all(np.abs(spectrum.diagnostics.step_error) < spectrum.standard_error)
 
 # %% [markdown]
-# To see one fail, take a smaller ρ. The flow now spirals into a fixed point: nothing moves along the trajectory any
-# more, and no exponent vanishes. We catch the warning here to print it; left alone it would appear on the screen.
+# To see one fail, take steps that are five times as long. We catch the warning here to print it; left alone it would
+# appear on the screen.
 
 # %%
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    at_rest = attrs.evolve(lorenz, rho=10.0).tangent(stepper).benettin([1.0, 1.0, 1.0], **run)
+    coarse = lorenz.tangent(RK4(dt=0.05)).benettin([1.0, 1.0, 1.0], **run)
 assert [type(w.message) for w in caught] == [DiagnosticWarning]
 print("warning:", caught[0].message)
-print("exponents at rest", at_rest.exponents.round(4))
+
+# %% [markdown]
+# ## What kind of motion
+#
+# `regime` reads it off the exponents and all of their error, with the reason; `print` begins with it. With a smaller ρ
+# the flow spirals into a fixed point: nothing moves along the trajectory any more, and no exponent vanishes. The
+# exponents are then the real parts of the eigenvalues of the Jacobian there, which `diagnostics.rest` has.
+
+# %%
+at_rest = attrs.evolve(lorenz, rho=10.0).tangent(stepper).benettin([1.0, 1.0, 1.0], **run)
+for one in (spectrum, at_rest):
+    print(f"{one.regime}: {one.regime.reason}")
+assert (spectrum.regime, at_rest.regime) == ("chaotic", "at rest")
+print("exponents at rest", at_rest.exponents.round(4), "eigenvalues", at_rest.diagnostics.rest.round(4))
 
 # %% [markdown]
 # ## Keep it, and go on from it

@@ -7,8 +7,19 @@ from collections.abc import Callable
 import attrs
 import numpy as np
 
+from dynsys.algorithms.representation import (
+    LARGEST_REMAINDER,
+    crossings,
+    marks,
+    motion,
+    represent,
+    representation_checks,
+)
+from dynsys.algorithms.rest import collapse_check
+from dynsys.algorithms.rounding import angles_at, lost_steps, rounding_check
 from dynsys.errors import warn_of, whole_number, whole_stride
 from dynsys.indicators import batch_means_error
+from dynsys.passes.clock import in_step
 from dynsys.passes.run_state import RunState, Tangent, begin, raise_if_stopped, record_run, warm_up
 from dynsys.passes.status import RUNNING
 from dynsys.results.spectrum import LyapunovSpectrum, SpectrumDiagnostics
@@ -18,7 +29,6 @@ Array = np.ndarray
 CHECKED_MEMBERS = 8  # the first ones' determinants are checked: the check steps through an interval with NumPy
 LARGEST_DETERMINANT_DEFECT = 1e-8
 LARGEST_ERRORS = 6.0  # standard errors that a drift, or an exponent declared to vanish, may have
-LARGEST_REMAINDER = 20.0  # and its |lambda| T: the remainder of a finite time is O(1)
 
 
 def benettin(
@@ -95,10 +105,13 @@ def benettin(
     stride = whole_stride(stride, intervals)
     if warmup is None:
         warmup = 0 if isinstance(x0, RunState) and x0.k else max(1, intervals // 10)
-    start = warm_up(tangent, begin(tangent, x0, k, seed), whole_number("warmup", warmup, 0), steps_per_interval)
+    tangent = in_step(tangent, x0)
+    begun = begin(tangent, x0, k, seed)
+    start = warm_up(tangent, begun, whole_number("warmup", warmup, 0), steps_per_interval)
     raise_if_stopped(tangent, start)
-    end, growth = record_run(tangent, start, intervals, steps_per_interval, "growth", progress, stride)
-    return _spectrum(tangent, start, end, growth, steps_per_interval, stride, transient=warmup == 0)
+    looks = marks(intervals, stride, start)
+    end, growth, seen = record_run(tangent, start, intervals, steps_per_interval, "growth", progress, stride, looks)
+    return _spectrum(tangent, begun, start, end, growth, seen, steps_per_interval, stride, transient=warmup == 0)
 
 
 def _finished(result: LyapunovSpectrum) -> LyapunovSpectrum | None:
@@ -118,9 +131,11 @@ def _finished(result: LyapunovSpectrum) -> LyapunovSpectrum | None:
 
 def _spectrum(
     tangent: Tangent,
+    begun: RunState,
     start: RunState,
     end: RunState,
     growth: Array,
+    seen: list[RunState],
     steps_per_interval: int,
     stride: int,
     transient: bool,
@@ -130,12 +145,14 @@ def _spectrum(
     rates = growth / (length * tangent.dt)
     exponents, error = rates.mean(axis=1), batch_means_error(rates)
     times = tangent.time(start.n + length * np.arange(1, rates.shape[1] + 1))
-    drift, moved = _drift(rates)
+    drift, shift = _drift(rates)
     first = growth[:, 0]
     if stride > 1:  # the first interval is not in the record
         first = tangent.forward(start, intervals=1, steps_per_interval=steps_per_interval, record="growth").growth[:, 0]
     defect = _determinant_defect(tangent, start, first, steps_per_interval)
-    zeros, in_errors = _declared_zeros(tangent, exponents, error)
+    looked = represent(tangent, seen or [start], steps_per_interval, stride * rates.shape[1], exponents)
+    moved = motion(tangent, start, end, seen)
+    zeros, in_errors = _declared_zeros(tangent, exponents, error, looked.step_error, moved.speed)
     spectrum = LyapunovSpectrum(
         exponents=end.as_given(exponents),
         standard_error=end.as_given(error),
@@ -150,6 +167,12 @@ def _spectrum(
             drift=end.as_given(drift),
             determinant_defect=end.as_given(defect),
             vanishing=end.as_given(in_errors),
+            kind=moved.kind,
+            step_error=end.as_given(looked.step_error),
+            divergence_defect=end.as_given(looked.divergence_defect),
+            speed=end.as_given(moved.speed),
+            rest=end.as_given(moved.rest),
+            crossed=crossings(tangent, start, stride * rates.shape[1], steps_per_interval),
         ),
     )
     if end.single and end.status[0] != RUNNING:
@@ -158,9 +181,10 @@ def _spectrum(
     remainder = zeros * (times[-1] - tangent.time(start.n))
     with np.errstate(over="ignore", invalid="ignore"):  # rounding of the long columns of V, as a share of the short one
         rounding = 10 * np.finfo(float).eps * np.exp(np.ptp(first, axis=1))
+    resting = np.isfinite(moved.rest).any(axis=1)
     checks = [
         (
-            ((np.abs(drift) > LARGEST_ERRORS) & (moved > 1e-6 * largest)).any(axis=1) & (not transient),
+            ((np.abs(drift) > LARGEST_ERRORS) & (shift > 1e-6 * largest)).any(axis=1) & (not transient) & ~resting,
             "the rates drift between the halves of the record: lengthen the warm-up; if the run is a transient, use "
             "warmup=0 and its finite-time exponents, not the standard error",
         ),
@@ -170,8 +194,19 @@ def _spectrum(
             "the sum of log R_ii is not log|det|: compare the derivatives with dynsys.testing.check_tangent",
         ),
         (
-            ((in_errors > LARGEST_ERRORS) & (remainder > LARGEST_REMAINDER)).any(axis=1),
+            ((in_errors > LARGEST_ERRORS) & (remainder > LARGEST_REMAINDER)).any(axis=1) & ~resting,
             f"{zeros.shape[1]} exponent(s) should vanish and do not: the run rests at a fixed point, or dt is too long",
+        ),
+        *representation_checks(tangent, exponents, error, looked, spectrum.diagnostics.crossed, moved),
+        collapse_check(tangent, begun, end, growth),
+        lost_steps(tangent, start),
+        rounding_check(
+            exponents,
+            error,
+            growth if stride == 1 else growth / stride,
+            steps_per_interval,
+            steps_per_interval * tangent.dt,
+            angles_at(tangent, start, end, steps=steps_per_interval),
         ),
     ]
     warn_of(checks, stacklevel=3)
@@ -188,12 +223,17 @@ def _drift(rates: Array) -> tuple[Array, Array]:
         return moved / np.hypot(batch_means_error(first), batch_means_error(second)), np.abs(moved)
 
 
-def _declared_zeros(tangent: Tangent, exponents: Array, error: Array) -> tuple[Array, Array]:
-    """The exponents closest to zero, as many as the system declares to vanish: sizes, and sizes in standard errors."""
+def _declared_zeros(tangent: Tangent, exponents: Array, error: Array, step: Array, speed: Array) -> tuple[Array, Array]:
+    """The exponents closest to zero, as many as the system declares to vanish: sizes, and sizes in whole errors.
+
+    That of the flow itself is not 0 but, over a finite time, the rate at which the speed changes.
+    """
     declared = tangent.vanishing_exponents if exponents.shape[1] == tangent.dimension else 0
+    shifted = np.abs(exponents - np.nan_to_num(speed)[:, None])
+    sizes = np.minimum(np.abs(exponents), shifted)
     with np.errstate(invalid="ignore", divide="ignore"):
-        in_errors = np.abs(exponents / error)
-    return np.sort(np.abs(exponents), axis=1)[:, :declared], np.sort(in_errors, axis=1)[:, :declared]
+        in_errors = sizes / (error + np.nan_to_num(np.abs(step)))
+    return np.sort(sizes, axis=1)[:, :declared], np.sort(in_errors, axis=1)[:, :declared]
 
 
 def _determinant_defect(tangent: Tangent, start: RunState, growth: Array, steps: int) -> Array:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
-from dynsys.errors import InterruptedWarning, InvalidInputError, whole_number, whole_stride
+from dynsys.algorithms.rounding import check_of_means
+from dynsys.errors import InterruptedWarning, InvalidInputError, warn_of, whole_number, whole_stride
+from dynsys.passes.clock import in_step
 from dynsys.passes.orthonormal import unpacked
 from dynsys.passes.run_state import RunState, Tangent, raise_if_stopped, run, state_alone, warm_up
 from dynsys.results.result import Result, labelled, readonly
@@ -116,18 +118,21 @@ def gali(
     k = tangent.dimension if k is None else whole_number("k", k, 1)
     if k > tangent.dimension:
         raise InvalidInputError(f"k must be at most the dimension {tangent.dimension}, got {k}")
+    tangent = in_step(tangent, x0)
     begun = warm_up(tangent, state_alone(tangent, x0), warmup, steps)
     raise_if_stopped(tangent, begun)
     start = begun.with_frames(k, seed)
     members = len(start.x)
     found = np.full((members, intervals // stride, k), np.nan)
+    total = np.zeros((members, k))
     C, log_diagonal = np.broadcast_to(np.eye(k), (members, k, k)), np.zeros((members, k))
 
     def keep(done: int, part: RunState) -> None:
-        nonlocal C, log_diagonal
+        nonlocal C, log_diagonal, total
         for i, R in enumerate(np.moveaxis(unpacked(part.R), 1, 0), start=done):
             C = R @ C
             norms = np.linalg.norm(C, axis=1)
+            total = total + np.log(np.diagonal(R, axis1=1, axis2=2))
             C = C / norms[:, None]
             log_diagonal = log_diagonal + np.log(np.diagonal(R, axis1=1, axis2=2) / norms)
             if (i + 1) % stride == 0:
@@ -156,4 +161,5 @@ def gali(
         end=end.without_records(),
     )
     raise_if_stopped(tangent, end, indices if strides else None)
+    warn_of([check_of_means(tangent, total / (done * steps * tangent.dt), start, end, steps)], stacklevel=2)
     return indices

@@ -7,10 +7,13 @@ from collections.abc import Callable
 import numpy as np
 
 from dynsys.algorithms.checks import covariance_residual, determined_subspaces, frame_agreement, reliable, smallest_gap
+from dynsys.algorithms.rest import LONGEST_CYCLE, collapse_check
+from dynsys.algorithms.rounding import check_of_factors, last_growth
 from dynsys.algorithms.window import Window, pass_window
 from dynsys.compiled.backward import sweep_back
 from dynsys.errors import warn_of
 from dynsys.indicators import line_distance
+from dynsys.passes.clock import in_step
 from dynsys.passes.orthonormal import packed_diagonal
 from dynsys.passes.run_state import RunState, Tangent, raise_if_stopped
 from dynsys.results.result import MEMORY_LIMIT, handed_over
@@ -95,6 +98,7 @@ def ginelli(
     array([[1.     , 0.5547 ],
            [0.     , 0.83205]])
     """
+    tangent = in_step(tangent, x0)
     window = pass_window(
         tangent, x0, intervals=intervals, steps_per_interval=steps_per_interval, warmup=warmup, tail=tail, k=k,
         seed=seed, stride=stride, memory_limit=memory_limit, progress=progress,
@@ -207,6 +211,8 @@ def _check(tangent: Tangent, window: Window, clvs: CovariantVectors, spread: Arr
             f"two starts of the backward pass disagree: the tail of {window.tail} intervals is too short ({asked}), or "
             "exponents coincide",
         ),
+        collapse_check(tangent, window.first, window.end, last_growth(window.R, window.finished, LONGEST_CYCLE + 2)),
+        check_of_factors(window.R, window.finished, window.steps, window.steps * tangent.dt),
         (frames, "two forward frames disagree: the warm-up is too short, or exponents coincide"),
         (
             starts | frames,

@@ -17,10 +17,12 @@ import numpy as np
 
 from dynsys.algorithms.checks import covariance_residual, determined_subspaces, smallest_gap
 from dynsys.algorithms.ginelli import LARGEST_DISAGREEMENT, random_triangles
+from dynsys.algorithms.rounding import check_of_means
 from dynsys.algorithms.window import allocator
 from dynsys.compiled.backward import sweep_back
-from dynsys.errors import InterruptedWarning, InvalidInputError, one_of, whole_number, whole_stride
+from dynsys.errors import InterruptedWarning, InvalidInputError, one_of, warn_of, whole_number, whole_stride
 from dynsys.indicators import line_distance
+from dynsys.passes.clock import in_step
 from dynsys.passes.eigenvectors import eigenvectors
 from dynsys.passes.orthonormal import packed_diagonal
 from dynsys.passes.run_state import RunState, Tangent, begin, forward_in_chunks, raise_if_stopped, warm_up
@@ -154,6 +156,7 @@ def sharafi(
             f"no estimate has a whole window of {window} intervals before it: the run has {warmup} + {intervals} "
             "intervals of warm-up and record; lengthen one of them, or shorten the window"
         )
+    tangent = in_step(tangent, x0)
     begun = warm_up(tangent, begin(tangent, x0, k, seed), warmup - lead, steps)
     raise_if_stopped(tangent, begun)
 
@@ -201,6 +204,8 @@ def sharafi(
     method = f"sharafi, {variant}, window {window}" + ("" if estimates.periodic else f", start {start}")
     clvs = _record(tangent, begun, reached, estimates, count, method, steps, stride, planned)
     raise_if_stopped(tangent, reached.end, clvs)
+    exponents = clvs.exponents.reshape(len(begun.x), begun.k)
+    warn_of([check_of_means(tangent, exponents, begun, reached.end, steps)], stacklevel=2)
     return clvs
 
 

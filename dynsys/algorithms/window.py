@@ -13,6 +13,7 @@ from collections.abc import Callable
 import attrs
 import numpy as np
 
+from dynsys.algorithms.representation import marks
 from dynsys.errors import FallbackWarning, InterruptedWarning, InvalidInputError, whole_number, whole_stride
 from dynsys.passes.run_state import Record, RunState, Tangent, begin, raise_if_stopped, run, warm_up
 from dynsys.passes.status import RUNNING
@@ -42,6 +43,8 @@ class Window:
         Those to be returned: all, or only the converged ones if a run of one state, or the user, stopped.
     planned : int
         Bytes of what is stored.
+    looks : list of RunState
+        Where the run was, from time to time in the window.
     """
 
     first: RunState
@@ -57,6 +60,7 @@ class Window:
     converged: Array
     strides: int
     planned: int
+    looks: list[RunState]
 
     @property
     def ends(self) -> Array:
@@ -114,7 +118,11 @@ def pass_window(
     states = make((members, intervals // stride, dim))
     R = make((members, intervals + tail, k * (k + 1) // 2))
 
+    at, looks = marks(intervals, stride, first), []
+
     def keep(done: int, part: RunState) -> None:
+        if done + part.R.shape[1] in at:
+            looks.append(part.without_records())
         R[:, done : done + part.R.shape[1]] = part.R
         due = slice(-(done + 1) % stride, None, stride)
         strides = slice(done // stride, (done + part.R.shape[1]) // stride)
@@ -126,7 +134,7 @@ def pass_window(
 
     def advance(begin: RunState, count: int, record: Record, before: int) -> RunState:
         tell = None if progress is None else lambda done, _: progress(before + done, intervals + tail)
-        return run(tangent, begin, count, steps, record, lambda done, part: keep(before + done, part), tell)
+        return run(tangent, begin, count, steps, record, lambda done, part: keep(before + done, part), tell, 1, at)
 
     end = advance(start, intervals, "frames", 0)
     if end.n == start.n + intervals * steps:
@@ -149,7 +157,7 @@ def pass_window(
     alone = end.single or done < intervals + tail
     return Window(
         first, start, end, states, frames, R, steps, stride, tail, finished, converged,
-        strides if alone else intervals // stride, planned,
+        strides if alone else intervals // stride, planned, looks,
     )  # fmt: skip
 
 

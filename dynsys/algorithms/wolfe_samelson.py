@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
+from dynsys.algorithms.rest import LONGEST_CYCLE, collapse_check
+from dynsys.algorithms.rounding import check_of_factors, last_growth
 from dynsys.algorithms.window import pass_window
+from dynsys.errors import warn_of
+from dynsys.passes.clock import in_step
 from dynsys.passes.orthonormal import orthonormalise, random_frames, unpacked
 from dynsys.passes.run_state import RunState, Tangent, raise_if_stopped
 from dynsys.results.result import MEMORY_LIMIT, Result, handed_over, labelled, readonly
@@ -129,6 +133,7 @@ def wolfe_samelson(
     array([[1.     , 0.5547 ],
            [0.     , 0.83205]])
     """
+    tangent = in_step(tangent, x0)
     window = pass_window(
         tangent, x0, intervals=intervals, steps_per_interval=steps_per_interval, warmup=warmup, tail=tail, k=k,
         seed=seed, stride=stride, memory_limit=memory_limit, progress=progress,
@@ -160,6 +165,12 @@ def wolfe_samelson(
         end=end.without_records(),
     )
     raise_if_stopped(tangent, end, vectors)
+    last = last_growth(window.R, window.finished, LONGEST_CYCLE + 2)
+    checks = [
+        collapse_check(tangent, window.first, end, last),
+        check_of_factors(window.R, window.finished, window.steps, window.steps * tangent.dt),
+    ]
+    warn_of(checks, stacklevel=2)
     return vectors
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, Self
+from zlib import crc32
 
 import attrs
 import numpy as np
 
 from dynsys.compiled.kernel import StepKernel, StepSource
 from dynsys.compiled.lanes import LaneSource
-from dynsys.errors import FallbackWarning, InvalidInputError
+from dynsys.errors import FallbackWarning, InvalidInputError, real_array
 from dynsys.systems.tangent import TangentSystem, kinds_of_tangents
 from dynsys.systems.time_step import TimeStep
 
@@ -29,6 +30,8 @@ def parameter_values(values: Any) -> dict[str, Array]:
     for name, array in arrays.items():
         if array.ndim != 1 or not array.size or array.dtype.kind not in "biuf" or not np.isfinite(array).all():
             raise InvalidInputError(f"the values of {name} must be a 1-D array of finite numbers, got {array!r:.100}")
+    for name, given in values.items():
+        real_array(f"the values of {name}", given)  # refuses masks, which are gone from the arrays
     return arrays
 
 
@@ -160,6 +163,23 @@ class Varied(TimeStep):
         return self.time_step.time(n)
 
     @property
+    def clock(self) -> tuple[float, float]:
+        """That of every member."""
+        return self.time_step.clock
+
+    def starting_at(self, t0: float) -> Self:
+        """The same for every member."""
+        return attrs.evolve(self, time_step=self.time_step.starting_at(t0))
+
+    @property
+    def variation(self) -> str:
+        """Names of the parameters, how many members, and a checksum of the values."""
+        checksum = 0
+        for name, values in sorted(self.values.items()):
+            checksum = crc32(np.asarray(values, dtype=float).tobytes(), crc32(name.encode(), checksum))
+        return f"its own {' and '.join(sorted(self.values))} for each of {self.members} members (values {checksum:08x})"
+
+    @property
     def derivative(self) -> str:
         """Where derivatives come from: those of every member."""
         return self.time_step.derivative
@@ -168,6 +188,26 @@ class Varied(TimeStep):
     def vanishing_exponents(self) -> int:
         """Those of every member."""
         return self.time_step.vanishing_exponents
+
+    def finer(self) -> tuple[TimeStep, int] | None:
+        """That of every member."""
+        found = self.time_step.finer()
+        return None if found is None else (attrs.evolve(self, time_step=found[0]), found[1])
+
+    @property
+    def kind(self) -> str:
+        """That of every member."""
+        return self.time_step.kind
+
+    @property
+    def order(self) -> int:
+        """That of every member."""
+        return self.time_step.order
+
+    @property
+    def jumps(self) -> Sequence[str]:
+        """Those of every member."""
+        return self.time_step.jumps
 
     @property
     def tolerance(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import keyword
+import re
 import sys
 import textwrap
 import unicodedata
@@ -37,6 +38,7 @@ LANGUAGE = (
     "dynsys.equations.derivative",
     "dynsys.equations.source",
 )
+TIME = "t = np.float64(t)"
 FLOATING = "_u = np.asarray(_u, np.result_type(_u, float))"
 
 
@@ -133,6 +135,12 @@ class Definition:
         """NumPy source of `rule(t, state, parameters)` over leading axes, and of `jacobian` (or `jvp`) at one state."""
         return self.derived.source
 
+    @cached_property
+    def driven(self) -> bool:
+        """Whether the time stands in an equation."""
+        statements = self.source.partition("rule(t,")[2].partition("\ndef ")[0].splitlines()
+        return any(re.search(r"\bt\b", one) for one in statements[1:] if one.strip() != TIME)
+
     @property
     def equations(self) -> EquationSource:
         """Source of the equations and their Jacobian, for Numba."""
@@ -223,7 +231,7 @@ class Definition:
     def _unpack(self, state: str) -> list[str]:
         used = {s.name for i in self.rows for s in self.expressions[i].free_symbols}
         states = [f"{name} = {state.format(i)}" for i, name in enumerate(self.state) if name in used]
-        return ["t = np.float64(t)", *states, *(f"{name} = _p[{i}]" for i, name in enumerate(self.parameters))]
+        return [TIME, *states, *(f"{name} = _p[{i}]" for i, name in enumerate(self.parameters))]
 
 
 @attrs.frozen

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Literal, Protocol
 
@@ -19,6 +20,7 @@ from dynsys.errors import (
     one_of,
     real_array,
     whole_number,
+    whole_seed,
 )
 from dynsys.passes.orthonormal import random_frames
 from dynsys.passes.status import DIVERGED, RUNNING
@@ -32,6 +34,9 @@ RECORDED: dict[Record, tuple[str, ...]] = {
     "R": ("R",),
     "frames": ("R", "xs", "Qs"),
 }
+
+
+SAME_TIME = 1e-9  # share of a step by which two clocks may differ: rounding
 
 
 @attrs.frozen(eq=False)
@@ -58,6 +63,10 @@ class RunState:
         interval i to its end.
     xs, Qs : ndarray, shapes (members, intervals, dim) and (members, intervals, dim, k)
         States and frames at the ends of the intervals.
+    t0, dt : float
+        The clock: step n begins at t0 + n dt. NaN where it is not known, as in files of earlier versions.
+    variation : str
+        Which parameters differ between the members (`dynsys.vary`); empty if none do.
     """
 
     n: int
@@ -71,6 +80,9 @@ class RunState:
     R: Array
     xs: Array
     Qs: Array
+    t0: float = math.nan
+    dt: float = math.nan
+    variation: str = ""
 
     @classmethod
     def start(cls, x0: Array, dimension: int, k: int | None, seed: int, members: Array | None = None) -> RunState:
@@ -99,6 +111,11 @@ class RunState:
         ).with_frames(k, seed)
 
     @property
+    def time(self) -> float:
+        """Time at the end of the last step, t0 + n dt."""
+        return self.t0 + self.n * self.dt
+
+    @property
     def k(self) -> int:
         """Number of tangent vectors."""
         return self.Q.shape[2]
@@ -109,7 +126,7 @@ class RunState:
         k = dimension if k is None else whole_number("k", k, 0)
         if k > dimension:
             raise InvalidInputError(f"k must be at most the dimension {dimension}, got {k}")
-        Q = random_frames(dimension, k, whole_number("seed", seed, 0), self.members)
+        Q = random_frames(dimension, k, whole_seed(seed), self.members)
         Q[self.status != RUNNING] = np.nan
         return attrs.evolve(self, Q=Q, **_room(Q.shape, 0, "nothing"))
 
@@ -169,7 +186,17 @@ class Tangent(Protocol):
     @property
     def tolerance(self) -> float: ...  # noqa: D102
     @property
+    def order(self) -> int: ...  # noqa: D102
+    @property
+    def jumps(self) -> Sequence[str]: ...  # noqa: D102
+    def finer(self) -> tuple[Tangent, int] | None: ...  # noqa: D102
+    def of_member(self, member: int) -> Any: ...  # noqa: D102
+    @property
     def failure_hint(self) -> str: ...  # noqa: D102
+    @property
+    def clock(self) -> tuple[float, float]: ...  # noqa: D102
+    @property
+    def variation(self) -> str: ...  # noqa: D102
     def time(self, n: int | Array) -> Any: ...  # noqa: D102
     def complete(self, x0: Any) -> Any: ...  # noqa: D102
     def step(self, n: int, x: Array, V: Array, *, member: int = 0) -> tuple[Array, Array]: ...  # noqa: D102
@@ -210,12 +237,41 @@ def begin(tangent: Tangent, x0: Array | RunState, k: int | None, seed: int) -> R
 
 
 def begin_again(tangent: Tangent, end: RunState) -> RunState:
-    """The end of an earlier run, if it is one of this system, to be continued."""
+    """The end of an earlier run, if it is one of this system, with these members and at its time, to be continued."""
     if end.x.shape[1] != tangent.dimension:
         raise InvalidInputError(
             f"the run to be continued must have dimension {tangent.dimension}, got {end.x.shape[1]}"
         )
-    return end.without_records()
+    begun = not (end.n == 0 and math.isnan(end.dt))  # else a start of some of many members
+    members = len(end.x)
+    if begun and tangent.members not in (None, members):
+        raise InvalidInputError(
+            f"the run to be continued must have {tangent.members} members, one for each value of the parameters, got "
+            f"{members}: vary the parameters of as many"
+        )
+    if end.variation and end.variation != tangent.variation:
+        raise InvalidInputError(
+            f"the run to be continued had {end.variation}, and this has {tangent.variation or 'the same for all'}: "
+            "continue it with the same values, or begin a new one at the states where it ended (end.x)"
+        )
+    if not same_clock(tangent, end):
+        t0, dt = tangent.clock
+        raise InvalidInputError(
+            f"the run to be continued is at t = {end.time:.10g}, and step {end.n} of this begins at "
+            f"t = {t0 + end.n * dt:.10g}: set the clock first, tangent = in_step(tangent, end) of dynsys.passes.clock"
+        )
+    return _on_clock(tangent, end.without_records())
+
+
+def same_clock(tangent: Tangent, end: RunState) -> bool:
+    """Whether the next step begins when the run ended, as far as that is known."""
+    t0, dt = tangent.clock
+    return math.isnan(end.time) or abs(t0 + end.n * dt - end.time) <= SAME_TIME * dt
+
+
+def _on_clock(tangent: Tangent, start: RunState) -> RunState:
+    t0, dt = tangent.clock
+    return attrs.evolve(start, t0=t0, dt=dt, variation=tangent.variation)
 
 
 def state_alone(tangent: Tangent, x0: Array | RunState) -> RunState:
@@ -226,7 +282,7 @@ def state_alone(tangent: Tangent, x0: Array | RunState) -> RunState:
 
 
 def _start(tangent: Tangent, x0: Array, k: int | None, seed: int) -> RunState:
-    return RunState.start(initial_states(tangent, x0), tangent.dimension, k, seed)
+    return _on_clock(tangent, RunState.start(initial_states(tangent, x0), tangent.dimension, k, seed))
 
 
 def initial_states(tangent: Tangent, x0: Any) -> Any:
@@ -250,11 +306,13 @@ def forward_in_chunks(
     record: Record,
     progress: Callable[[int, int], None] | None = None,
     stride: int = 1,
+    marks: Sequence[int] = (),
 ) -> Iterator[RunState]:
     """The passes that cover `intervals` intervals, each of bounded memory; `progress(done, intervals)` after each call.
 
     Growth is summed over strides of `stride` intervals (of which `intervals` is a multiple): every pass covers whole
     strides, and the sums run interval by interval, in order. How long a call is depends on the clock; no number does.
+    One ends at each of the `marks`, ascending multiples of `stride`.
     """
     members, dim, k = start.Q.shape
     triangle = k * (k + 1) // 2
@@ -263,12 +321,15 @@ def forward_in_chunks(
     )
     longest = max(1, min(CHUNK_NUMBERS // numbers, CHUNK_STEPS // (steps_per_interval * members)))
     chunk, done, total = max(1, min(longest, FIRST_STEPS // (steps_per_interval * members))), 0, None
+    ahead = [*(mark for mark in marks if mark < intervals), intervals]
     while done < intervals:
+        while ahead[0] <= done:
+            ahead.pop(0)
         begun = done % stride  # intervals of a stride that needs several calls
         if begun or chunk < stride:
             count = min(chunk, stride - begun)
         else:
-            count = min(chunk // stride * stride, intervals - done)
+            count = min(chunk // stride * stride, ahead[0] - done)
         called = time.monotonic()
         start = tangent.forward(start, intervals=count, steps_per_interval=steps_per_interval, record=record)
         chunk = max(1, min(longest, int(count * CHUNK_SECONDS / max(time.monotonic() - called, 1e-6))))
@@ -296,6 +357,7 @@ def run(
     keep: Callable[[int, RunState], None],
     progress: Callable[[int, int], None] | None = None,
     stride: int = 1,
+    marks: Sequence[int] = (),
 ) -> RunState:
     """The end of a run of which every part goes to `keep(done, part)`, with the strides done before it.
 
@@ -304,7 +366,7 @@ def run(
     """
     end, length = start, stride * steps_per_interval
     with suppress(KeyboardInterrupt):
-        for part in forward_in_chunks(tangent, start, intervals, steps_per_interval, record, progress, stride):
+        for part in forward_in_chunks(tangent, start, intervals, steps_per_interval, record, progress, stride, marks):
             keep((end.n - start.n) // length, part)
             end = part  # this one binding decides what is finished
     return end
@@ -318,8 +380,9 @@ def record_run(
     record: Literal["growth", "states"],
     progress: Callable[[int, int], None] | None = None,
     stride: int = 1,
-) -> tuple[RunState, Array]:
-    """The end of a run, and what it recorded of every stride, (members, intervals // stride, ...).
+    marks: Sequence[int] = (),
+) -> tuple[RunState, Array, list[RunState]]:
+    """The end of a run, what it recorded of every stride, (members, intervals // stride, ...), and its states at marks.
 
     On Ctrl-C, those of the finished part, with a warning that says how to go on; KeyboardInterrupt if that is nothing.
     """
@@ -327,11 +390,15 @@ def record_run(
     kind, field = ("growth", "growth") if record == "growth" else ("frames", "xs")
     found = _room(start.Q.shape, intervals // stride, kind)[field]
 
+    seen: list[RunState] = []
+
     def keep(done: int, part: RunState) -> None:
         chunk = getattr(part, field)
         found[:, done : done + chunk.shape[1]] = chunk
+        if (done + chunk.shape[1]) * stride in marks:
+            seen.append(part.without_records())
 
-    end = run(tangent, start, intervals, steps_per_interval, kind, keep, progress, stride)
+    end = run(tangent, start, intervals, steps_per_interval, kind, keep, progress, stride, marks)
     done = (end.n - start.n) // steps_per_interval
     if done == 0:
         raise KeyboardInterrupt
@@ -342,7 +409,7 @@ def record_run(
             InterruptedWarning,
             stacklevel=3,
         )
-    return end, found[:, : done // stride]
+    return end, found[:, : done // stride], seen
 
 
 def warm_up(tangent: Tangent, start: RunState, intervals: int, steps_per_interval: int) -> RunState:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import attrs
@@ -12,6 +14,7 @@ from dynsys.errors import warn_of
 from dynsys.passes.run_state import RunState
 from dynsys.results import dimensions
 from dynsys.results.printing import joined, means, over, table, with_error, worst
+from dynsys.results.regime import Motion, Regime, regime
 from dynsys.results.result import PER_TIME, Result, labelled, readonly
 
 if TYPE_CHECKING:
@@ -36,12 +39,32 @@ class SpectrumDiagnostics:
     vanishing : ndarray, shape (..., v)
         The v exponents closest to zero, in standard errors, where the system declares that v of them vanish; v = 0 if
         k < dim, when the vanishing ones may not be among the k.
+    kind : str
+        "flow" (autonomous), "driven flow", "map", or "data": what data drive.
+    step_error : ndarray, shape (..., k)
+        Exponents under this step minus those of the flow, 1/time, found by halving the step on intervals from all over
+        the run: the estimate, or its own error where that is larger. NaN where the step is the system.
+    divergence_defect : ndarray, shape (...)
+        Rate at which single steps change volumes minus the divergence of the flow, 1/time; NaN if k < dim, or unknown.
+    speed : ndarray, shape (...)
+        ln(|f(end)| / |f(start)|) / T of an autonomous flow, 1/time: the exponent along it over the record. Of the first
+        members.
+    rest : ndarray, shape (..., dim)
+        Where the run rests in the end: ln |eigenvalues of the step| / dt there, descending, 1/time. NaN if it moves.
+    crossed : str
+        Expressions with a jump that the run passed, where the velocity jumps; or empty.
     """
 
     derivative: str
     drift: Array = readonly()
     determinant_defect: Array = readonly()
     vanishing: Array = readonly()
+    kind: str = ""
+    step_error: Array = readonly(default=np.nan)
+    divergence_defect: Array = readonly(default=np.nan)
+    speed: Array = readonly(default=np.nan)
+    rest: Array = readonly(default=np.nan)
+    crossed: str = ""
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -87,6 +110,35 @@ class LyapunovSpectrum(Result):
         """Estimate of the exponents after each rate, shape as that of `rates`."""
         return self.finite_time_exponents()
 
+    @property
+    def regime(self) -> Regime | tuple[Regime, ...]:
+        """What the motion is, with the `reason`; of an ensemble a tuple, one for each member.
+
+        "at rest", "periodic", "quasi-periodic on an n-torus", "chaotic", "hyperchaotic", "diverging" or "undecided",
+        told by the exponents and all of their error: that of the mean over time and that of the step.
+        """
+        found = tuple(map(regime, self._motions()))
+        return found[0] if self.end.single else found
+
+    def _motions(self) -> Iterator[Motion]:
+        """What the regime of each member is told by."""
+        members, dim = self.end.x.shape
+        checks, k = self.diagnostics, self.exponents.shape[-1]
+        errors = self.standard_error + np.nan_to_num(np.abs(checks.step_error))
+        rows = [
+            np.broadcast_to(array, shape) if np.ndim(array) == 0 or not self.end.single else array[None]
+            for array, shape in (
+                (self.exponents, (members, k)),
+                (errors, (members, k)),
+                (self.rates.std(axis=-2), (members, k)),
+                (checks.rest, (members, dim)),
+                (checks.speed, (members,)),
+            )
+        ]
+        time = self.rates.shape[-2] * self.stride * self.steps_per_interval * self.dt
+        for exponents, error, spread, rest, speed, status in zip(*rows, self.end.status, strict=True):
+            yield Motion(exponents, error, spread, time, dim, checks.kind, bool(status), rest, float(speed))
+
     def kaplan_yorke_dimension(self) -> tuple[Array, Array]:
         """The Kaplan-Yorke dimension D and its standard error, shape (...); see `dynsys.results.dimensions`.
 
@@ -94,10 +146,12 @@ class LyapunovSpectrum(Result):
         members that stopped. Refuses a spectrum that is truncated before its sums turn negative.
 
         Warns where D is 0 but the largest exponent zero within its error: on a limit cycle it vanishes, and D is 1.
+        At rest, D is 0.
         """
         dimension = self.end.x.shape[1]
         D = dimensions.kaplan_yorke_dimension(self.exponents, dimension)
         near_zero = (D == 0.0) & (self.exponents > -LARGEST_ERRORS * self.standard_error).any(axis=-1)
+        near_zero &= ~np.isfinite(self.diagnostics.rest).any(axis=-1)
         text = (
             "the largest exponent is zero within its error: on a limit cycle it vanishes, and the dimension is 1, not 0"
         )
@@ -146,6 +200,21 @@ def _text(spectrum: LyapunovSpectrum) -> str:
     found = [f"derivative: {checks.derivative}"]
     found += worst("drift", checks.drift, " standard errors")
     found += worst("defect of the determinants", checks.determinant_defect)
-    found += worst("exponents that vanish", checks.vanishing, " standard errors from 0")
+    found += worst("exponents that vanish", checks.vanishing, " errors from 0")
+    found += worst("volumes against the divergence", checks.divergence_defect, "/time")
+    found += [f"jumps that were passed, without their saltation: {checks.crossed}"] * bool(checks.crossed)
     head = f"Lyapunov exponents (1/time){members}, {over(spectrum.times, 'rates')}"
-    return "\n".join([head, *table(map(with_error, exponents, errors)), joined(found)])
+    steps = means(checks.step_error, checks.step_error, spectrum.end)[0] if np.ndim(checks.step_error) else []
+    rows = [
+        with_error(value, error) + (f"   step: {steps[j]:+.1e}" if steps and np.isfinite(steps[j]) else "")
+        for j, (value, error) in enumerate(zip(exponents, errors, strict=True))
+    ]
+    return "\n".join([_motion(spectrum.regime), head, *table(rows), joined(found)])
+
+
+def _motion(found: Regime | tuple[Regime, ...]) -> str:
+    """The regime, with the reason; of an ensemble the count of each."""
+    if isinstance(found, Regime):
+        return f"{found[:1].upper()}{found[1:]}: {found.reason}"
+    counts = Counter(map(str, found)).most_common()
+    return ", ".join(f"{count} of {len(found)} members {name}" for name, count in counts)

@@ -18,12 +18,13 @@ Array = np.ndarray
 ERROR = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)
 SAFETY, SHRINK, GROW = 0.9, 0.1, 5.0  # of the next length: a share of what the error allows, within these factors
 SHORTEST = 16 * np.finfo(float).eps  # of a substep, as a share of dt: below it dt is lost in rounding
+LEAST = 1e-14  # rtol: rounding
 MOST = 100_000  # substeps that are tried in a step
 
 
 def _relative(value: Any) -> float:
     number = positive("rtol", value)
-    if not 1e-14 <= number < 1.0:
+    if not LEAST <= number < 1.0:
         raise InvalidInputError(f"rtol must lie between 1e-14 (rounding) and 1, got {value!r}")
     return number
 
@@ -134,6 +135,10 @@ class DormandPrince(Stepper):
     def tolerance(self) -> float:
         """Relative error of a step."""
         return self.rtol
+
+    def finer(self) -> tuple[Stepper, int]:
+        """The same step within a thirty-second of the tolerance."""
+        return attrs.evolve(self, rtol=max(self.rtol / 32, LEAST), atol=self.atol / 32), 1
 
     def step(self, flow: VectorField, n: int, t: float, x: Array) -> Array:
         """State after step n, which begins at time t; x has shape (..., dim)."""

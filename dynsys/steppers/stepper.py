@@ -7,6 +7,7 @@ first-order accurate, whatever the order of the stepper.)
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
@@ -29,8 +30,17 @@ class VectorField(Protocol):
     def jvp(self, t: float, x: Array, V: Array) -> Array: ...  # noqa: D102
 
 
+SMALLEST_STEP = math.sqrt(np.finfo(float).tiny)  # the square of a shorter one underflows
+
+
 def _step_length(value: Any) -> float:
-    return positive("dt", value)
+    dt = positive("dt", value)
+    if dt < SMALLEST_STEP:
+        raise InvalidInputError(
+            f"dt must be at least {SMALLEST_STEP:.2g}, or rounding is all that a step leaves, got {value!r:.100}: "
+            "lengthen it, or choose another unit of time"
+        )
+    return dt
 
 
 def _row(value: Any) -> tuple[float, ...]:
@@ -137,6 +147,10 @@ class Stepper(ABC):
     def failure_hint(self) -> str:
         """Why a step may have no result, and what to do, where the method knows more than its users; or empty."""
         return ""
+
+    def finer(self) -> tuple[Stepper, int]:
+        """The same method with a smaller error, and how many steps of it make one of these: two of half the length."""
+        return attrs.evolve(self, dt=self.dt / 2), 2
 
     def held(self, flow: VectorField, n: int, t: float, x: Array, V: Array) -> Stepper:
         """The same method with the choices that it makes at x and V held fixed: what `step_tangent` differentiates."""

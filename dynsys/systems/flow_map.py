@@ -44,6 +44,16 @@ class FlowMap(Map, ABC):
         return self.stepper.failure_hint
 
     @property
+    def order(self) -> int:
+        """That of the stepper."""
+        return self.stepper.order
+
+    @property
+    def jumps(self) -> Sequence[str]:
+        """Those of the flow."""
+        return self.flow.jumps
+
+    @property
     def derivative(self) -> str:
         """Where derivatives come from: those of the flow."""
         return self.flow.derivative

@@ -174,7 +174,7 @@ class GradientFlow(DataFlow):
     def _summed(self, function: str, x: Array) -> Any:
         """A function of `SampleLoss.source`."""
         sigma = None if self.sigma is None else self.sigma.fused
-        return self.sample.functions[function](x, self.data, self.parameters, sigma)
+        return self.sample.functions[function](np.asarray(x), self.data, self.parameters, sigma)
 
     def batch_kernel(self, size: int) -> Kernel | None:
         """The equations as source for Numba, unless sigma has no source or a sample takes too many statements."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from dynsys.compiled.kernel import Kernel
 from dynsys.compiled.shuffle import permutations
-from dynsys.errors import InvalidInputError, one_of, real_array, whole_number
+from dynsys.errors import InvalidInputError, one_of, real_array, whole_number, whole_seed
 from dynsys.systems.system import Flow, PiecewiseFlow
 from dynsys.systems.time_step import field_names
 
@@ -50,6 +50,11 @@ class DataFlow(Flow):
     """
 
     reduction: Literal["mean", "sum"] = attrs.field(default="mean", validator=_reduction, kw_only=True)
+
+    @property
+    def descends(self) -> bool:
+        """Under Euler's method it is gradient descent."""
+        return True
 
     @property
     @abstractmethod
@@ -164,7 +169,7 @@ class Minibatches(PiecewiseFlow):
         samples = self.flow.samples
         if whole_number("size", self.size, 1) > samples:
             raise InvalidInputError(f"a batch of {self.size} samples needs at least as many data; there are {samples}")
-        whole_number("seed", self.seed, 0)
+        whole_seed(self.seed)
 
     @property
     def dimension(self) -> int:

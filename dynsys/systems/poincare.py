@@ -162,6 +162,11 @@ class PoincareMap(FlowMap):
         """Those of the flow, without that along it."""
         return max(0, self.flow.vanishing_exponents - 1)
 
+    def finer(self) -> tuple[PoincareMap, int]:
+        """The same map by finer steps of the flow."""
+        stepper, steps = self.stepper.finer()
+        return attrs.evolve(self, stepper=stepper, limit=self.limit * steps), 1
+
     @property
     def failure_hint(self) -> str:
         """Why a state is no longer finite, and what to do."""

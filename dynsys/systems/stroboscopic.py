@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import attrs
 import numpy as np
@@ -76,6 +76,20 @@ class StroboscopicMap(FlowMap):
         """Those of a step of the flow."""
         return self.flow_step.vanishing_exponents
 
+    def finer(self) -> tuple[StroboscopicMap, int] | None:
+        """The same map by finer steps of the flow."""
+        found = self.flow_step.finer()
+        return None if found is None else (attrs.evolve(self, stepper=found[0].stepper, steps=self.steps * found[1]), 1)
+
+    @property
+    def kind(self) -> str:
+        """A map of a flow that data drive is driven by them."""
+        return "data" if self.flow_step.kind == "data" else "map"
+
+    def velocity(self, n: int, x: Array) -> Array | None:
+        """That of the flow: its direction is mapped to itself."""
+        return self.flow_step.velocity(n * self.steps, x)
+
     def complete(self, x0: Any) -> Any:
         """Initial states with what the stepper carries along."""
         return self.flow_step.complete(x0)
@@ -84,6 +98,15 @@ class StroboscopicMap(FlowMap):
     def period(self) -> float:
         """T = steps dt."""
         return self.steps * self.stepper.dt
+
+    @property
+    def clock(self) -> tuple[float, float]:
+        """That of the flow: step n begins at t0 + n T, although it is called time n."""
+        return self.t0, self.period
+
+    def starting_at(self, t0: float) -> Self:
+        """The same map, sampled from another phase on."""
+        return attrs.evolve(self, t0=t0)
 
     def step(self, n: int, x: Array) -> Array:
         """State after step n; x has shape (..., dim)."""

@@ -244,12 +244,12 @@ class SymbolicSystem(DifferentiableSystem, ABC):
 
     def jacobian(self, t: float, x: Array) -> Array:
         """Jacobian at one state, shape (dim, dim), derived by SymPy; at kinks as `dynsys.equations.derivative` says."""
-        return self.definition.functions["jacobian"](t, x, self._values)
+        return self.definition.functions["jacobian"](t, np.asarray(x), self._values)
 
     def jvp(self, t: float, x: Array, V: Array) -> Array:
         """Jacobian at one state times the columns of V, shape (dim, k); that of a lattice is never formed."""
         by_neighbours = self.definition.functions.get("jvp")
-        return by_neighbours(t, x, V, self._values) if by_neighbours else self.jacobian(t, x) @ V
+        return by_neighbours(t, np.asarray(x), V, self._values) if by_neighbours else self.jacobian(t, x) @ V
 
     def kernel(self) -> Kernel:
         """The same equations as source for Numba."""
@@ -281,7 +281,11 @@ class SymbolicFlow(SymbolicSystem, Flow):
 
     def vector_field(self, t: float, x: Array) -> Array:
         """Velocity dx/dt at time t; x has shape (..., dim)."""
-        return self.definition.functions["rule"](t, x, self._values)
+        return self.definition.functions["rule"](t, np.asarray(x), self._values)
+
+    def autonomous(self, x: Array) -> bool:
+        """Whether the time stands in no equation."""
+        return not self.definition.driven
 
 
 @attrs.frozen(eq=False)
@@ -292,7 +296,7 @@ class SymbolicMap(SymbolicSystem, Map):
 
     def step(self, n: int, x: Array) -> Array:
         """State after step n; x has shape (..., dim)."""
-        return self.definition.functions["rule"](n, x, self._values)
+        return self.definition.functions["rule"](n, np.asarray(x), self._values)
 
 
 Named = tuple[tuple[str, Any], ...]

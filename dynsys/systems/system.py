@@ -7,8 +7,10 @@ perturbations move (`jacobian`, or `jvp` = Jacobian times tangent vectors).
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, Self
 
@@ -19,9 +21,10 @@ from dynsys.compiled.kernel import Kernel, StepKernel, flow_kernel, map_kernel
 from dynsys.errors import InvalidInputError, finite, real_array
 from dynsys.steppers.stepper import Stepper
 from dynsys.systems.tangent import Backend, TangentSystem, make_tangent
-from dynsys.systems.time_step import TimeStep, field_names, with_fields
+from dynsys.systems.time_step import LARGEST_LINEAR, TimeStep, field_names, with_fields
 
 Array = np.ndarray
+LARGEST_TRACE = 64  # dimension up to which a Jacobian is formed for its trace
 
 
 @attrs.frozen(eq=False)
@@ -35,7 +38,8 @@ class DynamicalSystem(ABC):
     2. optional, for one state: `jacobian(t, x)` of shape (dim, dim), or `jvp(t, x, V)` of shape (dim, k). Each
        gives the other; with neither, derivatives are fourth-order finite differences and `derivative` says so;
     3. optional: `vanishing_exponents`, how many Lyapunov exponents must be zero (symmetries, conserved
-       quantities, the direction of the flow); `kernel()`, the same equations as source for Numba.
+       quantities, the direction of the flow; by default that direction, of a flow); `kernel()`, the same equations as
+       source for Numba.
     """
 
     @property
@@ -182,6 +186,21 @@ class Flow(DifferentiableSystem):
         """The function that `jacobian` differentiates."""
         return self.vector_field(t, x)
 
+    @property
+    def vanishing_exponents(self) -> int:
+        """Number of Lyapunov exponents that vanish: that of the direction of the flow, if time is not in the equations.
+
+        A subclass whose flow has symmetries or conserved quantities says how many.
+        """
+        with np.errstate(all="ignore"), suppress(ArithmeticError, ValueError, InvalidInputError):
+            return int(not self.descends and self.autonomous(np.linspace(0.3, 0.7, self.dimension)))
+        return 0
+
+    @property
+    def descends(self) -> bool:
+        """Whether a step of Euler's method is meant as one of gradient descent, dt as the learning rate."""
+        return False
+
     def flow_at(self, n: int) -> Flow:
         """The flow in force throughout step n: this one."""
         return self
@@ -272,7 +291,11 @@ class FlowStep(TimeStep):
     t0: float = attrs.field(default=0.0, converter=_start_time)
 
     def __attrs_post_init__(self) -> None:
-        """Refuse a stepper that is not made for the flow."""
+        """Refuse a stepper that is not made for the flow, and a clock that does not move."""
+        if self.t0 + self.dt == self.t0:
+            raise InvalidInputError(
+                f"t0 = {self.t0!r} and t0 + dt are one number for dt = {self.dt!r}: begin nearer to 0, or lengthen dt"
+            )
         self.stepper.check(self.flow.flow_at(0))
 
     @property
@@ -298,6 +321,10 @@ class FlowStep(TimeStep):
         """Time at the start of step n."""
         return self.t0 + n * self.stepper.dt
 
+    def starting_at(self, t0: float) -> Self:
+        """The same step with another t0."""
+        return attrs.evolve(self, t0=t0)
+
     def step(self, n: int, x: Array) -> Array:
         """State after step n; x has shape (..., dim)."""
         return self.stepper.step(self.flow.flow_at(n), n, self.time(n), x)
@@ -316,11 +343,44 @@ class FlowStep(TimeStep):
         """Those of the flow; a stepper that carries a state has other conserved quantities, if any."""
         return 0 if self._carried else self.flow.vanishing_exponents
 
+    def finer(self) -> tuple[FlowStep, int] | None:
+        """The same flow under the stepper's finer one.
+
+        None where the step is the system: data change with it, it remembers something, or it descends a gradient.
+        """
+        if isinstance(self.flow, PiecewiseFlow) or self._carried or (self.flow.descends and self.stepper.order == 1):
+            return None
+        stepper, steps = self.stepper.finer()
+        return attrs.evolve(self, stepper=stepper), steps
+
+    @property
+    def kind(self) -> str:
+        """Of a flow that changes from step to step "data"; "map" where the step is the system."""
+        return "data" if isinstance(self.flow, PiecewiseFlow) else "driven flow" if self.finer() else "map"
+
+    @property
+    def order(self) -> int:
+        """That of the stepper."""
+        return self.stepper.order
+
+    def divergence(self, t: float, x: Array) -> float:
+        """That of the flow, if its derivatives are exact and the Jacobian is of moderate size."""
+        flow = self.flow
+        if isinstance(flow, PiecewiseFlow) or flow.derivative == "finite differences" or self.dimension > LARGEST_TRACE:
+            return math.nan
+        return float(np.trace(flow.jacobian(t, x)))
+
     def velocity(self, n: int, x: Array) -> Array | None:
-        """That of an autonomous flow; None for others, and where the stepper carries a state of its own."""
-        if isinstance(self.flow, PiecewiseFlow) or self._carried or not self.flow.autonomous(x):
+        """That of an autonomous flow; None for others, and where the step is the system."""
+        if isinstance(self.flow, PiecewiseFlow) or self.finer() is None or not self.flow.autonomous(x):
             return None
         return np.asarray(self.flow.vector_field(self.time(n), x), dtype=float)
+
+    def linear_rates(self, n: int, x: Array) -> Array:
+        """Real parts of the eigenvalues of the Jacobian of an autonomous flow; of the step where that is the system."""
+        if self.velocity(n, x) is None or len(x) > LARGEST_LINEAR:
+            return super().linear_rates(n, x)
+        return -np.sort(-np.linalg.eigvals(self.flow.flow_at(n).jacobian(self.time(n), x)).real)
 
     @property
     def jumps(self) -> Sequence[str]:

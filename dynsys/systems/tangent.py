@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, ClassVar, Literal
 
@@ -99,6 +100,39 @@ class TangentSystem(ABC):
     def tolerance(self) -> float:
         """Relative error within which a step depends on the vectors that it is given; see `Stepper.tolerance`."""
         return self.time_step.tolerance
+
+    def finer(self) -> tuple[TangentSystem, int] | None:
+        """The tangent of a finer step of the same system, and how many make one of these; None: the step is it."""
+        found = self.time_step.finer()
+        return None if found is None else (attrs.evolve(self, time_step=found[0]), found[1])
+
+    @property
+    def order(self) -> int:
+        """By which power of dt the error of the step falls, where there is a finer one."""
+        return self.time_step.order
+
+    @property
+    def jumps(self) -> Sequence[str]:
+        """Expressions whose jumps are jumps of the velocity of a flow."""
+        return self.time_step.jumps
+
+    def of_member(self, member: int) -> TimeStep:
+        """The step of a member of an ensemble."""
+        return self.time_step.for_member(member)
+
+    @property
+    def clock(self) -> tuple[float, float]:
+        """The time that stands in the equations: (t0, dt), where step n begins at t0 + n dt."""
+        return self.time_step.clock
+
+    def starting_at(self, t0: float) -> TangentSystem:
+        """The same on a clock of another t0; see `TimeStep.starting_at`."""
+        return attrs.evolve(self, time_step=self.time_step.starting_at(t0))
+
+    @property
+    def variation(self) -> str:
+        """Which parameters differ between the members; empty if none do."""
+        return self.time_step.variation
 
     def time(self, n: int | Array) -> Any:
         """Time at the start of step n."""

@@ -6,6 +6,7 @@ delay, by somebody's own optimiser) is a `TimeStep` of its own.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from dynsys.compiled.kernel import StepKernel
 
 Array = np.ndarray
+LARGEST_LINEAR = 200  # dimension up to which eigenvalues are computed
 
 
 class TimeStep(ABC):
@@ -56,6 +58,24 @@ class TimeStep(ABC):
         return n * self.dt
 
     @property
+    def clock(self) -> tuple[float, float]:
+        """The time that stands in the equations: (t0, dt), where step n begins at t0 + n dt."""
+        return float(self.time(0)), float(self.dt)
+
+    def starting_at(self, t0: float) -> Self:
+        """The same step on a clock of another t0, so that a run can go on when it stopped, with steps of another dt.
+
+        Raises
+        ------
+        InvalidInputError
+            If its time is the number of steps.
+        """
+        raise InvalidInputError(
+            f"{self.label} counts time in its own steps from t = {self.clock[0]:g} on, and cannot go on with a run on "
+            "another clock: begin a new one at the state where that ended (end.x)"
+        )
+
+    @property
     def derivative(self) -> str:
         """Where derivatives come from: "jvp", "jacobian" or "finite differences"."""
         return "jvp"
@@ -77,12 +97,37 @@ class TimeStep(ABC):
         """
         return None
 
+    @property
+    def kind(self) -> str:
+        """What moves: a "map", a "driven flow", or what "data" drive; a flow that has a `velocity` is a "flow"."""
+        return "map"
+
+    @property
+    def order(self) -> int:
+        """By which power of dt the error of the step falls, where there is a finer one."""
+        return 1
+
+    def divergence(self, t: float, x: Array) -> float:
+        """Divergence of a flow at one state: the trace of its Jacobian, to which exponents add up; NaN if unknown."""
+        return math.nan
+
     def velocity(self, n: int, x: Array) -> Array | None:
         """Velocity of an autonomous flow at one state (dim,): the direction whose exponent vanishes off rest.
 
         None where time stands in the equations, or there is no velocity.
         """
         return None
+
+    def linear_rates(self, n: int, x: Array) -> Array:
+        """Rates of growth of small displacements from a state at rest, descending, (dim,); NaN if there are too many.
+
+        ln |eigenvalues of the step| / dt.
+        """
+        if len(x) > LARGEST_LINEAR:
+            return np.full(len(x), np.nan)
+        with np.errstate(divide="ignore"):
+            rates = np.log(np.abs(np.linalg.eigvals(self.step_tangent(n, x, np.eye(len(x)))[1]))) / self.dt
+        return -np.sort(-rates)
 
     @property
     def jumps(self) -> Sequence[str]:
@@ -111,6 +156,11 @@ class TimeStep(ABC):
     def members(self) -> int | None:
         """Number of members of an ensemble, where each has a step of its own (`dynsys.vary`). None: any number."""
         return None
+
+    @property
+    def variation(self) -> str:
+        """Which parameters differ between the members, in words that tell other values apart; empty if none do."""
+        return ""
 
     def for_member(self, member: int) -> TimeStep:
         """The step of a member of an ensemble; itself unless it differs between members."""

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.integrate import simpson
 
 from dynsys import Flow, Map, TangentSystem
-from dynsys.errors import whole_number
+from dynsys.errors import whole_seed
 from dynsys.indicators import batch_means_error
 from dynsys.models.classics.cat_map import CatMap
 from dynsys.models.classics.coupled_map_lattice import CoupledMapLattice
@@ -198,7 +198,7 @@ def measure(
     """
     reference = type(system).reference
     if start is None:
-        rng = np.random.default_rng(whole_number("seed", seed, 0))
+        rng = np.random.default_rng(whole_seed(seed))
         x0 = reference.state(system) + PERTURBATION * rng.normal(size=(members, system.dimension))
     else:
         members, x0 = 1, np.array([start], dtype=float)

@@ -54,6 +54,7 @@ class StandardMap(Map):
 
     def step(self, n: int, x: Array) -> Array:
         """State (theta, p) after step n; x has shape (..., 2)."""
+        x = np.asarray(x)
         p = np.mod(x[..., 1] + self.k * np.sin(x[..., 0]), TURN)
         return np.stack([np.mod(x[..., 0] + p, TURN), p], axis=-1)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from dynsys import InvalidInputError
 from dynsys.compiled.kernel import Kernel
-from dynsys.errors import one_of, positive, whole_number
+from dynsys.errors import one_of, positive, whole_number, whole_seed
 from dynsys.models.activations import Activation, Linear
 from dynsys.models.networks.losses import CrossEntropy, HalfSquares, KindOfLoss, Loss
 from dynsys.models.networks.perceptron import Perceptron, whole_widths
@@ -341,7 +341,7 @@ class DeepNetworkFlow(DataFlow):
             np.repeat([d, of_biases], [i * o, self.biases * o])
             for d, (i, o) in zip(of_weights, self.network.layers, strict=True)
         ]
-        random = np.random.default_rng(whole_number("seed", seed, 0))
+        random = np.random.default_rng(whole_seed(seed))
         return positive("scale", scale) * np.concatenate(deviations) * random.normal(size=shape)
 
     def _over_blocks(self, function: Callable[[Array], Array], x: Array, shape: tuple[int, ...]) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dynsys import InvalidInputError
-from dynsys.errors import whole_number
+from dynsys.errors import whole_number, whole_seed
 
 Array = np.ndarray
 
@@ -49,5 +49,5 @@ def digits(samples: int = 1000, seed: int = 0) -> tuple[Array, Array]:
 def _some(X: Array, labels: Array, samples: int, seed: int) -> tuple[Array, Array]:
     if whole_number("samples", samples, 1) > len(X):
         raise InvalidInputError(f"samples must be at most {len(X)}, got {samples}")
-    chosen = np.random.default_rng(whole_number("seed", seed, 0)).permutation(len(X))[:samples]
+    chosen = np.random.default_rng(whole_seed(seed)).permutation(len(X))[:samples]
     return X[chosen], labels[chosen]

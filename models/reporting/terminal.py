@@ -15,7 +15,7 @@ from rich.console import Console
 
 import dynsys
 from dynsys import DynsysError, InterruptedWarning, InvalidInputError
-from dynsys.errors import whole_number
+from dynsys.errors import LARGEST_SEED, whole_number
 
 if TYPE_CHECKING:
     import xarray
@@ -28,7 +28,7 @@ BLOCK = 16  # members trained side by side: of the paper's runs, half a minute
 
 
 def _seed(value: int) -> int:
-    return whole_number("--seed", value, 0)
+    return whole_number("--seed", value, 0, LARGEST_SEED)
 
 
 def _workers(value: int | None) -> int | None:

@@ -15,7 +15,7 @@ import attrs
 import numpy as np
 
 from dynsys import Ensemble, Euler, RunState, TangentSystem
-from dynsys.errors import whole_number
+from dynsys.errors import whole_seed
 from dynsys.models.activations import Activation, Sigmoid
 from dynsys.models.networks.deep_network import DeepNetworkFlow
 from dynsys.models.networks.losses import CrossEntropy
@@ -30,7 +30,7 @@ Array = np.ndarray
 
 def seeds(seed: int) -> tuple[int, int, int]:
     """Seeds of the order of the samples, of initial weights, and of perturbations and frames."""
-    data, weights, moved = map(int, np.random.SeedSequence(whole_number("seed", seed, 0)).generate_state(3))
+    data, weights, moved = map(int, np.random.SeedSequence(whole_seed(seed)).generate_state(3))
     return data, weights, moved
 
 

@@ -6,7 +6,7 @@ import attrs
 import numpy as np
 
 from dynsys import RunState, TangentSystem
-from dynsys.errors import positive, whole_number
+from dynsys.errors import positive, whole_number, whole_seed
 from dynsys.models.networks.deep_network import DeepNetworkFlow
 
 Array = np.ndarray
@@ -18,7 +18,7 @@ def perturbed(flow: DeepNetworkFlow, theta: Array, size: float, replicas: int, s
     Keyed by (seed, member); the same directions for every size.
     """
     size, replicas = positive("size", size), whole_number("replicas", replicas, 1)
-    random = np.random.default_rng([whole_number("seed", seed, 0), member])
+    random = np.random.default_rng([whole_seed(seed), member])
     return theta + size * flow.network.weights * random.uniform(-1.0, 1.0, size=(replicas, flow.dimension))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dynsys import InvalidInputError
-from dynsys.errors import whole_number
+from dynsys.errors import whole_number, whole_seed
 
 Array = np.ndarray
 
@@ -27,7 +27,7 @@ def regression_task(samples: int = 1000, seed: int = 0) -> tuple[Array, Array]:
     ----------
     arXiv:2405.00743, Sec. IV, with samples = 1000.
     """
-    X = np.random.default_rng(whole_number("seed", seed, 0)).normal(size=(whole_number("samples", samples, 1), 2))
+    X = np.random.default_rng(whole_seed(seed)).normal(size=(whole_number("samples", samples, 1), 2))
     return X, 10.0 * X[:, 0] - 2.0 * X[:, 1] ** 2
 
 

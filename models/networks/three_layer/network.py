@@ -9,7 +9,7 @@ import numpy as np
 
 from dynsys import InvalidInputError
 from dynsys.compiled.kernel import Kernel
-from dynsys.errors import one_of, whole_number
+from dynsys.errors import one_of, whole_number, whole_seed
 from dynsys.models.activations import Activation, Linear, ReLU
 from dynsys.models.networks.three_layer import jacobian as paper
 from dynsys.models.networks.three_layer import loss as symbolic
@@ -186,7 +186,7 @@ class ThreeLayerGradientFlow(DataFlow):
         of_biases = 1.0 if biases == "random" else 0.0
         deviations = np.repeat([first, second, of_biases * first, of_biases * second], [n1 * n2, n2 * n3, n2, n3])
         shape = (self.dimension,) if members is None else (whole_number("members", members, 1), self.dimension)
-        return deviations * np.random.default_rng(whole_number("seed", seed, 0)).normal(size=shape)
+        return deviations * np.random.default_rng(whole_seed(seed)).normal(size=shape)
 
     def batch_kernel(self, size: int) -> Kernel | None:
         """The same equations for the compiler, if the activation has source."""

@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 
 from dynsys import InvalidInputError
-from dynsys.errors import real_array, whole_number
+from dynsys.errors import real_array, whole_number, whole_seed
 from dynsys.models.weight_dynamics.paper.area import Area, area_of_halves, balanced_edges, rank_area
 
 Array = np.ndarray
@@ -83,7 +83,7 @@ def halves(outcome: Array, seed: int = 0) -> Array:
     An `InvalidInputError` says if `outcome` is not bool (n,), or `seed` no whole number.
     """
     outcome = _marks("outcome", outcome, np.size(outcome))
-    order = np.random.default_rng(whole_number("seed", seed, 0)).permutation(outcome.size)
+    order = np.random.default_rng(whole_seed(seed)).permutation(outcome.size)
     training = np.zeros(outcome.size, dtype=bool)
     for has in (False, True):
         training[order[outcome[order] == has][::2]] = True
@@ -128,7 +128,7 @@ def naive_bayes(indicator: Array, outcome: Array, training: Array, *, bins: int 
     (1.0, 1.0, Contingency(tp=5, fp=0, fn=0, tn=15))
     """
     features, outcome, training = _known(indicator, outcome, training, lambda x: ~np.isnan(x))
-    bins, seed = whole_number("bins", bins, 2), whole_number("seed", seed, 0)
+    bins, seed = whole_number("bins", bins, 2), whole_seed(seed)
     score = _score(lambda: _log_odds(features, outcome, training, bins), outcome, training, seed)
     if features.shape[1] > 1 or np.isnan(score.auc.test):
         return score
@@ -162,7 +162,7 @@ def support_vectors(features: Array, outcome: Array, training: Array, *, seed: i
     arXiv:2405.00743, Sec. VI and Table I, which state no parameters.
     """
     features, outcome, training = _known(features, outcome, training, np.isfinite)
-    seed = whole_number("seed", seed, 0)
+    seed = whole_seed(seed)
     return _score(lambda: _decision(features, outcome, training, seed), outcome, training, seed)
 
 
