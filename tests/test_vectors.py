@@ -168,7 +168,7 @@ def test_maps():
         )
         check_system(system, state(n + 3))
         check_tangent(system.tangent(), state(n + 3))
-    strobe = StroboscopicMap(rates(SMALL), RK4(2 * np.pi / 50), 50)
+    strobe = StroboscopicMap(rates(SMALL), RK4(0.05), 5)
     check_tangent(strobe.tangent(), state(SMALL))
 
 

@@ -137,7 +137,9 @@ def _others(state: tuple[str, ...], right_sides: tuple[Any, ...]) -> int:
 def _derive(definition: Definition) -> DenseDerived:
     import sympy
 
-    found = None if definition.runs else _forms(definition)  # what stands in runs has loops of its own
+    jumps = (sympy.Piecewise, sympy.sign, sympy.Heaviside, sympy.floor, sympy.ceiling, sympy.Mod)
+    other = definition.runs or any(expression.has(*jumps) for expression in definition.expressions)
+    found = None if other else _forms(definition)  # what stands in runs has loops of its own
     if found is None:
         return DenseDerived()
 
