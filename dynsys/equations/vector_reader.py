@@ -276,8 +276,8 @@ class Reading:
             if self.unknown:
                 return new, None
             raise self._refuse(f"{self._text(node)}: {word} is of a vector, got a number")
-        total = self._take(node, "", False, new, kind, None)
-        return (ast.BinOp(total[0], ast.Div(), ast.Constant(kind)), None) if word == "mean" else total
+        of = ast.BinOp(new, ast.Div(), ast.Constant(kind)) if word == "mean" else new
+        return self._take(node, "", False, of, kind, None)
 
     def _take(
         self, node: ast.expr, matrix: str, transposed: bool, of: ast.expr, of_length: int, length: Length
