@@ -1,6 +1,6 @@
 """Run the benchmarks: `python -m benchmarks [--only lorenz63] [--quick]`, Markdown tables on stdout.
 
-`--only sharafi` measures errors rather than times, and runs only when it is asked for.
+`--only sharafi` and `--only coverage` measure errors rather than times, and run only when they are asked for.
 """
 
 import os
@@ -34,12 +34,26 @@ SECTIONS = (
 def main(arguments: list[str] | None = None) -> None:
     """Run the sections that are asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", choices=(*SECTIONS, "sharafi"), action="append", help="a section; may be given again")
+    parser.add_argument(
+        "--only", choices=(*SECTIONS, "sharafi", "coverage"), action="append", help="a section; may be given again"
+    )
     parser.add_argument("--quick", action="store_true", help="so little work that the times mean nothing")
     parser.add_argument("--rounds", type=int, default=0, help="interleaved repeats (default: 5, quick: 1)")
     parser.add_argument("--figure", type=Path, metavar="FOLDER", help="where `sharafi` draws its figure")
     chosen = parser.parse_args(arguments)
-    from benchmarks import descent, ensembles, flows, memory, networks, sharafi, startup, steppers, vectors, wide
+    from benchmarks import (
+        coverage,
+        descent,
+        ensembles,
+        flows,
+        memory,
+        networks,
+        sharafi,
+        startup,
+        steppers,
+        vectors,
+        wide,
+    )
 
     sections = {
         "lorenz63": flows.lorenz63,
@@ -55,6 +69,7 @@ def main(arguments: list[str] | None = None) -> None:
         "ensembles": ensembles.ensembles,
         "memory": memory.memory,
         "vectors-memory": memory.vectors_memory,
+        "coverage": coverage.coverages,
         "sharafi": partial(sharafi.sharafi, folder=chosen.figure),
     }
     with tempfile.TemporaryDirectory() as folder:

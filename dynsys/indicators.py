@@ -1,4 +1,4 @@
-"""Quantities from growth rates and vectors: finite-time exponents, standard errors, angles, domination."""
+"""Quantities from growth rates and vectors: finite-time exponents, angles, domination."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from itertools import combinations, combinations_with_replacement
 
 import numpy as np
 
+from dynsys.error_bars import batch_means_error as batch_means_error
 from dynsys.errors import InvalidInputError, real_array, whole_number
 
 Array = np.ndarray
-
-MOST_BATCHES = 16
 
 
 def finite_time_exponents(rates: Array, window: int | None = None) -> Array:
@@ -48,50 +47,6 @@ def finite_time_exponents(rates: Array, window: int | None = None) -> Array:
     if window > rates.shape[-2]:
         raise InvalidInputError(f"window must be at most the {rates.shape[-2]} intervals of the rates, got {window}")
     return np.lib.stride_tricks.sliding_window_view(rates, window, axis=-2).mean(axis=-1)
-
-
-def batch_means_error(rates: Array) -> Array:
-    """Standard error of the mean over time, by tapered, half-overlapping batch means.
-
-    For n correlated rates with variance of the mean D/n + B/n^2, D is the long-run variance (all autocorrelations,
-    of either sign) and B comes from the ends of the record: it is all there is for a rate that is a total derivative,
-    such as that of the neutral direction of a flow. Means over batches of length n/16, overlapping by half and weighted
-    by w = sin^2, give D without the ends; plain means over batches of length L = n/32 have the variance D/L + B/L^2
-    and give B. The error is known to about 13 %.
-
-    For a transient the number is meaningless: repeat the run instead.
-
-    Parameters
-    ----------
-    rates : ndarray, shape (..., n, k)
-
-    Returns
-    -------
-    ndarray, shape (..., k)
-        NaN for n < 32; up to n = 128 the batches are fewer, of length 8.
-
-    References
-    ----------
-    P. D. Welch, IEEE Trans. Audio Electroacoust. 15, 70 (1967): tapered overlapping segments;
-    J. M. Flegal, G. L. Jones, Ann. Statist. 38, 1034 (2010): overlapping batch means.
-    """
-    *lead, n, k = rates.shape
-    batches = min(MOST_BATCHES, n // 8)
-    if batches < 4:
-        return np.full((*lead, k), np.nan)
-    centred = rates - rates.mean(axis=-2, keepdims=True)
-
-    length = n // batches
-    taper = np.sin(np.pi * (np.arange(length) + 0.5) / length) ** 2
-    windows = np.lib.stride_tricks.sliding_window_view(centred, length, axis=-2)[..., :: length // 2, :, :]
-    means = windows @ (taper / taper.sum())
-    # a batch mean varies by D sum(w^2)/sum(w)^2 about the true mean, by D/n less about the mean of the record
-    D = np.mean(means**2, axis=-2) / (np.sum(taper**2) / np.sum(taper) ** 2 - 1 / n)
-
-    length = n // (2 * batches)
-    plain = centred[..., n - 2 * batches * length :, :].reshape(*lead, 2 * batches, length, k).mean(axis=-2)
-    B = np.maximum(0.0, (plain.var(axis=-2, ddof=1) * length - D) * length)
-    return np.sqrt(D / n + B / n**2)
 
 
 def angles(vectors: Array) -> Array:
@@ -261,7 +216,8 @@ def angle_density(angles: Array, bins: int = 90) -> tuple[Array, Array, Array]:
     density, error = np.empty((2, *series.shape[:-1], bins))
     for b in range(bins):  # one by one, for memory
         inside = (where == b).astype(float)[..., None]
-        density[..., b], error[..., b] = inside.mean(axis=-2)[..., 0], batch_means_error(inside)[..., 0]
+        density[..., b] = inside.mean(axis=-2)[..., 0]
+        error[..., b] = batch_means_error(inside - inside[..., :1, :])[..., 0]  # zero if all are, or none: no rounding
     unknown = np.isnan(series).any(axis=-1)[..., None]
     centres = (np.arange(bins) + 0.5) * width
     return centres, np.where(unknown, np.nan, density / width), np.where(unknown, np.nan, error / width)

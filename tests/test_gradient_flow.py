@@ -138,8 +138,8 @@ def test_large_losses_and_functions_without_source_run_by_numpy():
 
     terms = {"a": " + ".join(f"v{j}*sigma(w{j}*x + b{j})" for j in range(16))}
     names = [f"{letter}{j}" for letter in "vwb" for j in range(16)]
-    wide = GradientFlow.of("(y - a)^2", names, {"x": X, "y": Z}, terms, sigma=Tanh())
-    cases = {"more than 700 statements": wide, "Own has no source": attrs.evolve(DEEP, sigma=Own())}
+    wide = GradientFlow.of("(y - a)^2 + atan2(a, y)", names, {"x": X, "y": Z}, terms, sigma=Tanh())
+    cases = {"700 statements, and holds a function": wide, "Own has no source": attrs.evolve(DEEP, sigma=Own())}
     for text, flow in cases.items():
         assert flow.kernel() is None
         with pytest.warns(FallbackWarning, match=f"NumPy steps GradientFlow.*{text}.*backend='numpy'"):

@@ -28,7 +28,6 @@ def test_a_step_on_a_bowl_has_the_eigenvalues_of_its_characteristic_polynomial(k
 
 
 @KINDS
-@pytest.mark.filterwarnings("ignore:the rates drift:dynsys.DiagnosticWarning")  # regular motion has no error bar yet
 @pytest.mark.parametrize("backend", ["numpy", pytest.param("numba", marks=pytest.mark.numba)])
 def test_exponents_at_a_minimum_are_the_logarithms_of_the_moduli_of_the_roots(kind, backend):
     mu, curvatures = 0.3, [0.5, 4.0]  # real roots of one, complex ones of the other

@@ -17,8 +17,8 @@ from dynsys.algorithms.representation import (
 )
 from dynsys.algorithms.rest import collapse_check
 from dynsys.algorithms.rounding import angles_at, lost_steps, rounding_check
+from dynsys.error_bars import batch_means_error, drift
 from dynsys.errors import warn_of, whole_number, whole_stride
-from dynsys.indicators import batch_means_error
 from dynsys.passes.clock import in_step
 from dynsys.passes.run_state import RunState, Tangent, begin, raise_if_stopped, record_run, warm_up
 from dynsys.passes.status import RUNNING
@@ -29,6 +29,7 @@ Array = np.ndarray
 CHECKED_MEMBERS = 8  # the first ones' determinants are checked: the check steps through an interval with NumPy
 LARGEST_DETERMINANT_DEFECT = 1e-8
 LARGEST_ERRORS = 6.0  # standard errors that a drift, or an exponent declared to vanish, may have
+LEAST_SPOILING = (0.8, 1.25)  # errors of the exponent: of a steady drift 1.1, where growth is ln t about 0.6
 
 
 def benettin(
@@ -143,9 +144,10 @@ def _spectrum(
     """The record of a run, with its checks; a transient that was asked for may drift."""
     length = stride * steps_per_interval
     rates = growth / (length * tangent.dt)
-    exponents, error = rates.mean(axis=1), batch_means_error(rates)
+    exponents = rates.mean(axis=1)
+    error = np.maximum(batch_means_error(rates), np.finfo(float).eps / tangent.dt)  # every step rounds
     times = tangent.time(start.n + length * np.arange(1, rates.shape[1] + 1))
-    drift, shift = _drift(rates)
+    drifted, drifts = _drift(rates, exponents, error)
     first = growth[:, 0]
     if stride > 1:  # the first interval is not in the record
         first = tangent.forward(start, intervals=1, steps_per_interval=steps_per_interval, record="growth").growth[:, 0]
@@ -164,7 +166,7 @@ def _spectrum(
         end=end.without_records(),
         diagnostics=SpectrumDiagnostics(
             derivative=tangent.derivative,
-            drift=end.as_given(drift),
+            drift=end.as_given(drifted),
             determinant_defect=end.as_given(defect),
             vanishing=end.as_given(in_errors),
             kind=moved.kind,
@@ -177,14 +179,13 @@ def _spectrum(
     )
     if end.single and end.status[0] != RUNNING:
         raise_if_stopped(tangent, end, _finished(spectrum))
-    largest = np.max(np.abs(exponents), axis=1, keepdims=True)
     remainder = zeros * (times[-1] - tangent.time(start.n))
     with np.errstate(over="ignore", invalid="ignore"):  # rounding of the long columns of V, as a share of the short one
         rounding = 10 * np.finfo(float).eps * np.exp(np.ptp(first, axis=1))
     resting = np.isfinite(moved.rest).any(axis=1)
     checks = [
         (
-            ((np.abs(drift) > LARGEST_ERRORS) & (shift > 1e-6 * largest)).any(axis=1) & (not transient) & ~resting,
+            drifts & (not transient) & ~resting,
             "the rates drift between the halves of the record: lengthen the warm-up; if the run is a transient, use "
             "warmup=0 and its finite-time exponents, not the standard error",
         ),
@@ -213,14 +214,26 @@ def _spectrum(
     return spectrum
 
 
-def _drift(rates: Array) -> tuple[Array, Array]:
-    """Difference of the mean rates of the two halves of the record, in standard errors and as it is, (members, k)."""
-    first, second = np.array_split(rates, [max(1, rates.shape[1] // 2)], axis=1)
-    if not second.size:  # a record of one interval has no halves
-        return np.full(first[:, 0].shape, np.nan), np.zeros(first[:, 0].shape)
-    moved = second.mean(axis=1) - first.mean(axis=1)
+def _drift(rates: Array, exponents: Array, error: Array) -> tuple[Array, Array]:
+    """Difference of the mean rates of the halves in standard errors, (members, k); whether a drift spoils the result.
+
+    A drift is found where it is far beyond noise, and spoils the result where it is not covered by the standard error,
+    which counts it: that of a growth like ln t is, as in integrable motion, and no warm-up would make an end of it.
+    """
+    halves = np.array_split(rates, [max(1, rates.shape[1] // 2)], axis=1)
+    if not halves[1].size:  # a record of one interval has no halves
+        return np.full(exponents.shape, np.nan), np.zeros(len(exponents), dtype=bool)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return moved / np.hypot(batch_means_error(first), batch_means_error(second)), np.abs(moved)
+        moved = (halves[1].mean(axis=1) - halves[0].mean(axis=1)) / np.hypot(*map(batch_means_error, halves))
+    in_errors, change = drift(rates)
+    found = (np.abs(in_errors) > LARGEST_ERRORS) & np.isfinite(moved)  # the halves need 32 rates too
+    if not found.any():
+        return moved, found.any(axis=1)
+    (_, first), (_, second) = map(drift, halves)
+    goes_on = second * np.sign(first) > 0.5 * np.abs(first)
+    largest = np.max(np.abs(exponents), axis=1, keepdims=True)
+    spoils = np.abs(change) > np.maximum(np.where(goes_on, *LEAST_SPOILING) * error, 1e-6 * largest)
+    return moved, (found & spoils).any(axis=1)
 
 
 def _declared_zeros(tangent: Tangent, exponents: Array, error: Array, step: Array, speed: Array) -> tuple[Array, Array]:

@@ -20,12 +20,15 @@ from dynsys.passes.status import RUNNING
 
 Array = np.ndarray
 
+LEAST_LOOKS, LARGEST_PARTED = 4, 5e-3  # that show how large an attractor is; a share of it
 LOOKS, SHARE = 16, 0.03  # from all over a run, and the share of its steps that are taken a second time
 LONGEST, GROWTH = 10, 3.0  # intervals from a look on, and ln of the growth of a difference by then
 MOST_NUMBERS = 4_000_000  # that are kept of all looks
 VOLUMES, CHECKED_MEMBERS = 4, 8  # looks at which the divergence is asked for, and members
 MOST_STATES = 200_000  # that are asked on which side of a jump they lie
 LARGEST_REMAINDER = 20.0  # of |lambda| T over a finite time, in which it is O(1)
+CERTAIN = 2.8  # errors of an estimate, which has long tails, that are no chance; more if looks are few
+LARGE_SHARE = 0.2  # of an exponent: so large an error is told, however uncertain
 LEAST_SHARE, LEAST_GROWTH = 1e-3, 0.1  # of an exponent, and of growth in a record: a step may change so much unsaid
 
 
@@ -39,16 +42,22 @@ class Representation:
         Estimate of the exponents under this step minus those of the flow, 1/time; NaN where the step is the system.
     noise : ndarray, shape (members, k)
         The standard error of that estimate.
+    looks : int
+        From how many looks it is.
     divergence_defect : ndarray, shape (members,)
         Growth of volumes under the step minus the divergence of the flow, 1/time; NaN where it is not known.
     divergence : ndarray, shape (members,)
         The mean divergence at the looks.
+    parted : ndarray, shape (members,)
+        Distance of the states by these and by finer steps after some intervals, as a share of the spread of the looks.
     """
 
     step: Array
     noise: Array
+    looks: int
     divergence_defect: Array
     divergence: Array
+    parted: Array
 
     @property
     def step_error(self) -> Array:
@@ -70,7 +79,7 @@ def represent(
 ) -> Representation:
     """Compare the step with a finer one, and its volumes with the divergence, at the looks at a run."""
     members, k = exponents.shape
-    found = Representation(*np.full((2, members, k), np.nan), *np.full((2, members), np.nan))
+    found = Representation(*np.full((2, members, k), np.nan), len(looks), *np.full((3, members), np.nan))
     finer = tangent.finer()
     if finer is None or not looks:
         return found
@@ -78,23 +87,30 @@ def represent(
     budget = max(1, int(intervals * SHARE / 3) // len(looks))
     fastest = np.nanmax(np.abs(exponents[:, 0]), initial=0.0) * steps * tangent.dt
     window = max(1, min(LONGEST, budget, int(GROWTH / max(fastest, 1e-300)) if fastest > 0 else LONGEST))
-    differences = np.array([_difference(tangent, fine, ratio, look, steps, window) for look in looks])
+    pairs = [_difference(tangent, fine, ratio, look, steps, window) for look in looks]
+    differences = np.array([difference for difference, _ in pairs])
+    spread = np.std([look.x for look in looks], axis=0).max(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        parted = np.median([distance for _, distance in pairs], axis=0) / np.where(spread > 0.0, spread, np.inf)
     with np.errstate(invalid="ignore"):
         mean = differences.mean(axis=0)
-        scatter = differences.std(axis=0, ddof=1) if len(looks) > 1 else np.abs(mean)
+        scatter = differences.std(axis=0, ddof=1) if len(looks) > 1 else np.abs(mean) / 20
     left = 2.0**tangent.order / (2.0**tangent.order - 1.0)  # the finer step has an error of its own
     mean, noise = left * mean, left * scatter / np.sqrt(len(looks))
     volumes = _volumes(tangent, fine, ratio, looks) if k == tangent.dimension else np.full((2, members), np.nan)
-    return Representation(mean, noise, *volumes)
+    return Representation(mean, noise, len(looks), *volumes, parted if len(looks) >= LEAST_LOOKS else found.parted)
 
 
-def _difference(tangent: Tangent, fine: Tangent, ratio: int, look: RunState, steps: int, window: int) -> Array:
-    """Mean rate of growth by steps minus that by finer ones, from one look on, (members, k)."""
+def _difference(
+    tangent: Tangent, fine: Tangent, ratio: int, look: RunState, steps: int, window: int
+) -> tuple[Array, Array]:
+    """Mean rate of growth by steps minus that by finer ones, from one look on, (members, k); distance of the states."""
     coarse = tangent.forward(look, intervals=window, steps_per_interval=steps, record="growth")
     begin = attrs.evolve(look, n=look.n * ratio)
     finer = fine.forward(begin, intervals=window, steps_per_interval=steps * ratio, record="growth")
     with np.errstate(invalid="ignore"):  # of members that stopped
-        return (coarse.growth - finer.growth).sum(axis=1) / (window * steps * tangent.dt)
+        rates = (coarse.growth - finer.growth).sum(axis=1) / (window * steps * tangent.dt)
+        return rates, np.abs(coarse.x - finer.x).max(axis=1)
 
 
 def _volumes(tangent: Tangent, fine: Tangent, ratio: int, looks: Sequence[RunState]) -> tuple[Array, Array]:
@@ -137,10 +153,9 @@ def crossings(tangent: Tangent, start: RunState, intervals: int, steps: int) -> 
     n = alone.n
     for part in forward_in_chunks(tangent, alone, count, steps, "frames"):
         states = np.concatenate([last, part.xs], axis=1)
-        for m, member in enumerate(alone.members):
-            finite = np.isfinite(states[m]).all(axis=1)
-            of = tangent.of_member(int(member))
-            sides = np.array([of.sides(n + i * steps, x) for i, x in enumerate(states[m][finite])])
+        for m in np.flatnonzero(part.status == RUNNING):
+            of = tangent.of_member(int(alone.members[m]))
+            sides = of.sides(n + steps * np.arange(states.shape[1]), states[m])
             crossed |= (sides != sides[:1]).any(axis=0)
         last, n = part.xs[:, -1:], part.n
     return ", ".join(name for name, passed in zip(names, crossed, strict=True) if passed)
@@ -157,9 +172,10 @@ def representation_checks(
     with np.errstate(invalid="ignore"):
         sizes = np.abs(exponents)
         vanishes = sizes <= 4.0 * (error + np.nan_to_num(step))
-        allowed = LEAST_SHARE * np.where(vanishes, sizes.max(axis=1, keepdims=True), sizes)
-        allowed = np.maximum(np.maximum(error, allowed), LEAST_GROWTH / moved.time)
-        told = (step > allowed) & ((step > 2.2 * noise) | (step > 4.0 * error))
+        scale = np.where(vanishes, sizes.max(axis=1, keepdims=True), sizes)
+        allowed = np.maximum(np.maximum(error, LEAST_SHARE * scale), LEAST_GROWTH / moved.time)
+        certain = np.abs(looked.step) > CERTAIN * (1.0 + 4.0 / max(1, looked.looks - 1)) * noise
+        told = (step > allowed) & (certain | (step > np.maximum(4.0 * error, LARGE_SHARE * scale)))
         times = np.where(told, step / allowed, 1.0)
         volumes = looked.divergence + looked.divergence_defect
         lost = np.abs(looked.divergence_defect - np.nansum(looked.step, axis=1))  # by the finer step, too
@@ -170,12 +186,19 @@ def representation_checks(
     k = exponents.shape[1]
     off = np.abs(-np.sort(-exponents) - moved.rest[:, :k])
     off = (off > 1e-3 * np.abs(moved.rest[:, :k])) & (off * moved.time > LARGEST_REMAINDER)
+    coarse = looked.parted > LARGEST_PARTED
+    half = "a smaller rtol" if tangent.tolerance else f"dt = {tangent.dt / 2:.2g}"
     shorter = f"dt = {_shorter(tangent, float(times[worst])):.2g}" if tangent.tolerance == 0.0 else "a smaller rtol"
     return [
         (
             told.any(axis=1) & ~torn,
             f"the step is too coarse for the error bar: it changes exponent {worst[1] + 1} by about "
             f"{looked.step_error[worst]:.2g}, the standard error is {error[worst]:.2g}; take {shorter}",
+        ),
+        (
+            coarse & ~told.any(axis=1) & ~torn,
+            f"the step is too coarse: in some intervals it moves states by {np.nanmax(looked.parted, initial=0):.1%} "
+            f"of the size of the attractor; take {half}",
         ),
         (
             torn,

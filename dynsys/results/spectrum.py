@@ -76,7 +76,7 @@ class LyapunovSpectrum(Result):
     exponents : ndarray, shape (..., k)
         Natural-log rates, 1/time, in frame order. NaN for members that stopped.
     standard_error : ndarray, shape (..., k)
-        By batch means; see `dynsys.indicators.batch_means_error`.
+        See `dynsys.error_bars.batch_means_error`.
     rates : ndarray, shape (..., intervals // stride, k)
         log R_ii of every interval, summed over strides of `stride` intervals, over their length, 1/time.
     times : ndarray, shape (intervals // stride,)

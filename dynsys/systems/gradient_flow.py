@@ -6,20 +6,33 @@ GradientFlow.of("(y - w*x - b)^2", ["w", "b"], {"x": x, "y": y}).minibatches(32)
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal, Self
 
 import attrs
 import numpy as np
 
+from dynsys.compiled.graph import FUNCTIONS, LossGraph
+from dynsys.compiled.graph_kernel import graph_kernel
 from dynsys.compiled.kernel import Kernel
 from dynsys.compiled.samples import LARGEST, sample_kernel
+from dynsys.equations.loss_graph import loss_graph
 from dynsys.equations.sample_loss import SampleLoss
 from dynsys.equations.scalar_function import ScalarFunction
 from dynsys.errors import InvalidInputError, real_array
+from dynsys.systems.loss_along_graph import LossAlongGraph
 from dynsys.systems.minibatches import DataFlow, table
 from dynsys.systems.time_step import check_parameters
 
 Array = np.ndarray
+
+
+LARGEST_WITH_MATRIX = 100  # weights whose Hessian SymPy derives, entry by entry, in a second
+LARGEST_DERIVED = 500  # the same in a quarter of a minute, where there is no other way
+KNOWN = (
+    f"write it with {', '.join(name for name in FUNCTIONS if name.isidentifier())}, powers, Max, Min, and Piecewise of "
+    "comparisons by < <= > >="
+)
 
 
 def _data(value: Any) -> Array:
@@ -61,7 +74,7 @@ class GradientFlow(DataFlow):
             raise InvalidInputError(f"parameters must be finite numbers, got {self.parameters}")
         if self.sigma is not None and not isinstance(self.sigma, ScalarFunction):
             raise InvalidInputError(f"sigma must be an object such as Tanh(), got {self.sigma!r:.100}")
-        if self.sigma is None and self.sample.statements().calls_sigma:
+        if self.sigma is None and (self._graph or self.sample.statements()).calls_sigma:
             raise InvalidInputError("the loss contains sigma(...): say which function that is, sigma=Tanh() for one")
 
     @classmethod
@@ -88,7 +101,9 @@ class GradientFlow(DataFlow):
             The columns of the data.
         outputs : mapping, name -> str or Expr, optional
             What the loss is a function of; each may use those before it. The loss may also contain the state itself
-            (weight decay, say), but a network given by `outputs` gets the faster kernel.
+            (weight decay, say), but a network given by `outputs` gets the faster kernel. Losses of tens of thousands of
+            weights are read in seconds where each unit is an output of its own; they run without their Hessian. A
+            network of as many weights is faster still as dynsys.models.networks.DeepNetworkFlow, by matrix products.
         sigma : ScalarFunction, optional
             The nonlinearity that is called sigma in the expressions; or use tanh, exp, ... there.
         parameters : mapping, name -> number, optional
@@ -156,8 +171,26 @@ class GradientFlow(DataFlow):
 
     @property
     def source(self) -> str:
-        """The generated NumPy source."""
+        """The generated NumPy source, of gradient and Hessian: for some hundred weights at most, it takes minutes."""
         return self.sample.source
+
+    @property
+    def derivative(self) -> str:
+        """Where derivatives come from: "jacobian", or "jvp" for a state of more than `LARGEST_WITH_MATRIX`."""
+        return "jvp" if self._graph else "jacobian"
+
+    @cached_property
+    def _graph(self) -> LossGraph | None:
+        """The graph of a loss whose Hessian is not written out."""
+        if self.dimension <= LARGEST_WITH_MATRIX:
+            return None
+        graph = loss_graph(self.sample)
+        if graph is None and self.dimension > LARGEST_DERIVED:
+            raise InvalidInputError(
+                f"the loss of {self.dimension} weights holds a function that losses of more than {LARGEST_DERIVED} "
+                f"must do without: {KNOWN}"
+            )
+        return graph
 
     def loss(self, theta: Array) -> Array:
         """Cost C(theta), mean or sum over the samples, shape (...)."""
@@ -169,29 +202,56 @@ class GradientFlow(DataFlow):
 
     def jacobian(self, t: float, x: Array) -> Array:
         """Minus the Hessian of C at the state x, shape (dim, dim): symmetric."""
+        if self._graph:
+            return self.jvp(t, x, np.eye(self.dimension))
         return -self.scale(self.samples) * self._summed("sample", x)[1]
 
+    def jvp(self, t: float, x: Array, V: Array) -> Array:
+        """Minus the Hessian at the state x times the columns of V, shape (dim, k); of many weights without it."""
+        if not self._graph:
+            return self.jacobian(t, x) @ V
+        along = self._along(self._graph, np.asarray(x))
+        return -self.scale(self.samples) * np.stack([along.hessian_product(v) for v in V.T], axis=1)
+
+    def _along(self, graph: LossGraph, x: Array) -> LossAlongGraph:
+        return LossAlongGraph(graph, x, self.data, self.parameters, self._fused)
+
+    @property
+    def _fused(self) -> Any:
+        return None if self.sigma is None else self.sigma.fused
+
     def _summed(self, function: str, x: Array) -> Any:
-        """A function of `SampleLoss.source`."""
-        sigma = None if self.sigma is None else self.sigma.fused
-        return self.sample.functions[function](np.asarray(x), self.data, self.parameters, sigma)
+        """A function of `SampleLoss.source`, or the same along the graph."""
+        x = np.asarray(x)
+        if not self._graph:
+            return self.sample.functions[function](x, self.data, self.parameters, self._fused)
+        found = [getattr(self._along(self._graph, state), function) for state in x.reshape(-1, self.dimension)]
+        return np.array(found).reshape(x.shape if function == "gradient" else x.shape[:-1])
 
     def batch_kernel(self, size: int) -> Kernel | None:
-        """The equations as source for Numba, unless sigma has no source or a sample takes too many statements."""
+        """The equations as source for Numba: written out for few weights, else by a walk over the loss's graph.
+
+        None if sigma has no source, or where there is neither.
+        """
         if self.sigma is not None and not self.sigma.compiles:
             return None
-        sample = self.sample.statements(self.sigma is not None and self.sigma.piecewise_linear)
-        sigma = self.sigma.kernel_source("sigma") if self.sigma is not None else ""
-        return sample_kernel(sample, sigma, -self.scale(size), self.data, self.parameters)
+        sigma, scale = self.sigma.kernel_source("sigma") if self.sigma is not None else "", -self.scale(size)
+        if not self._graph:
+            sample = self.sample.statements(self.sigma is not None and self.sigma.piecewise_linear)
+            kernel = sample_kernel(sample, sigma, scale, self.data, self.parameters)
+            if kernel is not None:
+                return kernel
+        graph = loss_graph(self.sample)
+        return None if graph is None else graph_kernel(graph, sigma, scale, self.data, self.parameters)
 
     @property
     def fallback(self) -> str:
-        """What keeps it from being compiled: sigma has no source, or a sample takes too many statements; or empty."""
+        """What keeps it from being compiled: sigma has no source, or what the loss is made of; or empty."""
         if self.sigma is not None and self.sigma.fallback:
             return self.sigma.fallback
         if self.batch_kernel(self.samples) is None:
             return (
-                f"the loss of one sample takes more than {LARGEST} statements. Networks of any size are compiled as "
-                "dynsys.models.networks.DeepNetworkFlow; or say backend='numpy'"
+                f"the loss of one sample takes more than {LARGEST} statements, and holds a function that larger losses "
+                f"must do without: {KNOWN}; or say backend='numpy'"
             )
         return ""

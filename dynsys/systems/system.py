@@ -62,8 +62,11 @@ class DynamicalSystem(ABC):
         """Expressions at whose jumps the velocity of a flow jumps, as text: sign(y), say."""
         return ()
 
-    def sides(self, t: float, x: Array) -> Array:
-        """On which side of each of the `jumps` a state is: whole numbers (..., len(jumps)); they change at a jump."""
+    def sides(self, t: float | Array, x: Array) -> Array:
+        """On which side of each of the `jumps` a state is: whole numbers (..., len(jumps)); they change at a jump.
+
+        Over leading axes of x, and of t.
+        """
         return np.zeros((*np.shape(x)[:-1], 0), dtype=int)
 
     @property
@@ -387,7 +390,7 @@ class FlowStep(TimeStep):
         """Those of the flow."""
         return self.flow.jumps
 
-    def sides(self, n: int, x: Array) -> Array:
+    def sides(self, n: int | Array, x: Array) -> Array:
         """Those of the flow."""
         return self.flow.sides(self.time(n), x[..., : self.flow.dimension])
 

@@ -134,8 +134,11 @@ class TimeStep(ABC):
         """Expressions whose jumps are jumps of the velocity of a flow, as text."""
         return ()
 
-    def sides(self, n: int, x: Array) -> Array:
-        """On which side of each of the `jumps` a state is: whole numbers (..., len(jumps)); they change at a jump."""
+    def sides(self, n: int | Array, x: Array) -> Array:
+        """On which side of each of the `jumps` a state is: whole numbers (..., len(jumps)); they change at a jump.
+
+        Over leading axes of x, and of n.
+        """
         return np.zeros((*np.shape(x)[:-1], 0), dtype=int)
 
     @property

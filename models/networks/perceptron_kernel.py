@@ -7,6 +7,8 @@ vectorised. Back-propagation and its derivative along a tangent vector, layer by
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from dynsys.compiled.kernel import Kernel
@@ -77,19 +79,25 @@ def gather(data, rows, a, targets):
 '''
 
 
-def whole_kernel(network: Perceptron, X: Array, loss: Loss) -> Kernel | None:
-    """The kernel of x -> -grad L(x) on all samples, or None: see `compiles`."""
+Places = Sequence[tuple[int, int]]  # where weights and biases of every layer begin in the state
+
+
+def whole_kernel(network: Perceptron, X: Array, loss: Loss, places: Places | None = None) -> Kernel | None:
+    """The kernel of x -> -grad L(x) on all samples, or None: see `compiles`.
+
+    `places` tells of a state in another order than that of `Perceptron`.
+    """
     if not compiles(network, loss):
         return None
-    source, scratch = _source(network, loss, len(X), gathers=False)
+    source, scratch = _source(network, loss, len(X), places, gathers=False)
     return Kernel(source, data=np.ascontiguousarray(np.vstack([X.T, loss.targets.T])), scratch=scratch)
 
 
-def batch_kernel(network: Perceptron, X: Array, loss: Loss, size: int) -> Kernel | None:
+def batch_kernel(network: Perceptron, X: Array, loss: Loss, size: int, places: Places | None = None) -> Kernel | None:
     """The same on batches of `size` samples, those that the drive names, or None."""
     if not compiles(network, loss):
         return None
-    source, scratch = _source(network, loss, size, gathers=True)
+    source, scratch = _source(network, loss, size, places, gathers=True)
     return Kernel(source, data=np.hstack([X, loss.targets]), scratch=scratch)
 
 
@@ -98,9 +106,9 @@ def compiles(network: Perceptron, loss: Loss) -> bool:
     return network.activation.compiles and bool(loss.source) and network.gates is None
 
 
-def _source(network: Perceptron, loss: Loss, samples: int, *, gathers: bool) -> tuple[str, int]:
+def _source(network: Perceptron, loss: Loss, samples: int, places: Places | None, *, gathers: bool) -> tuple[str, int]:
     """Source of a kernel, and the length of its work array."""
-    text = _Text(network, samples, gathers)
+    text = _Text(network, samples, gathers, places)
     body = "\n    ".join(text.state() + ["for c in range(V.shape[1]):"] + [f"    {line}" for line in text.vector()])
     helpers = HELPERS.format(sigma=network.activation.kernel_source("sigma"))
     return LANE_TANH + helpers + loss.source + LINEARISE.format(body=body), text.used
@@ -118,9 +126,11 @@ def linearise(t, x, V, f, F, parameters, data, rows, scratch):
 class _Text:
     """The statements of a step, and the places of its matrices in the work array."""
 
-    def __init__(self, network: Perceptron, samples: int, gathers: bool) -> None:
+    def __init__(self, network: Perceptron, samples: int, gathers: bool, places: Places | None) -> None:
         self.network, self.samples, self.gathers, self.used = network, samples, gathers, 0
         self.depth = len(network.layers)
+        ends = np.cumsum([0, *((i + network.biases) * o for i, o in network.layers)]).tolist()
+        self.places = places or [(at, at + i * o) for at, (i, o) in zip(ends, network.layers, strict=False)]
 
     def room(self, name: str, rows: int, columns: int = 0) -> str:
         """A statement that gives a matrix, of one column for each sample unless said, a name and a place."""
@@ -130,13 +140,12 @@ class _Text:
 
     def views(self, vector: str, W: str, b: str) -> list[str]:
         """Statements that name the weights W1, W2, ... and biases b1, ... of a vector in the order of the state."""
-        found, at = [], 0
-        for layer, (i, o) in enumerate(self.network.layers, start=1):
+        found = []
+        for layer, ((i, o), (weights, biases)) in enumerate(zip(self.network.layers, self.places, strict=True), 1):
             found += [
-                f"{W}{layer} = {vector}[{at}:{at + i * o}].reshape({i}, {o})",
-                f"{b}{layer} = {vector}[{at + i * o}:{at + (i + self.network.biases) * o}]",
+                f"{W}{layer} = {vector}[{weights}:{weights + i * o}].reshape({i}, {o})",
+                f"{b}{layer} = {vector}[{biases}:{biases + self.network.biases * o}]",
             ]
-            at += (i + self.network.biases) * o
         return found
 
     def samples_given(self) -> list[str]:
@@ -168,12 +177,10 @@ class _Text:
         """Statements for every component: the factor c of its layer times something, or that alone."""
         if not self.network.scaled:
             return [f"for i in range({self.network.dimension}):", f"    {left} {right}"]
-        found, at = [], 0
-        for (i, o), scale in zip(self.network.layers, self.network.scales, strict=True):
-            ends = at + i * o, at + (i + self.network.biases) * o
-            found += [f"for i in range({at}, {ends[0]}):", f"    {left} {scale!r} * {right}"]
-            found += [f"for i in range({ends[0]}, {ends[1]}):", f"    {left} {right}"]
-            at = ends[1]
+        found = []
+        for (i, o), scale, (weights, biases) in zip(self.network.layers, self.network.scales, self.places, strict=True):
+            found += [f"for i in range({weights}, {weights + i * o}):", f"    {left} {scale!r} * {right}"]
+            found += [f"for i in range({biases}, {biases + self.network.biases * o}):", f"    {left} {right}"]
         return found
 
     def state(self) -> list[str]:

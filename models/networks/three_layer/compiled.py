@@ -1,4 +1,6 @@
-"""The network's equations for the compiler: loops for any sizes, beside what is generated for a small one.
+"""The network's equations for the compiler, with the matrix J: loops, beside what is generated for a very small one.
+
+Larger networks do without J, see `dynsys.models.networks.three_layer.matrix_free`.
 
 Per sample and output q, with g_q the gradient of the output a_q by the state, C = sum_q e_q^2 gives
 
@@ -101,7 +103,7 @@ def linearise(t, x, V, f, F, parameters, data, rows, scratch):
 
 
 def network_kernel(layout: Layout, activation: Activation, x: Array, y: Array, scale: float) -> Kernel | None:
-    """The kernel of a network, or None for an activation without source; rows of [x y] drive it."""
+    """The kernel of a small network, or None for an activation without source; rows of [x y] drive it."""
     if not activation.compiles:
         return None
     parameters, data = np.array([scale]), np.hstack([x, y])
@@ -123,3 +125,4 @@ def network_kernel(layout: Layout, activation: Activation, x: Array, y: Array, s
 
 GRADIENTS_AT_ONCE = 32  # rows of the matrix G whose G^T G is a part of J
 LARGEST_WRITTEN_OUT = 13  # weights and biases: the source grows with their square, the time to compile it faster
+LARGEST_WITH_MATRIX = 200  # beyond, J V by back-propagation is as fast with all vectors, with three ten times faster

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Literal
 
 import attrs
@@ -13,8 +14,9 @@ from dynsys.errors import one_of, whole_number, whole_seed
 from dynsys.models.activations import Activation, Linear, ReLU
 from dynsys.models.networks.three_layer import jacobian as paper
 from dynsys.models.networks.three_layer import loss as symbolic
-from dynsys.models.networks.three_layer.compiled import network_kernel
+from dynsys.models.networks.three_layer.compiled import LARGEST_WITH_MATRIX, network_kernel
 from dynsys.models.networks.three_layer.layout import Layout
+from dynsys.models.networks.three_layer.matrix_free import Squares, large_kernel
 from dynsys.systems.minibatches import DataFlow, table
 
 Array = np.ndarray
@@ -43,7 +45,8 @@ class ThreeLayerGradientFlow(DataFlow):
 
     averaged or summed over the samples. The state is the columns of W21, the columns of W32, b1, b2; its dimension is
     Q = N1 N2 + N2 N3 + N2 + N3. Under `Euler(dt)` a step is gradient descent with learning rate dt; the unit of time
-    is the learning rate times the number of steps.
+    is the learning rate times the number of steps. Tangents need J V alone, never the matrix J: of networks of tens of
+    thousands of weights, too, a step with k vectors takes a few times k steps without.
 
     Attributes
     ----------
@@ -190,7 +193,17 @@ class ThreeLayerGradientFlow(DataFlow):
 
     def batch_kernel(self, size: int) -> Kernel | None:
         """The same equations for the compiler, if the activation has source."""
+        if self.dimension > LARGEST_WITH_MATRIX:
+            return large_kernel(self.layout, self.activation, Squares(self.y, self.reduction), self.X, size)
         return network_kernel(self.layout, self.activation, self.X, self.y, self.scale(size))
+
+    def kernel(self) -> Kernel | None:
+        """The same on all samples; those of a large network are not gathered in every step."""
+        return self._whole_kernel if self.dimension > LARGEST_WITH_MATRIX else super().kernel()
+
+    @cached_property
+    def _whole_kernel(self) -> Kernel | None:  # every call of a pass asks
+        return large_kernel(self.layout, self.activation, Squares(self.y, self.reduction), self.X, None)
 
     @property
     def fallback(self) -> str:
