@@ -162,7 +162,7 @@ class SymbolicSystem(DifferentiableSystem, ABC):
     @property
     def definition(self) -> Definition | VectorDefinition | DenseDefinition:
         """The equations and what SymPy derives from them."""
-        return self._vectors or _definition(type(self), self._sizes)
+        return _any_definition(type(self), self._sizes, self._shapes)
 
     @property
     def dimension(self) -> int:
@@ -178,8 +178,14 @@ class SymbolicSystem(DifferentiableSystem, ABC):
     @property
     def parameters(self) -> Array:
         """Values of the parameters, in the order of the fields; an array with all its entries, row by row."""
+        values = self._values
+        return np.concatenate([np.ravel(value) for value in values]) if isinstance(values, list) else values
+
+    @property
+    def _values(self) -> Any:
+        """What the functions of the definition take: an array of numbers, or a list of numbers and arrays."""
         if _arrays(type(self)):
-            return np.concatenate([np.ravel(value) for value in self._values])
+            return [getattr(self, name) for name in _names(type(self), sizes=False)]
         try:
             return np.array([getattr(self, name) for name in _names(type(self), sizes=False)], dtype=float)
         except (TypeError, ValueError):
@@ -200,12 +206,6 @@ class SymbolicSystem(DifferentiableSystem, ABC):
     def _vectors(self) -> VectorDefinition | DenseDefinition | None:
         """The definition, where equations are in vectors, or are computed as such."""
         return _vector_definition(type(self), self._sizes, self._shapes)
-
-    @property
-    def _values(self) -> Any:
-        """What the functions of the definition take: numbers, or numbers and arrays."""
-        names = _names(type(self), sizes=False)
-        return [getattr(self, name) for name in names] if _arrays(type(self)) else self.parameters
 
     @property
     def source(self) -> str:
@@ -369,6 +369,13 @@ def _given(system: type[SymbolicSystem], sizes: tuple[int, ...]) -> tuple[dict[s
 def _definition(system: type[SymbolicSystem], sizes: tuple[int, ...]) -> Definition:
     equations, helpers = _given(system, sizes)
     return _defined(equations, _names(system, sizes=False), helpers)
+
+
+@lru_cache(maxsize=256)
+def _any_definition(
+    system: type[SymbolicSystem], sizes: tuple[int, ...], shapes: tuple[tuple[int, ...], ...]
+) -> Definition | VectorDefinition | DenseDefinition:
+    return _vector_definition(system, sizes, shapes) or _definition(system, sizes)
 
 
 @lru_cache(maxsize=256)
