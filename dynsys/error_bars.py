@@ -10,7 +10,7 @@ Array = np.ndarray
 LEAST_RATES = 32
 BINS = 1024  # of a long record: the slow cosines need no more
 BATCHES = 32  # whose skewness widens the error
-WIDENING = 2.0  # Edgeworth's series says 7/6 for the true skewness; that of so few batches is too small
+WIDENING = 3.0  # Edgeworth's series says 7/6 for the true skewness; that of so few batches is too small
 WIDEST = 1.0  # at most twice the error: this series has only one term
 
 
@@ -64,7 +64,7 @@ def batch_means_error(rates: Array) -> Array:
     Fewer cosines count where their powers are not alike: if those of the slower ones are far too small (an oscillation
     within the record is not noise), or if the steps, free of the ends, fall with k (a drift or a transient, the growth
     ln t of integrable motion). The error is then wider by Student's factor, 3.1 at the end for K = 2; and by
-    1 + 2 g^2/b, at most 2, if means over b = 32 batches have the skewness g (rare events). It is never below the
+    1 + 3 g^2/b, at most 2, if means over b = 32 batches have the skewness g (rare events). It is never below the
     rounding of the mean. docs/benettin.md derives all this; `python -m benchmarks --only coverage` shows how often it
     is right.
 
@@ -160,7 +160,7 @@ def _running_mean(values: Array) -> Array:
 
 
 def _rare_events(sums: Array) -> Array:
-    """The factor 1 + 2 g^2/b for means over b batches with the skewness g, at most 2."""
+    """The factor 1 + 3 g^2/b for means over b batches with the skewness g, at most 2."""
     *lead, n = sums.shape
     batches = min(BATCHES, n // 8)
     length = n // batches

@@ -5,22 +5,25 @@ Each check raises `ContractError` with what was found, and returns nothing when 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from dynsys.algorithms.differences import FEW, differences, finite_difference
 from dynsys.backends import NumpyTangent
 from dynsys.equations.scalar_function import ScalarFunction
 from dynsys.errors import ContractError
 from dynsys.passes.run_state import RunState
 from dynsys.passes.status import RUNNING, STATUSES
-from dynsys.systems.system import DifferentiableSystem, PiecewiseFlow, finite_difference
+from dynsys.systems.system import DifferentiableSystem, PiecewiseFlow
 from dynsys.systems.tangent import TangentSystem
 
 Array = np.ndarray
 
 EXACT = 1e-11  # two exact ways to the same number, relative
-DIFFERENCES = 1e-7  # fourth-order differences of order-one functions, relative
+DIFFERENCES = 1e-7  # a derivative against differences, relative, beside their own error
+DOUBT = 1e-3  # errors of differences excuse no more, as a share of the largest entry of a row
 
 
 def _agree(a: Array, b: Array, tolerance: float, what: str) -> None:
@@ -36,12 +39,28 @@ def _agree(a: Array, b: Array, tolerance: float, what: str) -> None:
         )
 
 
+def _is_derivative(found: Array, slopes: Array, errors: Array, tolerance: float, what: str) -> None:
+    """Hold a derivative against differences, entry by entry, within ten of their errors."""
+    if np.shape(found) != slopes.shape:
+        raise ContractError(f"{what}: shapes {np.shape(found)} and {slopes.shape} differ")
+    rows = np.max(np.abs(slopes), axis=1, keepdims=True, initial=0.0)
+    excused = np.minimum(10.0 * errors, np.maximum(DOUBT * rows, DIFFERENCES * max(1.0, np.max(rows, initial=0.0))))
+    allowed = tolerance * np.abs(slopes) + excused + (1e-3 * DIFFERENCES + tolerance - DIFFERENCES) * rows
+    apart = np.abs(np.asarray(found) - slopes)
+    if not (apart <= allowed).all():
+        i, j = np.argwhere(~(apart <= allowed))[0]
+        raise ContractError(
+            f"{what}: at index {(int(i), int(j))} it is {np.asarray(found)[i, j]:.9g}, and by differences "
+            f"{slopes[i, j]:.9g} +- {errors[i, j]:.1e} (if that is large, choose a state where the rule is smooth)"
+        )
+
+
 def check_system(system: DifferentiableSystem | PiecewiseFlow, x: Array, *, t: float = 0.0, seed: int = 0) -> None:
     """Check the contract of a system near the state x, shape (dim,).
 
     The rule keeps shapes and works over leading axes; it is pure (same answer twice, arguments unchanged);
-    `jacobian` and `jvp` agree with each other and with fourth-order differences of the rule; `jvp` is linear. Choose
-    a state where the rule is smooth within 1e-3.
+    `jacobian` and `jvp` agree with each other and, entry by entry, with differences of the rule that know their errors
+    (`dynsys.algorithms.differences`); `jvp` is linear. Choose a state where the rule is smooth.
 
     Raises
     ------
@@ -79,7 +98,9 @@ def check_system(system: DifferentiableSystem | PiecewiseFlow, x: Array, *, t: f
     _agree(many, before, 0.0, "the states handed to the rule, before and after")
 
     V = rng.normal(size=(dim, min(dim, 3)))
-    differences = finite_difference(lambda z: system.rule(t, z), x, V)
+    if dim <= FEW:
+        V = np.hstack([np.eye(dim), V])  # every entry by itself: a small one does not hide behind a large one
+    slopes = differences(lambda z: system.rule(t, z), x, V)
     name, x_before, V_before = type(system).__name__, x.copy(), V.copy()
     jacobian = np.asarray(system.jacobian(t, x))
     if jacobian.shape != (dim, dim):
@@ -87,8 +108,8 @@ def check_system(system: DifferentiableSystem | PiecewiseFlow, x: Array, *, t: f
     product = system.jvp(t, x, V)
     _agree(x, x_before, 0.0, f"the state handed to jacobian and jvp of {name}, before and after")
     _agree(V, V_before, 0.0, f"the vectors handed to jvp of {name}, before and after")
-    _agree(product, differences, DIFFERENCES, f"jvp of {name} against differences of the rule")
-    _agree(jacobian @ V, differences, DIFFERENCES, f"jacobian of {name} against differences of the rule")
+    _is_derivative(product, *slopes, DIFFERENCES, f"jvp of {name} against differences of the rule")
+    _is_derivative(jacobian @ V, *slopes, DIFFERENCES, f"jacobian of {name} against differences of the rule")
     if system.derivative != "finite differences":
         _agree(jacobian @ V, product, EXACT, f"jacobian of {name} against its jvp")
         _agree(system.jvp(t, x, -2.0 * V), -2.0 * product, EXACT, f"jvp of {name}, linear in V")
@@ -99,8 +120,9 @@ def check_system(system: DifferentiableSystem | PiecewiseFlow, x: Array, *, t: f
 def check_tangent(tangent: TangentSystem, x: Array, *, seed: int = 0, steps: int = 3) -> None:
     """Check that a tangent is the derivative of its own step, and that its pass is its steps.
 
-    `step` against fourth-order differences of itself; linear in V; arguments unchanged; a pass over two intervals
-    equals the same pass by NumPy (so a compiled kernel is held against the equations); k vectors are the first of all.
+    `step` against differences of itself that know their errors, one-sided where states end; linear in V; arguments
+    unchanged; a pass over two intervals equals the same pass by NumPy (so a compiled kernel is held against the
+    equations); k vectors are the first of all.
     Steps that adapt to the vectors they are given (`TangentSystem.tolerance`) may differ by as much.
 
     Raises
@@ -125,12 +147,10 @@ def check_tangent(tangent: TangentSystem, x: Array, *, seed: int = 0, steps: int
         moved = [tangent.step(2, z, V[:, :1])[0] for z in points.reshape(-1, dim)]
         return np.array(moved).reshape(shape)
 
-    _agree(
-        pushed_V,
-        finite_difference(step, x, V),
-        DIFFERENCES + 1e4 * tangent.tolerance,
-        "the tangent step against differences of the step",
-    )
+    M, loose = tangent.step(2, x, np.eye(dim))[1], 1e4 * tangent.tolerance
+    what = "the tangent step against differences of the step"
+    _is_derivative(M, *differences(step, x, np.eye(dim)), DIFFERENCES + loose, what)
+    _agree(pushed_V, M @ V, 100.0 * EXACT + loose, "the tangent step, linear in V")
     _agree(tangent.step(2, x, -2.0 * V)[1], -2.0 * pushed_V, EXACT, "the tangent step, linear in V")
     _agree(tangent.step(2, x, V[:, :1])[0], pushed_x, same, "the state, whatever the vectors")
 
@@ -181,7 +201,11 @@ def check_activation(activation: ScalarFunction, *, points: Any = None) -> None:
         if np.shape(value) != d.shape:
             raise ContractError(f"{which} of {name} must have the shape {d.shape} of d, got {np.shape(value)}")
     for order, which in ((1, "sigma'"), (2, "sigma''")):
-        slopes = [
-            finite_difference(lambda z, o=order: activation.fused(z)[o - 1], np.array([p]), np.ones((1, 1))) for p in d
-        ]
-        _agree(values[order], np.array(slopes)[:, 0, 0], DIFFERENCES, f"{which} of {name}")
+        below = partial(_order, activation, order - 1)
+        slopes = [finite_difference(below, np.array([p]), np.ones((1, 1)))[0, 0] for p in d]
+        _agree(values[order], np.array(slopes), DIFFERENCES, f"{which} of {name}")
+
+
+def _order(activation: ScalarFunction, order: int, d: Array) -> Array:
+    """sigma, or one of its derivatives."""
+    return np.asarray(activation.fused(d)[order])

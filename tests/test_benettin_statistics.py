@@ -42,6 +42,23 @@ class WrongKernel(LinearMap):
         return LinearMap(1.01 * self.matrix).kernel()
 
 
+@attrs.frozen(eq=False)
+class Switch(Map):
+    """Rates of a noisy -1/2 that were 1 up to step `until`: a chaotic transient that ends on a periodic orbit."""
+
+    until: int
+    dimension = 1
+
+    def rate(self, n):
+        return (1.0 if n < self.until else -0.5) + 0.3 * np.sin(1.3 * n**2)
+
+    def step(self, n, x):
+        return x
+
+    def jvp(self, n, x, V):
+        return np.exp(self.rate(n)) * V
+
+
 def correlated(rho):
     """A map whose leading rates are growth + z, with z' = rho z + noise of variance 1/8, uncorrelated: AR(1) exactly.
 
@@ -138,6 +155,34 @@ def test_a_transient_is_told_by_its_drift_and_warned_of_unless_it_was_asked_for(
     np.testing.assert_allclose(spectrum.rates[:, 0], -1e-4 * np.arange(warmup, warmup + 2048), rtol=0, atol=1e-15)
     error = batch_means_error(1e-4 * np.arange(1024.0)[:, None])[0]
     assert spectrum.diagnostics.drift[0] == pytest.approx(-1e-4 * 1024 / (np.sqrt(2) * error), rel=1e-9)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
+def test_a_transient_that_ends_within_the_record_is_told(share):
+    n, warmup = 1000, 100
+    with pytest.warns(DiagnosticWarning, match="drift between the halves of the record: lengthen the warm-up"):
+        Switch(warmup + int(share * n)).tangent().benettin([0.0], intervals=n, warmup=warmup)
+    spectrum = Switch(warmup).tangent().benettin([0.0], intervals=n, warmup=warmup)  # warnings are errors: none
+    assert abs(spectrum.exponents[0] + 0.5) < 2 * spectrum.standard_error[0] < 0.1
+
+
+@pytest.mark.parametrize("n", [300, 1000, 3000, 10_000])
+def test_a_shear_has_exponents_that_are_zero_within_their_errors_and_says_no_more(n):
+    """Growth is ln t, exactly. The drift is real, and no warm-up makes an end of it: the error bar counts it."""
+    spectrum = LinearMap([[1.0, 1.0], [0.0, 1.0]]).tangent().benettin([1.0, 0.0], intervals=n)
+    assert spectrum.exponents[0] == pytest.approx(np.log(11) / n, rel=0.05)
+    assert np.all(np.abs(spectrum.exponents) < 2 * spectrum.standard_error)
+    assert np.all(np.abs(spectrum.exponents) > 0.5 * spectrum.standard_error)
+
+
+@pytest.mark.parametrize("strength", [0.3, 0.8])
+@pytest.mark.parametrize("n", [333, 1000, 1597])  # 1597 is nearly a whole number of periods
+def test_quasi_periodic_motion_neither_drifts_nor_misses_zero(strength, n):
+    turn = {"x": "x + Omega + K/(2*pi)*sin(2*pi*x)"}
+    circle = SymbolicMap.of(turn, {"Omega": (np.sqrt(5) - 1) / 2, "K": strength})
+    spectrum = circle.tangent(backend="numpy").benettin([[0.1], [0.4], [0.77]], intervals=n)
+    assert np.all(np.abs(spectrum.exponents) < 2 * spectrum.standard_error)
+    assert np.all(spectrum.standard_error < 3.0 / n)
 
 
 def test_stationary_rates_drift_as_student_says(many):

@@ -184,7 +184,8 @@ def test_a_limit_cycle_whose_vanishing_exponent_is_below_zero_is_no_fixed_point(
     with pytest.warns(DiagnosticWarning, match="on a limit cycle it vanishes, and the dimension is 1"):
         assert below.kaplan_yorke_dimension()[0] == 0.0
     D, error = above.kaplan_yorke_dimension()
-    assert 1.0 < D < 1.0 + error
+    assert 1.0 <= D < 1.0 + error
+    assert cycle.benettin([2.0, 0.0], intervals=3000, warmup=300).kaplan_yorke_dimension()[0] == 1.0
     fixed = LinearMap([[0.5, 0.0], [0.0, 0.25]]).tangent(backend="numpy").benettin([1.0, 1.0], intervals=64)
     assert fixed.kaplan_yorke_dimension() == (0.0, 0.0)  # with no warning
 

@@ -278,7 +278,7 @@ rate = Symbol("rate")
         ({"x": "tanhh(x)"}, {}, "equation of x: unknown function 'tanhh' .did you mean 'tanh'"),
         ({"x": "-w*x"}, {}, "unknown name 'w' .*every parameter needs a value"),
         ({"x": "cos(time)"}, {}, "unknown name 'time' .*the time, or step, is t"),
-        ({x: sympy.floor(x)}, {}, r"equation of x contains floor\(x\).*: write it with sin, cos"),
+        ({x: sympy.gamma(x)}, {}, r"equation of x contains gamma\(x\).*: write it with sin, cos"),
         ({x: sympy.Function("f")(x)}, {}, r"contains f\(x\)"),
         ({x: sympy.Derivative(y * sympy.sin(x), x), y: x}, {}, r"contains Derivative.*doit\(\)"),
         ({x: sympy.Integral(1 / t, (t, 1, x))}, {}, r"contains Integral.*doit\(\)"),

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dynsys import RK4, InvalidInputError, SymbolicFlow, SymbolicMap, ftle_field
+from dynsys.algorithms.differences import finite_difference
 from dynsys.models.classics import Henon, LinearFlow, LinearMap, Logistic, Lorenz63
-from dynsys.systems.system import finite_difference
 
 GYRE = SymbolicFlow.of(
     {"x": "-pi*A*sin(pi*f)*cos(pi*y)".replace("f", "(e*sin(w*t)*x**2 + (1 - 2*e*sin(w*t))*x)"),

@@ -24,9 +24,9 @@ from dynsys import (
     Midpoint,
     SymbolicFlow,
 )
+from dynsys.algorithms.differences import finite_difference
 from dynsys.models.classics import LinearFlow
 from dynsys.steppers.dormand_prince import ERROR, FifthOrder
-from dynsys.systems.system import finite_difference
 from dynsys.testing import check_tangent
 
 EXPLICIT = [Euler, Midpoint, RK4, FifthOrder]

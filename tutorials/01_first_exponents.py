@@ -113,15 +113,16 @@ assert abs(spectrum.exponents[0] - slope) < 4 * np.hypot(spectrum.standard_error
 #
 # An exponent is a mean over a long run, and the run ends. The textbook error of a mean is the standard deviation over
 # the square root of the number of terms, but that holds for *independent* terms, and successive rates are not: the
-# trajectory circles, and a stretch of fast growth is followed by one of slow growth. The remedy is *batch means*: cut
-# the record into batches, each much longer than the memory of the system, and take the scatter of their means. Sharp
-# cuts add a scatter of their own, so the batches overlap and fade in and out, and the ends of the record, which are
-# cut sharply, are counted separately (`batch_means_error` has the formulas).
+# trajectory circles, and a stretch of fast growth is followed by one of slow growth. The remedy is to look at *slow
+# waves*: weight the rates with cosines of half a period in the record, of one, and so on to sixteen. As long as a wave
+# is slow compared with the memory of the system, the weighted mean scatters just as the mean itself does, and 32 of
+# them show how much. The sharp ends of the record are counted too (`batch_means_error` has the formulas, and
+# docs/benettin.md says why they hold).
 
 # %%
 naive = spectrum.rates.std(axis=0, ddof=1) / np.sqrt(len(spectrum.rates))
 print("naive error       ", naive.round(4))
-print("batch-means error ", spectrum.standard_error.round(4))
+print("from slow waves   ", spectrum.standard_error.round(4))
 
 # %% [markdown]
 # They differ by a large factor. Which one is true? Ask the system: repeat the experiment from many starts and look at
@@ -133,7 +134,7 @@ members, intervals = 48, 20_000
 repeat = tangent.benettin(x[:members], intervals=intervals, steps_per_interval=10, warmup=200, k=2, seed=1)
 rates = repeat.rates[..., 0]  # (member, interval)
 lengths = np.geomspace(500, intervals, 7).round().astype(int)  # the same question to shorter records
-scatter, batches, independent = np.array(
+scatter, waves, independent = np.array(
     [
         (
             rates[:, :n].mean(axis=1).std(ddof=1),
@@ -145,15 +146,15 @@ scatter, batches, independent = np.array(
 ).T
 length = repeat.dt * repeat.steps_per_interval  # of an interval, in units of time
 doubt = 1 / np.sqrt(2 * (members - 1))  # relative error of a standard deviation from so many members
-print(f"error / scatter (± {doubt:.0%})   batch means   naive")
-for n, batch_ratio, naive_ratio in zip(lengths, batches / scatter, independent / scatter, strict=True):
-    print(f"T = {length * n:<6.0f} {batch_ratio:30.1f} {naive_ratio:9.1f}")
+print(f"error / scatter (± {doubt:.0%})    slow waves   naive")
+for n, wave_ratio, naive_ratio in zip(lengths, waves / scatter, independent / scatter, strict=True):
+    print(f"T = {length * n:<6.0f} {wave_ratio:30.1f} {naive_ratio:9.1f}")
 
 # %%
 if pictures:
     figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
     axes.loglog(length * lengths, independent, "k:o", mfc="white", label="naive error")
-    axes.loglog(length * lengths, batches, "k--s", label="batch means")
+    axes.loglog(length * lengths, waves, "k--s", label="slow waves")
     axes.errorbar(
         length * lengths, scatter, doubt * scatter, fmt="k-", capsize=3, label="scatter of the runs (the truth)"
     )
@@ -166,14 +167,14 @@ if pictures:
     plt.show()
 
 # %% [markdown]
-# The naive error stays wrong by a large factor however long the run. Batch means approach the truth from above, and
-# reach it: batches that are short compared with the memory of the system make the claim too cautious here. (Where
-# rates wander slowly, both err on the other side.) If you can afford independent runs, their scatter is the best
+# The naive error stays wrong by a large factor however long the run. That of slow waves approaches the truth from
+# above, and reaches it: in a short record the waves are not yet slow, and the claim is too cautious here. (Where rates
+# wander slowly, both err on the other side.) If you can afford independent runs, their scatter is the best
 # error bar of all; it is the one that the end of this tutorial uses.
 
 # %%
-assert abs(batches[-1] / scatter[-1] - 1) < 4 * doubt  # the truth, in the long run
-assert batches[0] / scatter[0] > 1 + 4 * doubt  # too cautious in a short one
+assert abs(waves[-1] / scatter[-1] - 1) < 4 * doubt  # the truth, in the long run
+assert waves[0] / scatter[0] > 1 + 4 * doubt  # too cautious in a short one
 assert np.all(independent / scatter > 1 + 4 * doubt)  # the naive error misses at every length
 
 # %% [markdown]
@@ -376,7 +377,7 @@ assert abs(third - spectrum.exponents[2]) < 4 * spectrum.standard_error[2]
 # ## The headline
 #
 # The largest exponent of the Lorenz system against the value in the literature (J. C. Sprott, *Chaos and Time-Series
-# Analysis*, 2003): once from the single long run with its batch means, once from the independent runs with their
+# Analysis*, 2003): once from the single long run with its error, once from the independent runs with their
 # scatter. Four standard errors either way: another machine rounds differently, follows another trajectory and gets
 # another number, but it must not be further off than its own error bar allows.
 

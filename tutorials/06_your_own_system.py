@@ -88,14 +88,33 @@ print(f"script and equations differ by {np.abs(from_script.rates - from_equation
 assert np.allclose(from_script.rates, from_equations.rates, atol=1e-9)
 
 # %% [markdown]
-# It also runs without a Jacobian, with finite differences of the function. They are good ones (fourth order), and yet
-# `tangent` warns, for two reasons: you should know where the derivatives come from, and four evaluations for each
-# tangent vector are slow. Left alone the warning would appear on the screen; here it is caught, to print it.
+# It also runs without a Jacobian. The function is *traced*: called once with symbols in the place of numbers, it writes
+# down its own equations, which are held against it at random states, differentiated, and compiled. These are the
+# equations above again:
 
 # %%
+traced = FunctionFlow(duffing, 2, args=(0.3, 0.45))
+print(traced.derivative, traced.equations.right_sides)
+from_trace = traced.tangent(stepper).benettin([0.5, 0.0], **short)
+print(f"trace and equations differ by {np.abs(from_trace.rates - from_equations.rates).max():.0e}")
+assert traced.derivative == "traced"
+assert np.allclose(from_trace.rates, from_equations.rates, atol=1e-9)
+
+# %% [markdown]
+# A function that branches on its state, or calls a solver, cannot be traced. Then derivatives are finite differences,
+# with a step for each direction, and `tangent` warns: you should know where the derivatives come from, and many
+# evaluations are slow. Left alone the warning would appear on the screen; here it is caught, to print it.
+
+
+# %%
+def branching(t, state, damping, force):
+    x, v = state
+    return [v, (x - x**3 if abs(x) < 2 else -6 - 11 * (x - 2)) - damping * v + force * np.cos(1.2 * t)]
+
+
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    differences = FunctionFlow(duffing, 2, args=(0.3, 0.45)).tangent(stepper)
+    differences = FunctionFlow(branching, 2, args=(0.3, 0.45)).tangent(stepper)
 assert [w.category for w in caught] == [FallbackWarning]
 print("warning:", caught[0].message)
 from_differences = differences.benettin([0.5, 0.0], **short)
@@ -125,16 +144,27 @@ def wrong_jacobian(t, state, damping, force):
 
 
 wrong = FunctionFlow(duffing, 2, wrong_jacobian, args=(0.3, 0.45))
-untrue = wrong.tangent(stepper).benettin([0.5, 0.0], **short)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    untrue = wrong.tangent(stepper).benettin([0.5, 0.0], **short)
 print("with the wrong Jacobian", untrue.exponents.round(3), "sum", untrue.exponents.sum().round(6))
 print("with the right one     ", from_script.exponents.round(3), "sum", from_script.exponents.sum().round(6))
 print("determinant defect     ", untrue.diagnostics.determinant_defect)
 
 # %% [markdown]
-# Nothing looks wrong: two exponents of plausible size, whose sum is right, because the error is not on the diagonal
-# of the Jacobian; and the determinants agree, because both sides use the same wrong derivative. A result can check
-# itself against what it knows; it cannot know that the derivative belongs to another system. Only the equations can
-# tell, and that is what `check_system` asks them.
+# The numbers do not look wrong: two exponents of plausible size, whose sum is right, because the error is not on the
+# diagonal of the Jacobian; and the determinants agree, because both sides use the same wrong derivative. Only the
+# function itself can tell, and so every run asks it, by one finite difference near its start:
+
+# %%
+print("warning:", caught[0].message)
+print("derivative defect      ", untrue.diagnostics.derivative_defect, "and of the right one", end=" ")
+print(from_script.diagnostics.derivative_defect)
+assert untrue.diagnostics.derivative_defect > 0.01
+assert from_script.diagnostics.derivative_defect == 0.0
+
+# %% [markdown]
+# Where the error is, `check_system` says.
 
 # %%
 assert abs(untrue.exponents.sum() + 0.3) < 1e-3
@@ -286,7 +316,7 @@ print(two.exponent_mean.dims, two.exponent_mean.sum("exponent").values.round(3))
 # %% [markdown]
 # ## The headline
 #
-# The largest exponent of the beam: from one run with its batch means, and from many independent starts with their
+# The largest exponent of the beam: from one run with its error, and from many independent starts with their
 # scatter. They know nothing of each other and agree within their errors; and it is far above zero.
 
 # %%

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import attrs
 import numpy as np
 
+from dynsys.algorithms.derivative_check import derivative_check, derivative_defect
 from dynsys.algorithms.representation import (
     LARGEST_REMAINDER,
     crossings,
@@ -155,6 +156,7 @@ def _spectrum(
     looked = represent(tangent, seen or [start], steps_per_interval, stride * rates.shape[1], exponents)
     moved = motion(tangent, start, end, seen)
     zeros, in_errors = _declared_zeros(tangent, exponents, error, looked.step_error, moved.speed)
+    untrue = derivative_defect(tangent, start)
     spectrum = LyapunovSpectrum(
         exponents=end.as_given(exponents),
         standard_error=end.as_given(error),
@@ -175,6 +177,7 @@ def _spectrum(
             speed=end.as_given(moved.speed),
             rest=end.as_given(moved.rest),
             crossed=crossings(tangent, start, stride * rates.shape[1], steps_per_interval),
+            derivative_defect=end.as_given(untrue),
         ),
     )
     if end.single and end.status[0] != RUNNING:
@@ -209,6 +212,7 @@ def _spectrum(
             steps_per_interval * tangent.dt,
             angles_at(tangent, start, end, steps=steps_per_interval),
         ),
+        derivative_check(tangent, untrue),
     ]
     warn_of(checks, stacklevel=3)
     return spectrum

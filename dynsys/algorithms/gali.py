@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
+from dynsys.algorithms.derivative_check import derivative_check, derivative_defect
 from dynsys.algorithms.rounding import check_of_means
 from dynsys.errors import InterruptedWarning, InvalidInputError, warn_of, whole_number, whole_stride
 from dynsys.passes.clock import in_step
@@ -161,5 +162,10 @@ def gali(
         end=end.without_records(),
     )
     raise_if_stopped(tangent, end, indices if strides else None)
-    warn_of([check_of_means(tangent, total / (done * steps * tangent.dt), start, end, steps)], stacklevel=2)
+    means = total / (done * steps * tangent.dt)
+    checks = [
+        check_of_means(tangent, means, start, end, steps),
+        derivative_check(tangent, derivative_defect(tangent, start)),
+    ]
+    warn_of(checks, stacklevel=2)
     return indices

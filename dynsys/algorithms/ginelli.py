@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dynsys.algorithms.checks import covariance_residual, determined_subspaces, frame_agreement, reliable, smallest_gap
+from dynsys.algorithms.derivative_check import warn_of_derivative
 from dynsys.algorithms.rest import LONGEST_CYCLE, collapse_check
 from dynsys.algorithms.rounding import check_of_factors, last_growth
 from dynsys.algorithms.window import Window, pass_window
@@ -128,6 +129,7 @@ def ginelli(
     )
     raise_if_stopped(tangent, end, clvs)
     _check(tangent, window, clvs, spread)
+    warn_of_derivative(tangent, window.first, stacklevel=2)
     return clvs
 
 

@@ -79,7 +79,8 @@ def represent(
 ) -> Representation:
     """Compare the step with a finer one, and its volumes with the divergence, at the looks at a run."""
     members, k = exponents.shape
-    found = Representation(*np.full((2, members, k), np.nan), len(looks), *np.full((3, members), np.nan))
+    none, unknown = np.full((members, k), np.nan), np.full(members, np.nan)
+    found = Representation(none, none, len(looks), unknown, unknown, unknown)
     finer = tangent.finer()
     if finer is None or not looks:
         return found
@@ -97,8 +98,9 @@ def represent(
         scatter = differences.std(axis=0, ddof=1) if len(looks) > 1 else np.abs(mean) / 20
     left = 2.0**tangent.order / (2.0**tangent.order - 1.0)  # the finer step has an error of its own
     mean, noise = left * mean, left * scatter / np.sqrt(len(looks))
-    volumes = _volumes(tangent, fine, ratio, looks) if k == tangent.dimension else np.full((2, members), np.nan)
-    return Representation(mean, noise, len(looks), *volumes, parted if len(looks) >= LEAST_LOOKS else found.parted)
+    defect, divergence = _volumes(tangent, fine, ratio, looks) if k == tangent.dimension else (unknown, unknown)
+    known = parted if len(looks) >= LEAST_LOOKS else unknown
+    return Representation(mean, noise, len(looks), defect, divergence, known)
 
 
 def _difference(

@@ -16,6 +16,7 @@ import attrs
 import numpy as np
 
 from dynsys.algorithms.checks import covariance_residual, determined_subspaces, smallest_gap
+from dynsys.algorithms.derivative_check import derivative_check, derivative_defect
 from dynsys.algorithms.ginelli import LARGEST_DISAGREEMENT, random_triangles
 from dynsys.algorithms.rounding import check_of_means
 from dynsys.algorithms.window import allocator
@@ -205,7 +206,11 @@ def sharafi(
     clvs = _record(tangent, begun, reached, estimates, count, method, steps, stride, planned)
     raise_if_stopped(tangent, reached.end, clvs)
     exponents = clvs.exponents.reshape(len(begun.x), begun.k)
-    warn_of([check_of_means(tangent, exponents, begun, reached.end, steps)], stacklevel=2)
+    checks = [
+        check_of_means(tangent, exponents, begun, reached.end, steps),
+        derivative_check(tangent, derivative_defect(tangent, begun)),
+    ]
+    warn_of(checks, stacklevel=2)
     return clvs
 
 

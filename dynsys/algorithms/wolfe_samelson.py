@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
+from dynsys.algorithms.derivative_check import derivative_check, derivative_defect
 from dynsys.algorithms.rest import LONGEST_CYCLE, collapse_check
 from dynsys.algorithms.rounding import check_of_factors, last_growth
 from dynsys.algorithms.window import pass_window
@@ -169,6 +170,7 @@ def wolfe_samelson(
     checks = [
         collapse_check(tangent, window.first, end, last),
         check_of_factors(window.R, window.finished, window.steps, window.steps * tangent.dt),
+        derivative_check(tangent, derivative_defect(tangent, window.first)),
     ]
     warn_of(checks, stacklevel=2)
     return vectors

@@ -2,7 +2,7 @@
 
 Where arguments of Max or Min tie, the slope is that of the first of them in the order of SymPy, in which numbers come
 first: that of Max(x, 0) is 0 at x = 0, that of Max(x, y) is (1, 0) at x = y. The slope of Abs is sign, and sign(0) = 0;
-that of a Piecewise is the slope of the case that holds; those of sign and Heaviside are 0 everywhere.
+that of a Piecewise is the slope of the case that holds; those of sign, Heaviside and floor are 0 everywhere.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ def derivative(expression: sympy.Expr, variable: sympy.Symbol) -> sympy.Expr:
 
     found = [kink for kink in expression.atoms(sympy.Max, sympy.Min) if variable in kink.free_symbols]
     kinks = {kink: sympy.Dummy(real=True) for kink in sorted(found, key=sympy.default_sort_key)}
-    outer = expression.xreplace(kinks)  # the chain rule: SymPy's own slopes of several that tie are all 0
+    steps = {step: sympy.Dummy(real=True) for step in expression.atoms(sympy.floor)}
+    outer = expression.xreplace(kinks | steps)  # the chain rule: SymPy's own slopes of several that tie are all 0
     slope = sympy.diff(outer, variable)
     for kink, name in kinks.items():
         if name in outer.free_symbols:
             slope += sympy.diff(outer, name) * _slope(kink, variable)
-    slope = slope.xreplace({name: kink for kink, name in kinks.items()})
+    slope = slope.xreplace({name: part for part, name in (kinks | steps).items()})
     return slope.replace(sympy.DiracDelta, lambda *_: sympy.Integer(0))
 
 

@@ -365,7 +365,7 @@ def check_functions(expression: sympy.Expr, origin: str, *known: str) -> None:
     """Refuse an expression, or a derivative of one, that has no source; `known` functions have some."""
     import sympy
 
-    allowed = {*FUNCTIONS, *known, "Abs", "sign", "Max", "Min", "Heaviside", "Piecewise", "And", "Or", "Not"}
+    allowed = {*FUNCTIONS, *known, "Abs", "sign", "Max", "Min", "Heaviside", "floor", "Piecewise", "And", "Or", "Not"}
     usual = (sympy.Add, sympy.Mul, sympy.Pow, sympy.Tuple, sympy.Atom)
     for part in sympy.preorder_traversal(expression):
         function = isinstance(part, sympy.core.function.Application)

@@ -33,15 +33,16 @@ class Regime(str):
     """
 
     reason: str
+    vanishing: tuple[int, ...]
 
-    def __new__(cls, name: str, reason: str) -> Regime:
-        """A name and why."""
+    def __new__(cls, name: str, reason: str, vanishing: tuple[int, ...] = ()) -> Regime:
+        """A name and why; of regular motion also which exponents vanish, counted from 0."""
         made = super().__new__(cls, name)
-        made.reason = reason
+        made.reason, made.vanishing = reason, vanishing
         return made
 
     def __reduce__(self) -> Any:
-        return Regime, (str(self), self.reason)
+        return Regime, (str(self), self.reason, self.vanishing)
 
 
 @attrs.frozen
@@ -104,7 +105,6 @@ def regime(motion: Motion) -> Regime:
     # changed nothing by the end
     small = np.maximum(SHARP * motion.spread, SMALL_GROWTH / motion.time)
     sharp = ~clear & (np.abs(values) + 2.0 * errors <= small)
-    zeros = int(np.count_nonzero(sharp))
     positive = int(np.count_nonzero(signs > 0))
     told = [f"exponent {j + 1} is {with_error(float(values[j]), float(errors[j]))}" for j in range(k)]
     if positive:
@@ -115,11 +115,12 @@ def regime(motion: Motion) -> Regime:
         return Regime("undecided", f"{told[vague[0]]}, which may vanish or not: run longer")
     if k < motion.dimension and not (signs < 0).any():
         return Regime("undecided", f"none of the first {k} exponents is negative: follow more vectors (k > {k})")
-    return _regular(motion, zeros)
+    return _regular(motion, tuple(np.flatnonzero(sharp).tolist()))
 
 
-def _regular(motion: Motion, zeros: int) -> Regime:
-    """The regime where no exponent is positive, and so many vanish."""
+def _regular(motion: Motion, vanishing: tuple[int, ...]) -> Regime:
+    """The regime where no exponent is positive, and these vanish."""
+    zeros = len(vanishing)
     if motion.kind == "flow" and not zeros:
         return Regime("undecided", "no exponent vanishes, although the state moves: see the checks")
     vanish = f"{zeros} exponent{'s vanish' if zeros != 1 else ' vanishes'}" if zeros else "all exponents are negative"
@@ -129,5 +130,5 @@ def _regular(motion: Motion, zeros: int) -> Regime:
         vanish = f"all {zeros} exponents vanish, as in an integrable system"
     frequencies += motion.kind == "driven flow"  # that of the drive is no component of the state
     if frequencies <= (motion.kind != "map"):
-        return Regime("periodic", vanish)
-    return Regime(f"quasi-periodic on a {frequencies}-torus", f"{vanish}, none is positive")
+        return Regime("periodic", vanish, vanishing)
+    return Regime(f"quasi-periodic on a {frequencies}-torus", f"{vanish}, none is positive", vanishing)

@@ -31,7 +31,7 @@ class SpectrumDiagnostics:
     Attributes
     ----------
     derivative : str
-        Where the tangent comes from: "jvp", "jacobian" or "finite differences".
+        Where the tangent comes from: "jvp", "jacobian", "traced" or "finite differences".
     drift : ndarray, shape (..., k)
         Mean rate of the second half minus that of the first, in units of its standard error.
     determinant_defect : ndarray, shape (...)
@@ -53,6 +53,9 @@ class SpectrumDiagnostics:
         Where the run rests in the end: ln |eigenvalues of the step| / dt there, descending, 1/time. NaN if it moves.
     crossed : str
         Expressions with a jump that the run passed, where the velocity jumps; or empty.
+    derivative_defect : ndarray, shape (...)
+        Tangent of a step against a difference of the step, at the start of the run, relative, of one member (NaN for
+        the others); see `dynsys.algorithms.derivative_check.derivative_defect`.
     """
 
     derivative: str
@@ -65,6 +68,7 @@ class SpectrumDiagnostics:
     speed: Array = readonly(default=np.nan)
     rest: Array = readonly(default=np.nan)
     crossed: str = ""
+    derivative_defect: Array = readonly(default=np.nan)
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -145,18 +149,22 @@ class LyapunovSpectrum(Result):
         The error is that of the series sum_i dD/dlambda_i rate_i, by batch means: exponents are correlated. NaN for
         members that stopped. Refuses a spectrum that is truncated before its sums turn negative.
 
-        Warns where D is 0 but the largest exponent zero within its error: on a limit cycle it vanishes, and D is 1.
-        At rest, D is 0.
+        Exponents that vanish as far as one can see (`regime`) count as 0: D is 1 on a limit cycle, 2 on a torus, 0 at
+        rest. Warns where D is 0 but the largest exponent may vanish.
         """
-        dimension = self.end.x.shape[1]
-        D = dimensions.kaplan_yorke_dimension(self.exponents, dimension)
+        dimension, exponents = self.end.x.shape[1], np.atleast_2d(self.exponents).copy()
+        for row, motion in zip(exponents, self._motions(), strict=True):
+            row[list(regime(motion).vanishing)] = 0.0
+        exponents = self.end.as_given(exponents)
+        D = dimensions.kaplan_yorke_dimension(exponents, dimension)
         near_zero = (D == 0.0) & (self.exponents > -LARGEST_ERRORS * self.standard_error).any(axis=-1)
         near_zero &= ~np.isfinite(self.diagnostics.rest).any(axis=-1)
         text = (
-            "the largest exponent is zero within its error: on a limit cycle it vanishes, and the dimension is 1, not 0"
+            "the largest exponent is zero within its error: on a limit cycle it vanishes, and the dimension is 1, not "
+            "0; run longer"
         )
         warn_of([(near_zero, text)], stacklevel=2)
-        return D, self._error_of(dimensions.kaplan_yorke_gradient(self.exponents, dimension))
+        return D, self._error_of(dimensions.kaplan_yorke_gradient(exponents, dimension))
 
     def entropy_bound(self) -> tuple[Array, Array]:
         """The sum of the positive exponents, 1/time, and its standard error, shape (...).

@@ -27,7 +27,7 @@ class VectorDiagnostics:
     Attributes
     ----------
     derivative : str
-        Where the tangent comes from: "jvp", "jacobian" or "finite differences".
+        Where the tangent comes from: "jvp", "jacobian", "traced" or "finite differences".
     covariance_residual : ndarray, shape (...)
         Largest sine of the angle between a vector pushed to the next time and the vector there, over sampled times.
         Ginelli's vectors pass whether converged or not: any start that is pushed correctly does. For Sharafi's

@@ -8,21 +8,28 @@ Functions marked `@numba.njit` are compiled into the pass; others are called by 
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import sys
 from abc import ABC
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import attrs
 import numpy as np
 from attrs.validators import optional
 
+from dynsys.algorithms.differences import WORK
 from dynsys.compiled.kernel import Kernel
+from dynsys.equations.definition import Definition
+from dynsys.equations.trace import Trace, hold, traced
+from dynsys.equations.tracer import NotTraceable
 from dynsys.errors import InvalidInputError, real_array, whole_number
 from dynsys.passes.orthonormal import LONG_COLUMN
+from dynsys.systems.function_kernel import form_of, function_source, is_number
+from dynsys.systems.symbolic import equations_jvp, equations_kernel
 from dynsys.systems.system import DifferentiableSystem, Flow, Map
 from dynsys.systems.time_step import check_parameters
 
@@ -89,21 +96,61 @@ class FunctionSystem(DifferentiableSystem, ABC):
 
     _time: ClassVar[type[float] | type[int]]  # what the functions are given as time
 
+    def __attrs_post_init__(self) -> None:
+        """Refuse args that do not fit the functions."""
+        given = {"function": (self.function, 2), "jacobian": (self._jacobian, 2), "jvp": (self._jvp, 3)}
+        for name, (function, first) in given.items():
+            if function is not None:
+                _fit(name, function, first, self._all_args)
+
     @property
     def derivative(self) -> str:
-        """Where derivatives come from: "jvp", "jacobian" or "finite differences"."""
+        """Where derivatives come from: "jvp", "jacobian", "traced" or "finite differences"."""
         if self._jvp is not None:
             return "jvp"
-        return "finite differences" if self._jacobian is None else "jacobian"
+        if self._jacobian is not None:
+            return "jacobian"
+        return "finite differences" if self.untraced else "traced"
+
+    @property
+    def untraced(self) -> str:
+        """Why the function could not be traced; empty if it was, or need not be."""
+        return "" if self._derivative_is_given or isinstance(self._trace, Trace) else self._trace
+
+    @property
+    def equations(self) -> Definition | None:
+        """The equations that were traced, in x0, x1, ..., t and a parameter p0, p1, ... for each of `args`; or None."""
+        return None if self._derivative_is_given or isinstance(self._trace, str) else self._trace.definition
+
+    @property
+    def _derivative_is_given(self) -> bool:
+        return self._jvp is not None or self._jacobian is not None
+
+    @cached_property
+    def _trace(self) -> Trace | str:
+        """The trace of the function, or why there is none."""
+        try:
+            trace = traced(self.function, self.dimension, self._all_args)
+            hold(trace, self._raw, self.dimension, self._all_args, self._time)
+        except NotTraceable as problem:
+            return str(problem)
+        return trace
+
+    def _raw(self, t: float, x: Array) -> Any:
+        """What the function answers, of a copy of x."""
+        return self.function(self._time(t), np.array(x, dtype=float), *self._all_args)
 
     def jacobian(self, t: float, x: Array) -> Array:
         """Jacobian at one state, shape (dim, dim)."""
         if self._jacobian is None:
-            return super().jacobian(t, x)
+            return self.jvp(t, x, np.eye(self.dimension))
         return self._ask("jacobian", self._jacobian, (self.dimension, self.dimension), t, x)
 
     def jvp(self, t: float, x: Array, V: Array) -> Array:
         """Jacobian at one state times the columns of V, shape (dim, k)."""
+        if self._jvp is None and self._jacobian is None and isinstance(self._trace, Trace):
+            parameters = self._trace.parameters(self._all_args)
+            return equations_jvp(self._trace.definition, t, real_array("x", x), V, parameters)
         if self._jvp is None:
             return super().jvp(t, x, V)
         return self._ask("jvp", self._jvp, np.shape(V), t, x, V)
@@ -134,22 +181,39 @@ class FunctionSystem(DifferentiableSystem, ABC):
         args = self.args
         for argument in _further(self.function, 2)[len(args) :]:
             default = _arguments([argument.default])
-            if len(args) >= room or not _is_number(*default):
+            if len(args) >= room or not is_number(*default):
                 break
             args += default
         return args
 
     def kernel(self) -> Kernel | None:
-        """The same functions as source for Numba, if they are marked `@numba.njit`; see `FunctionSystem`."""
+        """The traced equations, or the functions marked `@numba.njit`, as source for Numba; see `FunctionSystem`."""
+        if not self._derivative_is_given and isinstance(self._trace, Trace):
+            return equations_kernel(self._trace.definition.equations, self._trace.parameters(self._all_args))
         if not all(map(_compiles, self._used.values())) or self.fallback:
             return None
+        self._check_indices()
         numbers = [np.ravel(value).astype(float) for value in self._all_args]
         return Kernel(
-            _source(self.derivative, tuple(map(_form, self._all_args)), self.dimension >= LONG_COLUMN),
+            function_source(self.derivative, tuple(map(form_of, self._all_args)), self.dimension >= LONG_COLUMN),
             np.concatenate([np.empty(0), *numbers]),
-            scratch=self.dimension * (self.dimension + 3),
+            scratch=self.dimension * (self.dimension + WORK),
             functions=self._used,
         )
+
+    def _check_indices(self) -> None:
+        """Refuse compiled functions that read beyond the state: Python says so, compiled code reads what is there."""
+        x, V = np.linspace(0.1, 0.9, self.dimension), np.eye(self.dimension)
+        for name, function in self._used.items():
+            plain: Any = function
+            try:
+                plain.py_func(self._time(0), x.copy(), *([V.copy()] if name == "jvp" else []), *self._all_args)
+            except IndexError as problem:
+                raise InvalidInputError(
+                    f"{name} reads beyond its arguments where x has dimension {self.dimension}: {problem}"
+                ) from None
+            except Exception:  # what it does elsewhere is its own affair
+                continue
 
     @property
     def _used(self) -> dict[str, Function]:
@@ -160,16 +224,20 @@ class FunctionSystem(DifferentiableSystem, ABC):
     @property
     def fallback(self) -> str:
         """What keeps functions of which at least one is marked `@numba.njit` from being compiled; or empty."""
+        if self.derivative == "traced":
+            return ""
         marked = {name: _is_marked(function) for name, function in self._used.items()}
         if not any(marked.values()):
-            return ""
+            hidden = [name for name, function in self._used.items() if _hides_a_marked_one(function)]
+            what = "is a partial function or a ufunc: to be compiled it must be marked @numba.njit itself"
+            return f"{' and '.join(hidden)} {what}" if hidden else ""
         plain = [name for name, is_marked in marked.items() if not is_marked]
         if plain:
             return f"{' and '.join(plain)} must be marked @numba.njit as well, to be compiled"
         if not all(map(_compiles, self._used.values())):
             return "a function under parallel=True cannot run in several threads at once: mark it @numba.njit alone"
         for value in self._all_args:
-            if _form(value) is None:
+            if form_of(value) is None:
                 what = f"an array of {value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else ""
                 return (
                     "to be compiled, further arguments must be bool, int or float, or arrays of bool, int64 or float64 "
@@ -279,162 +347,36 @@ def _is_marked(function: Function) -> bool:
     return numba is not None and isinstance(function, numba.core.registry.CPUDispatcher)
 
 
+def _hides_a_marked_one(function: Any) -> bool:
+    """Whether a function is compiled by Numba, but not one that compiled code can call: a partial one, or a ufunc."""
+    numba: Any = sys.modules.get("numba")
+    return numba is not None and (
+        isinstance(function, numba.np.ufunc.dufunc.DUFunc)
+        or (
+            isinstance(function, functools.partial)
+            and (_is_marked(function.func) or _hides_a_marked_one(function.func))
+        )
+    )
+
+
+def _fit(name: str, function: Function, first: int, args: tuple[Any, ...]) -> None:
+    """Refuse args that a function cannot be called with; one in C that does not say is not asked."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(*[None] * first, *args)
+    except TypeError as problem:
+        called = "t, x, V" if first == 3 else "t, x"
+        raise InvalidInputError(
+            f"{name} is called as {name}({called}, *args) with {len(args)} args, but its arguments are {signature} "
+            f"({problem}): give as many args as it takes"
+        ) from None
+
+
 def _compiles(function: Any) -> bool:
     """Whether compiled code can call a function."""
     return _is_marked(function) and not (
         function.targetoptions.get("parallel") or function.targetoptions.get("forceobj")
     )
-
-
-Form = tuple[
-    type, tuple[int, ...]
-]  # of an argument that travels as float64 parameters: its type, or that of its entries
-
-NUMBERS = {bool: "{} != 0.0", int: "int({})", float: "{}"}
-ARRAYS = {bool: "({} != 0.0)", int: "{}.astype(np.int64)", float: "{}"}
-LARGEST_INT = 2**53  # from there on float64 cannot tell integers apart
-
-
-def _is_number(value: Any) -> bool:
-    """Whether a default of a function is one of its parameters."""
-    return type(value) in NUMBERS and (type(value) is not int or abs(value) <= LARGEST_INT)
-
-
-def _form(value: Any) -> Form | None:
-    """How an argument travels to compiled functions, or None for one that cannot."""
-    if _is_number(value):
-        return type(value), ()
-    if not isinstance(value, np.ndarray) or not value.ndim:
-        return None
-    kind = {np.dtype(bool): bool, np.dtype(np.int64): int, np.dtype(float): float}.get(value.dtype)
-    exact = kind is not int or not (np.abs(value) > LARGEST_INT).any()
-    return (kind, value.shape) if kind is not None and exact else None
-
-
-@cache
-def _source(derivative: str, forms: tuple[Form, ...], large: bool) -> str:
-    """Source of `linearise`; the kinds and shapes of the arguments are in it, their values are not."""
-    args, at = "", 0
-    for kind, shape in forms:
-        size = math.prod(shape)
-        if shape:
-            args += ", " + ARRAYS[kind].format(f"parameters[{at}:{at + size}].reshape({shape})")
-        else:
-            args += ", " + NUMBERS[kind].format(f"parameters[{at}]")
-        at += size
-    body = {"jvp": BY_JVP, "jacobian": BY_JACOBIAN, "finite differences": BY_DIFFERENCES}[derivative]
-    product = "copy_matrix(F, np.dot(J, np.ascontiguousarray(V)))" if large else "multiply(J, V, F)"
-    return (EVALUATE + body).format(args=args, product=product, step=np.finfo(float).eps ** 0.2)
-
-
-EVALUATE = '''
-from dynsys.errors import InvalidInputError
-
-
-@njit
-def write(answer, out):
-    """out = the answer of a function."""
-    if answer.ndim == out.ndim:  # Numba drops what follows where it is not so
-        if answer.shape == out.shape:
-            for index in np.ndindex(out.shape):
-                if answer[index].imag != 0.0:
-                    raise InvalidInputError("function, jacobian and jvp must return real numbers")
-                out[index] = answer[index].real
-            return
-    raise InvalidInputError(
-        "function, jacobian and jvp must return numbers of shape (dim,), (dim, dim) and (dim, k): the same run with "
-        "backend='numpy' says which did not, and what came"
-    )
-
-
-@njit
-def evaluate(t, x, f, parameters, state):
-    """f = function(t, x), of a copy of x, into which it may write; NaN and False if x is not finite."""
-    total = 0.0
-    for i in range(len(x)):
-        state[i] = x[i]
-        total += 0.0 * x[i]
-    if total != 0.0:
-        f[:] = np.nan
-        return False
-    write(np.asarray(function(t, state{args})), f)
-    return True
-'''
-
-BY_JACOBIAN = '''
-
-@njit
-def multiply(J, V, F):
-    """F = J V by loops: faster than BLAS for short columns."""
-    dim, k = V.shape
-    for i in range(dim):
-        for c in range(k):
-            F[i, c] = 0.0
-        for j in range(dim):
-            for c in range(k):
-                F[i, c] += J[i, j] * V[j, c]
-
-
-@njit
-def linearise(t, x, V, f, F, parameters, data, rows, scratch):
-    """f = function(t, x) and F = jacobian(t, x) V."""
-    dim = len(x)
-    state, J = scratch[:dim], scratch[dim : dim + dim * dim].reshape((dim, dim))
-    if not evaluate(t, x, f, parameters, state):
-        F[:] = np.nan
-        return
-    copy(state, x)
-    write(np.asarray(jacobian(t, state{args})), J)
-    {product}
-'''
-
-BY_JVP = '''
-
-@njit
-def linearise(t, x, V, f, F, parameters, data, rows, scratch):
-    """f = function(t, x) and F = jvp(t, x, V)."""
-    dim, k = V.shape
-    state, W = scratch[:dim], np.empty((0, 0))
-    if dim + dim * k <= scratch.size:
-        W = scratch[dim : dim + dim * k].reshape((dim, k))
-    else:  # a stepper with a state of its own carries more vectors than the flow has dimensions
-        W = np.empty((dim, k))
-    if not evaluate(t, x, f, parameters, state):
-        F[:] = np.nan
-        return
-    copy(state, x)
-    copy_matrix(W, V)
-    write(np.asarray(jvp(t, state, W{args})), F)
-'''
-
-BY_DIFFERENCES = '''
-
-@njit
-def linearise(t, x, V, f, F, parameters, data, rows, scratch):
-    """f = function(t, x) and F = J V by the central differences of `dynsys.systems.system.finite_difference`."""
-    dim, k = V.shape
-    state, point = scratch[:dim], scratch[dim : 2 * dim]
-    ahead, back = scratch[2 * dim : 3 * dim], scratch[3 * dim : 4 * dim]
-    evaluate(t, x, f, parameters, state)
-    square = 0.0
-    for i in range(dim):
-        square += x[i] * x[i]
-    h = {step!r} * max(1.0, math.sqrt(square))
-    for c in range(k):
-        square = 0.0
-        for i in range(dim):
-            square += V[i, c] * V[i, c]
-            F[i, c] = 0.0
-        length = math.sqrt(square) if square > 0.0 else 1.0
-        for distance, weight in ((h, 8.0), (2.0 * h, -1.0)):
-            for i in range(dim):
-                point[i] = x[i] + distance * (V[i, c] / length)
-            evaluate(t, point, ahead, parameters, state)
-            for i in range(dim):
-                point[i] = x[i] - distance * (V[i, c] / length)
-            evaluate(t, point, back, parameters, state)
-            for i in range(dim):
-                F[i, c] += weight * (ahead[i] - back[i])
-        for i in range(dim):
-            F[i, c] *= length / (12.0 * h)
-'''

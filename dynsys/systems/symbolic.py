@@ -25,6 +25,7 @@ from typing import Any, ClassVar, Self
 import attrs
 import numpy as np
 
+from dynsys.compiled.equations import EquationSource
 from dynsys.compiled.kernel import Kernel, StepSource
 from dynsys.compiled.lanes import LaneSource
 from dynsys.compiled.lattice import lattice_linearise, lattice_scratch, lattice_step
@@ -248,29 +249,14 @@ class SymbolicSystem(DifferentiableSystem, ABC):
 
     def jvp(self, t: float, x: Array, V: Array) -> Array:
         """Jacobian at one state times the columns of V, shape (dim, k); that of a lattice is never formed."""
-        by_neighbours = self.definition.functions.get("jvp")
-        return by_neighbours(t, np.asarray(x), V, self._values) if by_neighbours else self.jacobian(t, x) @ V
+        return equations_jvp(self.definition, t, np.asarray(x), V, self._values)
 
     def kernel(self) -> Kernel:
         """The same equations as source for Numba."""
-        vectors = self._vectors
-        if vectors is not None:
-            return vectors.kernel(self._values)
-        equations = _definition(type(self), self._sizes).equations
-
-        def step(tableau: Tableau | None, k: int) -> StepSource:
-            write = unrolled_step if few(equations, tableau) else lattice_step
-            return write(equations if k else equations.alone, tableau)
-
-        def lanes(tableau: Tableau | None, k: int, varied: bool) -> LaneSource | None:
-            if not few(equations, tableau):
-                return None
-            return unrolled_lanes(equations if k else equations.alone, tableau, k, varied)
-
-        if few(equations, None):
-            return Kernel(unrolled_linearise(equations), self.parameters, step=step, lanes=lanes)
-        scratch = lattice_scratch(equations)
-        return Kernel(lattice_linearise(equations), self.parameters, scratch=scratch, step=step, lanes=lanes)
+        definition = self.definition
+        if isinstance(definition, Definition):
+            return equations_kernel(definition.equations, self.parameters)
+        return definition.kernel(self._values)
 
 
 @attrs.frozen(eq=False)
@@ -297,6 +283,34 @@ class SymbolicMap(SymbolicSystem, Map):
     def step(self, n: int, x: Array) -> Array:
         """State after step n; x has shape (..., dim)."""
         return self.definition.functions["rule"](n, np.asarray(x), self._values)
+
+
+def equations_jvp(
+    definition: Definition | VectorDefinition | DenseDefinition, t: float, x: Array, V: Array, parameters: Any
+) -> Array:
+    """The Jacobian of equations at one state times the columns of V."""
+    by_neighbours = definition.functions.get("jvp")
+    if by_neighbours:
+        return by_neighbours(t, x, V, parameters)
+    return definition.functions["jacobian"](t, x, parameters) @ V
+
+
+def equations_kernel(equations: EquationSource, parameters: Array) -> Kernel:
+    """Equations as source for Numba: written out if they are few, by loops over runs if not."""
+
+    def step(tableau: Tableau | None, k: int) -> StepSource:
+        write = unrolled_step if few(equations, tableau) else lattice_step
+        return write(equations if k else equations.alone, tableau)
+
+    def lanes(tableau: Tableau | None, k: int, varied: bool) -> LaneSource | None:
+        if not few(equations, tableau):
+            return None
+        return unrolled_lanes(equations if k else equations.alone, tableau, k, varied)
+
+    if few(equations, None):
+        return Kernel(unrolled_linearise(equations), parameters, step=step, lanes=lanes)
+    scratch = lattice_scratch(equations)
+    return Kernel(lattice_linearise(equations), parameters, scratch=scratch, step=step, lanes=lanes)
 
 
 Named = tuple[tuple[str, Any], ...]

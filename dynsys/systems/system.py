@@ -17,6 +17,7 @@ from typing import Any, Self
 import attrs
 import numpy as np
 
+from dynsys.algorithms.differences import finite_difference
 from dynsys.compiled.kernel import Kernel, StepKernel, flow_kernel, map_kernel
 from dynsys.errors import InvalidInputError, finite, real_array
 from dynsys.steppers.stepper import Stepper
@@ -50,7 +51,12 @@ class DynamicalSystem(ABC):
     @property
     @abstractmethod
     def derivative(self) -> str:
-        """Where derivatives come from: "jvp", "jacobian" or "finite differences"."""
+        """Where derivatives come from: "jvp", "jacobian", "traced" or "finite differences"."""
+
+    @property
+    def untraced(self) -> str:
+        """Why derivatives are finite differences although a function could have been traced; or empty."""
+        return ""
 
     @property
     def vanishing_exponents(self) -> int:
@@ -342,6 +348,11 @@ class FlowStep(TimeStep):
         return self.flow.derivative
 
     @property
+    def untraced(self) -> str:
+        """That of the flow."""
+        return self.flow.untraced
+
+    @property
     def vanishing_exponents(self) -> int:
         """Those of the flow; a stepper that carries a state has other conserved quantities, if any."""
         return 0 if self._carried else self.flow.vanishing_exponents
@@ -453,28 +464,3 @@ class FlowStep(TimeStep):
         if self.flow.fallback or self.stepper.source is not None or self.flow.kernel() is None:
             return self.flow.fallback
         return f"the stepper {type(self.stepper).__name__} has no compiled form: give it a `tableau` or a `source`"
-
-
-def finite_difference(function, x: Array, V: Array) -> Array:  # type: ignore[no-untyped-def]
-    """Directional derivatives of `function` at x along the columns of V, by fourth-order central differences.
-
-    For smooth functions of order one the relative error is about eps^(4/5) = 3e-13. Cost: 4 k evaluations.
-
-    Parameters
-    ----------
-    function : callable, (..., dim) -> (..., m)
-    x : ndarray, shape (dim,)
-    V : ndarray, shape (dim, k)
-
-    Returns
-    -------
-    ndarray, shape (m, k)
-    """
-    lengths = np.linalg.norm(V, axis=0)
-    lengths = np.where(lengths > 0, lengths, 1.0)
-    h = np.finfo(float).eps ** 0.2 * max(1.0, float(np.linalg.norm(x)))
-    directions = (V / lengths).T  # (k, dim)
-    points = x + h * np.array([-2.0, -1.0, 1.0, 2.0])[:, None, None] * directions
-    back2, back1, ahead1, ahead2 = function(points)
-    slopes = (8.0 * (ahead1 - back1) - (ahead2 - back2)) / (12.0 * h)
-    return slopes.T * lengths

@@ -83,7 +83,7 @@ class TangentSystem(ABC):
 
     @property
     def derivative(self) -> str:
-        """Where derivatives come from: "jvp", "jacobian" or "finite differences"."""
+        """Where derivatives come from: "jvp", "jacobian", "traced" or "finite differences"."""
         return self.time_step.derivative
 
     @property
@@ -234,9 +234,11 @@ def make_tangent(time_step: TimeStep, backend: Backend = "auto", shift: float = 
     elif reason and time_step.step_kernel() is not None:
         _say_once(reason)
     if time_step.derivative == "finite differences":
+        untraced = f", and its function could not be traced ({time_step.untraced})" if time_step.untraced else ""
         warnings.warn(
-            f"{time_step.label} gives neither jacobian nor jvp: its tangent is a finite-difference one "
-            "(fourth order, relative error about 1e-12, 4 k evaluations per stage). Define one of them to be exact",
+            f"{time_step.label} gives neither jacobian nor jvp{untraced}: its tangent is a finite-difference one "
+            "(fourth order, four or more evaluations for every entry of the state; beyond 16, for every vector). "
+            "Define one of them to be exact",
             FallbackWarning,
             stacklevel=3,
         )

@@ -77,8 +77,13 @@ class TimeStep(ABC):
 
     @property
     def derivative(self) -> str:
-        """Where derivatives come from: "jvp", "jacobian" or "finite differences"."""
+        """Where derivatives come from: "jvp", "jacobian", "traced" or "finite differences"."""
         return "jvp"
+
+    @property
+    def untraced(self) -> str:
+        """Why derivatives are finite differences although a function could have been traced; or empty."""
+        return ""
 
     @property
     def vanishing_exponents(self) -> int:

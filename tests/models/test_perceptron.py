@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from dynsys import Euler, FallbackWarning, InvalidInputError, NumpyTangent
+from dynsys.algorithms.differences import finite_difference
 from dynsys.models.activations import LeakyReLU, Linear, ReLU, Sigmoid, Tanh
 from dynsys.models.networks import CrossEntropy, DeepNetworkFlow, HalfSquares, Loss, Perceptron
-from dynsys.systems.system import finite_difference
 from dynsys.testing import check_system, check_tangent
 
 RANDOM = np.random.default_rng(0)

@@ -8,6 +8,7 @@ import pytest
 import xarray
 
 from dynsys import Euler, InvalidInputError
+from dynsys.algorithms.differences import finite_difference
 from dynsys.models.activations import Sigmoid, Tanh
 from dynsys.models.reporting.report import FAILS, HOLDS
 from dynsys.models.training_chaos import (
@@ -34,7 +35,6 @@ from dynsys.models.training_chaos.growth import fit_growth
 from dynsys.models.training_chaos.orbits import distances, orbits, perturbed, tangent_distances
 from dynsys.models.training_chaos.protocol import Protocol, write
 from dynsys.models.training_chaos.series import autocorrelation, local_expansion
-from dynsys.systems.system import finite_difference
 from dynsys.testing import check_system, check_tangent
 
 FLOWERS = classifier(*iris(), (10,), Sigmoid())

@@ -1,0 +1,128 @@
+"""Whether the tangent of a step is the derivative of the step: one directional difference, at the start of every run.
+
+No other check can tell. Both sides of the determinant identity, and vectors that are pushed, use the same derivative,
+right or wrong; only the function itself knows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from dynsys.algorithms.differences import along
+from dynsys.errors import warn_of
+from dynsys.passes.run_state import RunState, Tangent
+from dynsys.passes.status import RUNNING
+
+Array = np.ndarray
+
+DIFFERENCES = "finite differences"
+LARGEST_DEFECT = 3e-4  # relative; what users differentiate by differences of their own passes
+OFFSETS = (0.1, 1e-3)  # of the state, relative: starts such as 0 stand on kinks, or where terms vanish
+TINY = 1e-100  # a state at rest, after underflow: its size says nothing
+DISPARATE = 10.0  # ratio of entries for which a second direction is tried
+SLOW, VERY_SLOW = 0.01, 0.1  # seconds of a step of which few are taken, or none
+RUNGS, FEW_RUNGS = 8, 2  # steps of the differences that are tried
+UNSETTLED = 1e-6  # error of differences of a step, relative, below which they are not doubted however short it is
+ACCURATE = 1e-9  # error of the differences that is not made smaller
+
+
+def derivative_defect(tangent: Tangent, start: RunState) -> Array:
+    """Relative defect of the tangent of a step against a difference of the step, at the start of a run, (members,).
+
+    With a random direction d as large as the state, x near the state, y = step(x): the largest, over the components, of
+
+        |(dy/dx d)_i - difference_i| / (|(dy/dx d)_i - d_i| + |difference_i - d_i|),
+
+    0 for an exact derivative and 1 for one of the other sign; components are compared beyond twenty errors of the
+    difference, and are as large as 1e-4 of the largest at least. Where derivatives are finite differences themselves,
+    the relative error of the difference instead, which tells whether the function can be differentiated so.
+
+    Of the first member that runs; NaN for the others, and where the step has no value near the state.
+    """
+    defect = np.full(len(start.x), np.nan)
+    running = np.flatnonzero(start.status == RUNNING)
+    if running.size:
+        for offset in OFFSETS:
+            try:
+                defect[running[0]] = _defect(tangent, start, int(running[0]), offset)
+            except (ValueError, ArithmeticError):  # beyond the domain of a function
+                continue
+            if np.isfinite(defect[running[0]]):
+                break
+    return defect
+
+
+def _defect(tangent: Tangent, start: RunState, m: int, offset: float) -> float:
+    """The defect at a state that is so far from the start."""
+    rng, member, x = np.random.default_rng(0), int(start.members[m]), start.x[m]
+    largest = float(np.max(np.abs(x)))
+    largest = largest if largest > TINY else 1.0
+    scale = np.where(np.abs(x) > 1e-6 * largest, np.abs(x), largest)
+    x = x + offset * scale * np.where(x < 0.0, -1.0, 1.0) * rng.uniform(0.5, 1.0, size=len(x))
+
+    def step(z: Array, d: Array) -> tuple[Array, Array]:
+        with np.errstate(all="ignore"):
+            moved, pushed = tangent.step(start.n, z, d[:, None].copy(), member=member)
+        return moved, pushed[:, 0]
+
+    found, took = _along(tangent, step, x, scale, scale * rng.normal(size=len(x)))
+    uniform = np.full(len(x), np.max(scale))
+    if took < SLOW and (uniform > DISPARATE * scale).any():  # columns of small entries hide behind those of large ones
+        found = max(found, _along(tangent, step, x, uniform, uniform * rng.normal(size=len(x)))[0])
+    return found
+
+
+def _along(
+    tangent: Tangent, step: Callable[[Array, Array], tuple[Array, Array]], x: Array, scale: Array, d: Array
+) -> tuple[float, float]:
+    """The defect along one direction, of entries of this scale, and how long a step takes."""
+    began = time.perf_counter()
+    y, pushed = step(x, d)
+    took, by_differences = time.perf_counter() - began, tangent.derivative == DIFFERENCES
+    if by_differences and took > VERY_SLOW:  # whether they settle takes many steps to find out
+        return np.nan, took
+
+    def rule(points: Array) -> Array:
+        return np.array([step(z, d)[0] for z in points])
+
+    rungs = (RUNGS, RUNGS) if by_differences else (FEW_RUNGS if took > SLOW else RUNGS, 0)
+    slope, error = along(rule, x, y, d, rungs, ACCURATE * scale, 0.0)
+    if took < SLOW:  # a second one of another length: noise that the first one happened to miss
+        another, second = along(rule, x, y, 1.37 * d, rungs, 1.37 * ACCURATE * scale, 0.0)
+        error = np.maximum(error, second / 1.37) + np.abs(slope - another / 1.37)
+    if not (np.isfinite(pushed).all() and np.isfinite(slope).all()):
+        return np.nan, took
+    moved = (np.abs(pushed - d) + np.abs(slope - d)) / scale
+    moved = np.maximum(moved, 1e-4 * np.max(moved))
+    if by_differences:
+        apart = np.where(error > UNSETTLED * np.abs(slope), np.minimum(error / scale, moved), 0.0)
+    else:
+        beyond = 20.0 * error + (1e-12 + 1e4 * tangent.tolerance) * (np.abs(slope) + np.abs(pushed))
+        apart = np.abs(pushed - slope)
+        apart = np.where(apart > beyond, apart, 0.0) / scale
+    return float(np.max(np.divide(apart, moved, out=np.zeros(len(x)), where=moved > 0.0))), took
+
+
+def derivative_check(tangent: Tangent, defect: Array) -> tuple[Any, str]:
+    """The mark and the text of `dynsys.errors.warn_of` for what `derivative_defect` found."""
+    found = float(np.nanmax(np.append(defect, 0.0)))
+    if tangent.derivative == DIFFERENCES:
+        text = (
+            f"finite differences of the function do not settle near the start (relative error {found:.0e}): it "
+            "jumps, or is noisy; give it jacobian or jvp, or make it smooth"
+        )
+    else:
+        text = (
+            f"the derivative is not that of the function (relative defect {found:.2g} of a step near the start): find "
+            "out where with dynsys.testing.check_system, or check_tangent"
+        )
+    return found > LARGEST_DEFECT, text
+
+
+def warn_of_derivative(tangent: Tangent, start: RunState, stacklevel: int) -> None:
+    """Warn where `derivative_defect` finds one."""
+    warn_of([derivative_check(tangent, derivative_defect(tangent, start))], stacklevel=stacklevel + 1)
