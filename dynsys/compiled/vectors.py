@@ -185,15 +185,16 @@ class _Writer:
         return [f"np.dot(_B[{value} : {value + size}], {self.matrix(taken)}, _B[{at} : {at + taken.length}])"]
 
     def multiplied(self, taken: Taken, of: str, to: str) -> list[str]:
-        """A product with a matrix by loops; for short columns faster than BLAS."""
-        return [
-            f"for _i in _range({taken.length}):",
-            f"    _B[{to}] = 0.0",
-            f"for _j in _range({taken.of.length}):",
-            f"    _factor = _B[{of}]",
-            f"    for _i in _range({taken.length}):",
-            f"        _B[{to}] += _factor * _d[{taken.at} + _j * {taken.length} + _i]",
-        ]
+        """A product with a matrix by loops, four entries at a time; for short columns faster than BLAS."""
+        columns, whole = taken.length, taken.of.length // 4 * 4
+        lines = [f"for _i in _range({columns}):", f"    _B[{to}] = 0.0"]
+        for first, end, step in ((0, whole, 4), (whole, taken.of.length, 1)):
+            if first < end:
+                terms = [f"_f{e} * _d[{taken.at} + (_j + {e}) * {columns} + _i]" for e in range(step)]
+                lines += [f"for _j in _range({first}, {end}, {step}):"]
+                lines += [f"    _f{e} = _B[{of} + {e}]" for e in range(step)]
+                lines += [f"    for _i in _range({columns}):", f"        _B[{to}] += {' + '.join(terms)}"]
+        return lines
 
     def matrix(self, taken: Taken) -> str:
         shape = (taken.of.length, taken.length)
