@@ -3,14 +3,14 @@
 An activation is a few statements that compute s, s1 = sigma', s2 = sigma'' from d. The same text is run by NumPy,
 compiled into kernels, and stands for the opaque sigma of SymPy's Jacobian. A new one, by class or from an expression:
 
-    class Softplus(Activation):
+    class Sine(Activation):
         source = '''
-            s = log(1.0 + exp(d))
-            s1 = 1.0 / (1.0 + exp(-d))
-            s2 = s1 * (1.0 - s1)
+            s = sin(d)
+            s1 = cos(d)
+            s2 = -s
         '''
 
-    Activation.from_expression("log(1 + exp(d))")      # derivatives by SymPy
+    Activation.from_expression("log(1 + exp(d))")      # derivatives by SymPy, which do not overflow where d is large
 
 `dynsys.testing.check_activation` finds a wrong derivative.
 """
@@ -66,10 +66,11 @@ def _derived_source(expression: str) -> str:
 
     from dynsys.equations.derivative import derivative
     from dynsys.equations.expression import check_functions, parse
+    from dynsys.equations.finite import finite
     from dynsys.equations.source import assignments
 
     d = sympy.Symbol("d", real=True)
-    value = parse(expression, {"d": d}, derivatives=2)
+    value = finite(parse(expression, {"d": d}, derivatives=2))
     derivatives = [value, slope := derivative(value, d), derivative(slope, d)]
     for one in derivatives:
         check_functions(one, f"a derivative of {expression!r:.100}")
@@ -134,6 +135,17 @@ class Sigmoid(Activation):
     """
 
 
+class Softplus(Activation):
+    """sigma(d) = log(1 + exp(d)), computed by exp(-|d|), which never overflows."""
+
+    source = """
+        e = exp(-abs(d))
+        s = maximum(d, 0.0) + log(1.0 + e)
+        s1 = where(d >= 0.0, 1.0, e) / (1.0 + e)
+        s2 = e / ((1.0 + e) * (1.0 + e))
+    """
+
+
 class GELU(Activation):
     """sigma(d) = d Phi(d), Phi the normal distribution function (the exact form; Hendrycks & Gimpel 2016)."""
 
@@ -146,7 +158,9 @@ class GELU(Activation):
     """
 
 
-BY_NAME: dict[str, type[Activation]] = {c.__name__.lower(): c for c in (ReLU, LeakyReLU, Tanh, GELU, Sigmoid, Linear)}
+BY_NAME: dict[str, type[Activation]] = {
+    c.__name__.lower(): c for c in (ReLU, LeakyReLU, Tanh, GELU, Sigmoid, Softplus, Linear)
+}
 """The activations that the command line knows."""
 
 

@@ -134,6 +134,7 @@ def test_errors_of_vectors_are_seen():
         pytest.param("vectors", "| dynsys |", 2, marks=pytest.mark.slow),
         pytest.param("vectors-memory", "| 200 |", 1, marks=pytest.mark.slow),
         pytest.param("ensembles", "| the same bits |", 4, marks=pytest.mark.slow),
+        pytest.param("coverage", "| Kepler, e = 0.6 |", 2, marks=pytest.mark.slow),
     ],
 )
 def test_command_runs(section, row, times):

@@ -53,7 +53,7 @@ class Switch(Map):
         return (1.0 if n < self.until else -0.5) + 0.3 * np.sin(1.3 * n**2)
 
     def step(self, n, x):
-        return x
+        return np.exp(self.rate(n)) * x
 
     def jvp(self, n, x, V):
         return np.exp(self.rate(n)) * V

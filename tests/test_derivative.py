@@ -10,6 +10,7 @@ from sympy import Abs, Heaviside, Max, Min, sign, sin
 
 from dynsys import DivergenceError, GradientFlow, RunState, SymbolicMap
 from dynsys.equations.derivative import derivative
+from dynsys.equations.special import Largest, Least
 from dynsys.models.activations import Activation
 from dynsys.passes.orthonormal import unpacked
 
@@ -37,6 +38,15 @@ def gradient(expression, *point):
         (Abs(x - y), [2, 2], [0, 0]),
         (x * sign(x), [0], [0]),
         (Heaviside(x), [0], [0]),
+        (x * sympy.floor(2 * x), [3], [6]),
+        (sympy.ceiling(x) + sympy.Mod(x, 2), [1], [1]),
+        (sympy.Mod(x, y), [7, 2], [1, -3]),
+        (sympy.Mod(-x, y) * x, [1, 4], [2, 1]),
+        (sympy.sqrt(x**2 + y**2), [0, 0], [0, 0]),
+        (sympy.sqrt((x - y) ** 2 + 3 * z**2), [2, 2, 1], [0, 0, sympy.sqrt(3)]),
+        (Largest.of([x, y, z, 2 * x, 1]), [1, 1, 1], [2, 0, 0]),
+        (Largest.of([x, y, z, 2 * x, 1]), [0, 1, 1], [0, 0, 0]),
+        (Least.of([x, y, z, x * y, 9]), [2, 1, 1], [0, 1, 0]),
     ],
 )
 def test_slopes_at_kinks_are_those_of_the_convention(expression, point, expected):

@@ -13,15 +13,30 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dynsys import InvalidInputError
-from dynsys.equations.expression import parse
-from dynsys.equations.source import FUNCTIONS, numpy_functions, to_source
+from dynsys.equations.expression import parse, read_expression
+from dynsys.equations.source import FUNCTIONS, OTHERS, STEPS, numpy_functions, to_source
 
 SYMBOLS = {name: sympy.Symbol(name, real=True) for name in ("x", "y", "rate")}
 OPERATORS = [*"+-*/^(),.=<>[]{}:;@%&|~!#'\"\\ \n", "**", "//", "==", ":=", " if ", " else ", " for ", " in ", "not "]
 PYTHON = ["__import__", "__class__", "eval", "open", "import", "lambda", "await", "yield", "None", "True", "...", "1j"]
 NUMBERS = ["0", "1", "2", "9", "0.5", "1e3", "999", "1e400"]
 TOKENS = st.sampled_from(
-    [*SYMBOLS, *FUNCTIONS, "pi", "abs", "Max", "Min", "sign", "Piecewise((", "True))", *NUMBERS, *OPERATORS, *PYTHON]
+    [
+        *SYMBOLS,
+        *FUNCTIONS,
+        *OTHERS,
+        *STEPS,
+        "pi",
+        "abs",
+        "Max",
+        "Min",
+        "sign",
+        "Piecewise((",
+        "True))",
+        *NUMBERS,
+        *OPERATORS,
+        *PYTHON,
+    ]
 )
 
 HOSTILE = [
@@ -50,7 +65,7 @@ HOSTILE = [
 ANSWERS = """
 import json, os, resource, sys, sympy
 from dynsys import InvalidInputError
-from dynsys.equations.expression import parse
+from dynsys.equations.expression import parse, read_expression
 from dynsys.equations.source import to_source
 
 x, answers = sympy.Symbol("x", real=True), []
@@ -100,6 +115,15 @@ def value(source, **variables):
         ("atan2(x, -y)", lambda x, y: math.atan2(x, -y)),
         ("x**(1/3) + sqrt(2)", lambda x, y: x ** (1 / 3) + math.sqrt(2)),
         ("x**1000 + 9**99*0", lambda x, y: x**1000),
+        ("Mod(x, 2) + x % 0.5 - Mod(-x, y)", lambda x, y: x % 2 + x % 0.5 - (-x) % y),
+        ("3*x % 1 + Mod(y, -x)", lambda x, y: 3 * x % 1 + y % -x),
+        ("7 % 3 - 7 % -3 + Mod(-7, 3)*x", lambda x, y: 7 % 3 - 7 % -3 + -7 % 3 * x),
+        ("floor(-y) + ceiling(-y)*x + floor(2.5) - ceiling(-2.5)", lambda x, y: -2.0 - x + 2.0 + 2.0),
+        ("Heaviside(x - y) + 2*Heaviside(y) + Heaviside(x - x)", lambda x, y: 2.5),
+        ("expit(x) + expit(-800 + x)", lambda x, y: 1 / (1 + math.exp(-x))),
+        ("softplus(-x) + softplus(900 + y)", lambda x, y: math.log(1 + math.exp(-x)) + 900 + y),
+        ("exprel(x) + exprel(y - y) + exprel(1)", lambda x, y: math.expm1(x) / x + 1 + math.expm1(1)),
+        ("sech(y)*sech(x)^2 + sech(800*y)", lambda x, y: 1 / math.cosh(y) / math.cosh(x) ** 2),
     ],
 )
 def test_text_means_what_mathematics_means_by_it(text, expected):
@@ -120,6 +144,27 @@ def test_every_function_is_the_one_of_its_name(name):
 @example(5e-324)
 def test_numbers_keep_all_their_digits(number):
     assert value(to_source(parse(f"x + {number!r}", SYMBOLS)), x=0.0) == number
+
+
+def test_mod_and_floor_have_the_signs_of_python():
+    a, b = (grid.ravel() for grid in np.meshgrid(np.linspace(-7.3, 7.3, 41), [-3.0, -0.7, 0.7, 3.0]))
+    source = {text: to_source(parse(text, SYMBOLS)) for text in ("Mod(x, y)", "x % y", "floor(x/y)", "ceiling(x)")}
+    found = {text: value(code, x=a, y=b) for text, code in source.items()}
+    np.testing.assert_allclose(found["Mod(x, y)"], [p % q for p, q in zip(a, b, strict=True)], rtol=1e-14)
+    np.testing.assert_array_equal(found["x % y"], found["Mod(x, y)"])
+    np.testing.assert_array_equal(found["floor(x/y)"], [math.floor(p / q) for p, q in zip(a, b, strict=True)])
+    np.testing.assert_array_equal(found["ceiling(x)"], [math.ceil(p) for p in a])
+
+
+def test_functions_of_sympy_are_those_of_text():
+    x = SYMBOLS["x"]
+    unknown = [sympy.Function(name) for name in ("expit", "exprel", "softplus", "sech")]
+    pairs = [(f"{f.__name__}(x)", f(x)) for f in unknown]
+    pairs += [("x - floor(x)", sympy.frac(x)), ("1/tanh(x)", sympy.coth(x)), ("Mod(x, 3)", sympy.Mod(x, 3))]
+    pairs += [("sech(x)", sympy.sech(x)), ("sin(x)/x", sympy.sinc(x))]
+    five = sympy.Min(x, SYMBOLS["y"], 3 * x, SYMBOLS["rate"], sympy.Integer(2), evaluate=False)
+    for text, written in [*pairs, ("Min(x, y, 3*x, rate, 2)", five)]:
+        assert read_expression("it", written, SYMBOLS) == parse(text, SYMBOLS)
 
 
 def assert_expression_or_refusal(text):
@@ -153,8 +198,8 @@ TERMS = st.recursive(
     st.sampled_from([*SYMBOLS, "0", "1", "2", "-1", "9", "0.5", "1e3", "999", "pi"]),
     lambda inner: st.one_of(
         st.builds("({}{}{})".format, inner, st.sampled_from([*"+-*/", "**"]), inner),
-        st.builds("{}({})".format, st.sampled_from([*FUNCTIONS, "abs", "sign"]), inner),
-        st.builds("{}({},{})".format, st.sampled_from(["Max", "Min", "atan2"]), inner, inner),
+        st.builds("{}({})".format, st.sampled_from([*FUNCTIONS, *OTHERS, *STEPS, "abs", "sign"]), inner),
+        st.builds("{}({},{})".format, st.sampled_from(["Max", "Min", "atan2", "Mod"]), inner, inner),
     ),
     max_leaves=6,
 )
@@ -187,7 +232,9 @@ def test_well_formed_text_gives_an_expression_with_a_source_or_a_refusal(text):
         ("x < y", "not mathematics"),
         ("x and y", "not mathematics"),
         ("x // y", "not mathematics"),
-        ("x % y", "not mathematics"),
+        ("x % 0", "division by zero"),
+        ("Mod(x, 1 - 1)", "division by zero"),
+        ("Mod(x)", "must have 2 arguments, got 1"),
         ("x, y", "not mathematics"),
         ("'x'", "not mathematics"),
         ("f'{x}'", "not mathematics"),

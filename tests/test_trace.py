@@ -325,7 +325,9 @@ def test_a_name_that_got_another_value_is_noticed():
     exec("g = 2.0\ndef function(t, x): return g * x", scope)
     assert FunctionFlow(scope["function"], 1).jacobian(0.0, X[:1])[0, 0] == 2.0
     scope["g"] = 5.0
-    assert FunctionFlow(scope["function"], 1).jacobian(0.0, X[:1])[0, 0] == pytest.approx(5.0)
+    again = FunctionFlow(scope["function"], 1)
+    assert again.derivative == "traced"
+    assert again.jacobian(0.0, X[:1])[0, 0] == 5.0
 
 
 def test_time_of_a_map_is_a_whole_number():
@@ -390,3 +392,28 @@ def test_arguments_must_fit():
             FunctionFlow(lorenz, 3, args=args)
     with pytest.raises(InvalidInputError, match=r"jacobian is called as jacobian\(t, x, \*args\) with 3 args"):
         FunctionFlow(lorenz, 3, lambda t, x: np.eye(3), args=(10.0, 28.0, 8 / 3))
+
+
+@pytest.mark.numba
+def test_a_compiled_function_that_reads_beyond_the_state_is_refused():
+    from numba import njit
+
+    from dynsys import InvalidInputError
+
+    jacobian = njit(lambda t, x, a: np.zeros((2, 2)))
+    beyond = njit(lambda t, x, a: np.array([a * x[0], x[5]]))
+    with pytest.raises(InvalidInputError, match="function reads beyond its arguments where x has dimension 2"):
+        FunctionFlow(beyond, 2, jacobian, args=(1.0,)).tangent(RK4(0.1))
+
+
+@pytest.mark.numba
+def test_what_numba_compiles_but_compiled_code_cannot_call_is_said():
+    from numba import njit, vectorize
+
+    inner = njit(lambda t, x, V, a: a * V)
+    outer = njit(lambda t, x, a: a * x)
+    with pytest.warns(FallbackWarning, match="function and jvp is a partial function or a ufunc"):
+        FunctionFlow(functools.partial(outer, a=2.0), 2, jvp=functools.partial(inner, a=2.0)).tangent(RK4(0.1))
+    ufunc = vectorize(["float64(float64, float64)"])(lambda t, x: -x)
+    with pytest.warns(FallbackWarning, match="function is a partial function or a ufunc"):
+        FunctionFlow(ufunc, 2, jvp=lambda t, x, V: -V).tangent(RK4(0.1))

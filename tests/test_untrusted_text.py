@@ -47,7 +47,7 @@ HOSTILE = {
     "9**(9**(9 + x - x))": "power above",  # constants that only SymPy can see
     "exp(exp(exp(exp(9.9 + x - x))))": "no finite real number",
     "exp(-10**9/(log(x, 3)/log(x)))": "too small",
-    "exp(x - 10**9*log(3))": "no floating-point number can hold",
+    "exp(x - 10**9*log(3))": "fine",
     "exp(10**9/7*log(3*x))": "no floating-point number can hold",
     "(((3*x)**1000)**1000)**1000": "no floating-point number can hold",
     "(3*x)**1000": "no floating-point number can hold",
@@ -55,8 +55,8 @@ HOSTILE = {
     "x*1e-300*1e-300": "no floating-point number can hold",
     "x/(x - x)": "division by zero",
     "+".join(f"x/{i}**30" for i in range(3, 1200, 2)): "fine",  # a common denominator of 140,000 bits
-    "Max(" + ",".join(f"sin({i}*x)" for i in range(99)) + ")": "Max of more than 8",
-    "+".join("Max(" + ",".join(f"sin({i + 8 * j}*x)" for i in range(8)) + ")" for j in range(30)): "too large",
+    "Max(" + ",".join(f"sin({i}*x)" for i in range(99)) + ")": "Max of more than 64",
+    "+".join("Max(" + ",".join(f"sin({i + 8 * j}*x)" for i in range(8)) + ")" for j in range(30)): "fine",
     "*".join(f"(x+{i})" for i in range(900)): "more than 2000 terms",
     "*".join(f"sin(x+{i})" for i in range(300)): "too large",
     "erf(tan(asin(" * 30 + "x" + ")))" * 30: "more than 2000 terms",  # tan(asin(a)) holds a twice

@@ -66,16 +66,15 @@ d = np.linspace(-30.0, 30.0, 1001)
 apart = max(np.abs(a - b).max() for a, b in zip(swish.fused(d), typed.fused(d), strict=True))
 print(f"class and expression differ by {apart:.0e}")
 assert apart < 1e-13
-with np.errstate(all="ignore"):
-    far = np.array([-800.0])
-    print("slope at -800: class", swish.dsigma(far)[0], "expression", typed.dsigma(far)[0])
-    assert np.isfinite(swish.dsigma(far)).all()
-    assert np.isnan(typed.dsigma(far)).all()
+far = np.array([-800.0])
+print("slope at -800: class", swish.dsigma(far)[0], "expression", typed.dsigma(far)[0])
+assert abs(swish.dsigma(far)[0]) < 1e-300
+assert abs(typed.dsigma(far)[0]) < 1e-300
 
 # %% [markdown]
-# The expression is safe as long as d never gets that far; in a run that diverges it does. What if a derivative is
-# wrong? Training would not notice s2, because only the tangent uses it: the losses would be right, and every exponent
-# wrong. `check_activation` differentiates by itself.
+# In the expression exp(800) would overflow, and its derivative be inf/inf: it is rewritten before it is differentiated.
+# In a class that is up to you. What if a derivative is wrong? Training would not notice s2, because only the tangent
+# uses it: the losses would be right, and every exponent wrong. `check_activation` differentiates by itself.
 
 
 # %%

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from dynsys.algorithms.rest import rests
+from dynsys.algorithms.rest import REPEATS, rests
 from dynsys.passes.run_state import RunState, Tangent, forward_in_chunks
 from dynsys.passes.status import RUNNING
 
@@ -257,14 +257,14 @@ def motion(tangent: Tangent, start: RunState, end: RunState, looks: Sequence[Run
     time = (end.n - start.n) * tangent.dt
     for m in np.flatnonzero((start.members < CHECKED_MEMBERS) & (end.status == RUNNING)):
         step = tangent.of_member(int(start.members[m]))
-        seen = [start, *looks[::4], end]
+        seen, n = [start, *looks[::4], end], max(start.n, end.n - REPEATS)  # steps that were taken: data may end there
         first, last = (step.velocity(look.n, look.x[m]) for look in (start, end))
         if last is not None:
             kind = "flow"
             with np.errstate(divide="ignore", invalid="ignore"):
                 speed[m] = np.log(np.float64(_length(last)) / _length(first)) / time
-        if rests(step, end.n, end.x[m], scale=max(np.abs(look.x[m]).max() for look in seen)):
-            now, before = (step.linear_rates(n, end.x[m]) for n in (end.n, start.n))
+        if rests(step, n, end.x[m], scale=max(np.abs(look.x[m]).max() for look in seen)):
+            now, before = (step.linear_rates(n, end.x[m]) for n in (n, start.n))
             if np.allclose(now, before, rtol=1e-9, atol=0.0):  # else time is in the equations
                 rest[m] = now
     return Motion(kind, time, speed, rest)

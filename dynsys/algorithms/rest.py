@@ -94,7 +94,9 @@ def collapse_check(tangent: Tangent, begun: RunState, end: RunState, growth: Arr
     for m in np.flatnonzero(running):
         if not _recurs(growth[m, -LONGEST_CYCLE - 2 :, 0]):
             continue
-        period, factor, same = _cycle(tangent, end.n, end.x[m], end.Q[m, :, :1], int(end.members[m]))
+        # steps that were taken: a drive by data may know no others
+        n = max(begun.n, end.n - LONGEST_CYCLE)
+        period, factor, same = _cycle(tangent, n, end.n, end.x[m], end.Q[m, :, :1], int(end.members[m]))
         if period and factor > 1.0 and not np.array_equal(begun.x[m, same], end.x[m, same]):
             fallen[m] = True
             text = text or _text(end.x[m], period, factor)
@@ -109,14 +111,14 @@ def _recurs(growth: Array) -> bool:
     return bool((alike[1:] & np.isclose(growth[:-2], growth[-2], rtol=1e-9, atol=1e-12)).any())
 
 
-def _cycle(tangent: Tangent, n: int, x: Array, v: Array, member: int) -> tuple[int, float, Array]:
+def _cycle(tangent: Tangent, n: int, until: int, x: Array, v: Array, member: int) -> tuple[int, float, Array]:
     """After how many steps the components in which the vector (dim, 1) lies recur, its growth by then, and which.
 
     0 steps: not soon.
     """
     state, pushed, growth = x, v, 0.0
     with np.errstate(all="ignore"):
-        for period in range(1, LONGEST_CYCLE + 1):
+        for period in range(1, until - n + 1):
             state, pushed = tangent.step(n + period - 1, state, pushed, member=member)
             length = float(np.linalg.norm(pushed))
             if not 0.0 < length < np.inf:

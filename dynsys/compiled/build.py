@@ -22,6 +22,7 @@ from typing import Any
 import attrs
 
 from dynsys.compiled.equations import aligned
+from dynsys.compiled.functions import called_functions
 from dynsys.compiled.kernel import StepKernel
 from dynsys.compiled.lanes import lane_source
 from dynsys.errors import FallbackWarning
@@ -49,7 +50,7 @@ def build(kernel: StepKernel, dim: int, k: int) -> Built:
     by_rows = FRAMES_BY_ROWS.format(rows_at=step.rows_at, pitch=aligned(k))
     frames = FRAMES_BY_COLUMNS if step.rows_at is None else by_rows
     factorise = GRAM_SCHMIDT if dim < LONG_COLUMN else HOUSEHOLDER
-    source = HEADER + frames + step.source + factorise + DRIVER
+    source = HEADER + called_functions(step.source) + frames + step.source + factorise + DRIVER
     forward = _load_with(source, tuple(kernel.functions.items())) if kernel.functions else load(source).forward
     return Built(forward, step.scratch)
 
@@ -57,7 +58,11 @@ def build(kernel: StepKernel, dim: int, k: int) -> Built:
 def build_lanes(kernel: StepKernel, dim: int, k: int) -> Built | None:
     """The compiled pass for blocks of members side by side, where there is one."""
     lanes = kernel.lanes(k, kernel.parameters.ndim == 2)
-    return None if lanes is None else Built(load(HEADER + lane_source(lanes, dim, k)).forward)
+    return (
+        None
+        if lanes is None
+        else Built(load(HEADER + called_functions(lanes.source) + lane_source(lanes, dim, k)).forward)
+    )
 
 
 @lru_cache(maxsize=256)

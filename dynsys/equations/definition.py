@@ -6,12 +6,12 @@ import hashlib
 import json
 import keyword
 import re
-import sys
 import textwrap
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from dynsys.compiled.equations import EquationSource, Run
 from dynsys.equations import runs as lattice
 from dynsys.equations.derivative import derivative
 from dynsys.equations.expression import check_functions, nesting_refused, read_expression
+from dynsys.equations.jumps import jump_groups, jumping_parts, merged, random_states, region
 from dynsys.equations.source import FUNCTIONS, assignments, numpy_functions, share, to_source
 from dynsys.errors import InvalidInputError
 from dynsys.storage.files import write_whole
@@ -37,8 +38,14 @@ LANGUAGE = (
     "dynsys.equations.expression_size",
     "dynsys.equations.derivative",
     "dynsys.equations.source",
+    "dynsys.equations.vocabulary",
+    "dynsys.equations.finite",
+    "dynsys.equations.special",
+    "dynsys.equations.quotients",
+    "dynsys.equations.jumps",
 )
 TIME = "t = np.float64(t)"
+QUIET = '@np.errstate(divide="ignore", invalid="ignore", over="ignore")\n'
 FLOATING = "_u = np.asarray(_u, np.result_type(_u, float))"
 
 
@@ -93,9 +100,11 @@ class Definition:
 
     def relative(self, i: int) -> tuple[sympy.Expr, dict[int, sympy.Symbol]]:
         """The right-hand side of component i in terms of its neighbours, and their symbols by place."""
+        return self._relative(self.expressions[i], i)
+
+    def _relative(self, expression: sympy.Expr, i: int) -> tuple[sympy.Expr, dict[int, sympy.Symbol]]:
         import sympy
 
-        expression = self.expressions[i]
         places = {s: self._index[s.name] - i for s in expression.free_symbols if s.name in self._index}
         names = {s: sympy.Symbol(lattice.neighbour(place), real=True) for s, place in places.items()}
         return expression.xreplace(names), {places[s]: names[s] for s in sorted(names, key=places.__getitem__)}
@@ -112,12 +121,15 @@ class Definition:
     @cached_property
     def jacobian(self) -> dict[tuple[int, int], sympy.Expr]:
         """Entries d expression_i / d state_j that do not vanish identically, of the components that stand in no run."""
+        return self._jacobian({i: self.expressions[i] for i in self.rows})
+
+    def _jacobian(self, expressions: dict[int, sympy.Expr]) -> dict[tuple[int, int], sympy.Expr]:
         entries = {}
-        for i in self.rows:
-            symbols = {s.name: s for s in self.expressions[i].free_symbols}
+        for i, expression in expressions.items():
+            symbols = {s.name: s for s in expression.free_symbols}
             for name in self.state:
                 if name in symbols:
-                    entry = _derivative(self.expressions[i], symbols[name], self.state[i], name)
+                    entry = _derivative(expression, symbols[name], self.state[i], name)
                     if entry != 0:
                         entries[i, self._index[name]] = entry
         return entries
@@ -146,15 +158,24 @@ class Definition:
         """Source of the equations and their Jacobian, for Numba."""
         return self.derived.equations
 
+    @property
+    def jumps(self) -> tuple[str, ...]:
+        """Parts of the right-hand sides that make them jump, as text; if any, `source` defines their `sides`."""
+        return self.derived.jumps
+
     @cached_property
     def functions(self) -> dict[str, Any]:
         """The functions that `source` defines."""
         return run_source(self.source)
 
     def _derive(self) -> Derived:
+        from dynsys.equations.finite import finite
+
         dim = len(self.state)
-        rule = assignments([f"_f[..., {i}]" for i in self.rows], [self.expressions[i] for i in self.rows])
-        jacobian = assignments([f"_J[{i}, {j}]" for i, j in self.jacobian], self.jacobian.values())
+        written = {i: finite(self.expressions[i]) for i in self.rows}
+        entries = self._jacobian(written)
+        rule = assignments([f"_f[..., {i}]" for i in self.rows], written.values())
+        jacobian = assignments([f"_J[{i}, {j}]" for i, j in entries], entries.values())
         runs = [self._run(rows) for rows in self.runs]
         source = numpy_source(
             "rule(t, _u, _p)",
@@ -168,9 +189,12 @@ class Definition:
             + ["return _J"],
         )
         if runs:
-            source += self._jvp(runs)
-        constant, moving = self._split(self.jacobian)
-        shared, sources = share([*(self.expressions[i] for i in self.rows), *moving.values()])
+            source += self._jvp(runs, entries)
+        jumps = self._jumps(source)
+        if jumps:
+            source += self._sides([merged(region(part), groups) for part, groups in jumps.items()])
+        constant, moving = self._split(entries)
+        shared, sources = share([*written.values(), *moving.values()])
         count = len(self.rows)
         equations = EquationSource(
             self.state,
@@ -183,13 +207,46 @@ class Definition:
             tuple((*ij, text) for ij, text in zip(moving, sources[count:], strict=True)),
             tuple((*ij, to_source(e)) for ij, e in constant.items()),
         )
-        return Derived(source, equations)
+        return Derived(source, equations, tuple(map(str, jumps)))
 
-    def _jvp(self, runs: Sequence[Run]) -> str:
+    def _jumps(self, source: str) -> dict[sympy.Expr, list[int]]:
+        """Parts at which the right-hand side jumps; see `dynsys.equations.jumps`."""
+        parts = jumping_parts(self.expressions, {*self.state, "t"})
+        if not parts:
+            return {}
+        import sympy
+
+        keys = [self._relative(part, i)[0] if self.runs else part for part, i in parts.items()]
+        kinds = dict(zip(reversed(keys), reversed(parts), strict=True))  # of those that are alike, the first
+        functions = run_source(source + self._sides(list(map(region, kinds.values()))))
+        constants = {float(abs(c)) for part in kinds.values() for c in part.atoms(sympy.Number) if c.is_finite and c}
+        draws = random_states(len(self.state), len(self.parameters), sorted({1.0, *constants}), not self.runs)
+        found = jump_groups(list(kinds.values()), functions["rule"], functions["sides"], draws)
+        groups = dict(zip(kinds, found, strict=True))
+        return {part: of for part, key in zip(parts, keys, strict=True) if (of := groups[key]) is not None}
+
+    def _sides(self, regions: Sequence[str]) -> str:
+        """Source of the numbers of regions between which the right-hand side jumps, over leading axes."""
+        used = {name for text in regions for name in re.findall(r"\w+", text)}
+        states = [f"{name} = _u[..., {i}]" for i, name in enumerate(self.state) if name in used]
+        return QUIET + function_source(
+            "sides(t, _u, _p)",
+            [
+                "_u = np.asarray(_u, float)",
+                f"_s = np.empty((*_u.shape[:-1], {len(regions)}))",
+                "t = np.float64(t)",
+                *states,
+                *(f"{name} = _p[{i}]" for i, name in enumerate(self.parameters)),
+                *(f"_s[..., {k}] = {text}" for k, text in enumerate(regions)),
+                "return np.clip(_s, -2.0**62, 2.0**62).astype(int)",
+            ],
+        )
+
+    def _jvp(self, runs: Sequence[Run], jacobian: dict[tuple[int, int], sympy.Expr]) -> str:
         """Source of the Jacobian times the columns of _V, by the neighbours in runs: no Jacobian is formed."""
-        shared, sources = share(self.jacobian.values())
+        shared, sources = share(jacobian.values())
         terms: dict[int, list[str]] = {i: [] for i in self.rows}
-        for (i, j), source in zip(self.jacobian, sources, strict=True):
+        for (i, j), source in zip(jacobian, sources, strict=True):
             terms[i].append(f"({source}) * _V[..., {j}]")
         return numpy_source(
             "jvp(t, _u, _V, _p)",
@@ -212,7 +269,10 @@ class Definition:
         return constant, {at: e for at, e in entries.items() if at not in constant}
 
     def _run(self, rows: range) -> Run:
+        from dynsys.equations.finite import finite
+
         expression, neighbours = self.relative(rows.start)
+        expression = finite(expression)
         name = self.state[rows.start]
         entries = {place: _derivative(expression, symbol, name, symbol.name) for place, symbol in neighbours.items()}
         constant, moving = self._split({place: e for place, e in entries.items() if e != 0})
@@ -236,17 +296,18 @@ class Definition:
 
 @attrs.frozen
 class Derived:
-    """What SymPy derives from a definition: source for NumPy, and source for Numba."""
+    """What SymPy derives from a definition: source for NumPy, source for Numba, and the parts that make it jump."""
 
     source: str
     equations: EquationSource
+    jumps: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, record: dict[str, Any]) -> Derived:
         """The inverse of `attrs.asdict`."""
         equations = record["equations"]
         runs = tuple(Run(**run) for run in equations["runs"])
-        return cls(record["source"], EquationSource(**equations | {"runs": runs}))
+        return cls(record["source"], EquationSource(**equations | {"runs": runs}), record["jumps"])
 
 
 def _derivative(expression: sympy.Expr, symbol: sympy.Symbol, of: str, by: str) -> sympy.Expr:
@@ -299,13 +360,18 @@ def derived_once(kind: str, given: Sequence[Any], modules: Sequence[str], derive
     given : nested sequences of text, numbers and SymPy expressions
         What it is derived from. That, and the code of the `modules` that derive it, are the key.
     """
-    code = [Path(str(sys.modules[module].__file__)).read_text() for module in modules]
-    key = hashlib.sha256(json.dumps([given, code], default=_representation).encode()).hexdigest()[:20]
+    key = hashlib.sha256(json.dumps([given, _code(tuple(modules))], default=_representation).encode()).hexdigest()[:20]
     kept = cache_folder() / f"{kind}_{key}.json"
     if not kept.exists():
         write_whole(kept, json.dumps(attrs.asdict(derive())))
     fields: dict[str, Any] = _tuples(json.loads(kept.read_text()))
     return fields
+
+
+@cache
+def _code(modules: tuple[str, ...]) -> list[str]:
+    """The code of modules, which need not be imported: some import SymPy."""
+    return [Path(str(find_spec(module).origin)).read_text() for module in modules]  # type: ignore[union-attr]
 
 
 def _tuples(value: Any) -> Any:
@@ -329,5 +395,4 @@ def function_source(signature: str, lines: Sequence[str]) -> str:
 
 def numpy_source(signature: str, lines: Sequence[str]) -> str:
     """The same for NumPy, which computes all cases: those that are not taken may be undefined, without a warning."""
-    quiet = '@np.errstate(divide="ignore", invalid="ignore", over="ignore")\n'
-    return quiet * any("where(" in line for line in lines) + function_source(signature, lines)
+    return QUIET * any("where(" in line for line in lines) + function_source(signature, lines)

@@ -13,26 +13,27 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from dynsys.equations.expression_size import check_size, complex_terms, sizes
-from dynsys.equations.source import EXACT_BITS, FUNCTIONS
+from dynsys.equations.source import EXACT_BITS, FUNCTIONS, OTHERS, STEPS
+from dynsys.equations.vocabulary import FLOATS, function_named, in_known_functions, with_whole_constant
 from dynsys.errors import InvalidInputError
 
 if TYPE_CHECKING:
     import sympy
 
-_OTHERS = {"Abs": abs, "abs": abs, "sign": lambda a: math.copysign(1.0, a) if a else 0.0, "Max": max, "Min": min}
-_FLOATS: dict[str, Callable[..., float]] = {name: getattr(math, name) for name in FUNCTIONS} | _OTHERS
-_ARGUMENTS = {"atan2": (2, 2), "log": (1, 2), "Max": (1, 99), "Min": (1, 99)}  # fewest and most; one for all others
+_ARGUMENTS = {"atan2": (2, 2), "log": (1, 2), "Mod": (2, 2), "Max": (1, 99), "Min": (1, 99)}  # fewest, most; else one
 _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
     ast.Pow: operator.pow,
+    ast.Mod: operator.mod,
 }
 _LONGEST, _DEEPEST, _LARGEST_POWER, _CHOICES = 10_000, 100, 1_000, 8
 _LARGEST = 2_000  # nodes of a tree: some ten seconds of SymPy
 _NAMES = 20  # of all that are known, in an error
-_ASKS_IF_REAL = {"sinh", "cosh", "tanh", "Abs", "abs", "sign", "Max", "Min", "atan2"}
+_ASKS_IF_REAL = {"sinh", "cosh", "tanh", "Abs", "abs", "sign", "Max", "Min", "atan2", *STEPS}
+_MANY = 64  # arguments of Max or Min
 _COMPARISONS = {ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge}
 _NEVER_ZERO = (operator.mul, operator.truediv, operator.pow, math.exp)  # unless a factor or the base is 0
 
@@ -47,7 +48,9 @@ def parse(
     text : str
         Numbers, the names in `symbols`, pi, + - * / ** (or ^), brackets, calls of `FUNCTIONS`, Abs, sign, Max and Min,
         and `Piecewise((expression, condition), ..., (expression, True))`: the first whose condition holds. Conditions
-        compare by < <= > >=, and are joined by `and`, `or`, or in brackets by & and |.
+        compare by < <= > >=, and are joined by `and`, `or`, or in brackets by & and |. Further: Heaviside(u), which is
+        1/2 at u = 0; floor(u), ceiling(u); Mod(u, v), or u % v, which has the sign of v; expit(u) = 1/(1 + exp(-u)),
+        softplus(u) = log(1 + exp(u)), sech(u) = 1/cosh(u), and exprel(u) = (exp(u) - 1)/u, which is 1 at u = 0.
     symbols : mapping of str to Symbol, or to the expression that the name stands for
     functions : mapping of str to SymPy function, optional
         Functions of one argument that may be called beside those.
@@ -130,8 +133,8 @@ class _Reader:
             case ast.Call(func=ast.Name(id="Piecewise"), args=[*cases], keywords=[]):
                 return self.settled(node, self.piecewise(node, cases, depth), None)
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
-                if name not in _FLOATS:
-                    raise self.unknown("function", name, [*_FLOATS, "Piecewise", *self.functions])
+                if name not in FLOATS:
+                    raise self.unknown("function", name, [*FLOATS, "Piecewise", *self.functions])
                 return self.call(node, name, [self.read(argument, depth + 1) for argument in arguments])
             case ast.BinOp(op=ast.BitAnd() | ast.BitOr()):
                 raise self.refuse(f"{self.text(node)} is not mathematics (comparisons in brackets can be joined so)")
@@ -209,7 +212,7 @@ class _Reader:
                 if constant is not None and abs(constant) > _LARGEST_POWER:
                     raise self.refuse(f"a power above {_LARGEST_POWER}")
                 value = _shortened(value, 16 * EXACT_BITS / max(1.0, abs(constant or 0.0)))
-            if isinstance(step.op, ast.Div) and constant == 0:
+            if isinstance(step.op, ast.Div | ast.Mod) and constant == 0:
                 raise self.refuse("a division by zero")
             both = number is not None and constant is not None
             number = self.constant(step, apply, number, constant) if both else None
@@ -227,17 +230,21 @@ class _Reader:
             raise self.refuse(f"{self.text(node)} must have {wanted}, got {len(arguments)},")
         constants = [number for _, number in arguments if number is not None]
         all_constant = len(constants) == len(arguments)
-        number = self.constant(node, _FLOATS[name], *constants) if all_constant else None
-        function = getattr(sympy, "Abs" if name == "abs" else name)
-        values = [value for value, _ in arguments]
-        if name in ("Max", "Min") and sum(len(v.args) if isinstance(v, function) else 1 for v in values) > _CHOICES:
-            raise self.refuse(f"{name} of more than {_CHOICES}: {self.text(node)}")
+        number = self.constant(node, FLOATS[name], *constants) if all_constant else None
+        if name == "Mod" and arguments[1][1] == 0:
+            raise self.refuse("a division by zero")
+        function, values = function_named(name), [value for value, _ in arguments]
         if name in _ASKS_IF_REAL and max(map(complex_terms, values)) > _LARGEST:
             raise self.refuse(f"an argument that is too large, and real only for some values, in {self.text(node)}")
         if name == "exp" and values[0].has(sympy.log):  # exp(n*log(3*x)) is 3**n * x**n
             large = [r for r in values[0].atoms(sympy.Rational) if abs(r) > _LARGEST_POWER]
             values = [values[0].xreplace({r: r.evalf() for r in large})]
-        return self.settled(node, function(*values), number)
+        if name == "exp":
+            values = [with_whole_constant(values[0])]
+        value = function(*values)
+        if name in ("Max", "Min") and len(value.args) > _MANY:
+            raise self.refuse(f"{name} of more than {_MANY}: {self.text(node)}")
+        return self.settled(node, value, number)
 
     def settled(self, node: ast.expr, value: Any, number: float | None) -> tuple[Any, float | None]:
         """What SymPy has made of a node, with short numbers, and its value if it is a constant."""
@@ -271,7 +278,7 @@ class _Reader:
 
 def _rank(operation: ast.operator) -> int:
     """Operations of one rank make one sum or one product, however many there are."""
-    return 2 if isinstance(operation, ast.Pow) else int(isinstance(operation, ast.Mult | ast.Div))
+    return 2 if isinstance(operation, ast.Pow) else int(isinstance(operation, ast.Mult | ast.Div | ast.Mod))
 
 
 def _shortened(value: Any, bits: float) -> Any:
@@ -325,6 +332,7 @@ def read_expression(
         expression = sympy.sympify(given, strict=True)
         if not isinstance(expression, sympy.Expr) or expression.is_Matrix:
             raise InvalidInputError(f"{origin} must be text or an expression, got {given}")
+        expression = in_known_functions(expression)
         for name in sorted(str(getattr(symbol, "name", symbol)) for symbol in expression.free_symbols):
             if name not in symbols:
                 raise InvalidInputError(
@@ -365,17 +373,20 @@ def check_functions(expression: sympy.Expr, origin: str, *known: str) -> None:
     """Refuse an expression, or a derivative of one, that has no source; `known` functions have some."""
     import sympy
 
-    allowed = {*FUNCTIONS, *known, "Abs", "sign", "Max", "Min", "Heaviside", "floor", "Piecewise", "And", "Or", "Not"}
+    from dynsys.equations.special import Lowered, Selection
+
+    allowed = {*FUNCTIONS, *STEPS, *known, "Abs", "sign", "Max", "Min", "Piecewise", "And", "Or", "Not"}
+    own = (Lowered, Selection)
     usual = (sympy.Add, sympy.Mul, sympy.Pow, sympy.Tuple, sympy.Atom)
     for part in sympy.preorder_traversal(expression):
         function = isinstance(part, sympy.core.function.Application)
-        known_kind = type(part).__name__ in allowed if function else isinstance(part, usual)
+        known_kind = type(part).__name__ in allowed or isinstance(part, own) if function else isinstance(part, usual)
         known_kind |= part.is_Relational or part in (sympy.true, sympy.false)
         if not known_kind or part in (sympy.I, sympy.oo, -sympy.oo, sympy.zoo, sympy.nan):
             first = "" if function else "carry out derivatives, integrals and sums first (.doit()), and "
             raise InvalidInputError(
                 f"{origin} contains {part}, which cannot be differentiated or computed: {first}write it with "
-                f"{', '.join(FUNCTIONS)}, Abs, sign, Max, Min or Piecewise"
+                f"{', '.join((*FUNCTIONS, *OTHERS, *STEPS))}, Abs, sign, Max, Min or Piecewise"
             )
         if (part.is_Number or (part.is_Pow and part.is_number)) and not _is_float(part):
             raise InvalidInputError(f"{origin} contains {part.evalf(3)}, which no floating-point number can hold")

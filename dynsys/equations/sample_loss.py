@@ -131,12 +131,15 @@ class _Derivation:
         self.multiplier = {z: sympy.Symbol(f"_l{n}", real=True) for n, z in enumerate(self.nodes)}
 
     def read(self, origin: str, given: Any, symbols: dict[str, sympy.Expr]) -> sympy.Expr:
-        """An expression in the symbols of the loss."""
+        """An expression in the symbols of the loss, finite where it can be."""
         import sympy
+
+        from dynsys.equations.finite import finite
 
         expression = read_expression(origin, given, symbols, {"sigma": self.sigma}, derivatives=2)
         # a half is exact as a fraction, too, and then cancels the 2 of a derivative
-        return expression.replace(lambda e: e.is_Float and 1024 * e == int(1024 * e) < 2**30, sympy.Rational)
+        expression = expression.replace(lambda e: e.is_Float and 1024 * e == int(1024 * e) < 2**30, sympy.Rational)
+        return finite(expression)
 
     def reduce(self, expression: sympy.Expr) -> sympy.Expr:
         """The same with nodes in place of the arguments of functions, and names for the calls of sigma."""

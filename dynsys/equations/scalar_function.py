@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from dynsys.equations.definition import function_source, run_source
+from dynsys.equations.definition import QUIET, function_source, run_source
 from dynsys.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class ScalarFunction(ABC):
 
 @lru_cache(maxsize=64)
 def _fused(source: str) -> Any:
-    return run_source(source)["fused"]
+    return run_source(QUIET * ("where(" in source) + source)["fused"]
 
 
 def opaque_function(name: str = "sigma") -> type[sympy.Function]:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 FUNCTIONS = ("sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "tanh", "exp", "log", "sqrt", "erf")
 """Elementary functions that text and generated source may use, beside Abs, sign, Max, Min and Piecewise."""
 
+STEPS = ("Heaviside", "floor", "ceiling", "Mod")
+OTHERS = ("exprel", "expit", "softplus", "sech")
+"""What text may use too: functions that jump, and functions that generated source writes by others."""
+
 EXACT_BITS = 63  # of numerator and denominator: integers of the compiler, and a bound on powers of powers
 
 
@@ -25,6 +29,7 @@ def numpy_functions() -> dict[str, Any]:
 
         return erf(x)
 
+    marked = {"_floor": np.floor, "_ceiling": np.ceil, "_mod": np.mod, "_log1p": np.log1p}
     renamed = {"asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "atan2": np.arctan2, "erf": erf}
     return {name: renamed.get(name) or getattr(np, name) for name in FUNCTIONS} | {
         "where": np.where,
@@ -33,19 +38,26 @@ def numpy_functions() -> dict[str, Any]:
         "sign": np.sign,
         "pi": math.pi,
         "np": np,
+        **marked,
     }
 
 
 def to_source(expression: sympy.Expr) -> str:
     """Source of an expression, for NumPy (with `numpy_functions`) and for Numba alike."""
-    return _printer().doprint(expression)
+    return _printer().doprint(_lowered(expression))
+
+
+def _lowered(expression: sympy.Expr) -> sympy.Expr:
+    from dynsys.equations.special import lowered
+
+    return lowered(expression)
 
 
 def share(expressions: Iterable[sympy.Expr]) -> tuple[list[str], list[str]]:
     """Statements for the subexpressions that some expressions share, and the source of each expression after them."""
     import sympy
 
-    shared, reduced = sympy.cse(list(expressions), symbols=sympy.numbered_symbols("_c"), order="none")
+    shared, reduced = sympy.cse(list(map(_lowered, expressions)), symbols=sympy.numbered_symbols("_c"), order="none")
     # a changed sign is no work to share
     trivial = {symbol: value for symbol, value in shared if value.is_Mul and (-value).is_Symbol}
 
@@ -76,7 +88,33 @@ def _printer() -> Any:
             return source
 
         def _print_Heaviside(self, expr: Any) -> str:
-            return f"where({self._print(expr.args[0])} > 0.0, 1.0, 0.0)"
+            argument, middle = map(self._print, expr.args)
+            return f"where({argument} > 0.0, 1.0, where({argument} < 0.0, 0.0, {middle}))"
+
+        def _print_Switch(self, expr: Any) -> str:
+            a, b, *values = map(self._print, expr.args)
+            yes, no = (
+                repr(float(e)) if e.is_Integer else value for e, value in zip(expr.args[2:], values, strict=True)
+            )
+            return f"where({a} >= {b}, {yes}, {no})"
+
+        def _print_Guard(self, expr: Any) -> str:
+            test, value = map(self._print, expr.args[:2])
+            return f"where(({test}) == 0.0, 0.0, {value})"
+
+        _print_Vanishing = _print_Guard
+
+        def _print_Size(self, expr: Any) -> str:
+            argument = self._print(expr.args[0])
+            return f"where({argument} >= 0.0, {argument}, -({argument}))"  # of complex steps, too
+
+        def _print_Portion(self, expr: Any) -> str:
+            return "(({}) / ({}))".format(*map(self._print, expr.args))
+
+        def _print_marked(self, expr: Any) -> str:
+            return f"_{type(expr).__name__.lower()}({', '.join(map(self._print, expr.args))})"
+
+        _print_floor = _print_ceiling = _print_Mod = _print_Log1p = _print_marked
 
         def _print_sign(self, expr: Any) -> str:
             return f"sign({self._print(expr.args[0])})"
@@ -95,6 +133,9 @@ def _printer() -> Any:
 
         def _print_Min(self, expr: Any) -> str:
             return self._print_nested("minimum", expr)
+
+        _print_Largest = _print_Peak = _print_Max
+        _print_Least = _print_Min
 
         def _print_Float(self, expr: Any) -> str:
             return repr(float(expr))  # all digits

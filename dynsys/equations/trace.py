@@ -20,7 +20,7 @@ from dynsys.errors import InvalidInputError
 
 Function = Callable[..., Any]
 
-SECONDS = 1.0  # for the equations to be written down
+SECONDS = 2.0  # of this thread, for the equations to be written down
 LARGEST_GRADIENT = 20_000  # nodes of the trees of all derivatives
 LARGEST_ENTRIES = 250  # entries of the Jacobian, of rows that stand in no run: the compiler takes seconds for as many
 WHOLE = "int"  # the form of a whole number
@@ -41,6 +41,7 @@ class Trace:
 
     definition: Definition
     literal: frozenset[int]
+    held: set[bool] = attrs.field(factory=set, repr=False)  # whether it has been, in full
 
     def parameters(self, args: Sequence[Any]) -> np.ndarray:
         """Values of the parameters."""
@@ -63,14 +64,26 @@ class _Literal:
         return cls(value, (type(value), value) if plain else id(value))
 
 
-def traced(function: Function, dimension: int, args: Sequence[Any]) -> Trace:
-    """The equations of function(t, x, *args), x of shape (dim,).
+def traced(function: Function, dimension: int, args: Sequence[Any], time: type) -> Trace:
+    """The equations of function(t, x, *args), x of shape (dim,), held against the function; t is a float or an int.
 
     Raises
     ------
     NotTraceable
         Saying why.
     """
+    trace = _found(function, dimension, args)
+    try:
+        hold(trace, function, dimension, args, time)
+    except NotTraceable:  # or a name that the function uses has got another value since
+        _traced.cache_clear()
+        trace = _found(function, dimension, args)
+        hold(trace, function, dimension, args, time)
+    return trace
+
+
+def _found(function: Function, dimension: int, args: Sequence[Any]) -> Trace:
+    """The equations, from an earlier trace if there is one."""
     forms = tuple(_form(value) for value in args)
     literal = _needed(function, dimension, forms)
     while True:
@@ -192,8 +205,10 @@ SCALES = (1.0, 1e-3, 30.0, 1000.0)  # of the states at which a trace is held aga
 FEWEST = 4  # states with finite values
 
 
-def hold(trace: Trace, rule: Callable[[float, Any], Any], dimension: int, args: Sequence[Any], time: type) -> None:
-    """Hold a trace against the function rule(t, x) at random states, small and large ones, of all signs and of one.
+def hold(trace: Trace, function: Function, dimension: int, args: Sequence[Any], time: type) -> None:
+    """Hold a trace against its function at random states, small and large ones, of all signs and of one.
+
+    With other parameters again, at fewer.
 
     Raises
     ------
@@ -202,11 +217,15 @@ def hold(trace: Trace, rule: Callable[[float, Any], Any], dimension: int, args: 
     """
     parameters, traced_rule = trace.parameters(args), trace.definition.functions["rule"]
     rng = np.random.default_rng(0)
-    compared = 0
-    for round in range(3):
-        for scale in SCALES:
+    again_only, compared = bool(trace.held), 0
+
+    def rule(t: float, x: Any) -> Any:
+        return function(t, x.copy(), *args)
+
+    for signs in range(1 if again_only else 3):
+        for scale in SCALES[:2] if again_only else SCALES:
             x = scale * rng.normal(size=dimension)
-            x = x if round == 0 else (np.abs(x) if round == 1 else -np.abs(x))
+            x = x if signs == 0 else np.abs(x) if signs == 1 else -np.abs(x)
             t = time(TIMES[int(rng.integers(len(TIMES)))])
             first, again, near = (_value(rule, t, z) for z in (x, x, x * (1.0 + 4e-16)))
             if first is None or again is None:
@@ -228,8 +247,9 @@ def hold(trace: Trace, rule: Callable[[float, Any], Any], dimension: int, args: 
             if (np.isfinite(first) & ~np.isfinite(found)).any():
                 raise NotTraceable(f"its equations have no value at t = {t:g}, x = {np.array2string(x, precision=3)}")
             compared += finite.all()
-    if compared < FEWEST:
+    if compared < FEWEST and not again_only:
         raise NotTraceable("it has finite values at too few states to be held against its equations")
+    trace.held.add(True)
 
 
 def _value(rule: Callable[[float, Any], Any], t: float, x: Any) -> Any:

@@ -67,6 +67,8 @@ class RunState:
         The clock: step n begins at t0 + n dt. NaN where it is not known, as in files of earlier versions.
     variation : str
         Which parameters differ between the members (`dynsys.vary`); empty if none do.
+    cause : str
+        Which derivative was not finite, where that is why the run of one state diverged; or empty.
     """
 
     n: int
@@ -83,6 +85,7 @@ class RunState:
     t0: float = math.nan
     dt: float = math.nan
     variation: str = ""
+    cause: str = ""
 
     @classmethod
     def start(cls, x0: Array, dimension: int, k: int | None, seed: int, members: Array | None = None) -> RunState:
@@ -197,6 +200,7 @@ class Tangent(Protocol):
     def clock(self) -> tuple[float, float]: ...  # noqa: D102
     @property
     def variation(self) -> str: ...  # noqa: D102
+    def explain(self, n: int, x: Array, V: Array, steps: int, *, member: int = 0) -> str: ...  # noqa: D102
     def time(self, n: int | Array) -> Any: ...  # noqa: D102
     def complete(self, x0: Any) -> Any: ...  # noqa: D102
     def step(self, n: int, x: Array, V: Array, *, member: int = 0) -> tuple[Array, Array]: ...  # noqa: D102
@@ -330,9 +334,11 @@ def forward_in_chunks(
             count = min(chunk, stride - begun)
         else:
             count = min(chunk // stride * stride, ahead[0] - done)
-        called = time.monotonic()
+        called, before = time.monotonic(), start
         start = tangent.forward(start, intervals=count, steps_per_interval=steps_per_interval, record=record)
         chunk = max(1, min(longest, int(count * CHUNK_SECONDS / max(time.monotonic() - called, 1e-6))))
+        if start.single and start.status[0] == DIVERGED and before.status[0] == RUNNING:
+            start = attrs.evolve(start, cause=_cause(tangent, before, int(start.stopped[0]), steps_per_interval))
         done += count
         if stride == 1:
             yield start
@@ -346,6 +352,14 @@ def forward_in_chunks(
                 yield attrs.evolve(start, growth=growth)
         if progress is not None:
             progress(done, intervals)
+
+
+def _cause(tangent: Tangent, before: RunState, stopped: int, steps_per_interval: int) -> str:
+    """Which derivative made a pass of one state diverge, if one did: the last interval again, step by step."""
+    finished = (stopped - before.n) // steps_per_interval - 1
+    if finished:
+        before = tangent.forward(before, intervals=finished, steps_per_interval=steps_per_interval, record="nothing")
+    return tangent.explain(before.n, before.x[0], before.Q[0], steps_per_interval, member=int(before.members[0]))
 
 
 def run(
@@ -435,6 +449,9 @@ def raise_if_stopped(tangent: Tangent, end: RunState, partial: Any = None) -> No
         look = "The last of partial.states show which component left all bounds, as that of x' = x^2 does"
     if diverged and tangent.failure_hint:
         remedy, look = tangent.failure_hint, ""
+    if end.cause:
+        reason, look = f"{end.cause}; the run ends", ""
+        remedy = "write the equations so that they and their derivatives are finite there, or keep away from that state"
     raise (DivergenceError if diverged else SingularTangentError)(
         f"{reason} by t = {tangent.time(step):g} (step {step}): {remedy}; what was finished is in the attribute "
         f"partial{look and f'. {look}'}",

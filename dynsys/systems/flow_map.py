@@ -11,6 +11,7 @@ import numpy as np
 
 from dynsys.errors import InvalidInputError
 from dynsys.steppers.stepper import Stepper
+from dynsys.systems.faults import of_step
 from dynsys.systems.system import Flow, FlowStep, Map, PiecewiseFlow, a_stepper
 from dynsys.systems.time_step import field_names
 
@@ -37,6 +38,10 @@ class FlowMap(Map, ABC):
     def tolerance(self) -> float:
         """That of the stepper."""
         return self.stepper.tolerance
+
+    def fault(self, n: int, x: Array, V: Array) -> str:
+        """Whether the derivative is not finite at a state (dim,), though the step is; or empty."""
+        return of_step(self, n, x, V)
 
     @property
     def failure_hint(self) -> str:

@@ -24,7 +24,7 @@ from attrs.validators import optional
 from dynsys.algorithms.differences import WORK
 from dynsys.compiled.kernel import Kernel
 from dynsys.equations.definition import Definition
-from dynsys.equations.trace import Trace, hold, traced
+from dynsys.equations.trace import Trace, traced
 from dynsys.equations.tracer import NotTraceable
 from dynsys.errors import InvalidInputError, real_array, whole_number
 from dynsys.passes.orthonormal import LONG_COLUMN
@@ -67,7 +67,9 @@ class FunctionSystem(DifferentiableSystem, ABC):
     jvp : callable (t, x, V, *args) -> (dim, k) numbers, optional
         The Jacobian times the columns of V, shape (dim, k). One of the two is enough. If both are given, as in a
         subclass, the algorithms use jvp, and `dynsys.testing.check_system` compares the two. With neither,
-        derivatives are fourth-order finite differences: `derivative` says so and `tangent` warns.
+        the function is traced: called with symbols it writes down its `equations`, which are held against it at random
+        states, differentiated, and compiled. If it cannot be, `untraced` says why, and derivatives are finite
+        differences (`dynsys.algorithms.differences`): `derivative` says so and `tangent` warns.
     args : tuple
         Further arguments of all functions. `attrs.evolve(system, args=...)` is the same system with others. After them
         come the defaults of `function` that are numbers, as far as the other functions take them too.
@@ -75,17 +77,19 @@ class FunctionSystem(DifferentiableSystem, ABC):
     Functions are given copies and their answers are copied: they may write into x, and return the same array again.
     A state that is not finite is not handed to them: the answer is NaN, by which a run that diverges is recognised.
 
-    The pass is compiled if `function`, and of jvp and jacobian the one that is used, are marked `@numba.njit` and all
-    `args` are numbers (bool, int, float) or arrays of numbers. If only some are marked, if there are other arguments,
-    or under `parallel=True` (which cannot run in several threads at once), NumPy calls them, and `tangent` warns.
-    Compiled passes live as long as the process and are not kept on disk, where a change of the functions would go
-    unnoticed; other `args`, of the same kinds and shapes, do not compile again.
+    The pass of a traced function is compiled from its equations. Else it is compiled if `function`, and of jvp and
+    jacobian the one that is used, are marked `@numba.njit` and all `args` are numbers (bool, int, float) or arrays of
+    numbers. If only some are marked, if there are other arguments, or under `parallel=True` (which cannot run in several
+    threads at once), NumPy calls them, and `tangent` warns. A compiled function that is differentiated by differences
+    must not raise errors: let it be NaN where it has no value. Compiled passes of functions live as long as the process
+    and are not kept on disk, where a change of the functions would go unnoticed; other `args`, of the same kinds and
+    shapes, do not compile again.
 
     Raises
     ------
     InvalidInputError
-        If a function cannot be called, dimension < 1, or `args` is no tuple; and, when it is called, if a function does
-        not return real numbers of the shape above.
+        If a function cannot be called, or not with so many `args`, dimension < 1, or `args` is no tuple; and, when it is
+        called, if a function does not return real numbers of the shape above.
     """
 
     function: Function = attrs.field(validator=_is_function)
@@ -130,15 +134,9 @@ class FunctionSystem(DifferentiableSystem, ABC):
     def _trace(self) -> Trace | str:
         """The trace of the function, or why there is none."""
         try:
-            trace = traced(self.function, self.dimension, self._all_args)
-            hold(trace, self._raw, self.dimension, self._all_args, self._time)
+            return traced(self.function, self.dimension, self._all_args, self._time)
         except NotTraceable as problem:
             return str(problem)
-        return trace
-
-    def _raw(self, t: float, x: Array) -> Any:
-        """What the function answers, of a copy of x."""
-        return self.function(self._time(t), np.array(x, dtype=float), *self._all_args)
 
     def jacobian(self, t: float, x: Array) -> Array:
         """Jacobian at one state, shape (dim, dim)."""

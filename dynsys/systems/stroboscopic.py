@@ -10,6 +10,7 @@ import numpy as np
 
 from dynsys.compiled.kernel import StepKernel, StepSource, no_drive
 from dynsys.errors import finite, whole_number
+from dynsys.systems.faults import explanation
 from dynsys.systems.flow_map import FlowMap
 from dynsys.systems.system import FlowStep
 
@@ -119,6 +120,10 @@ class StroboscopicMap(FlowMap):
         for m in range(n * self.steps, (n + 1) * self.steps):
             x, V = self.flow_step.step_tangent(m, x, V)
         return x, V
+
+    def fault(self, n: int, x: Array, V: Array) -> str:
+        """Which derivative of the flow is not finite at a step of it, though the velocity is; or empty."""
+        return explanation(self.flow_step, n * self.steps, x, V, self.steps)
 
     @property
     def fallback(self) -> str:

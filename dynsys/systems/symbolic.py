@@ -251,6 +251,10 @@ class SymbolicSystem(DifferentiableSystem, ABC):
         """Jacobian at one state times the columns of V, shape (dim, k); that of a lattice is never formed."""
         return equations_jvp(self.definition, t, np.asarray(x), V, self._values)
 
+    def equation_text(self, i: int) -> str:
+        """The equation of component i, for an error."""
+        return f", in {self.definition.right_sides[i]!s:.200}"
+
     def kernel(self) -> Kernel:
         """The same equations as source for Numba."""
         definition = self.definition
@@ -272,6 +276,23 @@ class SymbolicFlow(SymbolicSystem, Flow):
     def autonomous(self, x: Array) -> bool:
         """Whether the time stands in no equation."""
         return not self.definition.driven
+
+    @property
+    def jumps(self) -> Sequence[str]:
+        """Parts of the equations at which the velocity jumps, as text; seen when they are defined.
+
+        Examples
+        --------
+        >>> SymbolicFlow.of({"x": "y", "y": "-x + sign(y) + x*Heaviside(x) + abs(y)"}).jumps
+        ('sign(y)',)
+        """
+        return self.definition.jumps
+
+    def sides(self, t: float, x: Array) -> Array:
+        """On which side of each of the `jumps` a state is: whole numbers (..., len(jumps))."""
+        if not self.definition.jumps:
+            return super().sides(t, x)
+        return self.definition.functions["sides"](t, x, self.parameters)
 
 
 @attrs.frozen(eq=False)

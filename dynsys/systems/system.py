@@ -21,6 +21,7 @@ from dynsys.algorithms.differences import finite_difference
 from dynsys.compiled.kernel import Kernel, StepKernel, flow_kernel, map_kernel
 from dynsys.errors import InvalidInputError, finite, real_array
 from dynsys.steppers.stepper import Stepper
+from dynsys.systems.faults import Watched, of_flow, of_rule
 from dynsys.systems.tangent import Backend, TangentSystem, make_tangent
 from dynsys.systems.time_step import LARGEST_LINEAR, TimeStep, field_names, with_fields
 
@@ -136,6 +137,14 @@ class DifferentiableSystem(DynamicalSystem, ABC):
             return self.jacobian(t, x) @ V
         return finite_difference(lambda z: self.rule(t, z), x, V)
 
+    def fault_at(self, t: float, x: Array) -> str:
+        """Which derivative is not finite at a state (dim,), though the rule is; or empty."""
+        return of_rule(self, t, x, np.ones((self.dimension, 1)))
+
+    def equation_text(self, i: int) -> str:
+        """The equation of component i, for an error, where there is one; or empty."""
+        return ""
+
     @property
     def derivative(self) -> str:
         """Where derivatives come from: "jvp", "jacobian" or "finite differences"."""
@@ -161,6 +170,10 @@ class Map(DifferentiableSystem, TimeStep):
     def step_tangent(self, n: int, x: Array, V: Array) -> tuple[Array, Array]:
         """One state (dim,) and its tangent vectors (dim, k) after step n."""
         return self.step(n, x), self.jvp(n, x, V)
+
+    def fault(self, n: int, x: Array, V: Array) -> str:
+        """Which derivative is not finite at a state (dim,), though the step is; or empty."""
+        return self.fault_at(n, x) or super().fault(n, x, V)
 
     def step_kernel(self) -> StepKernel | None:
         """The same step as source for Numba."""
@@ -341,6 +354,13 @@ class FlowStep(TimeStep):
     def step_tangent(self, n: int, x: Array, V: Array) -> tuple[Array, Array]:
         """One state (dim,) and its tangent vectors (dim, k) after step n."""
         return self.stepper.step_tangent(self.flow.flow_at(n), n, self.time(n), x, V)
+
+    def fault(self, n: int, x: Array, V: Array) -> str:
+        """Which derivative of the flow is not finite at a stage of the step, though the velocity is; or empty."""
+        flow = self.flow.flow_at(n)
+        watched = Watched(flow)
+        self.stepper.step_tangent(watched, n, self.time(n), x, V)
+        return of_flow(flow, watched.seen) or super().fault(n, x, V)
 
     @property
     def derivative(self) -> str:

@@ -15,6 +15,7 @@ import attrs
 import numpy as np
 
 from dynsys.errors import InvalidInputError
+from dynsys.systems.faults import of_step
 
 if TYPE_CHECKING:
     from dynsys.compiled.kernel import StepKernel
@@ -145,6 +146,10 @@ class TimeStep(ABC):
         Over leading axes of x, and of n.
         """
         return np.zeros((*np.shape(x)[:-1], 0), dtype=int)
+
+    def fault(self, n: int, x: Array, V: Array) -> str:
+        """Which derivative of step n is not finite at a state (dim,) with vectors (dim, k), though it is; or empty."""
+        return of_step(self, n, x, V)
 
     @property
     def failure_hint(self) -> str:

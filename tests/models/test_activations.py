@@ -8,6 +8,7 @@ from scipy.special import expit, ndtr
 
 from dynsys import ContractError, Euler, FallbackWarning, InvalidInputError, NumpyTangent
 from dynsys.compiled.build import HEADER
+from dynsys.compiled.functions import called_functions
 from dynsys.models.activations import BY_NAME, GELU, Activation, Linear, ReLU, Sigmoid, Tanh, named
 from dynsys.models.weight_dynamics import ThreeLayerGradientFlow, regression_task
 from dynsys.testing import check_activation, check_tangent
@@ -73,7 +74,8 @@ def compiled(tmp_path_factory):
     """The scalar function that Numba makes of every source, by index."""
     path = tmp_path_factory.mktemp("sources") / "compiled_sources.py"
     functions = [f"@njit\n{activation.kernel_source(f'sigma_{i}')}" for i, activation in enumerate(COMPILABLE)]
-    path.write_text(HEADER + "\n\n" + "".join(functions))
+    text = "".join(functions)
+    path.write_text(HEADER + called_functions(text) + "\n\n" + text)
     spec = importlib.util.spec_from_file_location("compiled_sources", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
