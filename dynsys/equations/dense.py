@@ -70,6 +70,11 @@ class DenseDefinition:
         return self.derived.source
 
     @property
+    def jumps(self) -> Sequence[str]:
+        """None: equations that may jump are written out."""
+        return ()
+
+    @property
     def driven(self) -> bool:
         """Whether the time stands in an equation."""
         return self.derived.driven

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dynsys.compiled.vectors import Entrywise, Quantity, VectorSource
 from dynsys.equations.definition import FLOATING, numpy_source
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 def entrywise(origin: str, expression: sympy.Expr, length: int, quantities: Mapping[str, Quantity]) -> Entrywise:
     """An expression in symbols of quantities, one entry of each, with its partial derivatives."""
-    partials = {}
+    from dynsys.equations.finite import finite
+
+    expression, partials = finite(expression), {}
     for symbol in sorted(expression.free_symbols, key=str):
         if symbol.name != "t" and quantities[symbol.name].moving:
             partial = derivative(expression, symbol)
@@ -98,3 +100,22 @@ def numpy_vectors(source: VectorSource, dim: int, places: Mapping[str, str]) -> 
         + numpy_source("jvp(t, _u, _V, _p)", [*jvp, "return _F"])
         + numpy_source("jacobian(t, _u, _p)", [f"return jvp(t, _u, np.eye({dim}), _p)"])
     )
+
+
+def numpy_sides(
+    source: VectorSource,
+    places: Mapping[str, str],
+    parts: Sequence[tuple[sympy.Expr, str]],
+    weights: Sequence[Any],
+) -> str:
+    """The function `sides` for NumPy: the regions of each part, whose entries are added up with weights."""
+    values = numpy_vectors(source, 0, places).partition("def rule(t, _u, _p):\n")[2].partition("    _f[...,")[0]
+    lines = [line.strip() for line in values.splitlines() if "_f = np.empty_like" not in line]
+    lines = ["t = np.asarray(t, float)[..., None]" if line == "t = np.float64(t)" else line for line in lines]
+    of = {quantity.name: quantity for quantity in source.quantities}
+    lines += [f"_s = np.empty((*_u.shape[:-1], {len(parts)}))"]
+    for k, ((part, text), factors) in enumerate(zip(parts, weights, strict=True)):
+        length = max([of[s.name].length for s in part.free_symbols if s.name != "t"], default=1)
+        shown = [float(factor) for factor in factors[:length]]
+        lines += [f"_s[..., {k}] = (({text}) * np.array({shown})).sum(-1)"]
+    return numpy_source("sides(t, _u, _p)", [*lines, "return np.clip(_s, -2.0**62, 2.0**62).astype(int)"])

@@ -18,7 +18,9 @@ from dynsys.compiled.vectors import Entrywise, Quantity, Taken, VectorSource, ve
 from dynsys.equations import vector_reader, vector_text
 from dynsys.equations.definition import LANGUAGE, check_names, derived_once, run_source
 from dynsys.equations.expression import check_functions, nesting_refused, parse
-from dynsys.equations.vector_source import entrywise, numpy_vectors
+from dynsys.equations.jumps import jumping_parts
+from dynsys.equations.vector_jumps import SHORT, as_written, vector_jumps, weights
+from dynsys.equations.vector_source import entrywise, numpy_sides, numpy_vectors
 from dynsys.errors import InvalidInputError
 from dynsys.passes.orthonormal import LONG_COLUMN
 
@@ -31,6 +33,7 @@ MODULES = (
     "dynsys.equations.vector_reader",
     "dynsys.equations.vector_text",
     "dynsys.equations.vector_source",
+    "dynsys.equations.vector_jumps",
     "dynsys.compiled.vectors",
     *LANGUAGE,
 )
@@ -145,6 +148,36 @@ class VectorDefinition:
         check_functions(expression, origin)
         return expression
 
+    @property
+    def jumps(self) -> Sequence[str]:
+        """Parts of the right-hand sides that make them jump, as text; if any, `source` defines their `sides`."""
+        return self.derived.jumps
+
+    def _jumps(self, source: VectorSource, places: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
+        """Source of `sides`, and the parts at which the right-hand sides jump; empty if they do not."""
+        moving = {quantity.name for quantity in source.quantities if quantity.moving} | {"t"}
+        if not jumping_parts(list(self.expressions.values()), moving):
+            return "", ()
+        shapes = tuple((name, tuple(min(n, SHORT) for n in shape)) for name, shape in self.parameters)
+        given = tuple(
+            (name, None if (n := self.read.lengths[name]) is None else min(n, SHORT)) for name, _ in self.given
+        )
+        short = attrs.evolve(self, given=given, parameters=shapes)
+        its, _ = short._vector_source()
+        dim = sum(length or 1 for _, length in given)
+        parts = vector_jumps(
+            self.expressions,
+            moving,
+            [shape for _, shape in shapes],
+            (its, numpy_vectors(its, dim, places), dim, places),
+        )
+        if not parts:
+            return "", ()
+        texts = {entry.name: entry.text for entry in self.read.order if isinstance(entry, vector_reader.Taken)}
+        longest = max(quantity.length for quantity in source.quantities)
+        sides = numpy_sides(source, places, parts, [weights(longest)] * len(parts))
+        return sides, tuple(as_written(part, texts) for part, _ in parts)
+
     def _derive(self) -> VectorDerived:
         source, data = self._vector_source()
         variables = [(name, self.read.lengths[name]) for name, _ in self.given]
@@ -152,7 +185,9 @@ class VectorDefinition:
         linearise, scratch = vector_linearise(source, dim >= LONG_COLUMN)
         driven = any("t" in map(str, expression.free_symbols) for expression in self.expressions.values())
         places = {name: f"_p[{i}]" for i, (name, _) in enumerate(self.parameters)}
-        return VectorDerived(numpy_vectors(source, dim, places), linearise, scratch, tuple(variables), data, driven)
+        sides, jumps = self._jumps(source, places)
+        text = numpy_vectors(source, dim, places) + sides
+        return VectorDerived(text, linearise, scratch, tuple(variables), data, driven, jumps)
 
     def _vector_source(self) -> tuple[VectorSource, tuple[tuple[str, bool], ...]]:
         """The equations as source, and the arrays that stand one after the other in the data of the kernel."""
@@ -209,6 +244,8 @@ class VectorDerived:
         Arrays that stand one after the other in the data of the kernel; which are transposed.
     driven : bool
         Whether the time stands in an equation.
+    jumps : sequence of str
+        Parts of the right-hand sides that make them jump.
     """
 
     source: str
@@ -217,6 +254,7 @@ class VectorDerived:
     variables: Sequence[tuple[str, int | None]]
     data: Sequence[tuple[str, bool]]
     driven: bool
+    jumps: Sequence[str] = ()
 
 
 @lru_cache(maxsize=256)

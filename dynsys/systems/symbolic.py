@@ -288,11 +288,11 @@ class SymbolicFlow(SymbolicSystem, Flow):
         """
         return self.definition.jumps
 
-    def sides(self, t: float, x: Array) -> Array:
+    def sides(self, t: float | Array, x: Array) -> Array:
         """On which side of each of the `jumps` a state is: whole numbers (..., len(jumps))."""
         if not self.definition.jumps:
             return super().sides(t, x)
-        return self.definition.functions["sides"](t, x, self.parameters)
+        return self.definition.functions["sides"](t, x, self._values)
 
 
 @attrs.frozen(eq=False)
