@@ -23,7 +23,7 @@ class Rung:
     terms : int
         K.
     rates : int
-        Shortest record for it: K is at most 0.4 n^(2/3), so that the bias falls with the variance.
+        Shortest record for it: some 0.3 or 0.4 n^(2/3) cosines, so that the bias falls with the variance.
     widening : float
         Student's factor: two errors cover with K degrees of freedom as often as with 32. For K = 2 it is 2^(1/2) times
         that: a drift is then likely, from which the ends may take away.

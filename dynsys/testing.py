@@ -23,6 +23,7 @@ Array = np.ndarray
 
 EXACT = 1e-11  # two exact ways to the same number, relative
 DIFFERENCES = 1e-7  # a derivative against differences, relative, beside their own error
+ROUNDING = 1e-11
 DOUBT = 1e-3  # errors of differences excuse no more, as a share of the largest entry of a row
 
 
@@ -46,6 +47,7 @@ def _is_derivative(found: Array, slopes: Array, errors: Array, tolerance: float,
     rows = np.max(np.abs(slopes), axis=1, keepdims=True, initial=0.0)
     excused = np.minimum(10.0 * errors, np.maximum(DOUBT * rows, DIFFERENCES * max(1.0, np.max(rows, initial=0.0))))
     allowed = tolerance * np.abs(slopes) + excused + (1e-3 * DIFFERENCES + tolerance - DIFFERENCES) * rows
+    allowed += ROUNDING * np.max(rows, initial=0.0)  # within a rule, of terms that cancel
     apart = np.abs(np.asarray(found) - slopes)
     if not (apart <= allowed).all():
         i, j = np.argwhere(~(apart <= allowed))[0]

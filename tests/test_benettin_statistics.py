@@ -9,7 +9,8 @@ from scipy.stats import binom
 from scipy.stats import t as student
 
 from dynsys import RK4, DiagnosticWarning, Map, SymbolicMap
-from dynsys.indicators import batch_means_error
+from dynsys.algorithms.benettin import _drift
+from dynsys.error_bars import batch_means_error
 from dynsys.models.classics import Henon, LinearMap, Logistic, Lorenz63
 
 pytestmark = pytest.mark.numba  # some take minutes without it
@@ -243,3 +244,28 @@ def test_errors_of_lorenz_63_are_the_scatter_of_many_runs():
     doubt = 4 / np.sqrt(2 * (members - 1))  # four standard errors of the scatter itself
     np.testing.assert_array_less(scatter * (1 - doubt), claimed)
     np.testing.assert_array_less(claimed, scatter * (1 + doubt) * [1.1, 1.5, 1.1])
+
+
+def test_a_drift_of_a_very_long_record_is_found_in_means_of_its_rates():
+    """The check looks at some ten thousand of them: a drift is slow."""
+    n = 100_003
+    noise = np.random.default_rng(8).normal(size=(2, n, 2))
+    rates = noise + np.array([0.0, 1.0])[:, None, None] * np.linspace(0.0, 1.0, n)[:, None]
+    moved, drifts = _drift(rates, rates.mean(axis=1), batch_means_error(rates))
+    assert drifts.tolist() == [False, True]
+    halves = rates[0, n // 2 :].mean(axis=0) - rates[0, : n // 2].mean(axis=0)
+    np.testing.assert_allclose(moved[0], halves / (2 / np.sqrt(n)), rtol=0.5, atol=0.1)
+
+
+@pytest.mark.parametrize(("a", "x"), [(0.5, 1e-8), (0.8, 1e-6), (0.8, 1e-10)])
+def test_a_run_that_stays_laminar_throughout_is_told_by_its_drift(a, x):
+    """x' = x (1 + (2 x)^a): the error bar cannot know what comes after, but the rates grow all the time."""
+    rates = np.empty((1, 1100, 1))
+    for n in range(1100):
+        rates[0, n] = np.log1p((1 + a) * (2 * x) ** a)
+        x *= 1 + (2 * x) ** a
+    assert x < 0.5
+    record = rates[:, 100:]
+    error = batch_means_error(record)
+    assert np.ptp(record) / 4 < error[0, 0] < 4 * np.ptp(record)  # of the size of the trend, however small that is
+    assert _drift(record, record.mean(axis=1), error)[1]

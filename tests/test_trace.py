@@ -348,11 +348,11 @@ def test_what_is_too_large_is_given_up_quickly():
         (lambda t, x: strength @ np.tanh(x) - x, 100, ()),
         (lambda t, x, S: S @ np.tanh(x) - x, 100, (strength,)),
     ):
-        started = time.perf_counter()
+        started = time.thread_time()
         flow = FunctionFlow(function, dimension, args=args)
         assert flow.derivative == "finite differences"
         assert "too large" in flow.untraced
-        assert time.perf_counter() - started < 10.0  # a second or two, unless others use the machine
+        assert time.thread_time() - started < 4.0
 
 
 def test_a_ring_of_any_length_is_a_lattice():

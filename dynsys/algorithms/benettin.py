@@ -11,10 +11,12 @@ from dynsys.algorithms.derivative_check import derivative_check, derivative_defe
 from dynsys.algorithms.representation import (
     LARGEST_REMAINDER,
     crossings,
+    jump_check,
     marks,
     motion,
     represent,
-    representation_checks,
+    rest_check,
+    step_checks,
 )
 from dynsys.algorithms.rest import collapse_check
 from dynsys.algorithms.rounding import angles_at, lost_steps, rounding_check
@@ -31,6 +33,7 @@ CHECKED_MEMBERS = 8  # the first ones' determinants are checked: the check steps
 LARGEST_DETERMINANT_DEFECT = 1e-8
 LARGEST_ERRORS = 6.0  # standard errors that a drift, or an exponent declared to vanish, may have
 LEAST_SPOILING = (0.8, 1.25)  # errors of the exponent: of a steady drift 1.1, where growth is ln t about 0.6
+MOST_LOOKED_AT = 8192  # means of rates; a drift is slow
 
 
 def benettin(
@@ -186,6 +189,7 @@ def _spectrum(
     with np.errstate(over="ignore", invalid="ignore"):  # rounding of the long columns of V, as a share of the short one
         rounding = 10 * np.finfo(float).eps * np.exp(np.ptp(first, axis=1))
     resting = np.isfinite(moved.rest).any(axis=1)
+    coarse = step_checks(tangent, exponents, error, looked, moved.time)
     checks = [
         (
             drifts & (not transient) & ~resting,
@@ -201,7 +205,9 @@ def _spectrum(
             ((in_errors > LARGEST_ERRORS) & (remainder > LARGEST_REMAINDER)).any(axis=1) & ~resting,
             f"{zeros.shape[1]} exponent(s) should vanish and do not: the run rests at a fixed point, or dt is too long",
         ),
-        *representation_checks(tangent, exponents, error, looked, spectrum.diagnostics.crossed, moved),
+        *coarse,
+        rest_check(exponents, moved, np.any([marked for marked, _ in coarse], axis=0)),
+        jump_check(spectrum.diagnostics.crossed, len(exponents)),
         collapse_check(tangent, begun, end, growth),
         lost_steps(tangent, start),
         rounding_check(
@@ -224,7 +230,12 @@ def _drift(rates: Array, exponents: Array, error: Array) -> tuple[Array, Array]:
     A drift is found where it is far beyond noise, and spoils the result where it is not covered by the standard error,
     which counts it: that of a growth like ln t is, as in integrable motion, and no warm-up would make an end of it.
     """
-    halves = np.array_split(rates, [max(1, rates.shape[1] // 2)], axis=1)
+    together = max(
+        1, rates.shape[1] // MOST_LOOKED_AT
+    )  # a long record as if its frame had been made orthonormal rarely
+    groups = rates.shape[1] // together
+    rates = np.einsum("mgik->mgk", rates[:, : groups * together].reshape(len(rates), groups, together, -1)) / together
+    halves = np.array_split(rates, [max(1, groups // 2)], axis=1)
     if not halves[1].size:  # a record of one interval has no halves
         return np.full(exponents.shape, np.nan), np.zeros(len(exponents), dtype=bool)
     with np.errstate(invalid="ignore", divide="ignore"):

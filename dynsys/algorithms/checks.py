@@ -11,9 +11,9 @@ import attrs
 import numpy as np
 
 from dynsys.algorithms.window import Window
-from dynsys.indicators import line_distance, principal_angles, subspace_distance
+from dynsys.indicators import line_distance, principal_angles
 from dynsys.passes.orthonormal import random_frames
-from dynsys.passes.run_state import RunState, Tangent, warm_up
+from dynsys.passes.run_state import RunState, Tangent, forward_in_chunks, warm_up
 
 Array = np.ndarray
 
@@ -24,43 +24,52 @@ SHRUNK = 1e-10  # share to which a wrong start shrinks in the backward transient
 
 def covariance_residual(
     tangent: Tangent, members: Array, ends: Array, last: Array, states: Array, V: Array
-) -> tuple[Array, Array]:
+) -> tuple[Array, Array, Array]:
     """Largest sine of the angle between a vector pushed to the next time and the one there, (members,).
 
-    With it, the largest log of the ratio of two vectors' growth on the way: errors grow by as much.
+    With it, the largest log of the ratio of two vectors' growth on the way, by which errors grow, and what remains of
+    the residual without that: a relative error of the tangent.
 
     For the first of all members and a sample of times up to their `last`, step by step with `TangentSystem.step`; of
     fewer times where these lie far apart, and NaN where even one is too many. `ends` are the steps of the times;
     states are (members, m, dim), vectors (members, m, dim, k).
     """
-    residual, spread = np.full((2, len(states)), np.nan)
+    residual, spread, inexact = np.full((3, len(states)), np.nan)
     times = min(CHECKED_TIMES, CHECKED_STEPS // int(ends[1] - ends[0])) if len(ends) > 1 else 0
     for m in np.flatnonzero((last > 0) & (members < CHECKED_MEMBERS) & (times > 0)):
-        residual[m] = spread[m] = 0.0
+        residual[m] = spread[m] = inexact[m] = 0.0
         for i in np.unique(np.linspace(0, last[m] - 1, times).round().astype(int)):
             x, pushed = states[m, i], V[m, i]
             for n in range(ends[i], ends[i + 1]):
                 x, pushed = tangent.step(n, x, pushed, member=int(members[m]))
-            residual[m] = max(residual[m], line_distance(pushed, V[m, i + 1]).max())
-            spread[m] = max(spread[m], np.ptp(np.log(np.linalg.norm(pushed, axis=0))))
-    return residual, spread
+            off, grown = line_distance(pushed, V[m, i + 1]), np.linalg.norm(pushed, axis=0)
+            residual[m] = max(residual[m], off.max())
+            spread[m] = max(spread[m], np.ptp(np.log(grown)))
+            inexact[m] = max(inexact[m], np.max(off * (grown / grown.max())))
+    return residual, spread, inexact
 
 
-def frame_agreement(tangent: Tangent, window: Window, seed: int) -> Array:
-    """Distance between the leading subspaces after the warm-up from two different frames, (members, k).
+def another_frame(tangent: Tangent, window: Window, seed: int) -> tuple[Array, Array]:
+    """The frame after the warm-up from another first one, (members, dim, k), and its log R_ii on the way.
 
     Where steps adapt to the vectors, two frames would soon be at two states: both begin every interval at the same.
     """
     first, start = window.first, window.start
     _, dim, k = first.Q.shape
     another = attrs.evolve(first, Q=random_frames(dim, k, seed + 1, first.members))
+    growth = np.zeros((first.Q.shape[0], k))
     intervals = (start.n - first.n) // window.steps
     if tangent.tolerance == 0.0:
-        return subspace_distance(warm_up(tangent, another, intervals, window.steps).Q, start.Q)
+        for part in forward_in_chunks(tangent, another, intervals, window.steps, "growth"):
+            another = part
+            growth += part.growth.sum(axis=1)
+        return another.Q, growth
     for _ in range(intervals):
-        another = warm_up(tangent, attrs.evolve(another, x=first.x), 1, window.steps)
+        begun = attrs.evolve(another, x=first.x)
+        another = tangent.forward(begun, intervals=1, steps_per_interval=window.steps, record="growth")
+        growth += another.growth[:, 0]
         first = warm_up(tangent, first, 1, window.steps)
-    return subspace_distance(another.Q, start.Q)
+    return another.Q, growth
 
 
 def smallest_gap(exponents: Array, interval: float) -> tuple[Array, Array]:
@@ -104,6 +113,31 @@ def determined_subspaces(one: Array, other: Array, frames_agree: Array, toleranc
             labels[m, a:b] = a if b - a < max(dim, 2) else -1
             a = b
         labels[m, a:] = -1
+    return labels
+
+
+def joined(labels: Array, turned: Array, dim: int, tolerance: float) -> Array:
+    """Labels (members, k) where others turn vectors by `turned`, (members, k + 1, k): runs so coupled are joined.
+
+    A vector that vector i of another run turns by more than the tolerance is known only together with it, and with all
+    between them; but where of determined vectors only one is turned, it alone is not known. What a direction that is
+    not followed turns (row k) is not known, nor is what comes after it.
+    """
+    labels, k = labels.copy(), labels.shape[1]
+    for m in np.flatnonzero((turned > tolerance).any(axis=(1, 2))):
+        coupled = turned[m] > tolerance
+        cut = np.append(np.diff(labels[m]) != 0, True)  # after a vector
+        kept = np.array([np.count_nonzero(labels[m] == j) == 1 for j in range(k)]) & ~coupled.any(axis=0)
+        lost = (labels[m] < 0) | coupled[k]
+        for i, j in np.argwhere(coupled):
+            cut[min(i, j) : min(max(i, j), k - 1)] = False
+        a = 0
+        for b in (np.flatnonzero(cut) + 1).tolist():
+            if np.count_nonzero(kept[a:b]) == b - a - 1:
+                labels[m, a:b][~kept[a:b]] = -1
+            elif not kept[a:b].all():
+                labels[m, a:b] = -1 if lost[a:b].any() or b - a >= max(dim, 2) else a
+            a = b
     return labels
 
 

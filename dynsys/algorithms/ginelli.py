@@ -6,14 +6,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dynsys.algorithms.checks import covariance_residual, determined_subspaces, frame_agreement, reliable, smallest_gap
-from dynsys.algorithms.derivative_check import warn_of_derivative
-from dynsys.algorithms.rest import LONGEST_CYCLE, collapse_check
-from dynsys.algorithms.rounding import check_of_factors, last_growth
+from dynsys.algorithms.checks import another_frame, covariance_residual, determined_subspaces, joined, smallest_gap
+from dynsys.algorithms.neutral import neutral_angle
+from dynsys.algorithms.representation import represent, step_checks
+from dynsys.algorithms.vector_errors import errors_inside, frame_shares, pair_shares, start_shares
+from dynsys.algorithms.vector_warnings import LARGEST_DISAGREEMENT, LARGEST_ERROR, failed_checks
 from dynsys.algorithms.window import Window, pass_window
 from dynsys.compiled.backward import sweep_back
+from dynsys.error_bars import batch_means_error
 from dynsys.errors import warn_of
-from dynsys.indicators import line_distance
+from dynsys.indicators import line_distance, subspace_distance
 from dynsys.passes.clock import in_step
 from dynsys.passes.orthonormal import packed_diagonal
 from dynsys.passes.run_state import RunState, Tangent, raise_if_stopped
@@ -21,9 +23,6 @@ from dynsys.results.result import MEMORY_LIMIT, handed_over
 from dynsys.results.vectors import CovariantVectors, VectorDiagnostics
 
 Array = np.ndarray
-
-LARGEST_RESIDUAL = 1e-6
-LARGEST_DISAGREEMENT = 1e-4
 
 
 def ginelli(
@@ -106,30 +105,33 @@ def ginelli(
     )  # fmt: skip
     members, end = np.arange(len(window.R)), window.end
     triangles = [random_triangles(end, seed, key) for key in (0, 1)]
-    C, other = (
-        sweep_back(window.R, members, window.converged, window.finished, start, totals=False)[0] for start in triangles
+    (C, grown), (other, _) = (
+        sweep_back(window.R, members, window.converged, window.finished, start) for start in triangles
     )
     last = window.last
     ending, another = (np.where(last[:, None, None] < 0, np.nan, window.frames[members, last] @ c) for c in (C, other))
 
     vectors = window.frames  # overwritten
     growth = np.zeros((*vectors.shape[:2], vectors.shape[3]))
-    sweep_back(
+    first = sweep_back(
         window.R, members, np.zeros_like(members), window.converged, C,
         stride=window.stride, Q=vectors, growth=growth, totals=False,
-    )  # fmt: skip
+    )[0]  # fmt: skip
     for m in members:
         vectors[m, last[m] + 1 :] = growth[m, last[m] + 1 :] = np.nan
     vectors, growth = vectors[:, : window.strides], growth[:, : window.strides]
 
-    continued = isinstance(x0, RunState) and x0.k and window.start.n == window.first.n  # aligned by an earlier run
-    agreement = np.full(ending.shape[::2], np.nan) if continued else frame_agreement(tangent, window, seed)
-    clvs, spread = _record(
-        tangent, window, vectors, growth, line_distance(another, ending), agreement, (ending, another)
-    )
+    frame, before = None, np.zeros((len(members), C.shape[-1]))
+    agreement = np.full(ending.shape[::2], np.nan)
+    behind = np.zeros((len(members), C.shape[-1] + 1, C.shape[-1]))
+    if not (isinstance(x0, RunState) and x0.k and window.start.n == window.first.n):  # aligned by an earlier run
+        frame, before = another_frame(tangent, window, seed)
+        agreement = subspace_distance(frame, window.start.Q)
+        behind = frame_shares(first, window.start.Q, frame, before)
+    ahead = np.maximum(pair_shares(C, other), start_shares(triangles[0], vectors, last, grown))
+    clvs, failed = _record(tangent, window, vectors, growth, ending, another, agreement, ahead, behind)
     raise_if_stopped(tangent, end, clvs)
-    _check(tangent, window, clvs, spread)
-    warn_of_derivative(tangent, window.first, stacklevel=2)
+    warn_of(failed, stacklevel=2)
     return clvs
 
 
@@ -149,17 +151,34 @@ def _record(
     window: Window,
     vectors: Array,
     growth: Array,
-    starts: Array,
+    ending: Array,
+    another: Array,
     frames: Array,
-    pair: tuple[Array, Array],
-) -> tuple[CovariantVectors, Array]:
-    """The record with its checks, and the spread of growth in them; `pair` are the last vectors from two starts."""
+    ahead: Array,
+    behind: Array,
+) -> tuple[CovariantVectors, list[tuple[Array, str]]]:
+    """The record with its checks, and those that failed.
+
+    `ending` and `another` are the last vectors from two starts, `ahead` and `behind` the shares of others there and
+    before the first.
+    """
     end, ends, interval = window.end, window.ends, window.steps * tangent.dt
-    exponents = _mean(np.log(packed_diagonal(window.R[:, : window.strides * window.stride]))) / interval
+    growth_rates = np.log(packed_diagonal(window.R[:, : window.strides * window.stride])) / interval
+    exponents = _mean(growth_rates)
+    looked = represent(tangent, window.looks or [window.start], window.steps, growth_rates.shape[1], exponents)
     gap, tail_needed = smallest_gap(exponents, interval)
     rates = growth / (window.stride * interval)
     states = window.states[:, : window.strides]
-    residual, spread = covariance_residual(tangent, end.members, ends, window.last, states, vectors)
+    last = window.last
+    residual, spread, inexact = covariance_residual(tangent, end.members, ends, last, states, vectors)
+    seen = np.fmax.reduce(inexact)  # of those that were pushed, for those that were not
+    inexact = np.where(np.isnan(inexact), tangent.tolerance if np.isnan(seen) else seen, inexact)
+    inexact = np.maximum(np.finfo(float).eps, inexact)
+    inside = errors_inside(vectors, growth, last, ahead, behind, inexact, window.stride)
+    starts = line_distance(another, ending)
+    at_ends = determined_subspaces(ending, another, ~(frames > LARGEST_DISAGREEMENT), LARGEST_DISAGREEMENT)
+    labels = joined(at_ends, inside.turned, tangent.dimension, LARGEST_ERROR)
+    neutral, which = neutral_angle(tangent, end.members, ends, last, states, vectors, growth, labels)
     given = end.as_given
     clvs = CovariantVectors(
         method="ginelli",
@@ -178,48 +197,25 @@ def _record(
             covariance_residual=given(residual),
             start_agreement=given(starts),
             frame_agreement=given(frames),
-            subspaces=given(determined_subspaces(*pair, ~(frames > LARGEST_DISAGREEMENT), LARGEST_DISAGREEMENT)),
+            error=given(np.minimum(1.0, inside.turned.sum(axis=1))),
+            subspaces=given(labels),
+            smallest_angle=given(inside.angle),
+            closest_pair=given(inside.pair),
+            closest_time=given(np.where(inside.time < 0, np.nan, tangent.time(ends)[inside.time])),
+            near_tangencies=given(inside.near),
+            neutral_angle=given(neutral),
+            neutral_vector=given(which),
             smallest_gap=given(gap),
             tail_needed=given(tail_needed),
             growth_defect=given(_mean(rates) - exponents),
             planned_bytes=window.planned,
+            step_error=given(looked.step_error),
         ),
     )
-    return clvs, spread
+    coarse = step_checks(tangent, exponents, batch_means_error(growth_rates), looked, growth_rates.shape[1] * interval)
+    return clvs, [*failed_checks(tangent, window, clvs, spread, inside, at_ends), *coarse]
 
 
 def _mean(series: Array) -> Array:
     """Mean over time, (members, n, k) -> (members, k), as a product: `mean` is slow along an axis of long strides."""
     return np.full(series.shape[1], 1.0 / series.shape[1]) @ series
-
-
-def _check(tangent: Tangent, window: Window, clvs: CovariantVectors, spread: Array) -> None:
-    """One warning for all checks that fail, with the remedies."""
-    found = clvs.diagnostics
-    needed = np.nanmax(np.append(found.tail_needed, 0.0))
-    asked = f"the gaps need about {needed:.0f}" if needed < 1e9 else "a gap vanishes, for which none is long enough"
-    starts = (found.start_agreement > LARGEST_DISAGREEMENT).any(axis=-1)
-    frames = (found.frame_agreement > LARGEST_DISAGREEMENT).any(axis=-1)
-    inexact = np.finfo(float).eps + tangent.tolerance
-    with np.errstate(over="ignore"):  # how much rounding, or what a step is free to choose, grows while it is pushed
-        rounding = 1e3 * inexact * np.exp(spread)
-    checks = [
-        (
-            found.covariance_residual > np.maximum(LARGEST_RESIDUAL, rounding),
-            "vectors are not covariant: compare the derivatives with dynsys.testing.check_tangent",
-        ),
-        (
-            starts,
-            f"two starts of the backward pass disagree: the tail of {window.tail} intervals is too short ({asked}), or "
-            "exponents coincide",
-        ),
-        collapse_check(tangent, window.first, window.end, last_growth(window.R, window.finished, LONGEST_CYCLE + 2)),
-        check_of_factors(window.R, window.finished, window.steps, window.steps * tangent.dt),
-        (frames, "two forward frames disagree: the warm-up is too short, or exponents coincide"),
-        (
-            starts | frames,
-            f"where exponents coincide only their common subspace is determined; "
-            f"{reliable(window.end, np.atleast_2d(found.subspaces))}",
-        ),
-    ]
-    warn_of(checks, stacklevel=3)

@@ -166,31 +166,28 @@ def crossings(tangent: Tangent, start: RunState, intervals: int, steps: int) -> 
 PER_MEMBER = ("x", "Q", "status", "stopped", "members", "growth", "R", "xs", "Qs")
 
 
-def representation_checks(
-    tangent: Tangent, exponents: Array, error: Array, looked: Representation, crossed: str, moved: Motion
+def step_checks(
+    tangent: Tangent, exponents: Array, error: Array, looked: Representation, time: float
 ) -> list[tuple[Any, str]]:
-    """What to warn of: whether each member fails a check, and its text."""
+    """Whether the step is too coarse for a record of so long a time: for each member, and the text."""
     step, noise = np.abs(looked.step_error), looked.noise
     with np.errstate(invalid="ignore"):
         sizes = np.abs(exponents)
         vanishes = sizes <= 4.0 * (error + np.nan_to_num(step))
         scale = np.where(vanishes, sizes.max(axis=1, keepdims=True), sizes)
-        allowed = np.maximum(np.maximum(error, LEAST_SHARE * scale), LEAST_GROWTH / moved.time)
+        allowed = np.maximum(np.maximum(error, LEAST_SHARE * scale), LEAST_GROWTH / time)
         certain = np.abs(looked.step) > CERTAIN * (1.0 + 4.0 / max(1, looked.looks - 1)) * noise
         told = (step > allowed) & (certain | (step > np.maximum(4.0 * error, LARGE_SHARE * scale)))
         times = np.where(told, step / allowed, 1.0)
         volumes = looked.divergence + looked.divergence_defect
         lost = np.abs(looked.divergence_defect - np.nansum(looked.step, axis=1))  # by the finer step, too
         torn = lost > 0.1 * np.abs(looked.divergence) + 4.0 * np.nansum(error + noise, axis=1) + 1e-9 / tangent.dt
-    worst = np.unravel_index(np.argmax(times), times.shape)
-    dry = int(np.argmax(torn))
-    resting = np.isfinite(moved.rest)
-    k = exponents.shape[1]
-    off = np.abs(-np.sort(-exponents) - moved.rest[:, :k])
-    off = (off > 1e-3 * np.abs(moved.rest[:, :k])) & (off * moved.time > LARGEST_REMAINDER)
     coarse = looked.parted > LARGEST_PARTED
-    half = "a smaller rtol" if tangent.tolerance else f"dt = {tangent.dt / 2:.2g}"
-    shorter = f"dt = {_shorter(tangent, float(times[worst])):.2g}" if tangent.tolerance == 0.0 else "a smaller rtol"
+    worst, dry = np.unravel_index(np.argmax(times), times.shape), int(np.argmax(torn))
+    shorter, half = (
+        "a smaller rtol" if tangent.tolerance else f"dt = {dt:.2g}"
+        for dt in (_shorter(tangent, float(times[worst])), tangent.dt / 2)
+    )
     return [
         (
             told.any(axis=1) & ~torn,
@@ -208,18 +205,27 @@ def representation_checks(
             f"{looked.divergence[dry]:.4g} per unit of time, but as {volumes[dry]:.4g}: rates as fast as 1/dt are "
             "lost; shorten dt",
         ),
-        (
-            resting.any(axis=1) & off.any(axis=1) & ~told.any(axis=1) & ~torn,
-            "the run comes to rest at a fixed point: its exponents are the real parts of the eigenvalues there, in "
-            "diagnostics.rest, and the means over the way to it are not",
-        ),
-        (
-            np.full(len(exponents), bool(crossed)),
-            f"the velocity jumps where {crossed} does, and the run passes there: at a jump the tangent of the "
-            "flow has another term (the saltation matrix), which is missing, so exponents may be wrong; smooth it, "
-            "such as tanh(x/0.01) for sign(x), and compare, or take a PoincareMap between the jumps",
-        ),
     ]
+
+
+def rest_check(exponents: Array, moved: Motion, coarse: Array) -> tuple[Any, str]:
+    """Whether the means over the way to a state of rest are not its exponents, where the step is not the cause."""
+    off = np.abs(-np.sort(-exponents) - moved.rest[:, : exponents.shape[1]])
+    with np.errstate(invalid="ignore"):
+        off = (off > 1e-3 * np.abs(moved.rest[:, : exponents.shape[1]])) & (off * moved.time > LARGEST_REMAINDER)
+    return off.any(axis=1) & ~coarse, (
+        "the run comes to rest at a fixed point: its exponents are the real parts of the eigenvalues there, in "
+        "diagnostics.rest, and the means over the way to it are not"
+    )
+
+
+def jump_check(crossed: str, members: int) -> tuple[Any, str]:
+    """Whether the velocity jumps on the way."""
+    return np.full(members, bool(crossed)), (
+        f"the velocity jumps where {crossed} does, and the run passes there: at a jump the tangent of the flow has "
+        "another term (the saltation matrix), which is missing, so exponents and vectors may be wrong; smooth it, such "
+        "as tanh(x/0.01) for sign(x), and compare, or take a PoincareMap between the jumps"
+    )
 
 
 def _shorter(tangent: Tangent, ratio: float) -> float:

@@ -15,12 +15,16 @@ from typing import Literal, get_args
 import attrs
 import numpy as np
 
-from dynsys.algorithms.checks import covariance_residual, determined_subspaces, smallest_gap
+from dynsys.algorithms.checks import covariance_residual, determined_subspaces, joined, smallest_gap
 from dynsys.algorithms.derivative_check import derivative_check, derivative_defect
-from dynsys.algorithms.ginelli import LARGEST_DISAGREEMENT, random_triangles
+from dynsys.algorithms.ginelli import random_triangles
+from dynsys.algorithms.representation import Representation, crossings, jump_check, marks, represent, step_checks
 from dynsys.algorithms.rounding import check_of_means
+from dynsys.algorithms.vector_errors import random_start_shares, turned_by
+from dynsys.algorithms.vector_warnings import LARGEST_DISAGREEMENT, LARGEST_ERROR
 from dynsys.algorithms.window import allocator
 from dynsys.compiled.backward import sweep_back
+from dynsys.error_bars import batch_means_error
 from dynsys.errors import InterruptedWarning, InvalidInputError, one_of, warn_of, whole_number, whole_stride
 from dynsys.indicators import line_distance
 from dynsys.passes.clock import in_step
@@ -183,11 +187,14 @@ def sharafi(
         vectors=make((members, len(valid), dim, k)),
         growth=np.empty((members, len(valid), k)),
     )
-    reached, total = _Reached.start(begun), lead + intervals + ahead
+    reached, total, looks = _Reached.start(begun), lead + intervals + ahead, list[RunState]()
     if valid[0] == 0:
         estimates.states[:, 0], estimates.vectors[:, 0] = begun.x, begun.Q
     with suppress(KeyboardInterrupt):
-        for part in forward_in_chunks(tangent, begun, total, steps, "frames", progress):
+        at = marks(total, 1, begun)
+        for part in forward_in_chunks(tangent, begun, total, steps, "frames", progress, marks=at):
+            if (part.n - begun.n) // steps in at:
+                looks.append(part.without_records())
             reached = estimates.after(reached, part)  # this one binding decides what is finished
     count = int(np.searchsorted(known, reached.done, side="right"))
     if begun.single:
@@ -203,12 +210,16 @@ def sharafi(
             stacklevel=2,
         )
     method = f"sharafi, {variant}, window {window}" + ("" if estimates.periodic else f", start {start}")
-    clvs = _record(tangent, begun, reached, estimates, count, method, steps, stride, planned)
+    looked = represent(tangent, looks or [begun], steps, total, reached.growth / (total * steps * tangent.dt))
+    clvs = _record(tangent, begun, reached, estimates, count, method, steps, stride, planned, looked)
     raise_if_stopped(tangent, reached.end, clvs)
     exponents = clvs.exponents.reshape(len(begun.x), begun.k)
+    rates = clvs.rates.reshape(len(begun.x), -1, begun.k)
     checks = [
         check_of_means(tangent, exponents, begun, reached.end, steps),
         derivative_check(tangent, derivative_defect(tangent, begun)),
+        *step_checks(tangent, exponents, batch_means_error(rates), looked, intervals * steps * tangent.dt),
+        jump_check(crossings(tangent, begun, total, steps), len(exponents)),
     ]
     warn_of(checks, stacklevel=2)
     return clvs
@@ -230,6 +241,8 @@ class _Reached:
         Sum of log R_ii over what a member finished of the record.
     latest, another : ndarray, shapes (members,) and (members, dim, k)
         A member's last estimate (-1: none), and that from another start.
+    turned : ndarray, shape (members, k, k)
+        Largest sine by which vector i turns vector j in an estimate, had its pass begun elsewhere.
     """
 
     end: RunState
@@ -238,6 +251,7 @@ class _Reached:
     growth: Array
     latest: Array
     another: Array
+    turned: Array
 
     @classmethod
     def start(cls, begun: RunState) -> _Reached:
@@ -245,7 +259,8 @@ class _Reached:
         members, dim, k = begun.Q.shape
         R = np.empty((members, 0, k * (k + 1) // 2))
         another = np.full((members, dim, k), np.nan)
-        return cls(begun, 0, R, np.zeros((members, k)), np.full(members, -1), another)
+        none = np.zeros((members, k, k))
+        return cls(begun, 0, R, np.zeros((members, k)), np.full(members, -1), another, none)
 
 
 @attrs.frozen(eq=False)
@@ -281,17 +296,21 @@ class _Estimates:
         new, due = (slice(*np.searchsorted(b, [before.done, done], side="right")) for b in (self.valid, self.known))
         at = self.valid[new] - before.done - 1
         self.states[:, new], self.vectors[:, new] = part.xs[:, at], part.Qs[:, at]
-        latest, another = before.latest, before.another
+        latest, another, turned = before.latest, before.another, before.turned
         if due.start < due.stop:
-            latest, another = self._estimate(due, R, done - R.shape[1], latest, another)
+            latest, another, more = self._estimate(due, R, done - R.shape[1], latest, another)
+            turned = np.fmax(turned, more)
         inside = slice(max(0, self.first - before.done), max(0, self.last - before.done))
         recorded = packed_diagonal(part.R[:, inside])
         growth = np.concatenate([before.growth[:, None], np.where(np.isnan(recorded), 0.0, np.log(recorded))], axis=1)
         growth = np.add.accumulate(growth, axis=1)[:, -1].copy()  # in order: `sum` would depend on the parts
-        return _Reached(part, done, R, growth, latest, another)
+        return _Reached(part, done, R, growth, latest, another, turned)
 
-    def _estimate(self, due: slice, R: Array, origin: int, latest: Array, another: Array) -> tuple[Array, Array]:
-        """The estimates that are due, from factors of which the first begins at `origin`."""
+    def _estimate(self, due: slice, R: Array, origin: int, latest: Array, another: Array) -> tuple[Array, Array, Array]:
+        """The estimates that are due, from factors of which the first begins at `origin`.
+
+        The last ones, those from another start, and what other starts would change in any of them.
+        """
         frames = self.vectors[:, due].copy()
         members, count, _, k = frames.shape
         until, member = np.tile(self.known[due] - origin, members), np.repeat(np.arange(members), count)
@@ -306,13 +325,16 @@ class _Estimates:
 
         finished = np.isfinite(self.vectors[:, due, 0, 0]).sum(axis=1)
         fresh = np.flatnonzero(finished)
-        latest, another = latest.copy(), another.copy()
+        latest, another, turned = latest.copy(), another.copy(), np.full((members, k, k), np.nan)
         latest[fresh] = due.start + finished[fresh] - 1
         if not self.periodic:
             until = self.known[latest[fresh]] - origin
             C, _ = sweep_back(R, fresh, until - self.window, until, self.starts[1][fresh])
             another[fresh] = frames[fresh, finished[fresh] - 1] @ C
-        return latest, another
+            shares = np.repeat(random_start_shares(self.starts[0]), count, axis=0)
+            every = turned_by(shares, total, self.vectors[:, due].reshape(members * count, -1, k))
+            turned = np.fmax.reduce(every.reshape(members, count, k, k), axis=1)
+        return latest, another, turned
 
 
 def _record(
@@ -325,6 +347,7 @@ def _record(
     steps: int,
     stride: int,
     planned: int,
+    looked: Representation,
 ) -> CovariantVectors:
     """The first `count` estimates, with their checks."""
     end, latest, interval = reached.end, reached.latest, steps * tangent.dt
@@ -341,6 +364,9 @@ def _record(
     mean = there.mean(axis=1) if there.shape[1] else np.full_like(exponents, np.nan)
     one = vectors[np.arange(len(latest)), latest]
     none = np.full_like(exponents, np.nan)
+    at_last = determined_subspaces(one, reached.another, np.ones(exponents.shape, bool), LARGEST_DISAGREEMENT)
+    turned = np.pad(reached.turned, ((0, 0), (0, 1), (0, 0)))  # nothing is known of what is not followed
+    error = none if estimates.periodic else np.minimum(1.0, turned.sum(axis=1))
     given = end.as_given
     return CovariantVectors(
         method=method,
@@ -359,12 +385,12 @@ def _record(
             covariance_residual=given(covariance_residual(tangent, end.members, ends, latest, states, vectors)[0]),
             start_agreement=given(line_distance(reached.another, one)),
             frame_agreement=given(none),
-            subspaces=given(
-                determined_subspaces(one, reached.another, np.ones(exponents.shape, bool), LARGEST_DISAGREEMENT)
-            ),
+            error=given(error),
+            subspaces=given(joined(at_last, turned, end.x.shape[1], LARGEST_ERROR)),
             smallest_gap=given(gap),
             tail_needed=given(tail_needed),
             growth_defect=given(mean - exponents),
             planned_bytes=planned,
+            step_error=given(looked.step_error),
         ),
     )

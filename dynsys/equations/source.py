@@ -119,9 +119,6 @@ def _printer() -> Any:
         def _print_sign(self, expr: Any) -> str:
             return f"sign({self._print(expr.args[0])})"
 
-        def _print_floor(self, expr: Any) -> str:
-            return f"np.floor({self._print(expr.args[0])})"
-
         def _print_nested(self, name: str, expr: Any) -> str:
             first, *rest = (self._print(argument) for argument in expr.args)
             for argument in rest:

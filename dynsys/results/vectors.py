@@ -37,10 +37,27 @@ class VectorDiagnostics:
         Sharafi's "periodic window" and "frozen" estimates, which have no start.
     frame_agreement : ndarray, shape (..., k)
         Sine of the largest angle, at the first time, between spans of the first j vectors of two forward frames.
+    error : ndarray, shape (..., k)
+        Estimate of the sine of the angle between a vector and that of the step, the largest over the whole window: what
+        is left of the start of the backward pass and of the first frame, and rounding, carried along the vectors
+        (docs/ginelli.md). Mostly several times too large. For Sharafi's estimates: what is left of their start.
     subspaces : ndarray of int, shape (..., k)
-        Which vectors can be relied on at the last time. A vector that bears its own index, counted from 0, and shares
+        Which vectors can be relied on at all times. A vector that bears its own index, counted from 0, and shares
         it with no other is determined; vectors of one label are determined as a common subspace only, as where
-        exponents (nearly) coincide; -1: not even that is known, or there is no other start to tell.
+        exponents (nearly) coincide; -1: not even that is known, or there is no other start to tell. A vector whose
+        `error` exceeds 2e-4 at some time is not determined.
+    smallest_angle, closest_time : ndarray, shape (...)
+        Smallest angle between two vectors, radians, and its time.
+    closest_pair : ndarray of int, shape (..., 2)
+        These two, counted from 0.
+    near_tangencies : ndarray of int, shape (...)
+        Number of times with two vectors closer than 1e-4 radians (of long records a sample is looked at).
+    neutral_angle : ndarray, shape (...)
+        Largest angle between the neutral vector and the velocity of an autonomous flow, radians, over sampled times; of
+        a vector that is determined only together with others, between their span and it. The error of the step, if
+        the vector is determined. NaN at rest, and where there is no velocity.
+    neutral_vector : ndarray of int, shape (...)
+        Which one that is, counted from 0; -1: none, or not known.
     smallest_gap : ndarray, shape (...)
         Smallest difference of successive exponents, 1/time.
     tail_needed : ndarray, shape (...)
@@ -49,6 +66,8 @@ class VectorDiagnostics:
         Mean growth rate along each vector minus the exponent, 1/time; vanishes like 1/(length of the record).
     planned_bytes : int
         Memory for vectors and triangular factors, as planned before the run.
+    step_error : ndarray, shape (..., k)
+        Exponents under this step minus those of the flow, 1/time; as `SpectrumDiagnostics.step_error`.
     """
 
     derivative: str
@@ -60,6 +79,14 @@ class VectorDiagnostics:
     tail_needed: Array = readonly()
     growth_defect: Array = readonly()
     planned_bytes: int
+    error: Array = readonly(default=np.nan)
+    smallest_angle: Array = readonly(default=np.nan)
+    closest_time: Array = readonly(default=np.nan)
+    closest_pair: Array = readonly(int, default=-1)
+    near_tangencies: Array = readonly(int, default=0)
+    neutral_angle: Array = readonly(default=np.nan)
+    neutral_vector: Array = readonly(int, default=-1)
+    step_error: Array = readonly(default=np.nan)
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -153,6 +180,7 @@ class CovariantVectors(Result):
                 "start_agreement": (("vector",), checks.start_agreement),
                 "frame_agreement": (("vector",), checks.frame_agreement),
                 "subspace": (("vector",), checks.subspaces),
+                "vector_error": (("vector",), np.broadcast_to(checks.error, self.exponents.shape)),
                 "growth_defect": (("vector",), checks.growth_defect, PER_TIME),
             },
             {
@@ -183,7 +211,38 @@ def _text(clvs: CovariantVectors) -> str:
     found += worst("covariance residual", checks.covariance_residual)
     found += worst("two starts differ by", checks.start_agreement)
     found += worst("two frames differ by", checks.frame_agreement)
+    same = checks.subspaces[..., None] == checks.subspaces[..., None, :]
+    determined = (same.sum(axis=-1) == 1) & (checks.subspaces >= 0)
+    found += worst("errors of reliable vectors up to", np.where(determined, checks.error, np.nan))
+    found += worst("the step changes exponents by up to", checks.step_error, "/time")
+    found += _closest(clvs) + _neutral(clvs)
     needed = checks.tail_needed[np.isfinite(checks.tail_needed)]
     found += [f"the gaps need a tail of {needed.max():.6g} intervals"] if needed.size else []
     head = f"Covariant vectors ({clvs.method}){members}, {over(clvs.times, 'times')}, and exponents (1/time)"
     return "\n".join([head, *table(rows), joined(found)])
+
+
+def _closest(clvs: CovariantVectors) -> list[str]:
+    """How near two vectors come to each other, and how often."""
+    checks = clvs.diagnostics
+    if not np.isfinite(checks.smallest_angle).any():
+        return []
+    m = np.nanargmin(checks.smallest_angle)
+    i, j = checks.closest_pair.reshape(-1, 2)[m] + 1
+    member = "" if clvs.end.single else f" of member {clvs.end.members[m]}"
+    where = f"vectors {i} and {j}{member} at t = {checks.closest_time.flat[m]:.6g}"
+    often = f", {checks.near_tangencies.max()} near tangencies (below 1e-4)" if checks.near_tangencies.any() else ""
+    return [f"smallest angle {checks.smallest_angle.flat[m]:.2g} ({where}{often})"]
+
+
+def _neutral(clvs: CovariantVectors) -> list[str]:
+    """How far the neutral vector is off the flow, and why."""
+    checks = clvs.diagnostics
+    if not np.isfinite(checks.neutral_angle).any():
+        return []
+    m = np.nanargmax(checks.neutral_angle)
+    j = checks.neutral_vector.flat[m]
+    known = np.atleast_2d(checks.subspaces)[m, j] >= 0
+    why = "by the step" if known else "not converged"
+    off = np.degrees(checks.neutral_angle.flat[m])
+    return [f"neutral vector ({j + 1}) at most {off:.2g} degrees off the flow ({why})"]

@@ -79,17 +79,17 @@ class FunctionSystem(DifferentiableSystem, ABC):
 
     The pass of a traced function is compiled from its equations. Else it is compiled if `function`, and of jvp and
     jacobian the one that is used, are marked `@numba.njit` and all `args` are numbers (bool, int, float) or arrays of
-    numbers. If only some are marked, if there are other arguments, or under `parallel=True` (which cannot run in several
-    threads at once), NumPy calls them, and `tangent` warns. A compiled function that is differentiated by differences
-    must not raise errors: let it be NaN where it has no value. Compiled passes of functions live as long as the process
-    and are not kept on disk, where a change of the functions would go unnoticed; other `args`, of the same kinds and
-    shapes, do not compile again.
+    numbers. If only some are marked, if there are other arguments, or under `parallel=True` (which cannot run in
+    several threads at once), NumPy calls them, and `tangent` warns. A compiled function that is differentiated by
+    differences must not raise errors: let it be NaN where it has no value. Compiled passes of functions live as long
+    as the process and are not kept on disk, where a change of the functions would go unnoticed; other `args`, of the
+    same kinds and shapes, do not compile again.
 
     Raises
     ------
     InvalidInputError
-        If a function cannot be called, or not with so many `args`, dimension < 1, or `args` is no tuple; and, when it is
-        called, if a function does not return real numbers of the shape above.
+        If a function cannot be called, or not with so many `args`, dimension < 1, or `args` is no tuple; and, when it
+        is called, if a function does not return real numbers of the shape above.
     """
 
     function: Function = attrs.field(validator=_is_function)
