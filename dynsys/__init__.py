@@ -37,6 +37,7 @@ from dynsys.steppers.momentum import HeavyBall, Nesterov
 from dynsys.steppers.runge_kutta import RK4, Euler, ExplicitRungeKutta, Midpoint
 from dynsys.steppers.stepper import Stepper
 from dynsys.storage.inspection import open_store
+from dynsys.systems.array_parameters import array_parameter
 from dynsys.systems.functions import FunctionFlow, FunctionMap
 from dynsys.systems.gradient_flow import GradientFlow
 from dynsys.systems.poincare import PoincareMap
@@ -93,6 +94,7 @@ __all__ = [
     "TangentSystem",
     "TimeStep",
     "Trajectory",
+    "array_parameter",
     "ftle_field",
     "lattice_size",
     "open_store",

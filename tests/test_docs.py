@@ -85,4 +85,4 @@ def test_the_code_of_a_page_runs(name, capsys):
             continue
         exec(compile(block, f"{name}.md", "exec"), names)
     assert capsys.readouterr().out
-    assert len(blocks) == {"benettin": 1, "trust": 1, "ginelli": 2, "extending": 10, "derivatives": 4}[name]
+    assert len(blocks) == {"benettin": 1, "trust": 1, "ginelli": 2, "extending": 11, "derivatives": 4}[name]

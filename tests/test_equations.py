@@ -292,7 +292,11 @@ rate = Symbol("rate")
         ({"x": "-rate*x"}, {"rate": "2"}, "parameter rate must be a finite number, got '2': give it a value"),
         ({"x": "-rate*x"}, {rate: rate}, "parameter rate must be a finite number, got rate: give it a value"),
         ({"x": "-rate*x"}, {"rate": None}, "parameter rate must be a finite number, got None"),
-        ({"x": "-rate*x"}, {"rate": [1.0, 2.0]}, r"parameter rate must be a finite number, got \[1.0, 2.0\]"),
+        (
+            {"x": "-rate*x"},
+            {"rate": [[1.0], [2.0, 3.0]]},
+            r"parameter rate must be an array of numbers, got \[\[1.0\], ",
+        ),
         ({"x": "-rate*x"}, {"rate": np.inf}, "parameter rate must be a finite number, got inf"),
     ],
 )

@@ -75,7 +75,7 @@ class Kernel:
     parameters : ndarray, shape (p,)
         Numbers that may change without compiling again.
     data : ndarray, shape (samples, columns)
-        Data of which the drive names rows; empty if it does not.
+        Data of which the drive names rows, or one row of numbers that all members share, such as matrices; else empty.
     drive : callable (n, steps, members) -> int32 or float64 ndarray, shape (1 or members, 1 or steps, size)
         What is in force during each of the steps n, ..., n + steps - 1, in `linearise` the argument `rows`: rows of
         `data`, or numbers such as a force. A leading 1 means that it is the same for all members (all steps).

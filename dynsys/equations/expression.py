@@ -138,6 +138,11 @@ class _Reader:
                 return self.call(node, name, [self.read(argument, depth + 1) for argument in arguments])
             case ast.BinOp(op=ast.BitAnd() | ast.BitOr()):
                 raise self.refuse(f"{self.text(node)} is not mathematics (comparisons in brackets can be joined so)")
+            case ast.BinOp(op=ast.MatMult()):
+                raise self.refuse(
+                    f"{self.text(node)} is not mathematics (of numbers; @ is the product with a matrix, which is to be "
+                    "an array among the parameters)"
+                )
             case ast.Compare() | ast.BoolOp():
                 raise self.refuse(f"{self.text(node)} is not mathematics (outside the condition of a Piecewise)")
         raise self.refuse(f"{self.text(node)} is not mathematics")

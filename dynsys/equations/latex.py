@@ -7,6 +7,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from dynsys.equations.definition import Definition
+from dynsys.equations.vector_reader import Taken
+from dynsys.equations.vectors import VectorDefinition
 from dynsys.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -47,6 +49,29 @@ def jacobian_latex(definition: Definition) -> str:
     entries = [[definition.jacobian.get((i, j), 0) for j in range(dim)] for i in range(dim)]
     rows = [" & ".join(_latex(entry, names) for entry in row) for row in entries]
     return r"\begin{pmatrix} " + r" \\ ".join(rows) + r" \end{pmatrix}"
+
+
+def vectors_latex(definition: VectorDefinition, left: str) -> str:
+    r"""The equations as LaTeX, aligned; vectors and matrices as they stand in the text, products by entries as such.
+
+    `left` makes a left-hand side of a variable, as r"\dot{{{}}}" does.
+    """
+    import sympy
+
+    expressions, names = definition.expressions, {}
+    for name, _ in (*definition.parameters, *definition.given):
+        names[sympy.Symbol(name, real=True)] = sympy.latex(sympy.Symbol(name))
+    for entry in definition.read.order:
+        if isinstance(entry, Taken):
+            inner = sympy.latex(expressions[entry.name], symbol_names=names, mul_symbol=r"\,")
+            matrix = sympy.latex(sympy.Symbol(entry.matrix)) + r"^{\mathsf{T}}" * entry.transposed
+            text = rf"{matrix}\left({inner}\right)" if entry.matrix else rf"\sum\left({inner}\right)"
+            names[sympy.Symbol(entry.name, real=True)] = text
+    lines = []
+    for name, _ in definition.given:
+        right = sympy.latex(expressions[name], symbol_names=names, mul_symbol=r"\,")
+        lines.append(rf"{left.format(names[sympy.Symbol(name, real=True)])} &= {right}")
+    return r"\begin{aligned} " + r" \\ ".join(lines) + r" \end{aligned}"
 
 
 def _symbol(name: str) -> sympy.Symbol:

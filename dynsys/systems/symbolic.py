@@ -10,11 +10,13 @@ class Ring(SymbolicFlow):                            # a class of any size: `equ
     ...
 
 SymbolicFlow.of({x: y, y: -sin(x) - gamma*y}, {gamma: 0.1})      # or one object, from SymPy expressions
+SymbolicFlow.of({"x": "-x + W@tanh(x)"}, {"W": matrix})          # x is a vector, W a matrix
 """
 
 from __future__ import annotations
 
 import inspect
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -29,9 +31,12 @@ from dynsys.compiled.lanes import LaneSource
 from dynsys.compiled.lattice import lattice_linearise, lattice_scratch, lattice_step
 from dynsys.compiled.unrolled import few, unrolled_lanes, unrolled_linearise, unrolled_step
 from dynsys.equations.definition import Definition, define
-from dynsys.equations.latex import equations_latex, jacobian_latex
+from dynsys.equations.dense import DenseDefinition, define_dense
+from dynsys.equations.latex import equations_latex, jacobian_latex, vectors_latex
+from dynsys.equations.vectors import VectorDefinition, define_vectors
 from dynsys.errors import InvalidInputError, real_array, whole_number
 from dynsys.steppers.stepper import Tableau
+from dynsys.systems.array_parameters import ARRAY, array_of_shape, checked_array, shapes_of
 from dynsys.systems.system import DifferentiableSystem, Flow, Map
 
 Array = np.ndarray
@@ -109,7 +114,7 @@ class SymbolicSystem(DifferentiableSystem, ABC):
 
     @classmethod
     def of(
-        cls, equations: Equations, parameters: Mapping[Any, float] | None = None, helpers: Equations | None = None
+        cls, equations: Equations, parameters: Mapping[Any, Any] | None = None, helpers: Equations | None = None
     ) -> Self:
         """A system from equations and parameter values; parameters become its fields, used or not.
 
@@ -117,7 +122,11 @@ class SymbolicSystem(DifferentiableSystem, ABC):
         ----------
         equations, helpers : mapping, name or Symbol -> text or SymPy expression
             See the properties of these names. The time (the step, of a map) is the symbol t.
-        parameters : mapping, name or Symbol -> number
+        parameters : mapping, name or Symbol -> number, or array
+            With matrices (rows, columns) and vectors (entries,) among them, variables of the state are vectors, too:
+            `W@tanh(x)` and `W.T@x` are products with a matrix, `x@y` that of two vectors, `sum(x)` and `mean(x)`
+            numbers; all else is computed entry by entry. How many entries a variable has follows from its equation, or
+            is said: "x[100]" in the place of "x". Right-hand sides are then text.
 
         Raises
         ------
@@ -138,23 +147,29 @@ class SymbolicSystem(DifferentiableSystem, ABC):
         >>> hopf.jacobian(0.0, np.zeros(2))
         array([[ 0.5, -1. ],
                [ 1. ,  0.5]])
+        >>> network = SymbolicFlow.of({"x": "-x + W@tanh(g*x)"}, {"W": [[0.0, 2.0], [-2.0, 0.0]], "g": 1.0})
+        >>> list(network.component_names), network.jacobian(0.0, np.zeros(2)).tolist()
+        (['x[0]', 'x[1]'], [[-1.0, 2.0], [-2.0, -1.0]])
         """
         values = _named("parameters", parameters or {})
         _check_names(cls, values)
         given, shorter = _named("equations", equations), _named("helpers", helpers or {})
-        _defined(given, tuple(values), shorter)
+        shapes = shapes_of(values)
+        if _as_vectors(given, {name: shapes.get(name, ()) for name in values}, shorter) is None:
+            _defined(given, tuple(values), shorter)
         made: Self = _made(cls, tuple(given.items()), tuple(values), tuple(shorter.items()), values)
         return made
 
     @property
-    def definition(self) -> Definition:
+    def definition(self) -> Definition | VectorDefinition | DenseDefinition:
         """The equations and what SymPy derives from them."""
-        return _definition(type(self), self._sizes)
+        return _any_definition(type(self), self._sizes, self._shapes)
 
     @property
     def dimension(self) -> int:
-        """Number of equations."""
-        return len(_given(type(self), self._sizes)[0])
+        """Number of equations, or of entries of all vectors together."""
+        vectors = self._vectors
+        return len(_given(type(self), self._sizes)[0]) if vectors is None else vectors.dimension
 
     @property
     def component_names(self) -> Sequence[str]:
@@ -163,7 +178,15 @@ class SymbolicSystem(DifferentiableSystem, ABC):
 
     @property
     def parameters(self) -> Array:
-        """Values of the parameters, in the order of the fields."""
+        """Values of the parameters, in the order of the fields; an array with all its entries, row by row."""
+        values = self._values
+        return np.concatenate([np.ravel(value) for value in values]) if isinstance(values, list) else values
+
+    @property
+    def _values(self) -> Any:
+        """What the functions of the definition take: an array of numbers, or a list of numbers and arrays."""
+        if _arrays(type(self)):
+            return [getattr(self, name) for name in _names(type(self), sizes=False)]
         try:
             return np.array([getattr(self, name) for name in _names(type(self), sizes=False)], dtype=float)
         except (TypeError, ValueError):
@@ -175,6 +198,15 @@ class SymbolicSystem(DifferentiableSystem, ABC):
     @property
     def _sizes(self) -> tuple[int, ...]:
         return tuple([getattr(self, name) for name in _names(type(self), sizes=True)])
+
+    @property
+    def _shapes(self) -> tuple[tuple[int, ...], ...]:
+        return tuple([checked_array(name, getattr(self, name)).shape for name in _arrays(type(self))])
+
+    @property
+    def _vectors(self) -> VectorDefinition | DenseDefinition | None:
+        """The definition, where equations are in vectors, or are computed as such."""
+        return _vector_definition(type(self), self._sizes, self._shapes)
 
     @property
     def source(self) -> str:
@@ -190,23 +222,34 @@ class SymbolicSystem(DifferentiableSystem, ABC):
         >>> print(SymbolicFlow.of({"x0": "sigma*x_rest - x0^2/2"}, {"sigma": 1.0, "x_rest": 2.0}).latex)
         \begin{aligned} \dot{x_{0}} &= \sigma\,x_{\mathrm{rest}} - \frac{x_{0}^{2}}{2} \end{aligned}
         """
-        return equations_latex(self.definition, self._left)
+        definition = self.definition
+        if isinstance(definition, VectorDefinition):
+            return vectors_latex(definition, self._left)
+        return equations_latex(
+            definition.numbers if isinstance(definition, DenseDefinition) else definition, self._left
+        )
 
     @property
     def jacobian_latex(self) -> str:
-        """The Jacobian as LaTeX, a matrix; refused for more than 12 components."""
-        return jacobian_latex(self.definition)
+        """The Jacobian as LaTeX, a matrix; refused for more than 12 components, and for vectors."""
+        definition = self.definition
+        if isinstance(definition, VectorDefinition):
+            raise InvalidInputError(
+                "the Jacobian of equations in vectors is not written out: look at the numbers of system.jacobian(t, x) "
+                "or at system.source"
+            )
+        return jacobian_latex(definition.numbers if isinstance(definition, DenseDefinition) else definition)
 
     def _repr_latex_(self) -> str:
         return rf"$\displaystyle {self.latex}$"
 
     def jacobian(self, t: float, x: Array) -> Array:
         """Jacobian at one state, shape (dim, dim), derived by SymPy; at kinks as `dynsys.equations.derivative` says."""
-        return self.definition.functions["jacobian"](t, np.asarray(x), self.parameters)
+        return self.definition.functions["jacobian"](t, np.asarray(x), self._values)
 
     def jvp(self, t: float, x: Array, V: Array) -> Array:
         """Jacobian at one state times the columns of V, shape (dim, k); that of a lattice is never formed."""
-        return equations_jvp(self.definition, t, np.asarray(x), V, self.parameters)
+        return equations_jvp(self.definition, t, np.asarray(x), V, self._values)
 
     def equation_text(self, i: int) -> str:
         """The equation of component i, for an error."""
@@ -214,7 +257,10 @@ class SymbolicSystem(DifferentiableSystem, ABC):
 
     def kernel(self) -> Kernel:
         """The same equations as source for Numba."""
-        return equations_kernel(self.definition.equations, self.parameters)
+        definition = self.definition
+        if isinstance(definition, Definition):
+            return equations_kernel(definition.equations, self.parameters)
+        return definition.kernel(self._values)
 
 
 @attrs.frozen(eq=False)
@@ -225,7 +271,7 @@ class SymbolicFlow(SymbolicSystem, Flow):
 
     def vector_field(self, t: float, x: Array) -> Array:
         """Velocity dx/dt at time t; x has shape (..., dim)."""
-        return self.definition.functions["rule"](t, np.asarray(x), self.parameters)
+        return self.definition.functions["rule"](t, np.asarray(x), self._values)
 
     def autonomous(self, x: Array) -> bool:
         """Whether the time stands in no equation."""
@@ -246,7 +292,7 @@ class SymbolicFlow(SymbolicSystem, Flow):
         """On which side of each of the `jumps` a state is: whole numbers (..., len(jumps))."""
         if not self.definition.jumps:
             return super().sides(t, x)
-        return self.definition.functions["sides"](t, x, self.parameters)
+        return self.definition.functions["sides"](t, x, self._values)
 
 
 @attrs.frozen(eq=False)
@@ -257,10 +303,12 @@ class SymbolicMap(SymbolicSystem, Map):
 
     def step(self, n: int, x: Array) -> Array:
         """State after step n; x has shape (..., dim)."""
-        return self.definition.functions["rule"](n, np.asarray(x), self.parameters)
+        return self.definition.functions["rule"](n, np.asarray(x), self._values)
 
 
-def equations_jvp(definition: Definition, t: float, x: Array, V: Array, parameters: Array) -> Array:
+def equations_jvp(
+    definition: Definition | VectorDefinition | DenseDefinition, t: float, x: Array, V: Array, parameters: Any
+) -> Array:
     """The Jacobian of equations at one state times the columns of V."""
     by_neighbours = definition.functions.get("jvp")
     if by_neighbours:
@@ -291,11 +339,11 @@ Named = tuple[tuple[str, Any], ...]
 
 def _made(base: type, equations: Named, parameters: tuple[str, ...], helpers: Named, values: dict[str, Any]) -> Any:
     """A system of a class that `of` makes."""
-    return _kind(base, equations, parameters, helpers)(**values)
+    return _kind(base, equations, parameters, helpers, tuple(shapes_of(values).items()))(**values)
 
 
 @lru_cache(maxsize=256)
-def _kind(base: Any, equations: Named, parameters: tuple[str, ...], helpers: Named) -> type:
+def _kind(base: Any, equations: Named, parameters: tuple[str, ...], helpers: Named, shapes: Named) -> type:
     """The class that `of` makes of a definition; its parameters have no defaults, so that their values do not count."""
 
     def remade(self: Any, protocol: Any) -> Any:
@@ -306,6 +354,7 @@ def _kind(base: Any, equations: Named, parameters: tuple[str, ...], helpers: Nam
         return _made, (base, equations, parameters, helpers, values)
 
     fields = {name: attrs.field(converter=_number, validator=_finite, kw_only=True) for name in parameters}
+    fields |= {name: array_of_shape(shape) for name, shape in shapes}
     texts = {"equations": dict(equations)} | ({"helpers": dict(helpers)} if helpers else {})
     body = {**texts, "__reduce_ex__": remade}
     name = f"{base.__name__}Of"
@@ -326,6 +375,12 @@ def _names(system: type[SymbolicSystem], sizes: bool) -> tuple[str, ...]:
     names = [field.name for field in fields if (SIZE in field.metadata) == sizes]
     _check_names(system, names)
     return tuple(names)
+
+
+@lru_cache(maxsize=1024)
+def _arrays(system: type[SymbolicSystem]) -> tuple[str, ...]:
+    """Names of the parameters that are arrays."""
+    return tuple(field.name for field in attrs.fields(system) if ARRAY in field.metadata)
 
 
 @lru_cache(maxsize=256)
@@ -349,6 +404,42 @@ def _given(system: type[SymbolicSystem], sizes: tuple[int, ...]) -> tuple[dict[s
 def _definition(system: type[SymbolicSystem], sizes: tuple[int, ...]) -> Definition:
     equations, helpers = _given(system, sizes)
     return _defined(equations, _names(system, sizes=False), helpers)
+
+
+@lru_cache(maxsize=256)
+def _any_definition(
+    system: type[SymbolicSystem], sizes: tuple[int, ...], shapes: tuple[tuple[int, ...], ...]
+) -> Definition | VectorDefinition | DenseDefinition:
+    return _vector_definition(system, sizes, shapes) or _definition(system, sizes)
+
+
+@lru_cache(maxsize=256)
+def _vector_definition(
+    system: type[SymbolicSystem], sizes: tuple[int, ...], shapes: tuple[tuple[int, ...], ...]
+) -> VectorDefinition | DenseDefinition | None:
+    equations, helpers = _given(system, sizes)
+    arrays = dict(zip(_arrays(system), shapes, strict=True))
+    return _as_vectors(equations, {name: arrays.get(name, ()) for name in _names(system, sizes=False)}, helpers)
+
+
+def _as_vectors(
+    equations: Equations, parameters: Mapping[str, tuple[int, ...]], helpers: Equations
+) -> VectorDefinition | DenseDefinition | None:
+    """The definition of equations that are computed in vectors; None if there is nothing to gain."""
+    right_sides, subexpressions = _right_sides("equation of", equations), _right_sides("helper", helpers)
+    short = tuple(zip(helpers, subexpressions, strict=True))
+    said = {name: re.fullmatch(r"(\w+)\[(\d+)\]", name) for name in equations}
+    if not any(parameters.values()) and not any(said.values()):
+        return define_dense(tuple(equations), right_sides, tuple(parameters), short)
+    for name, found in said.items():
+        others = [other for other in said if other != name and found and other.partition("[")[0] == found[1]]
+        if found and (int(found[2]) < 1 or others):
+            raise InvalidInputError(
+                f"{name} says that the vector {found[1]} has {found[2]} entries, and its one equation is that of them "
+                f"all: got {', '.join([name, *others]):.100}"
+            )
+    given = tuple((name, None) if found is None else (found[1], int(found[2])) for name, found in said.items())
+    return define_vectors(given, right_sides, tuple(parameters.items()), short)
 
 
 def _defined(equations: Equations, parameters: tuple[str, ...], helpers: Equations) -> Definition:
