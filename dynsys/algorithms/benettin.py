@@ -189,7 +189,9 @@ def _spectrum(
     with np.errstate(over="ignore", invalid="ignore"):  # rounding of the long columns of V, as a share of the short one
         rounding = 10 * np.finfo(float).eps * np.exp(np.ptp(first, axis=1))
     resting = np.isfinite(moved.rest).any(axis=1)
+    wrong, jumps = derivative_check(tangent, untrue), jump_check(spectrum.diagnostics.crossed, len(exponents))
     coarse = step_checks(tangent, exponents, error, looked, moved.time)
+    explained = np.any([marked for marked, _ in coarse], axis=0) | jumps[0] | wrong[0]
     checks = [
         (
             drifts & (not transient) & ~resting,
@@ -202,12 +204,13 @@ def _spectrum(
             "the sum of log R_ii is not log|det|: compare the derivatives with dynsys.testing.check_tangent",
         ),
         (
-            ((in_errors > LARGEST_ERRORS) & (remainder > LARGEST_REMAINDER)).any(axis=1) & ~resting,
-            f"{zeros.shape[1]} exponent(s) should vanish and do not: the run rests at a fixed point, or dt is too long",
+            ((in_errors > LARGEST_ERRORS) & (remainder > LARGEST_REMAINDER)).any(axis=1) & ~resting & ~explained,
+            f"{zeros.shape[1]} exponent(s) should vanish and do not: dt is too long, the derivative is not that of the "
+            "system (dynsys.testing.check_system), or it has fewer of them (vanishing_exponents)",
         ),
         *coarse,
-        rest_check(exponents, moved, np.any([marked for marked, _ in coarse], axis=0)),
-        jump_check(spectrum.diagnostics.crossed, len(exponents)),
+        rest_check(exponents, moved, explained),
+        jumps,
         collapse_check(tangent, begun, end, growth),
         lost_steps(tangent, start),
         rounding_check(
@@ -218,7 +221,7 @@ def _spectrum(
             steps_per_interval * tangent.dt,
             angles_at(tangent, start, end, steps=steps_per_interval),
         ),
-        derivative_check(tangent, untrue),
+        wrong,
     ]
     warn_of(checks, stacklevel=3)
     return spectrum

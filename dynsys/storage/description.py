@@ -36,6 +36,9 @@ class Described(ABC):
         """What decides whether two of them compute the same, by name; values as `describe` takes them."""
 
 
+UNSAID = {"unsaid": True}  # metadata of a field that came later: where it has its default, nothing is said of it
+
+
 def describe(value: Any) -> Json:
     """A description of a value: equal for values that compute the same, different for those that may not.
 
@@ -101,7 +104,11 @@ def _described(value: Any) -> Json:
     if isinstance(function, FunctionType):
         return _of_function(function)
     if attrs.has(type(value)):
-        fields = {field.name: getattr(value, field.name) for field in attrs.fields(type(value))}
+        fields = {
+            field.name: getattr(value, field.name)
+            for field in attrs.fields(type(value))
+            if not (field.metadata.get("unsaid") and getattr(value, field.name) == field.default)
+        }
         return _described(type(value)) | _described(fields)
     if type(value).__module__.startswith("sympy."):
         return str(value)

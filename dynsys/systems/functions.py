@@ -28,6 +28,7 @@ from dynsys.equations.trace import Trace, traced
 from dynsys.equations.tracer import NotTraceable
 from dynsys.errors import InvalidInputError, real_array, whole_number
 from dynsys.passes.orthonormal import LONG_COLUMN
+from dynsys.storage.description import UNSAID
 from dynsys.systems.function_kernel import form_of, function_source, is_number
 from dynsys.systems.symbolic import equations_jvp, equations_kernel
 from dynsys.systems.system import DifferentiableSystem, Flow, Map
@@ -44,6 +45,10 @@ def _is_function(_: object, field: attrs.Attribute, value: Any) -> None:
 
 def _dimension(value: Any) -> int:
     return whole_number("dimension", value, 1)
+
+
+def _vanishing(value: Any) -> int | None:
+    return None if value is None else whole_number("vanishing_exponents", value, 0)
 
 
 def _arguments(value: Any) -> tuple[Any, ...]:
@@ -74,6 +79,10 @@ class FunctionSystem(DifferentiableSystem, ABC):
         Further arguments of all functions. `attrs.evolve(system, args=...)` is the same system with others. After them
         come the defaults of `function` that are numbers, as far as the other functions take them too.
 
+    vanishing_exponents : int, optional
+        How many exponents vanish, by symmetries and conserved quantities, the direction of the flow included. By
+        default 1 for a flow without t in its equations, else 0.
+
     Functions are given copies and their answers are copied: they may write into x, and return the same array again.
     A state that is not finite is not handed to them: the answer is NaN, by which a run that diverges is recognised.
 
@@ -97,6 +106,9 @@ class FunctionSystem(DifferentiableSystem, ABC):
     _jacobian: Function | None = attrs.field(default=None, validator=optional(_is_function))
     _jvp: Function | None = attrs.field(default=None, validator=optional(_is_function))
     args: tuple[Any, ...] = attrs.field(default=(), converter=_arguments)
+    _vanishing: int | None = attrs.field(
+        default=None, converter=_vanishing, alias="vanishing_exponents", kw_only=True, metadata=UNSAID
+    )
 
     _time: ClassVar[type[float] | type[int]]  # what the functions are given as time
 
@@ -106,6 +118,11 @@ class FunctionSystem(DifferentiableSystem, ABC):
         for name, (function, first) in given.items():
             if function is not None:
                 _fit(name, function, first, self._all_args)
+
+    @property
+    def vanishing_exponents(self) -> int:
+        """Number of Lyapunov exponents that vanish: as said, or that of the direction of the flow."""
+        return super().vanishing_exponents if self._vanishing is None else self._vanishing
 
     @property
     def derivative(self) -> str:

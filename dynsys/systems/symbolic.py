@@ -114,7 +114,12 @@ class SymbolicSystem(DifferentiableSystem, ABC):
 
     @classmethod
     def of(
-        cls, equations: Equations, parameters: Mapping[Any, Any] | None = None, helpers: Equations | None = None
+        cls,
+        equations: Equations,
+        parameters: Mapping[Any, Any] | None = None,
+        helpers: Equations | None = None,
+        *,
+        vanishing_exponents: int | None = None,
     ) -> Self:
         """A system from equations and parameter values; parameters become its fields, used or not.
 
@@ -127,6 +132,9 @@ class SymbolicSystem(DifferentiableSystem, ABC):
             `W@tanh(x)` and `W.T@x` are products with a matrix, `x@y` that of two vectors, `sum(x)` and `mean(x)`
             numbers; all else is computed entry by entry. How many entries a variable has follows from its equation, or
             is said: "x[100]" in the place of "x". Right-hand sides are then text.
+        vanishing_exponents : int, optional
+            How many exponents vanish, by symmetries and conserved quantities, the direction of the flow included. By
+            default 1 for a flow without t in its equations, else 0.
 
         Raises
         ------
@@ -157,7 +165,10 @@ class SymbolicSystem(DifferentiableSystem, ABC):
         shapes = shapes_of(values)
         if _as_vectors(given, {name: shapes.get(name, ()) for name in values}, shorter) is None:
             _defined(given, tuple(values), shorter)
-        made: Self = _made(cls, tuple(given.items()), tuple(values), tuple(shorter.items()), values)
+        if vanishing_exponents is not None:
+            vanishing_exponents = whole_number("vanishing_exponents", vanishing_exponents, 0)
+        named = (tuple(given.items()), tuple(values), tuple(shorter.items()))
+        made: Self = _made(cls, *named, values, vanishing_exponents)
         return made
 
     @property
@@ -337,13 +348,22 @@ def equations_kernel(equations: EquationSource, parameters: Array) -> Kernel:
 Named = tuple[tuple[str, Any], ...]
 
 
-def _made(base: type, equations: Named, parameters: tuple[str, ...], helpers: Named, values: dict[str, Any]) -> Any:
+def _made(
+    base: type,
+    equations: Named,
+    parameters: tuple[str, ...],
+    helpers: Named,
+    values: dict[str, Any],
+    vanishing: int | None = None,
+) -> Any:
     """A system of a class that `of` makes."""
-    return _kind(base, equations, parameters, helpers, tuple(shapes_of(values).items()))(**values)
+    return _kind(base, equations, parameters, helpers, tuple(shapes_of(values).items()), vanishing)(**values)
 
 
 @lru_cache(maxsize=256)
-def _kind(base: Any, equations: Named, parameters: tuple[str, ...], helpers: Named, shapes: Named) -> type:
+def _kind(
+    base: Any, equations: Named, parameters: tuple[str, ...], helpers: Named, shapes: Named, vanishing: int | None
+) -> type:
     """The class that `of` makes of a definition; its parameters have no defaults, so that their values do not count."""
 
     def remade(self: Any, protocol: Any) -> Any:
@@ -351,12 +371,15 @@ def _kind(base: Any, equations: Named, parameters: tuple[str, ...], helpers: Nam
         if type(self) is not kind:
             return base.__reduce_ex__(self, protocol)
         values = {field.alias: getattr(self, field.name) for field in attrs.fields(kind) if field.init}
-        return _made, (base, equations, parameters, helpers, values)
+        return _made, (base, equations, parameters, helpers, values, vanishing)
 
     fields = {name: attrs.field(converter=_number, validator=_finite, kw_only=True) for name in parameters}
     fields |= {name: array_of_shape(shape) for name, shape in shapes}
-    texts = {"equations": dict(equations)} | ({"helpers": dict(helpers)} if helpers else {})
-    body = {**texts, "__reduce_ex__": remade}
+    body: dict[str, Any] = {"equations": dict(equations), "__reduce_ex__": remade}
+    if helpers:
+        body["helpers"] = dict(helpers)
+    if vanishing is not None:
+        body["vanishing_exponents"] = vanishing
     name = f"{base.__name__}Of"
     kind: type = attrs.make_class(name, fields, bases=(base,), class_body=body, frozen=True, slots=True, eq=False)
     kind.__module__ = "dynsys"  # in which file its base stands is nobody's business, that of a store least of all
