@@ -152,6 +152,9 @@ TRACED = {
     "logarithms": lambda t, x: np.log(np.abs(x)) + np.log1p(x**2) + np.expm1(-x * x) + np.logaddexp(x, 0),
     "angles": lambda t, x: np.arctan2(x, 1) + np.hypot(x, 2) + np.arctan(x) + np.sinh(x) / np.cosh(x),
     "special": lambda t, x: expit(x) + special.erf(x),
+    "any axis": lambda t, x: np.stack([x[..., 1], -np.sin(x[..., 0]), *np.moveaxis(x, -1, 0)[2:]], axis=-1),
+    "blocks": lambda t, x: np.block([x[:1], x[1:]]) + np.pad(x, 1, mode="wrap")[2:] + np.tile(x, 2)[1:4],
+    "matrices": lambda t, x: np.triu(W) @ x + np.diag(x) @ x + np.eye(3) @ x + np.trace(W) * x + x @ W @ x,
     "norm": lambda t, x: x / np.linalg.norm(x) + x.mean() + x.std() + np.prod(x) + np.cumsum(x),
     "solve": lambda t, x: np.linalg.solve(W, x) + np.linalg.inv(W) @ x + np.linalg.det(W) * np.exp(W[0]),
     "kernel": lambda t, x: np.gradient(x) + np.convolve(x, [1, 2, 1], "same"),
@@ -236,6 +239,10 @@ NOT_TRACED = {
         "it keeps a state, or is random|fails",
     ),
     "table": (lambda t, x: np.interp(x, [0.0, 1.0], [0.0, 1.0]), "numpy.interp of the state"),
+    "derivative without a value": (
+        lambda t, x: [math.sqrt(max(x[0], 0.0)), x[1], x[2]],
+        "its derivative has no value at",
+    ),
     "sorted": (lambda t, x: np.sort(x), "a branch of it"),
     "rounded": (lambda t, x: [round(z, 3) for z in x], "it rounds"),
     "FFT": (lambda t, x: np.fft.fft(x).real, "fails|depends on the state"),
@@ -290,6 +297,7 @@ def test_numbers_are_parameters_and_the_rest_stays_what_it_is():
     check_system(flow, X, t=0.4)
     definition = flow.equations
     assert len(definition.parameters) == 1 + 9  # of 2, an exponent, the value was needed
+    np.testing.assert_array_equal(flow.parameters, [0.7, *W.ravel()])
     for change in ({0: 0.1}, {2: W.T.copy()}, {0: 2, 2: 2 * W}):
         other = attrs.evolve(flow, args=tuple(change.get(i, value) for i, value in enumerate(ARGS)))
         assert other.equations is definition  # no new trace

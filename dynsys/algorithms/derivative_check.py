@@ -66,7 +66,7 @@ def _defect(tangent: Tangent, start: RunState, m: int, offset: float) -> float:
 
     def step(z: Array, d: Array) -> tuple[Array, Array]:
         with np.errstate(all="ignore"):
-            moved, pushed = tangent.step(start.n, z, d[:, None].copy(), member=member)
+            moved, pushed = tangent.step(start.n, z.copy(), d[:, None].copy(), member=member)
         return moved, pushed[:, 0]
 
     found, took = _along(tangent, step, x, scale, scale * rng.normal(size=len(x)))

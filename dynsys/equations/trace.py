@@ -246,6 +246,10 @@ def hold(trace: Trace, function: Function, dimension: int, args: Sequence[Any], 
                 )
             if (np.isfinite(first) & ~np.isfinite(found)).any():
                 raise NotTraceable(f"its equations have no value at t = {t:g}, x = {np.array2string(x, precision=3)}")
+            with np.errstate(all="ignore"):  # far out, exponentials of either sign overflow
+                slopes = trace.definition.functions["jacobian"](t, x, parameters) if scale <= 1.0 else np.zeros(1)
+            if np.isfinite(first).all() and not np.isfinite(slopes).all():
+                raise NotTraceable(f"its derivative has no value at t = {t:g}, x = {np.array2string(x, precision=3)}")
             compared += finite.all()
     if compared < FEWEST and not again_only:
         raise NotTraceable("it has finite values at too few states to be held against its equations")

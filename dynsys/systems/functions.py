@@ -144,6 +144,13 @@ class FunctionSystem(DifferentiableSystem, ABC):
         return None if self._derivative_is_given or isinstance(self._trace, str) else self._trace.definition
 
     @property
+    def parameters(self) -> Array:
+        """Values of the parameters of `equations`; none without them."""
+        if self._derivative_is_given or isinstance(self._trace, str):
+            return np.empty(0)
+        return self._trace.parameters(self._all_args)
+
+    @property
     def _derivative_is_given(self) -> bool:
         return self._jvp is not None or self._jacobian is not None
 
@@ -164,8 +171,7 @@ class FunctionSystem(DifferentiableSystem, ABC):
     def jvp(self, t: float, x: Array, V: Array) -> Array:
         """Jacobian at one state times the columns of V, shape (dim, k)."""
         if self._jvp is None and self._jacobian is None and isinstance(self._trace, Trace):
-            parameters = self._trace.parameters(self._all_args)
-            return equations_jvp(self._trace.definition, t, real_array("x", x), V, parameters)
+            return equations_jvp(self._trace.definition, t, real_array("x", x), V, self.parameters)
         if self._jvp is None:
             return super().jvp(t, x, V)
         return self._ask("jvp", self._jvp, np.shape(V), t, x, V)
@@ -204,7 +210,7 @@ class FunctionSystem(DifferentiableSystem, ABC):
     def kernel(self) -> Kernel | None:
         """The traced equations, or the functions marked `@numba.njit`, as source for Numba; see `FunctionSystem`."""
         if not self._derivative_is_given and isinstance(self._trace, Trace):
-            return equations_kernel(self._trace.definition.equations, self._trace.parameters(self._all_args))
+            return equations_kernel(self._trace.definition.equations, self.parameters)
         if not all(map(_compiles, self._used.values())) or self.fallback:
             return None
         self._check_indices()
