@@ -64,6 +64,11 @@ class FlowMap(Map, ABC):
         return self.flow.derivative
 
     @property
+    def untraced(self) -> str:
+        """Why the flow was not traced."""
+        return self.flow.untraced
+
+    @property
     def parameter_names(self) -> Sequence[str]:
         """Those of the flow, and its own fields."""
         return [*self.flow.parameter_names, *field_names(self)]
