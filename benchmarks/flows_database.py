@@ -35,6 +35,7 @@ KINDS = {  # what is said in a warning, in a word
     r"does not resolve the flow": "volumes",
     r"the rates drift": "drift",
     r"the velocity jumps": "jump",
+    r"moves the state by": "thrown",
     r"comes to rest": "rest",
     r"should vanish and do not": "zeros",
     r"is not log\|det\|": "determinant",
@@ -185,9 +186,10 @@ def flows_database(rounds: int, quick: bool) -> None:
     try:
         names, delayed = names_of_flows()
     except ImportError as problem:
-        print(f"Skipped: {problem}; pip install -e '.[benchmarks]'\n")
+        print(f"Skipped the flows of the database: {problem}\n")
         return
     rows = [measured(name) for name in (QUICK if quick else names)]
+    rows += [Row(name, skipped="delay") for name in delayed]
     if not quick:
         FILE.write_text(written(rows))
-    print(report(rows, delayed))
+    print(report(rows))

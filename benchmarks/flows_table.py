@@ -42,6 +42,8 @@ class Row:
     Attributes
     ----------
     name, dimension
+    skipped : str
+        Why nothing was computed; or empty.
     traced : str
         Why the function could not be traced; empty if it was.
     apart : float
@@ -60,7 +62,8 @@ class Row:
     """
 
     name: str
-    dimension: int = attrs.field(converter=int)
+    dimension: int = attrs.field(default=0, converter=int)
+    skipped: str = ""
     traced: str = ""
     apart: float = attrs.field(default=np.nan, converter=float)
     coarse: Spectrum = Spectrum()
@@ -119,12 +122,12 @@ def read(text: str) -> list[Row]:
     return rows
 
 
-def report(rows: Sequence[Row], skipped: Sequence[str]) -> str:
-    """The table and the summary, as Markdown."""
+def report(rows: Sequence[Row]) -> str:
+    """The summary and the table, as Markdown."""
     header = ["flow", "dim", "first exponent", "step error", "at dt/8", "motion", "warnings", "vectors"]
-    lines = [header, ["---"] * len(header), *map(_cells, rows)]
+    lines = [header, ["---"] * len(header), *(_cells(row) for row in rows if not row.skipped)]
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return f"{summary(rows, skipped)}\n\n{body}\n"
+    return f"{summary(rows)}\n\n{body}\n"
 
 
 def _cells(row: Row) -> list[str]:
@@ -148,19 +151,21 @@ def _measured(run: Spectrum) -> str:
     if np.isnan(run.exponent):
         return ""
     digits = int(np.clip(1 - np.floor(np.log10(max(run.error, 1e-12))), 0, 7))
-    return f"{run.exponent:.{digits}f} ± {run.error:.{digits}f}"
+    return f"{run.exponent:z.{digits}f} ± {run.error:.{digits}f}"
 
 
-def summary(rows: Sequence[Row], skipped: Sequence[str]) -> str:
+def summary(rows: Sequence[Row]) -> str:
     """What all rows together say."""
+    skipped = [row.name for row in rows if row.skipped]
+    rows = [row for row in rows if not row.skipped]
     both = [row for row in rows if np.isfinite(row.difference)]
     untraced = [row.name for row in rows if row.traced]
-    apart = max(row.apart for row in rows if np.isfinite(row.apart))
+    apart = max((row.apart for row in rows if np.isfinite(row.apart)), default=0.0)
     silent, alarmed = ([row.name for row in both if of(row)] for of in (lambda r: r.silent, lambda r: r.alarmed))
     called = sum(row.called for row in rows if row.called > 0)
     wrong = sum(row.wrong for row in rows if row.wrong > 0)
     lines = [
-        f"{len(rows)} flows; {len(skipped)} with a delay are skipped ({', '.join(skipped)})",
+        f"{len(rows)} flows; {len(skipped)} with a delay are skipped{_named(skipped)}",
         f"functions that are traced: {len(rows) - len(untraced)}{_named(untraced)}; equations written as text differ "
         f"from the function by {apart:.1g} of the velocity at most",
         f"flows of which both runs have a spectrum: {len(both)}"
@@ -177,3 +182,7 @@ def summary(rows: Sequence[Row], skipped: Sequence[str]) -> str:
 
 def _named(names: Sequence[str]) -> str:
     return f": {', '.join(names)}" if names else ""
+
+
+if __name__ == "__main__":
+    print(report(read(FILE.read_text())))

@@ -14,7 +14,7 @@ from scipy import special
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from dynsys import RK4, FallbackWarning, FunctionFlow, FunctionMap, NumbaTangent, NumpyTangent
+from dynsys import RK4, FallbackWarning, FunctionFlow, FunctionMap, NumbaTangent, NumpyTangent, SymbolicFlow
 from dynsys.algorithms.differences import differences
 from dynsys.testing import check_system
 
@@ -377,9 +377,11 @@ def test_minima_of_several_terms_are_traced():
     flow = FunctionFlow(model, 10)
     assert flow.untraced == ""
     assert time.thread_time() - started < 8.0
+    again = SymbolicFlow.of(dict(zip(flow.equations.state, map(str, flow.equations.expressions), strict=True)))
     x, h = rng.uniform(0.2, 2.0, 10), 1e-6
     differences = np.stack([(model(0, x + h * e) - model(0, x - h * e)) / (2 * h) for e in np.eye(10)], axis=1)
     np.testing.assert_allclose(flow.jacobian(0.0, x), differences, atol=1e-9)
+    np.testing.assert_allclose(again.jacobian(0.0, x), flow.jacobian(0.0, x), rtol=1e-13)  # as text, too
 
 
 def test_roots_of_what_is_cut_off_are_traced():
