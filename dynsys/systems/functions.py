@@ -334,6 +334,19 @@ class FunctionFlow(FunctionSystem, Flow):
         """Velocity dx/dt at time t; x has shape (..., dim)."""
         return self._values(t, x)
 
+    @property
+    def jumps(self) -> Sequence[str]:
+        """Parts of the traced equations at which the velocity jumps, as text; none are seen in other functions."""
+        return self.equations.jumps if self.equations else ()
+
+    def sides(self, t: float | Array, x: Array) -> Array:
+        """On which side of each of the `jumps` a state is: whole numbers (..., len(jumps))."""
+        if not self.jumps:
+            return super().sides(t, x)
+        parameters = self._trace.parameters(self._all_args)  # type: ignore[union-attr]
+        found: Array = self.equations.functions["sides"](t, x, parameters)  # type: ignore[union-attr]
+        return found
+
 
 @attrs.frozen(eq=False)
 class FunctionMap(FunctionSystem, Map):
