@@ -66,7 +66,7 @@ def _derived_source(expression: str) -> str:
 
     from dynsys.equations.derivative import derivative
     from dynsys.equations.expression import check_functions, parse
-    from dynsys.equations.finite import finite
+    from dynsys.equations.finite.rewriting import finite
     from dynsys.equations.source import assignments
 
     d = sympy.Symbol("d", real=True)

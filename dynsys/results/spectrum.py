@@ -55,7 +55,7 @@ class SpectrumDiagnostics:
         Expressions with a jump that the run passed, where the velocity jumps; or empty.
     derivative_defect : ndarray, shape (...)
         Tangent of a step against a difference of the step, at the start of the run, relative, of one member (NaN for
-        the others); see `dynsys.algorithms.derivative_check.derivative_defect`.
+        the others); see `dynsys.algorithms.checks.derivative.derivative_defect`.
     """
 
     derivative: str

@@ -24,13 +24,13 @@ from attrs.validators import optional
 from dynsys.algorithms.differences import WORK
 from dynsys.compiled.kernel import Kernel
 from dynsys.equations.definition import Definition
-from dynsys.equations.trace import Trace, traced
-from dynsys.equations.tracer import NotTraceable
+from dynsys.equations.tracing.limits import NotTraceable
+from dynsys.equations.tracing.trace import Trace, traced
 from dynsys.errors import InvalidInputError, real_array, whole_number
 from dynsys.passes.orthonormal import LONG_COLUMN
 from dynsys.storage.description import UNSAID
+from dynsys.systems.equation_kernel import equations_jvp, equations_kernel
 from dynsys.systems.function_kernel import form_of, function_source, is_number
-from dynsys.systems.symbolic import equations_jvp, equations_kernel
 from dynsys.systems.system import DifferentiableSystem, Flow, Map
 from dynsys.systems.time_step import check_parameters
 
