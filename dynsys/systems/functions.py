@@ -120,17 +120,6 @@ class FunctionSystem(DifferentiableSystem, ABC):
                 _fit(name, function, first, self._all_args)
 
     @property
-    def jumps(self) -> Sequence[str]:
-        """Expressions with a jump that reaches the velocity, of a function that was traced."""
-        return () if self.equations is None else self.equations.jumps
-
-    def sides(self, t: float | Array, x: Array) -> Array:
-        """On which side of each of the `jumps` states are, whole numbers (..., len(jumps))."""
-        if not self.jumps or self.equations is None:
-            return super().sides(t, x)
-        return self.equations.functions["sides"](t, x, self.parameters)
-
-    @property
     def vanishing_exponents(self) -> int:
         """Number of Lyapunov exponents that vanish: as said, or that of the direction of the flow."""
         return super().vanishing_exponents if self._vanishing is None else self._vanishing
@@ -333,6 +322,17 @@ class FunctionFlow(FunctionSystem, Flow):
     def vector_field(self, t: float, x: Array) -> Array:
         """Velocity dx/dt at time t; x has shape (..., dim)."""
         return self._values(t, x)
+
+    @property
+    def jumps(self) -> Sequence[str]:
+        """Expressions with a jump that reaches the velocity, of a function that was traced."""
+        return () if self.equations is None else self.equations.jumps
+
+    def sides(self, t: float | Array, x: Array) -> Array:
+        """On which side of each of the `jumps` states are, whole numbers (..., len(jumps))."""
+        if not self.jumps or self.equations is None:
+            return super().sides(t, x)
+        return self.equations.functions["sides"](t, x, self.parameters)
 
 
 @attrs.frozen(eq=False)

@@ -66,7 +66,10 @@ class DynamicalSystem(ABC):
 
     @property
     def jumps(self) -> Sequence[str]:
-        """Expressions at whose jumps the velocity of a flow jumps, as text: sign(y), say."""
+        """Expressions at whose jumps the velocity of a flow jumps, where that depends on the state: sign(y), say.
+
+        As text. Jumps of a drive, as floor(t), are not among them: they do nothing to the tangent.
+        """
         return ()
 
     def sides(self, t: float | Array, x: Array) -> Array:
