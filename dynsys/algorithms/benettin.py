@@ -208,13 +208,14 @@ def _spectrum(
         ),
         (
             missed,
-            f"{zeros.shape[1]} exponent(s) should vanish and do not: dt is too long, the velocity jumps, the derivative "
-            "is not that of the system (dynsys.testing.check_system), or it has fewer of them (vanishing_exponents)",
+            f"{zeros.shape[1]} exponent(s) should vanish and do not: dt is too long, the velocity jumps, the "
+            "derivative is not that of the system (dynsys.testing.check_system), or it has fewer of them "
+            "(vanishing_exponents)",
         ),
         (
             hidden,
-            f"an exponent that should vanish is {np.max(zeros[hidden], initial=0.0):.2g}, far beyond its standard error: "
-            "the step is too coarse (step_error), shorten dt",
+            f"an exponent that should vanish is {np.max(zeros[hidden], initial=0.0):.2g}, far beyond its standard "
+            "error: the step is too coarse (step_error), shorten dt",
         ),
         *coarse,
         rest_check(exponents, moved, explained),

@@ -19,7 +19,7 @@ import numpy as np
 
 from dynsys.algorithms.differences import finite_difference
 from dynsys.compiled.kernel import Kernel, StepKernel, flow_kernel, map_kernel
-from dynsys.errors import InvalidInputError, finite, real_array
+from dynsys.errors import InvalidInputError, finite, real_array, unmasked
 from dynsys.steppers.stepper import Stepper
 from dynsys.systems.faults import Watched, of_flow, of_rule
 from dynsys.systems.tangent import Backend, TangentSystem, make_tangent
@@ -136,6 +136,7 @@ class DifferentiableSystem(DynamicalSystem, ABC):
 
     def jvp(self, t: float, x: Array, V: Array) -> Array:
         """Jacobian at one state times the columns of V, shape (dim, k)."""
+        V = np.asarray(unmasked("V", V))
         if self.derivative == "jacobian":
             return self.jacobian(t, x) @ V
         return finite_difference(lambda z: self.rule(t, z), x, V)
