@@ -34,7 +34,7 @@ from dynsys.equations.definition import Definition, define
 from dynsys.equations.dense import DenseDefinition, define_dense
 from dynsys.equations.latex import equations_latex, jacobian_latex, vectors_latex
 from dynsys.equations.vectors import VectorDefinition, define_vectors
-from dynsys.errors import InvalidInputError, real_array, unmasked, whole_number
+from dynsys.errors import InvalidInputError, real_array, whole_number
 from dynsys.steppers.stepper import Tableau
 from dynsys.systems.array_parameters import ARRAY, array_of_shape, checked_array, shapes_of
 from dynsys.systems.system import DifferentiableSystem, Flow, Map
@@ -256,13 +256,11 @@ class SymbolicSystem(DifferentiableSystem, ABC):
 
     def jacobian(self, t: float, x: Array) -> Array:
         """Jacobian at one state, shape (dim, dim), derived by SymPy; at kinks as `dynsys.equations.derivative` says."""
-        return self.definition.functions["jacobian"](t, np.asarray(unmasked("x", x)), self._values)
+        return self.definition.functions["jacobian"](t, np.asarray(x), self._values)
 
     def jvp(self, t: float, x: Array, V: Array) -> Array:
         """Jacobian at one state times the columns of V, shape (dim, k); that of a lattice is never formed."""
-        return equations_jvp(
-            self.definition, t, np.asarray(unmasked("x", x)), np.asarray(unmasked("V", V)), self._values
-        )
+        return equations_jvp(self.definition, t, np.asarray(x), V, self._values)
 
     def equation_text(self, i: int) -> str:
         """The equation of component i, for an error."""
@@ -284,7 +282,7 @@ class SymbolicFlow(SymbolicSystem, Flow):
 
     def vector_field(self, t: float, x: Array) -> Array:
         """Velocity dx/dt at time t; x has shape (..., dim)."""
-        return self.definition.functions["rule"](t, np.asarray(unmasked("x", x)), self._values)
+        return self.definition.functions["rule"](t, np.asarray(x), self._values)
 
     def autonomous(self, x: Array) -> bool:
         """Whether the time stands in no equation."""
@@ -316,14 +314,15 @@ class SymbolicMap(SymbolicSystem, Map):
 
     def step(self, n: int, x: Array) -> Array:
         """State after step n; x has shape (..., dim)."""
-        return self.definition.functions["rule"](n, np.asarray(unmasked("x", x)), self._values)
+        return self.definition.functions["rule"](n, np.asarray(x), self._values)
 
 
 def equations_jvp(
     definition: Definition | VectorDefinition | DenseDefinition, t: float, x: Array, V: Array, parameters: Any
 ) -> Array:
     """The Jacobian of equations at one state times the columns of V."""
-    if by_neighbours := definition.functions.get("jvp"):
+    by_neighbours = definition.functions.get("jvp")
+    if by_neighbours:
         return by_neighbours(t, x, V, parameters)
     return definition.functions["jacobian"](t, x, parameters) @ V
 
@@ -336,8 +335,9 @@ def equations_kernel(equations: EquationSource, parameters: Array) -> Kernel:
         return write(equations if k else equations.alone, tableau)
 
     def lanes(tableau: Tableau | None, k: int, varied: bool) -> LaneSource | None:
-        narrow = few(equations, tableau)
-        return unrolled_lanes(equations if k else equations.alone, tableau, k, varied) if narrow else None
+        if not few(equations, tableau):
+            return None
+        return unrolled_lanes(equations if k else equations.alone, tableau, k, varied)
 
     if few(equations, None):
         return Kernel(unrolled_linearise(equations), parameters, step=step, lanes=lanes)
@@ -495,7 +495,8 @@ def _right_sides(what: str, given: Equations) -> tuple[Any, ...]:
 
 def _check_names(system: type[SymbolicSystem], parameters: Iterable[str]) -> None:
     taken = {"self", *(name for kind in (SymbolicFlow, SymbolicMap) if issubclass(system, kind) for name in dir(kind))}
-    for name in sorted(taken.intersection(parameters)):
-        raise InvalidInputError(
-            f"{name!r} cannot name a parameter: every such system has an attribute of that name, use another"
-        )
+    for name in parameters:
+        if name in taken:
+            raise InvalidInputError(
+                f"{name!r} cannot name a parameter: every such system has an attribute of that name, use another"
+            )
