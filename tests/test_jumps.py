@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import sympy
 
-from dynsys import RK4, SymbolicFlow, SymbolicMap
+from dynsys import RK4, FunctionFlow, SymbolicFlow, SymbolicMap
 from dynsys.models.classics import Lorenz63
 from dynsys.systems.system import FlowStep
 
@@ -126,6 +126,16 @@ def test_maps_may_jump_and_others_have_none():
     assert Lorenz63().jumps == ()
     assert Lorenz63().sides(0.0, np.zeros((4, 3))).shape == (4, 0)
     assert "sides" not in Lorenz63().source
+
+
+def test_plain_functions_that_are_traced_say_it_too():
+    def relay(t, x, force):
+        return np.stack([x[..., 1], -x[..., 0] + force * np.sign(x[..., 1]) + x[..., 0] * np.sign(x[..., 0])], axis=-1)
+
+    flow = FunctionFlow(relay, 2, args=(0.5,))
+    assert list(flow.jumps) == ["sign(x1)"]
+    assert flow.sides(0.0, np.array([[1.0, 2.0], [1.0, -2.0]])).tolist() == [[1], [0]]
+    assert FunctionFlow(lambda t, x: -x, 2).sides(0.0, np.zeros(2)).shape == (0,)
 
 
 def test_a_second_process_needs_no_sympy(tmp_path):

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import attrs
 import numpy as np
 
-from dynsys.algorithms.derivative_check import derivative_check, derivative_defect
-from dynsys.algorithms.representation import (
+from dynsys.algorithms.checks.derivative import derivative_check, derivative_defect
+from dynsys.algorithms.checks.representation import (
     LARGEST_REMAINDER,
     crossings,
     jump_check,
@@ -18,8 +18,8 @@ from dynsys.algorithms.representation import (
     rest_check,
     step_checks,
 )
-from dynsys.algorithms.rest import collapse_check
-from dynsys.algorithms.rounding import angles_at, lost_steps, rounding_check
+from dynsys.algorithms.checks.rest import collapse_check
+from dynsys.algorithms.checks.rounding import angles_at, lost_steps, rounding_check
 from dynsys.error_bars import batch_means_error, drift
 from dynsys.errors import warn_of, whole_number, whole_stride
 from dynsys.passes.clock import in_step

@@ -46,7 +46,7 @@ def derivative(expression: sympy.Expr, variable: sympy.Symbol) -> sympy.Expr:
 def _candidates(expression: sympy.Expr) -> set[sympy.Expr]:
     import sympy
 
-    from dynsys.equations.special import Guard, Largest, Switch, Vanishing
+    from dynsys.equations.finite.special import Guard, Largest, Switch, Vanishing
 
     steps = (sympy.floor, sympy.ceiling, sympy.Mod)
     found: set[sympy.Expr] = expression.atoms(
@@ -72,7 +72,7 @@ def _is_own(part: sympy.Expr, variable: sympy.Symbol) -> bool:
 def _slope(part: sympy.Expr, variable: sympy.Symbol) -> sympy.Expr:
     import sympy
 
-    from dynsys.equations.special import Guard, Largest, Switch, Vanishing
+    from dynsys.equations.finite.special import Guard, Largest, Switch, Vanishing
 
     inner = [derivative(argument, variable) for argument in part.args]
     match part:

@@ -24,13 +24,13 @@ from attrs.validators import optional
 from dynsys.algorithms.differences import WORK
 from dynsys.compiled.kernel import Kernel
 from dynsys.equations.definition import Definition
-from dynsys.equations.trace import Trace, traced
-from dynsys.equations.tracer import NotTraceable
+from dynsys.equations.tracing.limits import NotTraceable
+from dynsys.equations.tracing.trace import Trace, traced
 from dynsys.errors import InvalidInputError, real_array, unmasked, whole_number
 from dynsys.passes.orthonormal import LONG_COLUMN
 from dynsys.storage.description import UNSAID
+from dynsys.systems.equation_kernel import equations_jvp, equations_kernel
 from dynsys.systems.function_kernel import form_of, function_source, is_number
-from dynsys.systems.symbolic import equations_jvp, equations_kernel
 from dynsys.systems.system import DifferentiableSystem, Flow, Map
 from dynsys.systems.time_step import check_parameters
 
@@ -330,14 +330,16 @@ class FunctionFlow(FunctionSystem, Flow):
 
     @property
     def jumps(self) -> Sequence[str]:
-        """Expressions with a jump that reaches the velocity, of a function that was traced."""
-        return () if self.equations is None else self.equations.jumps
+        """Parts of the traced equations at which the velocity jumps, as text; none are seen in other functions."""
+        return self.equations.jumps if self.equations else ()
 
     def sides(self, t: float | Array, x: Array) -> Array:
-        """On which side of each of the `jumps` states are, whole numbers (..., len(jumps))."""
-        if not self.jumps or self.equations is None:
+        """On which side of each of the `jumps` a state is: whole numbers (..., len(jumps))."""
+        if not self.jumps:
             return super().sides(t, x)
-        return self.equations.functions["sides"](t, x, self.parameters)
+        parameters = self._trace.parameters(self._all_args)  # type: ignore[union-attr]
+        found: Array = self.equations.functions["sides"](t, x, parameters)  # type: ignore[union-attr]
+        return found
 
 
 @attrs.frozen(eq=False)

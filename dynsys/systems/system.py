@@ -139,7 +139,7 @@ class DifferentiableSystem(DynamicalSystem, ABC):
         V = np.asarray(unmasked("V", V))
         if self.derivative == "jacobian":
             return self.jacobian(t, x) @ V
-        return finite_difference(lambda z: self.rule(t, z), x, V)
+        return finite_difference(lambda z: self.rule(t, z), np.asarray(x, dtype=float), np.asarray(V, dtype=float))
 
     def fault_at(self, t: float, x: Array) -> str:
         """Which derivative is not finite at a state (dim,), though the rule is; or empty."""

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from dynsys.algorithms.rest import REPEATS, rests
+from dynsys.algorithms.checks.rest import REPEATS, rests
 from dynsys.passes.run_state import RunState, Tangent, forward_in_chunks
 from dynsys.passes.status import RUNNING
 

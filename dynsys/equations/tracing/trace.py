@@ -12,10 +12,10 @@ import numpy as np
 
 from dynsys.equations.definition import Definition, define
 from dynsys.equations.expression_size import sizes
-from dynsys.equations.rebuilt import rebuilt
-from dynsys.equations.symbol_rules import expression
-from dynsys.equations.symbols import Symbolic, Symbols
-from dynsys.equations.tracer import NeedsValue, NotTraceable, Tracer
+from dynsys.equations.tracing.limits import NeedsValue, NotTraceable, Tracer
+from dynsys.equations.tracing.rebuilt import rebuilt
+from dynsys.equations.tracing.rules import expression
+from dynsys.equations.tracing.symbols import Symbolic, Symbols
 from dynsys.errors import InvalidInputError, unmasked
 
 Function = Callable[..., Any]
