@@ -158,7 +158,7 @@ def _spectrum(
     defect = _determinant_defect(tangent, start, first, steps_per_interval)
     looked = represent(tangent, seen or [start], steps_per_interval, stride * rates.shape[1], exponents)
     moved = motion(tangent, start, end, seen)
-    zeros, in_errors = _declared_zeros(tangent, exponents, error, looked.step_error, moved.speed)
+    zeros, in_errors, in_bars = _declared_zeros(tangent, exponents, error, looked.step_error, moved.speed)
     untrue = derivative_defect(tangent, start)
     spectrum = LyapunovSpectrum(
         exponents=end.as_given(exponents),
@@ -192,6 +192,9 @@ def _spectrum(
     wrong, jumps = derivative_check(tangent, untrue), jump_check(spectrum.diagnostics.crossed, len(exponents))
     coarse = step_checks(tangent, exponents, error, looked, moved.time)
     explained = np.any([marked for marked, _ in coarse], axis=0) | jumps[0] | wrong[0]
+    far = (remainder > LARGEST_REMAINDER) & ~(resting | explained)[:, None]
+    missed = (far & (in_errors > LARGEST_ERRORS)).any(axis=1)
+    hidden = (far & (in_bars > LARGEST_ERRORS)).any(axis=1) & ~missed  # the step error, if uncertain, is large enough
     checks = [
         (
             drifts & (not transient) & ~resting,
@@ -204,9 +207,15 @@ def _spectrum(
             "the sum of log R_ii is not log|det|: compare the derivatives with dynsys.testing.check_tangent",
         ),
         (
-            ((in_errors > LARGEST_ERRORS) & (remainder > LARGEST_REMAINDER)).any(axis=1) & ~resting & ~explained,
-            f"{zeros.shape[1]} exponent(s) should vanish and do not: dt is too long, the derivative is not that of the "
-            "system (dynsys.testing.check_system), or it has fewer of them (vanishing_exponents)",
+            missed,
+            f"{zeros.shape[1]} exponent(s) should vanish and do not: dt is too long, the velocity jumps, the "
+            "derivative is not that of the system (dynsys.testing.check_system), or it has fewer of them "
+            "(vanishing_exponents)",
+        ),
+        (
+            hidden,
+            f"an exponent that should vanish is {np.max(zeros[hidden], initial=0.0):.2g}, far beyond its standard "
+            "error: the step is too coarse (step_error), shorten dt",
         ),
         *coarse,
         rest_check(exponents, moved, explained),
@@ -254,8 +263,10 @@ def _drift(rates: Array, exponents: Array, error: Array) -> tuple[Array, Array]:
     return moved, (found & spoils).any(axis=1)
 
 
-def _declared_zeros(tangent: Tangent, exponents: Array, error: Array, step: Array, speed: Array) -> tuple[Array, Array]:
-    """The exponents closest to zero, as many as the system declares to vanish: sizes, and sizes in whole errors.
+def _declared_zeros(
+    tangent: Tangent, exponents: Array, error: Array, step: Array, speed: Array
+) -> tuple[Array, Array, Array]:
+    """The exponents closest to zero, as many as the system declares to vanish: sizes, in whole and in standard errors.
 
     That of the flow itself is not 0 but, over a finite time, the rate at which the speed changes.
     """
@@ -263,8 +274,9 @@ def _declared_zeros(tangent: Tangent, exponents: Array, error: Array, step: Arra
     shifted = np.abs(exponents - np.nan_to_num(speed)[:, None])
     sizes = np.minimum(np.abs(exponents), shifted)
     with np.errstate(invalid="ignore", divide="ignore"):
-        in_errors = sizes / (error + np.nan_to_num(np.abs(step)))
-    return np.sort(sizes, axis=1)[:, :declared], np.sort(in_errors, axis=1)[:, :declared]
+        found = sizes, sizes / (error + np.nan_to_num(np.abs(step))), sizes / error
+    zeros, in_errors, in_bars = (np.sort(values, axis=1)[:, :declared] for values in found)
+    return zeros, in_errors, in_bars
 
 
 def _determinant_defect(tangent: Tangent, start: RunState, growth: Array, steps: int) -> Array:

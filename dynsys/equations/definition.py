@@ -213,7 +213,7 @@ class Definition:
 
     def _jumps(self, source: str) -> dict[sympy.Expr, list[int]]:
         """Parts at which the right-hand side jumps; see `dynsys.equations.jumps`."""
-        parts = jumping_parts(self.expressions, {*self.state, "t"})
+        parts = jumping_parts(self.expressions, set(self.state))
         if not parts:
             return {}
         import sympy

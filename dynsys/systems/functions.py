@@ -26,7 +26,7 @@ from dynsys.compiled.kernel import Kernel
 from dynsys.equations.definition import Definition
 from dynsys.equations.tracing.limits import NotTraceable
 from dynsys.equations.tracing.trace import Trace, traced
-from dynsys.errors import InvalidInputError, real_array, whole_number
+from dynsys.errors import InvalidInputError, real_array, unmasked, whole_number
 from dynsys.passes.orthonormal import LONG_COLUMN
 from dynsys.storage.description import UNSAID
 from dynsys.systems.equation_kernel import equations_jvp, equations_kernel
@@ -54,6 +54,8 @@ def _vanishing(value: Any) -> int | None:
 def _arguments(value: Any) -> tuple[Any, ...]:
     if not isinstance(value, tuple | list):
         raise InvalidInputError(f"args must be a tuple of further arguments such as (0.1,), got {value!r:.100}")
+    for given in value:
+        unmasked("an array of args", given)
     return tuple(given.item() if isinstance(given, np.generic) else given for given in value)
 
 
@@ -171,6 +173,7 @@ class FunctionSystem(DifferentiableSystem, ABC):
     def jvp(self, t: float, x: Array, V: Array) -> Array:
         """Jacobian at one state times the columns of V, shape (dim, k)."""
         if self._jvp is None and self._jacobian is None and isinstance(self._trace, Trace):
+            V = np.asarray(unmasked("V", V))
             return equations_jvp(self._trace.definition, t, real_array("x", x), V, self.parameters)
         if self._jvp is None:
             return super().jvp(t, x, V)
@@ -278,12 +281,14 @@ class FunctionSystem(DifferentiableSystem, ABC):
 
     def _ask(self, name: str, function: Function, shape: tuple[int, ...], t: float, x: Array, *vectors: Array) -> Array:
         """The answer of a function at one state: real numbers of some shape, NaN if the state is not finite."""
-        copies = [np.array(given, dtype=float, order="C") for given in (x, *vectors)]
+        named = zip(("x", "V"), (x, *vectors), strict=False)
+        copies = [np.array(unmasked(what, given), dtype=float, order="C") for what, given in named]
         if copies[0].shape != (self.dimension,):
             raise InvalidInputError(f"x must have shape ({self.dimension},), got {copies[0].shape}")
         if not np.isfinite(copies[0]).all():
             return np.full(shape, np.nan)
         answer = function(self._time(t), *copies, *self._all_args)
+        unmasked(f"the answer of {name}", answer)
         try:
             values = np.array(answer, dtype=complex)  # so that an imaginary part is seen, not dropped
         except (TypeError, ValueError):

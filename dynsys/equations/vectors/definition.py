@@ -156,7 +156,7 @@ class VectorDefinition:
 
     def _jumps(self, source: VectorSource, places: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
         """Source of `sides`, and the parts at which the right-hand sides jump; empty if they do not."""
-        moving = {quantity.name for quantity in source.quantities if quantity.moving} | {"t"}
+        moving = {quantity.name for quantity in source.quantities if quantity.moving}
         if not jumping_parts(list(self.expressions.values()), moving):
             return "", ()
         shapes = tuple((name, tuple(min(n, SHORT) for n in shape)) for name, shape in self.parameters)
