@@ -1,6 +1,6 @@
 """Run the benchmarks: `python -m benchmarks [--only lorenz63] [--quick]`, Markdown tables on stdout.
 
-`--only sharafi` and `--only coverage` measure errors rather than times, and run only when they are asked for.
+`--only sharafi`, `--only coverage` and `--only flows` measure errors rather than times, and run only when asked for.
 """
 
 import os
@@ -35,7 +35,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the sections that are asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "--only", choices=(*SECTIONS, "sharafi", "coverage"), action="append", help="a section; may be given again"
+        "--only",
+        choices=(*SECTIONS, "sharafi", "coverage", "flows"),
+        action="append",
+        help="a section; may be given again",
     )
     parser.add_argument("--quick", action="store_true", help="so little work that the times mean nothing")
     parser.add_argument("--rounds", type=int, default=0, help="interleaved repeats (default: 5, quick: 1)")
@@ -46,6 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
         descent,
         ensembles,
         flows,
+        flows_database,
         memory,
         networks,
         sharafi,
@@ -70,6 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
         "memory": memory.memory,
         "vectors-memory": memory.vectors_memory,
         "coverage": coverage.coverages,
+        "flows": flows_database.flows_database,
         "sharafi": partial(sharafi.sharafi, folder=chosen.figure),
     }
     with tempfile.TemporaryDirectory() as folder:

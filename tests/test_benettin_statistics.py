@@ -269,3 +269,15 @@ def test_a_run_that_stays_laminar_throughout_is_told_by_its_drift(a, x):
     error = batch_means_error(record)
     assert np.ptp(record) / 4 < error[0, 0] < 4 * np.ptp(record)  # of the size of the trend, however small that is
     assert _drift(record, record.mean(axis=1), error)[1]
+
+
+@pytest.mark.parametrize(("growth", "told"), [(0.03, False), (3.0, True), (-0.03, False)])
+def test_growth_that_dies_away_is_told_unless_it_is_next_to_nothing(growth, told):
+    """Rates like 1/t^2, as a third vector has where two others move apart like t."""
+    t = np.arange(1000.0, 6000.0)
+    rates = growth * 1200 / t[None, :, None] ** 2
+    exponents, error = rates.mean(axis=1), batch_means_error(rates)
+    assert exponents[0, 0] * 5000 == pytest.approx(growth, rel=0.01)
+    assert _drift(rates, exponents, error)[1].item()
+    assert _drift(rates, exponents, error, time=5000.0)[1].item() is told
+    assert _drift(rates[:, ::-1], exponents, error, time=5000.0)[1].item()  # one that begins is

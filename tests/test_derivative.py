@@ -8,7 +8,7 @@ import pytest
 import sympy
 from sympy import Abs, Heaviside, Max, Min, sign, sin
 
-from dynsys import DivergenceError, GradientFlow, RunState, SymbolicMap
+from dynsys import DivergenceError, GradientFlow, RunState, SymbolicFlow, SymbolicMap
 from dynsys.equations.derivative import derivative
 from dynsys.equations.finite.special import Largest, Least
 from dynsys.models.activations import Activation
@@ -51,6 +51,34 @@ def gradient(expression, *point):
 )
 def test_slopes_at_kinks_are_those_of_the_convention(expression, point, expected):
     assert gradient(expression, *point) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "points", "slopes"),
+    [
+        ("sqrt(Max(x, 0))", [-2, 0, 4], [0, 0, 0.25]),
+        ("sqrt(Max(0, 1 - x^2))", [-2, 1, 0.6], [0, 0, -0.75]),
+        ("sqrt(Min(1, Max(0, x)))", [-2, 0.25, 2], [0, 1, 0]),
+        ("sqrt(Max(x, 0) + Max(y, 0))", [-2, 4], [0, 0.25]),
+        ("Max(0, x - 1)^(1/3)", [-2, 0, 9], [0, 0, 1 / 12]),
+        ("Max(x, 0)^k", [-2, 4], [0, 0.25]),
+        ("k*x*Max(x, 0)^0.25", [-2, 16], [0, 1.25]),
+        ("sqrt(Max(0, x, y, 2*x, x - 9))", [-2, 2], [0, 0.5]),
+        ("acos(Max(-1, Min(1, x)))", [-2, 0.6, 2], [0, -1.25, 0]),
+        ("asin(Min(x, 0.5)*2)", [1, 0.3], [0, 2.5]),
+        ("sqrt(x*Heaviside(x))", [-2, 4], [0, 0.25]),
+        ("sqrt((x + abs(x))/2)", [-2, 4], [0, 0.25]),
+        ("sqrt(Piecewise((x, x > 0), (0, True)))", [-2, 0, 4], [0, 0, 0.25]),
+        ("sqrt(1 + Max(x, 0))", [-2, 3], [0, 0.25]),
+        ("sqrt(Max(x, 1))", [-2, 4], [0, 0.25]),
+        ("sqrt(x)", [4, 0], [0.25, np.inf]),  # no constant: infinite it is
+    ],
+)
+def test_the_root_of_what_is_constant_is_constant(text, points, slopes):
+    flow = SymbolicFlow.of({"x": text, "y": "-y"}, {"k": 0.5} if "k" in text else None)
+    with np.errstate(divide="ignore"):
+        found = [flow.jacobian(0.0, np.array([x, -3.0]))[0, 0] for x in points]
+    np.testing.assert_allclose(found, slopes, rtol=1e-14)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -14,7 +14,7 @@ from scipy import special
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from dynsys import RK4, FallbackWarning, FunctionFlow, FunctionMap, NumbaTangent, NumpyTangent
+from dynsys import RK4, FallbackWarning, FunctionFlow, FunctionMap, NumbaTangent, NumpyTangent, SymbolicFlow
 from dynsys.algorithms.differences import differences
 from dynsys.testing import check_system
 
@@ -240,7 +240,7 @@ NOT_TRACED = {
     ),
     "table": (lambda t, x: np.interp(x, [0.0, 1.0], [0.0, 1.0]), "numpy.interp of the state"),
     "derivative without a value": (
-        lambda t, x: [math.sqrt(max(x[0], 0.0)), x[1], x[2]],
+        lambda t, x: [math.sqrt(abs(x[0] + abs(x[0]))), x[1], x[2]],
         "its derivative has no value at",
     ),
     "sorted": (lambda t, x: np.sort(x), "a branch of it"),
@@ -361,6 +361,34 @@ def test_what_is_too_large_is_given_up_quickly():
         assert flow.derivative == "finite differences"
         assert "too large" in flow.untraced
         assert time.thread_time() - started < 4.0
+
+
+def test_minima_of_several_terms_are_traced():
+    """As of species that need several resources each; and of which one cannot be less than nothing."""
+    rng = np.random.default_rng(2)
+    half, uptake = rng.uniform(0.1, 0.5, (5, 5)), rng.uniform(0.01, 0.1, (5, 5))
+
+    def model(t, x):
+        species, resources = x[:5], x[5:]
+        growth = species * np.min(resources / (half + resources), axis=1)
+        return np.hstack([growth - 0.25 * species, 1.0 - resources - uptake @ growth])
+
+    started = time.thread_time()
+    flow = FunctionFlow(model, 10)
+    assert flow.untraced == ""
+    assert time.thread_time() - started < 8.0
+    again = SymbolicFlow.of(dict(zip(flow.equations.state, map(str, flow.equations.expressions), strict=True)))
+    x, h = rng.uniform(0.2, 2.0, 10), 1e-6
+    differences = np.stack([(model(0, x + h * e) - model(0, x - h * e)) / (2 * h) for e in np.eye(10)], axis=1)
+    np.testing.assert_allclose(flow.jacobian(0.0, x), differences, atol=1e-9)
+    np.testing.assert_allclose(again.jacobian(0.0, x), flow.jacobian(0.0, x), rtol=1e-13)  # as text, too
+
+
+def test_roots_of_what_is_cut_off_are_traced():
+    flow = FunctionFlow(lambda t, x: [np.sqrt(max(0, x[0])) - x[1], -np.arccos(np.clip(x[1], -1.0, 1.0))], 2)
+    assert flow.untraced == ""
+    np.testing.assert_array_equal(flow.jacobian(0.0, [-1.0, 2.0]), [[0.0, -1.0], [0.0, 0.0]])
+    np.testing.assert_allclose(flow.jacobian(0.0, [4.0, 0.6]), [[0.25, -1.0], [0.0, 1.25]])
 
 
 def test_a_ring_of_any_length_is_a_lattice():

@@ -10,16 +10,17 @@ import numpy as np
 from dynsys.algorithms.checks.derivative import derivative_check, derivative_defect
 from dynsys.algorithms.checks.representation import (
     LARGEST_REMAINDER,
+    LEAST_GROWTH,
     crossings,
     jump_check,
     marks,
     motion,
     represent,
-    rest_check,
     step_checks,
 )
 from dynsys.algorithms.checks.rest import collapse_check
 from dynsys.algorithms.checks.rounding import angles_at, lost_steps, rounding_check
+from dynsys.algorithms.checks.way_to_rest import rest_check, way_check
 from dynsys.error_bars import batch_means_error, drift
 from dynsys.errors import warn_of, whole_number, whole_stride
 from dynsys.passes.clock import in_step
@@ -151,7 +152,7 @@ def _spectrum(
     exponents = rates.mean(axis=1)
     error = np.maximum(batch_means_error(rates), np.finfo(float).eps / tangent.dt)  # every step rounds
     times = tangent.time(start.n + length * np.arange(1, rates.shape[1] + 1))
-    drifted, drifts = _drift(rates, exponents, error)
+    drifted, drifts = _drift(rates, exponents, error, rates.shape[1] * length * tangent.dt)
     first = growth[:, 0]
     if stride > 1:  # the first interval is not in the record
         first = tangent.forward(start, intervals=1, steps_per_interval=steps_per_interval, record="growth").growth[:, 0]
@@ -191,6 +192,7 @@ def _spectrum(
     resting = np.isfinite(moved.rest).any(axis=1)
     wrong, jumps = derivative_check(tangent, untrue), jump_check(spectrum.diagnostics.crossed, len(exponents))
     coarse = step_checks(tangent, exponents, error, looked, moved.time)
+    coarse += [way_check(tangent, begun, moved, steps_per_interval)]
     explained = np.any([marked for marked, _ in coarse], axis=0) | jumps[0] | wrong[0]
     far = (remainder > LARGEST_REMAINDER) & ~(resting | explained)[:, None]
     missed = (far & (in_errors > LARGEST_ERRORS)).any(axis=1)
@@ -236,11 +238,12 @@ def _spectrum(
     return spectrum
 
 
-def _drift(rates: Array, exponents: Array, error: Array) -> tuple[Array, Array]:
+def _drift(rates: Array, exponents: Array, error: Array, time: float = np.inf) -> tuple[Array, Array]:
     """Difference of the mean rates of the halves in standard errors, (members, k); whether a drift spoils the result.
 
     A drift is found where it is far beyond noise, and spoils the result where it is not covered by the standard error,
     which counts it: that of a growth like ln t is, as in integrable motion, and no warm-up would make an end of it.
+    Nor does one that dies away where next to nothing has grown in all the time.
     """
     together = max(
         1, rates.shape[1] // MOST_LOOKED_AT
@@ -260,7 +263,8 @@ def _drift(rates: Array, exponents: Array, error: Array) -> tuple[Array, Array]:
     goes_on = second * np.sign(first) > 0.5 * np.abs(first)
     largest = np.max(np.abs(exponents), axis=1, keepdims=True)
     spoils = np.abs(change) > np.maximum(np.where(goes_on, *LEAST_SPOILING) * error, 1e-6 * largest)
-    return moved, (found & spoils).any(axis=1)
+    nothing = (change * exponents < 0.0) & (np.abs(exponents) < LEAST_GROWTH / time)
+    return moved, (found & spoils & ~nothing).any(axis=1)
 
 
 def _declared_zeros(

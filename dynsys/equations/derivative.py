@@ -4,7 +4,8 @@ Where arguments of Max or Min tie, the slope is that of the first of them in the
 first: that of Max(x, 0) is 0 at x = 0, that of Max(x, y) is (1, 0) at x = y. The slope of Abs is sign, and sign(0) = 0;
 that of a Piecewise is the slope of the case that holds; those of sign, Heaviside, floor and ceiling are 0 everywhere,
 and so that of Mod(x, y) is (1, -floor(x/y)). That of b^p with 0 < p < 1 is 0 where b = 0 and the slope of b is 0,
-too: the slope of a norm such as sqrt((x - y)^2 + z^2) is 0 where two points coincide.
+too: the slope of a norm such as sqrt((x - y)^2 + z^2) is 0 where two points coincide, that of sqrt(Max(x, 0)) where
+x <= 0, that of acos(Min(x, 1)) where x > 1.
 
 Where a function has a derivative, so has its source: p b^(p - 1) and not p b^p / b, also for p that are no numbers;
 b^p log(b) = 0 where b^p = 0; and exp(-1/x^2) has slope 0 where it is 0.
@@ -38,9 +39,28 @@ def derivative(expression: sympy.Expr, variable: sympy.Symbol) -> sympy.Expr:
     slope = sympy.diff(outer, variable)
     for part, name in parts.items():
         if name in outer.free_symbols:
-            slope += sympy.diff(outer, name) * _slope(part, variable)
+            slope += _chained(sympy.diff(outer, name), name, _slope(part, variable), part)
     slope = slope.xreplace({name: part for part, name in parts.items()})
     return slope.replace(sympy.DiracDelta, lambda *_: sympy.Integer(0))
+
+
+def _chained(outer: sympy.Expr, name: sympy.Symbol, inner: sympy.Expr, part: sympy.Expr) -> sympy.Expr:
+    """The slope of f(part): 0 where a Max or Min is constant, also if f' is infinite there, as of sqrt(Max(x, 0))."""
+    import sympy
+
+    from dynsys.equations.finite.special import Guard
+
+    roots = (p for p in outer.atoms(sympy.Pow) if name in p.base.free_symbols and not p.exp.is_Integer)
+    return Guard(inner, outer * inner) if _may_rest(part) and any(p.exp.is_negative for p in roots) else outer * inner
+
+
+def _may_rest(part: sympy.Expr) -> bool:
+    """Whether a Max or Min has an argument that is constant."""
+    import sympy
+
+    from dynsys.equations.finite.special import Largest
+
+    return isinstance(part, sympy.Max | sympy.Min | Largest) and any(not a.free_symbols for a in part.args)
 
 
 def _candidates(expression: sympy.Expr) -> set[sympy.Expr]:
@@ -114,8 +134,12 @@ def _may_vanish_smoothly(base: sympy.Expr, power: sympy.Expr, variable: sympy.Sy
     """Whether a power below 1 of the base, as of a sum of squares, has a slope of the form 0 / 0."""
     import sympy
 
-    smooth = isinstance(base, sympy.Add | sympy.Mul | sympy.Pow) and not base.is_positive
-    if not smooth or (power.is_Number and not 0 < power < 1):
+    if base.is_positive or (power.is_Number and not 0 < power < 1):
+        return False
+    steps = base.atoms(sympy.Piecewise, sympy.Heaviside, *[sympy.Abs] * base.is_Add)  # 0 on one side, all of them
+    if _may_rest(base) or any(variable in part.free_symbols for part in steps):
+        return True
+    if not isinstance(base, sympy.Add | sympy.Mul | sympy.Pow):
         return False
     if variable not in sympy.diff(base, variable).free_symbols:
         return False

@@ -23,11 +23,12 @@ def sizes(expression: sympy.Expr, known: dict[sympy.Expr, tuple[int, int, int]])
         elif expression.is_Piecewise:  # conditions stay as they are
             first, second = first + size, second + size
         elif parts and expression.is_Function | expression.is_Mul | expression.is_Pow:
-            moving = sum(part[1] > 0 for part in parts)
-            if expression.func.__name__ in ("Max", "Min"):  # every slope compares all the others, pair by pair
+            moving = slopes = sum(part[1] > 0 for part in parts)
+            if expression.func.__name__ in ("Max", "Min", "Largest", "Least"):
+                slopes **= 2  # every slope compares with all the others; SymPy's own second ones do pair by pair
                 moving **= 3
             second += 2 * moving * first + moving**2 * size
-            first += moving * size
+            first += slopes * size
         known[expression] = size, first, second
     return known[expression]
 

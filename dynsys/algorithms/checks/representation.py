@@ -213,17 +213,6 @@ def step_checks(
     ]
 
 
-def rest_check(exponents: Array, moved: Motion, coarse: Array) -> tuple[Any, str]:
-    """Whether the means over the way to a state of rest are not its exponents, where the step is not the cause."""
-    off = np.abs(-np.sort(-exponents) - moved.rest[:, : exponents.shape[1]])
-    with np.errstate(invalid="ignore"):
-        off = (off > 1e-3 * np.abs(moved.rest[:, : exponents.shape[1]])) & (off * moved.time > LARGEST_REMAINDER)
-    return off.any(axis=1) & ~coarse, (
-        "the run comes to rest at a fixed point: its exponents are the real parts of the eigenvalues there, in "
-        "diagnostics.rest, and the means over the way to it are not"
-    )
-
-
 def jump_check(crossed: str, members: int) -> tuple[Any, str]:
     """Whether the velocity jumps on the way."""
     return np.full(members, bool(crossed)), (

@@ -131,6 +131,9 @@ class Largest(Selection):
         """Two numbers, of which the first is as large as the second where the argument is the one."""
         return argument, self
 
+    def _sympystr(self, printer: Any) -> str:
+        return f"{self.short.__name__}({', '.join(map(printer.doprint, self.args))})"
+
     def _latex(self, printer: Any, exp: Any = None) -> str:
         text = rf"{self.name}\left({', '.join(map(printer.doprint, self.args))}\right)"
         return text if exp is None else f"{text}^{{{exp}}}"

@@ -21,7 +21,7 @@ from dynsys.errors import InvalidInputError, unmasked
 Function = Callable[..., Any]
 
 SECONDS = 2.0  # of this thread, for the equations to be written down
-LARGEST_GRADIENT = 20_000  # nodes of the trees of all derivatives
+LARGEST_GRADIENT = 40_000  # nodes of the trees of all derivatives
 LARGEST_ENTRIES = 150  # entries of the Jacobian, of rows that stand in no run: the compiler takes seconds for as many
 WHOLE = "int"  # the form of a whole number
 LARGEST_ARGUMENT = 400  # entries of an array that become parameters
