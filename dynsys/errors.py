@@ -77,9 +77,9 @@ def real_array(name: str, value: Any) -> np.ndarray:
 
     What NumPy would turn into numbers by dropping something is refused: masked entries, imaginary parts, dates, text.
 
-    >>> real_array("x0", [1, 2]), real_array("x0", [1.0, 2j])
+    >>> real_array("x0", [1, 2]), real_array("x0", [1.0, 2j])  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    dynsys.errors.InvalidInputError: x0 must be an array of real numbers, got [1.0, 2j]: complex numbers: take .real ...
+    dynsys.errors.InvalidInputError: x0 must be an array of real numbers, got [1.0, 2j]: complex numbers: take .real...
     """
     if type(value) is np.ndarray and value.dtype == np.float64:  # asked for in every step of some systems
         return value.copy()
@@ -95,6 +95,20 @@ def real_array(name: str, value: Any) -> np.ndarray:
     except (TypeError, ValueError, OverflowError):
         pass
     raise InvalidInputError(f"{name} must be an array of real numbers, got {value!r:.100}{reason and f': {reason}'}")
+
+
+def unmasked(name: str, value: Any) -> Any:
+    """The value, or an error if entries of it are masked: NumPy would forget the mask.
+
+    >>> unmasked("V", np.ma.array([1.0, 2.0], mask=[False, True]))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    dynsys.errors.InvalidInputError: V must be an array of real numbers, got masked entries: fill them, or leave ...
+    """
+    if type(value) is not np.ndarray and _masked(value):
+        raise InvalidInputError(
+            f"{name} must be an array of real numbers, got masked entries: fill them, or leave them out"
+        )
+    return value
 
 
 def _masked(value: Any) -> bool:

@@ -66,7 +66,7 @@ def _derived_source(expression: str) -> str:
 
     from dynsys.equations.derivative import derivative
     from dynsys.equations.expression import check_functions, parse
-    from dynsys.equations.finite import finite
+    from dynsys.equations.finite.rewriting import finite
     from dynsys.equations.source import assignments
 
     d = sympy.Symbol("d", real=True)
@@ -139,8 +139,8 @@ class Softplus(Activation):
     """sigma(d) = log(1 + exp(d)), computed by exp(-|d|), which never overflows."""
 
     source = """
-        e = exp(-abs(d))
-        s = maximum(d, 0.0) + log(1.0 + e)
+        e = exp(where(d >= 0.0, -d, d))
+        s = where(d >= 0.0, d, 0.0) + log(1.0 + e)
         s1 = where(d >= 0.0, 1.0, e) / (1.0 + e)
         s2 = e / ((1.0 + e) * (1.0 + e))
     """

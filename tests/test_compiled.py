@@ -235,3 +235,64 @@ def test_the_first_pass_to_end_leaves_blas_on_one_thread_for_the_others():
     assert threads() == {1}
     second.__exit__(None, None, None)
     assert threads() == before
+
+
+# How sums round shows after thousands of steps of chaotic motion. Numba keeps the functions of the user on disk, too.
+BITS = """
+import hashlib, json, sys, warnings
+import numpy as np
+import rules
+from dynsys import RK4, DormandPrince, Euler, FunctionFlow, GradientFlow, ImplicitMidpoint, RunState, SymbolicFlow
+from dynsys.models.activations import Tanh
+from dynsys.models.classics import Lorenz96
+
+q = SymbolicFlow.of({"x": "-z", "y": "x - y", "z": "3.1*x + y**2 + 0.5*z"})
+torus = SymbolicFlow.of({"x": "2*x*y + x*z + y", "y": "-2*x**2 + y*z + 1", "z": "-x**2 + x - y**2"})
+user = FunctionFlow(rules.rule, 3, jvp=rules.jvp)
+data = np.random.default_rng(0).normal(size=(2, 20))
+net = GradientFlow.of("(y - v*h)^2", ["w", "b", "v"], {"x": data[0], "y": data[1]}, {"h": "sigma(w*x+b)"}, sigma=Tanh())
+q0 = [2.978102, -0.065260683, -2.8031286]
+runs = {
+    "SprottQ": (q, RK4(0.0323), q0),
+    "SprottQ, lanes": (q, RK4(0.0323), np.array([q0] * 5) + np.arange(5)[:, None] / 1e4),
+    "SprottQ, adaptive": (q, DormandPrince(0.0323), q0),
+    "SprottQ, implicit": (q, ImplicitMidpoint(0.0323), q0),
+    "torus": (torus, RK4(0.0907), [0.6883476, -0.18017646, 0.58539724]),
+    "Lorenz 96": (Lorenz96(sites=36), RK4(0.01), np.arange(36) % 7 / 3.0),
+    "functions": (user, RK4(0.0323), q0),
+    "network": (net, Euler(0.1), [0.3, -0.2, 0.5]),
+}
+bits = {}
+for name, (flow, stepper, x0) in runs.items():
+    end = RunState.start(np.array(x0), flow.dimension, None, 0)
+    end = flow.tangent(stepper).forward(end, intervals=500, steps_per_interval=10, record="R")
+    bits[name] = hashlib.sha256(end.x.tobytes() + end.Q.tobytes() + end.R.tobytes()).hexdigest()
+clvs = q.tangent(RK4(0.0323)).ginelli(q0, intervals=300, steps_per_interval=10)
+bits["vectors"] = hashlib.sha256(clvs.vectors.tobytes()).hexdigest()
+print(json.dumps(bits))
+"""
+RULES = """
+import numba
+
+@numba.njit(cache=True)
+def square(a):
+    return a * a
+
+@numba.njit(cache=True)
+def rule(t, x):
+    return (-x[2], x[0] - x[1], 3.1 * x[0] + square(x[1]) + 0.5 * x[2])
+
+@numba.njit(cache=True)
+def jvp(t, x, V):
+    F = V.copy()
+    F[0], F[1], F[2] = -V[2], V[0] - V[1], 3.1 * V[0] + 2.0 * x[1] * V[1] + 0.5 * V[2]
+    return F
+"""
+
+
+@pytest.mark.slow
+def test_a_kernel_that_was_just_compiled_and_one_found_on_disk_give_the_same_bits(tmp_path):
+    (tmp_path / "rules.py").write_text(RULES)
+    places = {"DYNSYS_CACHE": str(tmp_path / "kernels"), "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    compiled, found = run(BITS, **places), run(BITS, **places)
+    assert compiled == found

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dynsys import DiagnosticWarning
-from dynsys.algorithms.checks import determined_subspaces, smallest_gap, verdict
+from dynsys.algorithms.checks.covariance import determined_subspaces, smallest_gap, verdict
 from dynsys.models.classics import LinearMap
 
 E = np.eye(4)

@@ -8,7 +8,7 @@ import sympy
 
 from dynsys import RK4, SymbolicFlow, SymbolicMap
 from dynsys.equations.definition import Definition
-from dynsys.equations.dense import DenseDefinition
+from dynsys.equations.vectors.dense import DenseDefinition
 from dynsys.models.classics import Lorenz96
 from dynsys.models.classics.catalogue import SYSTEMS
 from dynsys.testing import check_system, check_tangent

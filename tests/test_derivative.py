@@ -10,7 +10,7 @@ from sympy import Abs, Heaviside, Max, Min, sign, sin
 
 from dynsys import DivergenceError, GradientFlow, RunState, SymbolicFlow, SymbolicMap
 from dynsys.equations.derivative import derivative
-from dynsys.equations.special import Largest, Least
+from dynsys.equations.finite.special import Largest, Least
 from dynsys.models.activations import Activation
 from dynsys.passes.orthonormal import unpacked
 

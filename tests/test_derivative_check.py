@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dynsys import RK4, DiagnosticWarning, Euler, FunctionFlow, FunctionMap, Map, NumpyTangent, RunState
-from dynsys.algorithms.derivative_check import derivative_defect
+from dynsys.algorithms.checks.derivative import derivative_defect
 from dynsys.models.classics import Henon, LinearMap, Lorenz63
 
 X = np.array([1.0, 2.0, 20.0])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import sympy
 
-from dynsys import RK4, Euler, InvalidInputError, SymbolicFlow, SymbolicMap, vary
+from dynsys import RK4, Euler, FunctionMap, InvalidInputError, SymbolicFlow, SymbolicMap, vary
 from dynsys.errors import real_array, whole_number, whole_seed
 from dynsys.models.activations import Tanh
 from dynsys.models.classics import Henon, LinearFlow, LinearMap, Lorenz63
@@ -91,12 +91,43 @@ def test_every_door_refuses_them(value):
         vary(tangent, {"a": value})
 
 
-@pytest.mark.parametrize("value", [1j, np.complex128(1.0), DATES[0], None, "1.0", np.ma.masked, np.array([1.0])])
+@pytest.mark.parametrize("value", [1j, np.complex128(1.0), DATES[0], None, "1.0", np.ma.masked])
 def test_parameters_and_steps_are_real_numbers(value):
     with pytest.raises(InvalidInputError, match="must be a finite number"):
         SymbolicMap.of({"x": "r*x"}, {"r": value})
     with pytest.raises(InvalidInputError, match="dt must be"):
         RK4(value)
+
+
+ROUND = np.ma.array(np.eye(2), mask=np.eye(2))
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda: Henon().jacobian(0, MASKED),
+        lambda: Henon().step(0, MASKED),
+        lambda: Henon().jvp(0, np.ones(2), ROUND),
+        lambda: LinearMap(np.eye(2)).jvp(0, np.ones(2), ROUND),
+        lambda: SymbolicFlow.of({"x": "-x + W@tanh(x)"}, {"W": np.eye(2)}).jvp(0.0, np.ones(2), ROUND),
+        lambda: SymbolicFlow.of({"x": "-x + W@tanh(x)"}, {"W": ROUND}),
+        lambda: FunctionMap(lambda n, x: x / 2, 2).jvp(0, np.ones(2), ROUND),
+        lambda: FunctionMap(lambda n, x, a: a @ x, 2, args=(ROUND,)),
+        lambda: FunctionMap(lambda n, x, a: a * x, 1, args=(np.ma.masked,)),
+        lambda: FunctionMap(lambda n, x: np.ma.array(x, mask=[True, False]), 2).step(0, np.ones(2)),
+        lambda: FunctionMap(lambda n, x: x, 2, lambda n, x: ROUND).jacobian(0, np.ones(2)),
+        lambda: FunctionMap(lambda n, x: x, 2, jvp=lambda n, x, V: ROUND).jvp(0, np.ones(2), np.eye(2)),
+    ],
+)
+def test_masked_states_vectors_arguments_and_answers_are_refused(use):
+    with pytest.raises(InvalidInputError, match="masked"):
+        use()
+
+
+def test_masks_that_hide_nothing_are_taken():
+    x, V = np.ma.array([0.1, 0.2]), np.ma.array(np.eye(2))
+    np.testing.assert_array_equal(Henon().jvp(0, x, V), Henon().jacobian(0, np.array([0.1, 0.2])))
+    assert FunctionMap(lambda n, x: np.ma.array(x / 2), 2).step(0, x).tolist() == [0.05, 0.1]
 
 
 def test_parameters_may_be_exact():

@@ -12,6 +12,7 @@ from dynsys import (
     FunctionFlow,
     FunctionMap,
     ImplicitMidpoint,
+    SingularTangentError,
     SymbolicFlow,
     SymbolicMap,
 )
@@ -87,6 +88,31 @@ def test_networks_say_it():
     assert "the derivative of the equation of" in said
     assert "is nan at " in said
     assert "shorten dt" not in said
+
+
+@pytest.mark.parametrize(
+    ("tangent", "start", "said"),
+    [
+        (FunctionMap(lambda n, x: 1 - 2 * abs(x - 0.5), 1).tangent(backend="numpy"), [0.3], "x[0] = 0.5, t = 5"),
+        (
+            SymbolicMap.of({"x": "2*x*(1 - x)", "y": "y/2"}).tangent(backend="numpy"),
+            [0.5, 1.0],
+            "x = 0.5, y = 1, t = 0",
+        ),
+        (SymbolicFlow.of({"x": "-10*x"}).tangent(Euler(0.1), backend="numpy"), [1.0], "x = 1, t = 0"),
+    ],
+)
+def test_step_whose_derivative_is_singular_is_named(tangent, start, said):
+    with pytest.raises(SingularTangentError) as stopped:
+        tangent.benettin(start, intervals=200)
+    assert f"is singular at {said}" in str(stopped.value)
+    assert "leaves all bounds" not in str(stopped.value)
+
+
+def test_vectors_that_become_parallel_on_the_way_are_no_singular_step():
+    flow = SymbolicFlow.of({"x": "y - x", "y": "-40*y"})
+    with pytest.raises(SingularTangentError, match=r"a diagonal entry of R vanished by .* orthonormalise more often"):
+        flow.tangent(RK4(0.01), backend="numpy").benettin([1.0, 1.0], intervals=50, steps_per_interval=100)
 
 
 @pytest.mark.parametrize("equation", ["x^2", "exp(x)", "x^3 + x", "exp(x^2)"])

@@ -8,9 +8,9 @@ from scipy.special import expit
 
 from dynsys import RK4, GradientFlow, SymbolicFlow
 from dynsys.equations.expression import parse
-from dynsys.equations.finite import finite
-from dynsys.equations.quotients import QUOTIENTS, U
-from dynsys.equations.special import lowered
+from dynsys.equations.finite.quotients import QUOTIENTS, U
+from dynsys.equations.finite.rewriting import finite
+from dynsys.equations.finite.special import lowered
 from dynsys.models.activations import Activation, Softplus
 from dynsys.models.classics import Lorenz63
 from dynsys.testing import check_activation, check_tangent

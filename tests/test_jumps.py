@@ -6,8 +6,9 @@ import sys
 
 import numpy as np
 import pytest
+import sympy
 
-from dynsys import RK4, SymbolicFlow, SymbolicMap
+from dynsys import RK4, FunctionFlow, SymbolicFlow, SymbolicMap
 from dynsys.models.classics import Lorenz63
 from dynsys.systems.system import FlowStep
 
@@ -27,8 +28,9 @@ THREE = "Piecewise((x, x < 1), (1, x < 2), (3, True))"
         ("floor(x)*y", ["floor(x)"]),
         ("ceiling(y/2)", ["ceiling(y/2)"]),
         ("x % 3", ["Mod(x, 3)"]),
-        ("sign(sin(v*t)) - x", ["sign(sin(t*v))"]),
-        ("Mod(t, k)", ["Mod(t, k)"]),
+        ("sign(sin(v*t) - x)", ["sign(-x + sin(t*v))"]),
+        ("Mod(x + t, k)", ["Mod(t + x, k)"]),
+        ("Mod(x, 1)*Mod(t, 1)", ["Mod(x, 1)"]),
         ("sin(x) + tanh(Heaviside(y))^2", ["Heaviside(y)"]),
         ("1e-3*sign(x) + 1e4*y", ["sign(x)"]),
     ],
@@ -57,14 +59,34 @@ def test_jumps_are_named(equation, expected):
         "Piecewise((k*(x - v) + 3, x > v), (3, True))",
         "Piecewise((x*y, (x > 0) & (y > 0)), (0, True))",
         "1/(1 + exp(-1000*x)) + tanh(1e4*y)",
+        "floor(t) + x*sign(sin(v*t)) + y*Mod(t, k)",  # all states pass these at the same time
+        "Piecewise((x, t < 3), (y^2, Mod(t, 2) < 1), (-x, True))",
     ],
 )
 def test_kinks_and_what_is_continuous_are_no_jumps(equation):
     assert SymbolicFlow.of({"x": equation, "y": "-y"}, {"k": 1.0, "v": 2.0}).jumps == ()
 
 
+X, ZERO = sympy.Symbol("x"), sympy.Eq(sympy.Symbol("x"), 0)
+
+
+@pytest.mark.parametrize(
+    ("cases", "jumps"),
+    [
+        ([(1, ZERO), (sympy.sin(X) / X, True)], 0),
+        ([(X / (1 - sympy.exp(-X)), sympy.Ne(X, 0)), (1, True)], 0),
+        ([(0, ZERO), (1, X > 0), (-1, True)], 1),
+        ([(5, ZERO), (X, True)], 0),  # almost no state meets a single point
+    ],
+)
+def test_cases_of_single_points_have_no_borders(cases, jumps):
+    flow = SymbolicFlow.of({"x": sympy.Piecewise(*cases), "y": "-y"})
+    assert len(flow.jumps) == jumps
+    assert flow.sides(0.0, np.zeros((3, 2))).shape == (3, jumps)
+
+
 def test_sides_change_at_jumps_alone():
-    flow = SymbolicFlow.of({"x": f"{THREE} + sign(y)", "y": "floor(x/2) + Heaviside(t - 5)"})
+    flow = SymbolicFlow.of({"x": f"{THREE} + sign(y)", "y": "floor(x/2) + Heaviside(x*y*(t - 5))"})
     jumps = list(flow.jumps)
     states = np.array([[0.5, 1.0], [1.5, 1.0], [2.5, 1.0], [-0.5, -1.0]])
     sides = dict(zip(jumps, flow.sides(0.0, states).T, strict=True))
@@ -75,7 +97,7 @@ def test_sides_change_at_jumps_alone():
     assert flow.sides(0.0, states).dtype.kind == "i"
     assert flow.sides(0.0, states.reshape(2, 2, 2)).shape == (2, 2, len(jumps))
     later = dict(zip(jumps, flow.sides(6.0, states[0]) - flow.sides(0.0, states[0]), strict=True))
-    assert {name for name, change in later.items() if change} == {"Heaviside(t - 5)"}
+    assert {name for name, change in later.items() if change} == {"Heaviside(x*y*(t - 5))"}
 
 
 def test_velocity_jumps_where_sides_change_and_nowhere_else():
@@ -104,6 +126,16 @@ def test_maps_may_jump_and_others_have_none():
     assert Lorenz63().jumps == ()
     assert Lorenz63().sides(0.0, np.zeros((4, 3))).shape == (4, 0)
     assert "sides" not in Lorenz63().source
+
+
+def test_plain_functions_that_are_traced_say_it_too():
+    def relay(t, x, force):
+        return np.stack([x[..., 1], -x[..., 0] + force * np.sign(x[..., 1]) + x[..., 0] * np.sign(x[..., 0])], axis=-1)
+
+    flow = FunctionFlow(relay, 2, args=(0.5,))
+    assert list(flow.jumps) == ["sign(x1)"]
+    assert flow.sides(0.0, np.array([[1.0, 2.0], [1.0, -2.0]])).tolist() == [[1], [0]]
+    assert FunctionFlow(lambda t, x: -x, 2).sides(0.0, np.zeros(2)).shape == (0,)
 
 
 def test_a_second_process_needs_no_sympy(tmp_path):

@@ -18,6 +18,7 @@ SYSTEMS = [
     KuramotoSivashinsky(),
     LinearFlow([[1.0, 2.0], [3.0, 4.0]]),
     FunctionFlow(lambda t, x: [x[1], -np.sin(x[0])], 2),
+    FunctionFlow(lambda t, x: [x[1], -x[0] if x[0] > 0.0 else 1.0], 2),  # which cannot be traced
     FunctionMap(lambda n, x: [x[1], 0.3 * x[0]], 2, lambda n, x: [[0.0, 1.0], [0.3, 0.0]]),
     GradientFlow.of("(y - w*x)^2", ["w"], {"x": DATA, "y": DATA**2}),
 ]

@@ -20,7 +20,7 @@ from dynsys import (
     StroboscopicMap,
     SymbolicFlow,
 )
-from dynsys.algorithms.representation import marks
+from dynsys.algorithms.checks.representation import marks
 from dynsys.models.activations import Tanh
 from dynsys.models.classics import Duffing, Henon, LinearFlow, Lorenz63
 from dynsys.models.weight_dynamics import ThreeLayerGradientFlow, regression_task

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dynsys import RK4, DiagnosticWarning, FunctionMap, StroboscopicMap, SymbolicFlow, vary
-from dynsys.algorithms.rest import rests
+from dynsys.algorithms.checks.rest import rests
 from dynsys.models.classics import CatMap, Duffing, Henon, LinearFlow, LinearMap, Logistic, Lorenz63
 
 

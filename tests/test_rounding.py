@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dynsys import RK4, DiagnosticWarning, vary
-from dynsys.algorithms.rounding import lost_digits
+from dynsys.algorithms.checks.rounding import lost_digits
 from dynsys.models.classics import Henon, LinearFlow, LinearMap, Lorenz63
 from dynsys.passes.orthonormal import packed
 

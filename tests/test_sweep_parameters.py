@@ -228,7 +228,7 @@ class Settling(Map):
     vanishing_exponents = 1  # which is not true
 
     def step(self, n, x):
-        return self.gain * x
+        return self.gain * x + np.sin(n)
 
     def jacobian(self, t, x):
         return np.array([[self.gain]])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dynsys import RK4, CovariantVectors, DiagnosticWarning, DormandPrince, Euler, Flow, SymbolicFlow
-from dynsys.algorithms.checks import joined
-from dynsys.algorithms.vector_errors import errors_inside
+from dynsys.algorithms.checks.covariance import joined
+from dynsys.algorithms.checks.vector_errors import errors_inside
 from dynsys.indicators import line_distance
 from dynsys.models.classics import Henon, LinearCocycle, Lorenz63
 

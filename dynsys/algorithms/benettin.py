@@ -7,8 +7,8 @@ from collections.abc import Callable
 import attrs
 import numpy as np
 
-from dynsys.algorithms.derivative_check import derivative_check, derivative_defect
-from dynsys.algorithms.representation import (
+from dynsys.algorithms.checks.derivative import derivative_check, derivative_defect
+from dynsys.algorithms.checks.representation import (
     LARGEST_REMAINDER,
     LEAST_GROWTH,
     crossings,
@@ -18,9 +18,9 @@ from dynsys.algorithms.representation import (
     represent,
     step_checks,
 )
-from dynsys.algorithms.rest import collapse_check
-from dynsys.algorithms.rounding import angles_at, lost_steps, rounding_check
-from dynsys.algorithms.way_to_rest import rest_check, way_check
+from dynsys.algorithms.checks.rest import collapse_check
+from dynsys.algorithms.checks.rounding import angles_at, lost_steps, rounding_check
+from dynsys.algorithms.checks.way_to_rest import rest_check, way_check
 from dynsys.error_bars import batch_means_error, drift
 from dynsys.errors import warn_of, whole_number, whole_stride
 from dynsys.passes.clock import in_step
@@ -159,7 +159,7 @@ def _spectrum(
     defect = _determinant_defect(tangent, start, first, steps_per_interval)
     looked = represent(tangent, seen or [start], steps_per_interval, stride * rates.shape[1], exponents)
     moved = motion(tangent, start, end, seen)
-    zeros, in_errors = _declared_zeros(tangent, exponents, error, looked.step_error, moved.speed)
+    zeros, in_errors, in_bars = _declared_zeros(tangent, exponents, error, looked.step_error, moved.speed)
     untrue = derivative_defect(tangent, start)
     spectrum = LyapunovSpectrum(
         exponents=end.as_given(exponents),
@@ -194,6 +194,9 @@ def _spectrum(
     coarse = step_checks(tangent, exponents, error, looked, moved.time)
     coarse += [way_check(tangent, begun, moved, steps_per_interval)]
     explained = np.any([marked for marked, _ in coarse], axis=0) | jumps[0] | wrong[0]
+    far = (remainder > LARGEST_REMAINDER) & ~(resting | explained)[:, None]
+    missed = (far & (in_errors > LARGEST_ERRORS)).any(axis=1)
+    hidden = (far & (in_bars > LARGEST_ERRORS)).any(axis=1) & ~missed  # the step error, if uncertain, is large enough
     checks = [
         (
             drifts & (not transient) & ~resting,
@@ -206,9 +209,15 @@ def _spectrum(
             "the sum of log R_ii is not log|det|: compare the derivatives with dynsys.testing.check_tangent",
         ),
         (
-            ((in_errors > LARGEST_ERRORS) & (remainder > LARGEST_REMAINDER)).any(axis=1) & ~resting & ~explained,
-            f"{zeros.shape[1]} exponent(s) should vanish and do not: dt is too long, the derivative is not that of the "
-            "system (dynsys.testing.check_system), or it has fewer of them (vanishing_exponents)",
+            missed,
+            f"{zeros.shape[1]} exponent(s) should vanish and do not: dt is too long, the velocity jumps, the "
+            "derivative is not that of the system (dynsys.testing.check_system), or it has fewer of them "
+            "(vanishing_exponents)",
+        ),
+        (
+            hidden,
+            f"an exponent that should vanish is {np.max(zeros[hidden], initial=0.0):.2g}, far beyond its standard "
+            "error: the step is too coarse (step_error), shorten dt",
         ),
         *coarse,
         rest_check(exponents, moved, explained),
@@ -258,8 +267,10 @@ def _drift(rates: Array, exponents: Array, error: Array, time: float = np.inf) -
     return moved, (found & spoils & ~nothing).any(axis=1)
 
 
-def _declared_zeros(tangent: Tangent, exponents: Array, error: Array, step: Array, speed: Array) -> tuple[Array, Array]:
-    """The exponents closest to zero, as many as the system declares to vanish: sizes, and sizes in whole errors.
+def _declared_zeros(
+    tangent: Tangent, exponents: Array, error: Array, step: Array, speed: Array
+) -> tuple[Array, Array, Array]:
+    """The exponents closest to zero, as many as the system declares to vanish: sizes, in whole and in standard errors.
 
     That of the flow itself is not 0 but, over a finite time, the rate at which the speed changes.
     """
@@ -267,8 +278,9 @@ def _declared_zeros(tangent: Tangent, exponents: Array, error: Array, step: Arra
     shifted = np.abs(exponents - np.nan_to_num(speed)[:, None])
     sizes = np.minimum(np.abs(exponents), shifted)
     with np.errstate(invalid="ignore", divide="ignore"):
-        in_errors = sizes / (error + np.nan_to_num(np.abs(step)))
-    return np.sort(sizes, axis=1)[:, :declared], np.sort(in_errors, axis=1)[:, :declared]
+        found = sizes, sizes / (error + np.nan_to_num(np.abs(step))), sizes / error
+    zeros, in_errors, in_bars = (np.sort(values, axis=1)[:, :declared] for values in found)
+    return zeros, in_errors, in_bars
 
 
 def _determinant_defect(tangent: Tangent, start: RunState, growth: Array, steps: int) -> Array:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
-from dynsys.algorithms.derivative_check import derivative_check, derivative_defect
-from dynsys.algorithms.rounding import check_of_means
+from dynsys.algorithms.checks.derivative import derivative_check, derivative_defect
+from dynsys.algorithms.checks.rounding import check_of_means
 from dynsys.errors import InterruptedWarning, InvalidInputError, warn_of, whole_number, whole_stride
 from dynsys.passes.clock import in_step
 from dynsys.passes.orthonormal import unpacked

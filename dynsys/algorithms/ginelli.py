@@ -6,11 +6,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dynsys.algorithms.checks import another_frame, covariance_residual, determined_subspaces, joined, smallest_gap
-from dynsys.algorithms.neutral import neutral_angle
-from dynsys.algorithms.representation import represent, step_checks
-from dynsys.algorithms.vector_errors import errors_inside, frame_shares, pair_shares, start_shares
-from dynsys.algorithms.vector_warnings import LARGEST_DISAGREEMENT, LARGEST_ERROR, failed_checks
+from dynsys.algorithms.checks.covariance import (
+    another_frame,
+    covariance_residual,
+    determined_subspaces,
+    joined,
+    smallest_gap,
+)
+from dynsys.algorithms.checks.neutral import neutral_angle
+from dynsys.algorithms.checks.representation import represent, step_checks
+from dynsys.algorithms.checks.vector_errors import errors_inside, frame_shares, pair_shares, start_shares
+from dynsys.algorithms.checks.vector_warnings import LARGEST_DISAGREEMENT, LARGEST_ERROR, failed_checks
 from dynsys.algorithms.window import Window, pass_window
 from dynsys.compiled.backward import sweep_back
 from dynsys.error_bars import batch_means_error

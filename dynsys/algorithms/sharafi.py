@@ -15,13 +15,13 @@ from typing import Literal, get_args
 import attrs
 import numpy as np
 
-from dynsys.algorithms.checks import covariance_residual, determined_subspaces, joined, smallest_gap
-from dynsys.algorithms.derivative_check import derivative_check, derivative_defect
+from dynsys.algorithms.checks.covariance import covariance_residual, determined_subspaces, joined, smallest_gap
+from dynsys.algorithms.checks.derivative import derivative_check, derivative_defect
+from dynsys.algorithms.checks.representation import Representation, crossings, jump_check, marks, represent, step_checks
+from dynsys.algorithms.checks.rounding import check_of_means
+from dynsys.algorithms.checks.vector_errors import random_start_shares, turned_by
+from dynsys.algorithms.checks.vector_warnings import LARGEST_DISAGREEMENT, LARGEST_ERROR
 from dynsys.algorithms.ginelli import random_triangles
-from dynsys.algorithms.representation import Representation, crossings, jump_check, marks, represent, step_checks
-from dynsys.algorithms.rounding import check_of_means
-from dynsys.algorithms.vector_errors import random_start_shares, turned_by
-from dynsys.algorithms.vector_warnings import LARGEST_DISAGREEMENT, LARGEST_ERROR
 from dynsys.algorithms.window import allocator
 from dynsys.compiled.backward import sweep_back
 from dynsys.error_bars import batch_means_error

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import attrs
 import numpy as np
 
-from dynsys.algorithms.representation import marks
+from dynsys.algorithms.checks.representation import marks
 from dynsys.errors import FallbackWarning, InterruptedWarning, InvalidInputError, whole_number, whole_stride
 from dynsys.passes.run_state import Record, RunState, Tangent, begin, raise_if_stopped, run, warm_up
 from dynsys.passes.status import RUNNING

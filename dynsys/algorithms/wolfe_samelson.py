@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
-from dynsys.algorithms.derivative_check import derivative_check, derivative_defect
-from dynsys.algorithms.rest import LONGEST_CYCLE, collapse_check
-from dynsys.algorithms.rounding import check_of_factors, last_growth
+from dynsys.algorithms.checks.derivative import derivative_check, derivative_defect
+from dynsys.algorithms.checks.rest import LONGEST_CYCLE, collapse_check
+from dynsys.algorithms.checks.rounding import check_of_factors, last_growth
 from dynsys.algorithms.window import pass_window
 from dynsys.errors import warn_of
 from dynsys.passes.clock import in_step

@@ -72,7 +72,7 @@ def rotate(Q, C, upper, row):
             Q[i, c] = row[c]
 
 
-@numba.njit(error_model="numpy", fastmath={"contract"}, cache=True, nogil=True)
+@_kernel
 def sweep(R, member, first, last, C, total, stride, Q, growth):
     """See `sweep_by_numpy`."""
     k = C.shape[1]

@@ -136,7 +136,10 @@ import numba
 import numpy as np
 from math import acos, asin, atan, atan2, cos, cosh, erf, exp, log, pi, sin, sinh, sqrt, tan, tanh
 
+from dynsys.compiled.sealed import Sealed
+
 njit = numba.njit(error_model="numpy", fastmath={{"contract"}}, cache=True)
+_kernel = numba.njit(error_model="numpy", fastmath={{"contract"}}, cache=True, nogil=True, pipeline_class=Sealed)
 RUNNING, DIVERGED, SINGULAR = {RUNNING}, {DIVERGED}, {SINGULAR}
 SINGULAR_RATIO = {SINGULAR_RATIO!r}
 _range = range  # equations may have a component of that name
@@ -204,7 +207,7 @@ def finite(x, V):
     return total == 0.0
 
 
-@numba.njit(error_model="numpy", fastmath={"contract"}, cache=True, nogil=True)
+@_kernel
 def forward(members, first, intervals, steps, t0, dt, parameters, data, drive, scratch,
             xs_end, Qs_end, status, stopped, growth, Rs, xs, Qs):
     """Intervals of `steps` steps for some members, with one row of parameters or each its own; as in `RunState`."""

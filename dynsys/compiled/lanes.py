@@ -145,7 +145,7 @@ def finite_lane(B, l):
     return total == 0.0
 
 
-@numba.njit(error_model="numpy", fastmath={"contract"}, cache=True, nogil=True)
+@_kernel
 def forward(members, first, intervals, steps, t0, dt, parameters, data, drive, scratch,
             xs_end, Qs_end, status, stopped, growth, Rs, xs, Qs):
     """Intervals of `steps` steps for some members, in blocks of L; arrays as in the record `RunState`."""

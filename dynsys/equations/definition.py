@@ -39,11 +39,11 @@ LANGUAGE = (
     "dynsys.equations.derivative",
     "dynsys.equations.source",
     "dynsys.equations.vocabulary",
-    "dynsys.equations.finite",
-    "dynsys.equations.factors",
-    "dynsys.equations.singularities",
-    "dynsys.equations.special",
-    "dynsys.equations.quotients",
+    "dynsys.equations.finite.rewriting",
+    "dynsys.equations.finite.factors",
+    "dynsys.equations.finite.singularities",
+    "dynsys.equations.finite.special",
+    "dynsys.equations.finite.quotients",
     "dynsys.equations.jumps",
 )
 TIME = "t = np.float64(t)"
@@ -171,7 +171,7 @@ class Definition:
         return run_source(self.source)
 
     def _derive(self) -> Derived:
-        from dynsys.equations.finite import finite
+        from dynsys.equations.finite.rewriting import finite
 
         dim = len(self.state)
         written = {i: finite(self.expressions[i]) for i in self.rows}
@@ -213,7 +213,7 @@ class Definition:
 
     def _jumps(self, source: str) -> dict[sympy.Expr, list[int]]:
         """Parts at which the right-hand side jumps; see `dynsys.equations.jumps`."""
-        parts = jumping_parts(self.expressions, {*self.state, "t"})
+        parts = jumping_parts(self.expressions, set(self.state))
         if not parts:
             return {}
         import sympy
@@ -271,7 +271,7 @@ class Definition:
         return constant, {at: e for at, e in entries.items() if at not in constant}
 
     def _run(self, rows: range) -> Run:
-        from dynsys.equations.finite import finite
+        from dynsys.equations.finite.rewriting import finite
 
         expression, neighbours = self.relative(rows.start)
         expression = finite(expression)

@@ -48,7 +48,7 @@ def _chained(outer: sympy.Expr, name: sympy.Symbol, inner: sympy.Expr, part: sym
     """The slope of f(part): 0 where a Max or Min is constant, also if f' is infinite there, as of sqrt(Max(x, 0))."""
     import sympy
 
-    from dynsys.equations.special import Guard
+    from dynsys.equations.finite.special import Guard
 
     roots = (p for p in outer.atoms(sympy.Pow) if name in p.base.free_symbols and not p.exp.is_Integer)
     return Guard(inner, outer * inner) if _may_rest(part) and any(p.exp.is_negative for p in roots) else outer * inner
@@ -58,7 +58,7 @@ def _may_rest(part: sympy.Expr) -> bool:
     """Whether a Max or Min has an argument that is constant."""
     import sympy
 
-    from dynsys.equations.special import Largest
+    from dynsys.equations.finite.special import Largest
 
     return isinstance(part, sympy.Max | sympy.Min | Largest) and any(not a.free_symbols for a in part.args)
 
@@ -66,7 +66,7 @@ def _may_rest(part: sympy.Expr) -> bool:
 def _candidates(expression: sympy.Expr) -> set[sympy.Expr]:
     import sympy
 
-    from dynsys.equations.special import Guard, Largest, Switch, Vanishing
+    from dynsys.equations.finite.special import Guard, Largest, Switch, Vanishing
 
     steps = (sympy.floor, sympy.ceiling, sympy.Mod)
     found: set[sympy.Expr] = expression.atoms(
@@ -92,7 +92,7 @@ def _is_own(part: sympy.Expr, variable: sympy.Symbol) -> bool:
 def _slope(part: sympy.Expr, variable: sympy.Symbol) -> sympy.Expr:
     import sympy
 
-    from dynsys.equations.special import Guard, Largest, Switch, Vanishing
+    from dynsys.equations.finite.special import Guard, Largest, Switch, Vanishing
 
     inner = [derivative(argument, variable) for argument in part.args]
     match part:

@@ -373,7 +373,7 @@ def check_functions(expression: sympy.Expr, origin: str, *known: str) -> None:
     """Refuse an expression, or a derivative of one, that has no source; `known` functions have some."""
     import sympy
 
-    from dynsys.equations.special import Lowered, Selection
+    from dynsys.equations.finite.special import Lowered, Selection
 
     allowed = {*FUNCTIONS, *STEPS, *known, "Abs", "sign", "Max", "Min", "Piecewise", "And", "Or", "Not"}
     own = (Lowered, Selection)

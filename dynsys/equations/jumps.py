@@ -4,6 +4,12 @@ sign, Heaviside, floor, ceiling, Mod and Piecewise divide the states into region
 where two of them meet is tried out: between states at random in both the border is found by bisection, as finely as
 numbers allow. If the right-hand side is continuous, it differs there by nothing beside what it differs by a little
 farther away. So x sign(x), sin(2 pi Mod(x, 1)) and cases that agree where they meet are no jumps.
+
+Nor are the jumps of a drive, floor(t): on a border h(t, x) = 0 the tangent of the flow jumps by
+
+    (f+ - f-) (grad h)^T / (dh/dt + f- . grad h),
+
+which is 0 where the border is the same for all states: they all pass it at the same time.
 """
 
 from __future__ import annotations
@@ -28,7 +34,7 @@ SMALL, ROUNDING = 1e-4, 1e-9  # a jump is more than this part of what is seen fa
 
 
 def jumping_parts(expressions: Sequence[sympy.Expr], moving: set[str]) -> dict[sympy.Expr, int]:
-    """Parts that may jump where some names move, each with the first equation in which it stands."""
+    """Parts with borders that some names decide, each with the first equation in which it stands."""
     import sympy
 
     kinds = (sympy.sign, sympy.Heaviside, sympy.floor, sympy.ceiling, sympy.Mod, sympy.Piecewise)
@@ -36,9 +42,16 @@ def jumping_parts(expressions: Sequence[sympy.Expr], moving: set[str]) -> dict[s
     for i, expression in enumerate(expressions):
         if expression.has(*kinds):
             for part in sorted(expression.atoms(*kinds), key=sympy.default_sort_key):
-                if moving.intersection(s.name for s in part.free_symbols):
+                if moving.intersection(s.name for s in _borders_of(part)):
                     found.setdefault(part, i)
     return found
+
+
+def _borders_of(part: sympy.Expr) -> set[sympy.Symbol]:
+    """What the borders of a part depend on: of cases their conditions, not their values."""
+    import sympy
+
+    return sympy.Tuple(*[case.cond for case in part.args] if part.is_Piecewise else part.args).free_symbols
 
 
 def region(part: sympy.Expr) -> str:
@@ -51,9 +64,22 @@ def region(part: sympy.Expr) -> str:
         case sympy.Mod(args=(a, b)):
             return to_source(sympy.floor(a / b, evaluate=False))
         case sympy.Piecewise(args=cases):
-            numbered = [(sympy.Float(i), case.cond) for i, case in enumerate(cases)]
+            numbered = [(sympy.Float(i), cases[i].cond) for i in wide(part)]
             return to_source(sympy.Piecewise(*numbered, evaluate=False))
     return f"where({to_source(part.args[0])} > 0.0, 1.0, 0.0)"
+
+
+def wide(part: sympy.Expr) -> list[int]:
+    """Cases of a Piecewise that hold in a neighbourhood: not those of single points, as of sin(x)/x where x is 0."""
+    import sympy
+
+    found = []
+    for i, case in enumerate(part.args):
+        if not any(isinstance(one, sympy.Eq) for one in sympy.And.make_args(case.cond)):
+            found.append(i)
+        if any(isinstance(one, sympy.Ne) for one in sympy.Or.make_args(case.cond)):
+            break  # single points are left
+    return found
 
 
 def merged(source: str, groups: Sequence[int]) -> str:
@@ -77,7 +103,7 @@ def jump_groups(
         jumps = borders(k, rule, regions, draws)
         if isinstance(part, sympy.Piecewise):
             groups = grouped(len(part.args), jumps or {})
-            found.append(groups if len(set(groups)) > 1 else None)
+            found.append(groups if len({groups[i] for i in wide(part)}) > 1 else None)
         else:
             found.append([] if jumps is None or any(jumps.values()) else None)
     return found

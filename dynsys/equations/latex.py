@@ -7,8 +7,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from dynsys.equations.definition import Definition
-from dynsys.equations.vector_reader import Taken
-from dynsys.equations.vectors import VectorDefinition
+from dynsys.equations.vectors.definition import VectorDefinition
+from dynsys.equations.vectors.reader import Taken
 from dynsys.errors import InvalidInputError
 
 if TYPE_CHECKING:

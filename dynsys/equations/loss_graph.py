@@ -86,8 +86,8 @@ class _Builder:
 
     def read(self, origin: str, given: Any, symbols: dict[str, Any]) -> list[Term]:
         """The terms of an expression in the symbols of the loss, finite where it can be."""
-        from dynsys.equations import special
-        from dynsys.equations.finite import finite
+        from dynsys.equations.finite import special
+        from dynsys.equations.finite.rewriting import finite
 
         terms = []
         for sign, part in summands(given):
@@ -121,7 +121,7 @@ class _Builder:
         """The row of an operation for an expression that has none yet."""
         import sympy
 
-        from dynsys.equations import special
+        from dynsys.equations.finite import special
 
         if e.is_Symbol or e.is_number or e.is_Add or e.is_Mul:
             return self.add(SUM, self.sum_of(e))

@@ -134,7 +134,7 @@ class _Derivation:
         """An expression in the symbols of the loss, finite where it can be."""
         import sympy
 
-        from dynsys.equations.finite import finite
+        from dynsys.equations.finite.rewriting import finite
 
         expression = read_expression(origin, given, symbols, {"sigma": self.sigma}, derivatives=2)
         # a half is exact as a fraction, too, and then cancels the 2 of a derivative

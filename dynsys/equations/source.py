@@ -48,7 +48,7 @@ def to_source(expression: sympy.Expr) -> str:
 
 
 def _lowered(expression: sympy.Expr) -> sympy.Expr:
-    from dynsys.equations.special import lowered
+    from dynsys.equations.finite.special import lowered
 
     return lowered(expression)
 

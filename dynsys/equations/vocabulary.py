@@ -38,7 +38,7 @@ def function_named(name: str) -> Callable[..., Any]:
     """The function of SymPy, or of dynsys, that a name of text means."""
     import sympy
 
-    from dynsys.equations import quotients, special
+    from dynsys.equations.finite import quotients, special
 
     if name in ("Max", "Min"):
         kind = special.Largest if name == "Max" else special.Least
@@ -52,7 +52,7 @@ def in_known_functions(expression: Any) -> Any:
     """An expression of SymPy in functions that have source: `sympy.Function("expit")(x)` is one that dynsys knows."""
     import sympy
 
-    from dynsys.equations.special import FEW, Lowered, Selection
+    from dynsys.equations.finite.special import FEW, Lowered, Selection
 
     named = {name: function_named(name) for name in (*OTHERS, "Max", "Min")} | {
         "coth": lambda u: 1 / sympy.tanh(u),

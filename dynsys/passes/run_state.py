@@ -201,6 +201,7 @@ class Tangent(Protocol):
     @property
     def variation(self) -> str: ...  # noqa: D102
     def explain(self, n: int, x: Array, V: Array, steps: int, *, member: int = 0) -> str: ...  # noqa: D102
+    def singular(self, n: int, x: Array, V: Array, steps: int, *, member: int = 0) -> str: ...  # noqa: D102
     def time(self, n: int | Array) -> Any: ...  # noqa: D102
     def complete(self, x0: Any) -> Any: ...  # noqa: D102
     def step(self, n: int, x: Array, V: Array, *, member: int = 0) -> tuple[Array, Array]: ...  # noqa: D102
@@ -337,8 +338,10 @@ def forward_in_chunks(
         called, before = time.monotonic(), start
         start = tangent.forward(start, intervals=count, steps_per_interval=steps_per_interval, record=record)
         chunk = max(1, min(longest, int(count * CHUNK_SECONDS / max(time.monotonic() - called, 1e-6))))
-        if start.single and start.status[0] == DIVERGED and before.status[0] == RUNNING:
-            start = attrs.evolve(start, cause=_cause(tangent, before, int(start.stopped[0]), steps_per_interval))
+        if start.single and start.status[0] != RUNNING and before.status[0] == RUNNING:
+            diverged = start.status[0] == DIVERGED
+            cause = _cause(tangent, before, int(start.stopped[0]), steps_per_interval, diverged)
+            start = attrs.evolve(start, cause=cause)
         done += count
         if stride == 1:
             yield start
@@ -354,12 +357,13 @@ def forward_in_chunks(
             progress(done, intervals)
 
 
-def _cause(tangent: Tangent, before: RunState, stopped: int, steps_per_interval: int) -> str:
-    """Which derivative made a pass of one state diverge, if one did: the last interval again, step by step."""
+def _cause(tangent: Tangent, before: RunState, stopped: int, steps_per_interval: int, diverged: bool) -> str:
+    """Which derivative made a pass of one state stop, if one did: the last interval again, step by step."""
     finished = (stopped - before.n) // steps_per_interval - 1
     if finished:
         before = tangent.forward(before, intervals=finished, steps_per_interval=steps_per_interval, record="nothing")
-    return tangent.explain(before.n, before.x[0], before.Q[0], steps_per_interval, member=int(before.members[0]))
+    look = tangent.explain if diverged else tangent.singular
+    return look(before.n, before.x[0], before.Q[0], steps_per_interval, member=int(before.members[0]))
 
 
 def run(
@@ -444,6 +448,8 @@ def raise_if_stopped(tangent: Tangent, end: RunState, partial: Any = None) -> No
     remedy = "check x0, shorten dt" if diverged else "follow fewer vectors (k), shorten dt"
     remedy += ", or orthonormalise more often (fewer steps_per_interval)"
     look = "trajectory from the same x0 shows whether the state leaves all bounds, as that of x' = x^2 does, and where"
+    if not diverged:
+        look = ""
     if end.k == 0:
         reason, remedy = "the state became infinite or NaN", "check x0, or shorten dt"
         look = "The last of partial.states show which component left all bounds, as that of x' = x^2 does"
@@ -452,6 +458,8 @@ def raise_if_stopped(tangent: Tangent, end: RunState, partial: Any = None) -> No
     if end.cause:
         reason, look = f"{end.cause}; the run ends", ""
         remedy = "write the equations so that they and their derivatives are finite there, or keep away from that state"
+        if not diverged:
+            remedy = "begin elsewhere, follow fewer vectors (k), or, if it is a flow, change dt"
     raise (DivergenceError if diverged else SingularTangentError)(
         f"{reason} by t = {tangent.time(step):g} (step {step}): {remedy}; what was finished is in the attribute "
         f"partial{look and f'. {look}'}",

@@ -102,9 +102,10 @@ def regime(motion: Motion) -> Regime:
     clear = np.abs(values) > CLEAR * errors
     signs = np.where(grows & clear, np.sign(values), 0).astype(int)
     # an exponent vanishes as far as one can see: it is small beside the local rates of which it is the mean, or has
-    # changed nothing by the end
-    small = np.maximum(SHARP * motion.spread, SMALL_GROWTH / motion.time)
-    sharp = ~clear & (np.abs(values) + 2.0 * errors <= small)
+    # changed nothing by the end; one between two and four of its errors is neither
+    most = np.abs(values) + 2.0 * errors
+    sharp = (np.abs(values) <= 2.0 * errors) & (most <= SHARP * motion.spread)
+    sharp |= ~clear & (most <= SMALL_GROWTH / motion.time)
     positive = int(np.count_nonzero(signs > 0))
     told = [f"exponent {j + 1} is {with_error(float(values[j]), float(errors[j]))}" for j in range(k)]
     if positive:

@@ -55,7 +55,7 @@ class SpectrumDiagnostics:
         Expressions with a jump that the run passed, where the velocity jumps; or empty.
     derivative_defect : ndarray, shape (...)
         Tangent of a step against a difference of the step, at the start of the run, relative, of one member (NaN for
-        the others); see `dynsys.algorithms.derivative_check.derivative_defect`.
+        the others); see `dynsys.algorithms.checks.derivative.derivative_defect`.
     """
 
     derivative: str
@@ -224,5 +224,7 @@ def _motion(found: Regime | tuple[Regime, ...]) -> str:
     """The regime, with the reason; of an ensemble the count of each."""
     if isinstance(found, Regime):
         return f"{found[:1].upper()}{found[1:]}: {found.reason}"
+    if len({(str(one), one.reason) for one in found}) == 1:
+        return f"All {len(found)} members {found[0]}: {found[0].reason}"
     counts = Counter(map(str, found)).most_common()
     return ", ".join(f"{count} of {len(found)} members {name}" for name, count in counts)

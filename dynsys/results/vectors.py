@@ -180,7 +180,6 @@ class CovariantVectors(Result):
                 "start_agreement": (("vector",), checks.start_agreement),
                 "frame_agreement": (("vector",), checks.frame_agreement),
                 "subspace": (("vector",), checks.subspaces),
-                "vector_error": (("vector",), np.broadcast_to(checks.error, self.exponents.shape)),
                 "growth_defect": (("vector",), checks.growth_defect, PER_TIME),
             },
             {

@@ -1,4 +1,4 @@
-"""Why a run stopped although its state is finite: which derivative is infinite or NaN, of which equation, and where."""
+"""Why a run stopped although its state is finite: which derivative is infinite, NaN or singular, and where."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ Array = np.ndarray
 LONGEST = 20_000  # steps with NumPy that an explanation may take
 LARGE = 1e100  # a state, or velocity, that has left all bounds explains itself
 SHOWN = 6  # components of a state
+FLAT = 1e-14  # share of the longest vector that a step leaves of the shortest, of orthonormal ones
 LARGEST = 500  # dimension of a Jacobian that is looked through
 
 
@@ -35,6 +36,26 @@ def explanation(step: Any, n: int, x: Array, V: Array, steps: int) -> str:
             if not all(np.isfinite(part).all() for part in following):
                 return _fault(step, m, x, V)
             x, V = following
+    return ""
+
+
+def singular(step: Any, n: int, x: Array, V: Array, steps: int) -> str:
+    """Which of `steps` steps leaves nothing of a direction, by itself; or empty, if vectors become parallel on the way.
+
+    Parameters are those of `explanation`.
+    """
+    if steps > LONGEST or V.shape[0] > LARGEST:
+        return ""
+    with np.errstate(all="ignore"):
+        for m in range(n, n + steps):
+            following, pushed = step.step_tangent(m, x, np.linalg.qr(V)[0])
+            if not np.isfinite(pushed).all():
+                return ""
+            lengths = np.linalg.svd(pushed, compute_uv=False)
+            if lengths[-1] <= FLAT * lengths[0]:
+                where = shown(step.component_names, x, step.time(m))
+                return f"the derivative of {step.label} is singular at {where}: nothing is left of a direction"
+            x, V = following, pushed
     return ""
 
 

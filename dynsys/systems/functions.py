@@ -24,13 +24,13 @@ from attrs.validators import optional
 from dynsys.algorithms.differences import WORK
 from dynsys.compiled.kernel import Kernel
 from dynsys.equations.definition import Definition
-from dynsys.equations.trace import Trace, traced
-from dynsys.equations.tracer import NotTraceable
-from dynsys.errors import InvalidInputError, real_array, whole_number
+from dynsys.equations.tracing.limits import NotTraceable
+from dynsys.equations.tracing.trace import Trace, traced
+from dynsys.errors import InvalidInputError, real_array, unmasked, whole_number
 from dynsys.passes.orthonormal import LONG_COLUMN
 from dynsys.storage.description import UNSAID
+from dynsys.systems.equation_kernel import equations_jvp, equations_kernel
 from dynsys.systems.function_kernel import form_of, function_source, is_number
-from dynsys.systems.symbolic import equations_jvp, equations_kernel
 from dynsys.systems.system import DifferentiableSystem, Flow, Map
 from dynsys.systems.time_step import check_parameters
 
@@ -54,6 +54,8 @@ def _vanishing(value: Any) -> int | None:
 def _arguments(value: Any) -> tuple[Any, ...]:
     if not isinstance(value, tuple | list):
         raise InvalidInputError(f"args must be a tuple of further arguments such as (0.1,), got {value!r:.100}")
+    for given in value:
+        unmasked("an array of args", given)
     return tuple(given.item() if isinstance(given, np.generic) else given for given in value)
 
 
@@ -120,17 +122,6 @@ class FunctionSystem(DifferentiableSystem, ABC):
                 _fit(name, function, first, self._all_args)
 
     @property
-    def jumps(self) -> Sequence[str]:
-        """Expressions with a jump that reaches the velocity, of a function that was traced."""
-        return () if self.equations is None else self.equations.jumps
-
-    def sides(self, t: float | Array, x: Array) -> Array:
-        """On which side of each of the `jumps` states are, whole numbers (..., len(jumps))."""
-        if not self.jumps or self.equations is None:
-            return super().sides(t, x)
-        return self.equations.functions["sides"](t, x, self.parameters)
-
-    @property
     def vanishing_exponents(self) -> int:
         """Number of Lyapunov exponents that vanish: as said, or that of the direction of the flow."""
         return super().vanishing_exponents if self._vanishing is None else self._vanishing
@@ -182,6 +173,7 @@ class FunctionSystem(DifferentiableSystem, ABC):
     def jvp(self, t: float, x: Array, V: Array) -> Array:
         """Jacobian at one state times the columns of V, shape (dim, k)."""
         if self._jvp is None and self._jacobian is None and isinstance(self._trace, Trace):
+            V = np.asarray(unmasked("V", V))
             return equations_jvp(self._trace.definition, t, real_array("x", x), V, self.parameters)
         if self._jvp is None:
             return super().jvp(t, x, V)
@@ -289,12 +281,14 @@ class FunctionSystem(DifferentiableSystem, ABC):
 
     def _ask(self, name: str, function: Function, shape: tuple[int, ...], t: float, x: Array, *vectors: Array) -> Array:
         """The answer of a function at one state: real numbers of some shape, NaN if the state is not finite."""
-        copies = [np.array(given, dtype=float, order="C") for given in (x, *vectors)]
+        named = zip(("x", "V"), (x, *vectors), strict=False)
+        copies = [np.array(unmasked(what, given), dtype=float, order="C") for what, given in named]
         if copies[0].shape != (self.dimension,):
             raise InvalidInputError(f"x must have shape ({self.dimension},), got {copies[0].shape}")
         if not np.isfinite(copies[0]).all():
             return np.full(shape, np.nan)
         answer = function(self._time(t), *copies, *self._all_args)
+        unmasked(f"the answer of {name}", answer)
         try:
             values = np.array(answer, dtype=complex)  # so that an imaginary part is seen, not dropped
         except (TypeError, ValueError):
@@ -333,6 +327,19 @@ class FunctionFlow(FunctionSystem, Flow):
     def vector_field(self, t: float, x: Array) -> Array:
         """Velocity dx/dt at time t; x has shape (..., dim)."""
         return self._values(t, x)
+
+    @property
+    def jumps(self) -> Sequence[str]:
+        """Parts of the traced equations at which the velocity jumps, as text; none are seen in other functions."""
+        return self.equations.jumps if self.equations else ()
+
+    def sides(self, t: float | Array, x: Array) -> Array:
+        """On which side of each of the `jumps` a state is: whole numbers (..., len(jumps))."""
+        if not self.jumps:
+            return super().sides(t, x)
+        parameters = self._trace.parameters(self._all_args)  # type: ignore[union-attr]
+        found: Array = self.equations.functions["sides"](t, x, parameters)  # type: ignore[union-attr]
+        return found
 
 
 @attrs.frozen(eq=False)

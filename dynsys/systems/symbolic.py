@@ -25,18 +25,14 @@ from typing import Any, ClassVar, Self
 import attrs
 import numpy as np
 
-from dynsys.compiled.equations import EquationSource
-from dynsys.compiled.kernel import Kernel, StepSource
-from dynsys.compiled.lanes import LaneSource
-from dynsys.compiled.lattice import lattice_linearise, lattice_scratch, lattice_step
-from dynsys.compiled.unrolled import few, unrolled_lanes, unrolled_linearise, unrolled_step
+from dynsys.compiled.kernel import Kernel
 from dynsys.equations.definition import Definition, define
-from dynsys.equations.dense import DenseDefinition, define_dense
 from dynsys.equations.latex import equations_latex, jacobian_latex, vectors_latex
-from dynsys.equations.vectors import VectorDefinition, define_vectors
-from dynsys.errors import InvalidInputError, real_array, whole_number
-from dynsys.steppers.stepper import Tableau
+from dynsys.equations.vectors.definition import VectorDefinition, define_vectors
+from dynsys.equations.vectors.dense import DenseDefinition, define_dense
+from dynsys.errors import InvalidInputError, real_array, unmasked, whole_number
 from dynsys.systems.array_parameters import ARRAY, array_of_shape, checked_array, shapes_of
+from dynsys.systems.equation_kernel import equations_jvp, equations_kernel
 from dynsys.systems.system import DifferentiableSystem, Flow, Map
 
 Array = np.ndarray
@@ -256,11 +252,13 @@ class SymbolicSystem(DifferentiableSystem, ABC):
 
     def jacobian(self, t: float, x: Array) -> Array:
         """Jacobian at one state, shape (dim, dim), derived by SymPy; at kinks as `dynsys.equations.derivative` says."""
-        return self.definition.functions["jacobian"](t, np.asarray(x), self._values)
+        return self.definition.functions["jacobian"](t, np.asarray(unmasked("x", x)), self._values)
 
     def jvp(self, t: float, x: Array, V: Array) -> Array:
         """Jacobian at one state times the columns of V, shape (dim, k); that of a lattice is never formed."""
-        return equations_jvp(self.definition, t, np.asarray(x), V, self._values)
+        return equations_jvp(
+            self.definition, t, np.asarray(unmasked("x", x)), np.asarray(unmasked("V", V)), self._values
+        )
 
     def equation_text(self, i: int) -> str:
         """The equation of component i, for an error."""
@@ -282,7 +280,7 @@ class SymbolicFlow(SymbolicSystem, Flow):
 
     def vector_field(self, t: float, x: Array) -> Array:
         """Velocity dx/dt at time t; x has shape (..., dim)."""
-        return self.definition.functions["rule"](t, np.asarray(x), self._values)
+        return self.definition.functions["rule"](t, np.asarray(unmasked("x", x)), self._values)
 
     def autonomous(self, x: Array) -> bool:
         """Whether the time stands in no equation."""
@@ -314,35 +312,7 @@ class SymbolicMap(SymbolicSystem, Map):
 
     def step(self, n: int, x: Array) -> Array:
         """State after step n; x has shape (..., dim)."""
-        return self.definition.functions["rule"](n, np.asarray(x), self._values)
-
-
-def equations_jvp(
-    definition: Definition | VectorDefinition | DenseDefinition, t: float, x: Array, V: Array, parameters: Any
-) -> Array:
-    """The Jacobian of equations at one state times the columns of V."""
-    by_neighbours = definition.functions.get("jvp")
-    if by_neighbours:
-        return by_neighbours(t, x, V, parameters)
-    return definition.functions["jacobian"](t, x, parameters) @ V
-
-
-def equations_kernel(equations: EquationSource, parameters: Array) -> Kernel:
-    """Equations as source for Numba: written out if they are few, by loops over runs if not."""
-
-    def step(tableau: Tableau | None, k: int) -> StepSource:
-        write = unrolled_step if few(equations, tableau) else lattice_step
-        return write(equations if k else equations.alone, tableau)
-
-    def lanes(tableau: Tableau | None, k: int, varied: bool) -> LaneSource | None:
-        if not few(equations, tableau):
-            return None
-        return unrolled_lanes(equations if k else equations.alone, tableau, k, varied)
-
-    if few(equations, None):
-        return Kernel(unrolled_linearise(equations), parameters, step=step, lanes=lanes)
-    scratch = lattice_scratch(equations)
-    return Kernel(lattice_linearise(equations), parameters, scratch=scratch, step=step, lanes=lanes)
+        return self.definition.functions["rule"](n, np.asarray(unmasked("x", x)), self._values)
 
 
 Named = tuple[tuple[str, Any], ...]

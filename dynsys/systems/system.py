@@ -19,7 +19,7 @@ import numpy as np
 
 from dynsys.algorithms.differences import finite_difference
 from dynsys.compiled.kernel import Kernel, StepKernel, flow_kernel, map_kernel
-from dynsys.errors import InvalidInputError, finite, real_array
+from dynsys.errors import InvalidInputError, finite, real_array, unmasked
 from dynsys.steppers.stepper import Stepper
 from dynsys.systems.faults import Watched, of_flow, of_rule
 from dynsys.systems.tangent import Backend, TangentSystem, make_tangent
@@ -66,7 +66,10 @@ class DynamicalSystem(ABC):
 
     @property
     def jumps(self) -> Sequence[str]:
-        """Expressions at whose jumps the velocity of a flow jumps, as text: sign(y), say."""
+        """Expressions at whose jumps the velocity of a flow jumps, where that depends on the state: sign(y), say.
+
+        As text. Jumps of a drive, as floor(t), are not among them: they do nothing to the tangent.
+        """
         return ()
 
     def sides(self, t: float | Array, x: Array) -> Array:
@@ -133,9 +136,10 @@ class DifferentiableSystem(DynamicalSystem, ABC):
 
     def jvp(self, t: float, x: Array, V: Array) -> Array:
         """Jacobian at one state times the columns of V, shape (dim, k)."""
+        V = np.asarray(unmasked("V", V))
         if self.derivative == "jacobian":
             return self.jacobian(t, x) @ V
-        return finite_difference(lambda z: self.rule(t, z), x, V)
+        return finite_difference(lambda z: self.rule(t, z), np.asarray(x, dtype=float), np.asarray(V, dtype=float))
 
     def fault_at(self, t: float, x: Array) -> str:
         """Which derivative is not finite at a state (dim,), though the rule is; or empty."""

@@ -25,7 +25,7 @@ from dynsys.algorithms import trajectory as _trajectory
 from dynsys.algorithms import wolfe_samelson as _wolfe_samelson
 from dynsys.errors import FallbackWarning, InvalidInputError, finite
 from dynsys.passes.run_state import Record, RunState
-from dynsys.systems.faults import explanation
+from dynsys.systems.faults import explanation, singular
 from dynsys.systems.time_step import TimeStep
 
 Array = np.ndarray
@@ -100,6 +100,10 @@ class TangentSystem(ABC):
     def explain(self, n: int, x: Array, V: Array, steps: int, *, member: int = 0) -> str:
         """Which derivative makes `steps` steps from a finite state with vectors end in what is not finite; or empty."""
         return explanation(self.time_step.for_member(member), n, x, V, steps)
+
+    def singular(self, n: int, x: Array, V: Array, steps: int, *, member: int = 0) -> str:
+        """Which of `steps` steps has a singular derivative; or empty."""
+        return singular(self.time_step.for_member(member), n, x, V, steps)
 
     @property
     def tolerance(self) -> float:

@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 
 from dynsys import Ensemble, Euler, RunState, TangentSystem
-from dynsys.algorithms.checks import determined_subspaces
+from dynsys.algorithms.checks.covariance import determined_subspaces
 from dynsys.algorithms.ginelli import random_triangles
 from dynsys.compiled.backward import sweep_back
 from dynsys.indicators import angles, cosines, line_distance
@@ -94,8 +94,8 @@ class TrainingRuns:
 
             With a tail: final_cosine (..., ending, pair), by Ginelli's backward pass through the tail from two starts,
             and by Sharafi's estimate from the last window of training; subspace (..., q), which of Ginelli's vectors
-            are determined singly (see `dynsys.algorithms.checks.determined_subspaces`; the forward frame is taken as
-            given).
+            are determined singly (see `dynsys.algorithms.checks.covariance.determined_subspaces`; the forward frame is
+            taken as given).
 
             With angles: angle (..., time, pair), radians in [0, pi/2], between the covariant vectors that come back
             from the end of training; NaN where two starts there part by more than `SAME_SPAN` in one of the two.

@@ -190,7 +190,7 @@ def _rests_on(findings: Findings, place: int) -> bool:
 
 
 def _single(labels: Array) -> Array:
-    """Which vectors are alone in their run of `dynsys.algorithms.checks.determined_subspaces`, (n, 9)."""
+    """Which vectors are alone in their run of `dynsys.algorithms.checks.covariance.determined_subspaces`, (n, 9)."""
     alone = (labels[:, :, None] == labels[:, None, :]).sum(axis=2) == 1
     return alone & (labels >= 0)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import sympy
 
-from dynsys.equations.special import sech
+from dynsys.equations.finite.special import sech
 
 Factors = dict[Any, Any]  # base -> exponent; those of exp(u) and 2^u are (exp(u), 1) and (2^u, 1)
 Terms = list[tuple[Any, Any]]

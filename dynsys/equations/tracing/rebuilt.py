@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from dynsys.equations.symbols import FUNCTIONS, LARGEST_ARRAY, Symbolic, Symbols, lifted, tracers
-from dynsys.equations.tracer import NotTraceable
+from dynsys.equations.tracing.limits import NotTraceable
+from dynsys.equations.tracing.symbols import FUNCTIONS, LARGEST_ARRAY, Symbolic, Symbols, lifted, tracers
 
 LARGEST_LIST = 1000  # entries of lists and dictionaries that are looked into
 LIBRARIES = ("numpy", "scipy", "numba", "sympy", "builtins", *sys.stdlib_module_names)

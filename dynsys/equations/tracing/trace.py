@@ -12,11 +12,11 @@ import numpy as np
 
 from dynsys.equations.definition import Definition, define
 from dynsys.equations.expression_size import sizes
-from dynsys.equations.rebuilt import rebuilt
-from dynsys.equations.symbol_rules import expression
-from dynsys.equations.symbols import Symbolic, Symbols
-from dynsys.equations.tracer import NeedsValue, NotTraceable, Tracer
-from dynsys.errors import InvalidInputError
+from dynsys.equations.tracing.limits import NeedsValue, NotTraceable, Tracer
+from dynsys.equations.tracing.rebuilt import rebuilt
+from dynsys.equations.tracing.rules import expression
+from dynsys.equations.tracing.symbols import Symbolic, Symbols
+from dynsys.errors import InvalidInputError, unmasked
 
 Function = Callable[..., Any]
 
@@ -260,6 +260,6 @@ def _value(rule: Callable[[float, Any], Any], t: float, x: Any) -> Any:
     """A value of the function, or None where it has none."""
     try:
         with np.errstate(all="ignore"):
-            return np.array(rule(t, x), dtype=float)
+            return np.array(unmasked("an answer", rule(t, x)), dtype=float)
     except (ValueError, TypeError, ArithmeticError, IndexError):
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dynsys.algorithms.checks import CHECKED_MEMBERS
+from dynsys.algorithms.checks.covariance import CHECKED_MEMBERS
 from dynsys.indicators import principal_angles
 from dynsys.passes.run_state import Tangent
 

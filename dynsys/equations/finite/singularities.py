@@ -6,7 +6,7 @@ from typing import Any
 
 import sympy
 
-from dynsys.equations.factors import (
+from dynsys.equations.finite.factors import (
     ONE,
     ZERO,
     Factors,
@@ -23,7 +23,7 @@ from dynsys.equations.factors import (
     with_tanh,
     without_exponentials,
 )
-from dynsys.equations.quotients import QUOTIENTS
+from dynsys.equations.finite.quotients import QUOTIENTS
 
 _VANISH = {
     kind: kind.__name__ for kind in (sympy.sin, sympy.tan, sympy.sinh, sympy.tanh, sympy.asin, sympy.atan, sympy.erf)

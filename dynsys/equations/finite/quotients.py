@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import sympy
 from sympy.core.function import ArgumentIndexError
 
-from dynsys.equations.special import Lowered, Size, Switch
+from dynsys.equations.finite.special import Lowered, Size, Switch
 
 U = sympy.Dummy("u", real=True)
 LEAST = 1e-18  # a term that does not count beside 1

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from dynsys.equations.symbol_functions import OF_ARRAYS
-from dynsys.equations.symbol_rules import RULES, condition, expression
-from dynsys.equations.tracer import NotTraceable, Tracer
+from dynsys.equations.tracing.functions import OF_ARRAYS
+from dynsys.equations.tracing.limits import NotTraceable, Tracer
+from dynsys.equations.tracing.rules import RULES, condition, expression
 
 if TYPE_CHECKING:
     pass

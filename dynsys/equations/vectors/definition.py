@@ -15,12 +15,13 @@ import numpy as np
 
 from dynsys.compiled.kernel import Kernel
 from dynsys.compiled.vectors import Entrywise, Quantity, Taken, VectorSource, vector_linearise
-from dynsys.equations import vector_reader, vector_text
 from dynsys.equations.definition import LANGUAGE, check_names, derived_once, run_source
 from dynsys.equations.expression import check_functions, nesting_refused, parse
 from dynsys.equations.jumps import jumping_parts
-from dynsys.equations.vector_jumps import SHORT, as_written, vector_jumps, weights
-from dynsys.equations.vector_source import entrywise, numpy_sides, numpy_vectors
+from dynsys.equations.vectors import reader as vector_reader
+from dynsys.equations.vectors import text as vector_text
+from dynsys.equations.vectors.jumps import SHORT, as_written, vector_jumps, weights
+from dynsys.equations.vectors.source import entrywise, numpy_sides, numpy_vectors
 from dynsys.errors import InvalidInputError
 from dynsys.passes.orthonormal import LONG_COLUMN
 
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
 Array = np.ndarray
 Shape = tuple[int, ...]
 MODULES = (
-    "dynsys.equations.vector_reader",
-    "dynsys.equations.vector_text",
-    "dynsys.equations.vector_source",
-    "dynsys.equations.vector_jumps",
+    "dynsys.equations.vectors.reader",
+    "dynsys.equations.vectors.text",
+    "dynsys.equations.vectors.source",
+    "dynsys.equations.vectors.jumps",
     "dynsys.compiled.vectors",
     *LANGUAGE,
 )
@@ -155,7 +156,7 @@ class VectorDefinition:
 
     def _jumps(self, source: VectorSource, places: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
         """Source of `sides`, and the parts at which the right-hand sides jump; empty if they do not."""
-        moving = {quantity.name for quantity in source.quantities if quantity.moving} | {"t"}
+        moving = {quantity.name for quantity in source.quantities if quantity.moving}
         if not jumping_parts(list(self.expressions.values()), moving):
             return "", ()
         shapes = tuple((name, tuple(min(n, SHORT) for n in shape)) for name, shape in self.parameters)

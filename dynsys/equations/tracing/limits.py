@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from dynsys.equations.symbol_rules import is_condition
+from dynsys.equations.tracing.rules import is_condition
 
 if TYPE_CHECKING:
     import sympy

@@ -1,8 +1,8 @@
 """Functions beside those of SymPy: what stands in the place of a form that overflows, or divides 0 by 0.
 
-`dynsys.equations.finite` and `dynsys.equations.derivative` write them; users may write some. The kinds of `Lowered` are
-no functions of source: `lowered` puts elementary functions of exp(-|u|) in their place, which never overflow, and
-Taylor polynomials near removable singularities (`dynsys.equations.quotients`).
+`dynsys.equations.finite.rewriting` and `dynsys.equations.derivative` write them; users may write some. The kinds of
+`Lowered` are no functions of source: `lowered` puts elementary functions of exp(-|u|) in their place, which never
+overflow, and Taylor polynomials near removable singularities (`dynsys.equations.finite.quotients`).
 """
 
 from __future__ import annotations

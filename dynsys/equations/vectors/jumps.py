@@ -11,7 +11,7 @@ import numpy as np
 from dynsys.compiled.vectors import VectorSource
 from dynsys.equations.definition import run_source
 from dynsys.equations.jumps import jump_groups, jumping_parts, merged, random_states, region
-from dynsys.equations.vector_source import numpy_sides
+from dynsys.equations.vectors.source import numpy_sides
 
 if TYPE_CHECKING:
     import sympy

@@ -23,8 +23,8 @@ from dynsys.compiled.kernel import Kernel
 from dynsys.compiled.vectors import Quantity, Taken, VectorSource, vector_linearise
 from dynsys.equations.definition import Definition, check_names, derived_once, run_source
 from dynsys.equations.expression import nesting_refused
-from dynsys.equations.vector_source import entrywise, numpy_vectors
-from dynsys.equations.vectors import MODULES
+from dynsys.equations.vectors.definition import MODULES
+from dynsys.equations.vectors.source import entrywise, numpy_vectors
 from dynsys.passes.orthonormal import LONG_COLUMN
 
 if TYPE_CHECKING:

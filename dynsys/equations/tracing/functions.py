@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from dynsys.equations.tracer import NotTraceable
+from dynsys.equations.tracing.limits import NotTraceable
 
 
 def _full(shape: Any, value: Any, *_: Any, **__: Any) -> Any:

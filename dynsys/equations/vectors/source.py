@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def entrywise(origin: str, expression: sympy.Expr, length: int, quantities: Mapping[str, Quantity]) -> Entrywise:
     """An expression in symbols of quantities, one entry of each, with its partial derivatives."""
-    from dynsys.equations.finite import finite
+    from dynsys.equations.finite.rewriting import finite
 
     expression, partials = finite(expression), {}
     for symbol in sorted(expression.free_symbols, key=str):

@@ -21,7 +21,7 @@ from typing import Any
 
 import sympy
 
-from dynsys.equations.factors import (
+from dynsys.equations.finite.factors import (
     ONE,
     Factors,
     Terms,
@@ -37,8 +37,8 @@ from dynsys.equations.factors import (
     with_tanh,
     without_exponentials,
 )
-from dynsys.equations.singularities import with_quotients, with_remainders
-from dynsys.equations.special import Peak, Portion, Size, Vanishing, expit, softplus
+from dynsys.equations.finite.singularities import with_quotients, with_remainders
+from dynsys.equations.finite.special import Peak, Portion, Size, Vanishing, expit, softplus
 
 _SMALLEST_POWER = 3  # powers below overflow beyond 1e150
 

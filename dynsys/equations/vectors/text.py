@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from dynsys.equations.vector_reader import Length, Reading, Shape, Taken, Text, entries, written
+from dynsys.equations.vectors.reader import Length, Reading, Shape, Taken, Text, entries, written
 from dynsys.errors import InvalidInputError
 
 LONGEST = 10_000  # characters

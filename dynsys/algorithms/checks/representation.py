@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from dynsys.algorithms.rest import REPEATS, rests
+from dynsys.algorithms.checks.rest import REPEATS, rests
 from dynsys.passes.run_state import RunState, Tangent, forward_in_chunks
 from dynsys.passes.status import RUNNING
 
@@ -27,9 +27,11 @@ MOST_NUMBERS = 4_000_000  # that are kept of all looks
 VOLUMES, CHECKED_MEMBERS = 4, 8  # looks at which the divergence is asked for, and members
 MOST_STATES = 200_000  # that are asked on which side of a jump they lie
 LARGEST_REMAINDER = 20.0  # of |lambda| T over a finite time, in which it is O(1)
+FAST = 0.1  # divergence times dt: of rates that a step may lose
 CERTAIN = 2.8  # errors of an estimate, which has long tails, that are no chance; more if looks are few
 LARGE_SHARE = 0.2  # of an exponent: so large an error is told, however uncertain
 LEAST_SHARE, LEAST_GROWTH = 1e-3, 0.1  # of an exponent, and of growth in a record: a step may change so much unsaid
+LEAST_NEUTRAL = 3.0  # the same where an exponent vanishes: growth O(1) says nothing of it, of either step
 
 
 @attrs.frozen(eq=False)
@@ -175,12 +177,15 @@ def step_checks(
         sizes = np.abs(exponents)
         vanishes = sizes <= 4.0 * (error + np.nan_to_num(step))
         scale = np.where(vanishes, sizes.max(axis=1, keepdims=True), sizes)
-        allowed = np.maximum(np.maximum(error, LEAST_SHARE * scale), LEAST_GROWTH / time)
+        allowed = np.maximum(
+            np.maximum(error, LEAST_SHARE * scale), np.where(vanishes, LEAST_NEUTRAL, LEAST_GROWTH) / time
+        )
         certain = np.abs(looked.step) > CERTAIN * (1.0 + 4.0 / max(1, looked.looks - 1)) * noise
         told = (step > allowed) & (certain | (step > np.maximum(4.0 * error, LARGE_SHARE * scale)))
         times = np.where(told, step / allowed, 1.0)
         volumes = looked.divergence + looked.divergence_defect
         lost = np.abs(looked.divergence_defect - np.nansum(looked.step, axis=1))  # by the finer step, too
+        fast = np.abs(looked.divergence) * tangent.dt > FAST
         torn = lost > 0.1 * np.abs(looked.divergence) + 4.0 * np.nansum(error + noise, axis=1) + 1e-9 / tangent.dt
     coarse = looked.parted > LARGEST_PARTED
     worst, dry = np.unravel_index(np.argmax(times), times.shape), int(np.argmax(torn))
@@ -202,8 +207,8 @@ def step_checks(
         (
             torn,
             "the step does not resolve the flow: under it volumes do not change as the divergence of the flow says, "
-            f"{looked.divergence[dry]:.4g} per unit of time, but as {volumes[dry]:.4g}: rates as fast as 1/dt are "
-            "lost; shorten dt",
+            f"{looked.divergence[dry]:.4g} per unit of time, but as {volumes[dry]:.4g}"
+            f"{': rates as fast as 1/dt are lost' if fast[dry] else ''}; shorten dt",
         ),
     ]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from dynsys.algorithms.checks import reliable
-from dynsys.algorithms.derivative_check import derivative_check, derivative_defect
-from dynsys.algorithms.representation import crossings, jump_check
-from dynsys.algorithms.rest import LONGEST_CYCLE, collapse_check
-from dynsys.algorithms.rounding import check_of_factors, last_growth
-from dynsys.algorithms.vector_errors import Errors
+from dynsys.algorithms.checks.covariance import reliable
+from dynsys.algorithms.checks.derivative import derivative_check, derivative_defect
+from dynsys.algorithms.checks.representation import crossings, jump_check
+from dynsys.algorithms.checks.rest import LONGEST_CYCLE, collapse_check
+from dynsys.algorithms.checks.rounding import check_of_factors, last_growth
+from dynsys.algorithms.checks.vector_errors import Errors
 from dynsys.algorithms.window import Window
 from dynsys.passes.run_state import Tangent
 from dynsys.results.vectors import CovariantVectors

@@ -1,0 +1,1 @@
+"""What results check about themselves: the derivative, the step, rounding, rest, and vectors."""

@@ -1,0 +1,1 @@
+"""Plain functions write down their own equations: they are called with symbols."""

@@ -1,0 +1,1 @@
+"""Equations in vectors, with matrices as parameters."""

@@ -1,0 +1,47 @@
+"""Equations as a kernel, and their derivative along vectors: of symbolic systems, and of functions that were traced."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dynsys.compiled.equations import EquationSource
+from dynsys.compiled.kernel import Kernel, StepSource
+from dynsys.compiled.lanes import LaneSource
+from dynsys.compiled.lattice import lattice_linearise, lattice_scratch, lattice_step
+from dynsys.compiled.unrolled import few, unrolled_lanes, unrolled_linearise, unrolled_step
+from dynsys.equations.definition import Definition
+from dynsys.equations.vectors.definition import VectorDefinition
+from dynsys.equations.vectors.dense import DenseDefinition
+from dynsys.steppers.stepper import Tableau
+
+Array = np.ndarray
+
+
+def equations_jvp(
+    definition: Definition | VectorDefinition | DenseDefinition, t: float, x: Array, V: Array, parameters: Any
+) -> Array:
+    """The Jacobian of equations at one state times the columns of V."""
+    by_neighbours = definition.functions.get("jvp")
+    if by_neighbours:
+        return by_neighbours(t, x, V, parameters)
+    return definition.functions["jacobian"](t, x, parameters) @ V
+
+
+def equations_kernel(equations: EquationSource, parameters: Array) -> Kernel:
+    """Equations as source for Numba: written out if they are few, by loops over runs if not."""
+
+    def step(tableau: Tableau | None, k: int) -> StepSource:
+        write = unrolled_step if few(equations, tableau) else lattice_step
+        return write(equations if k else equations.alone, tableau)
+
+    def lanes(tableau: Tableau | None, k: int, varied: bool) -> LaneSource | None:
+        if not few(equations, tableau):
+            return None
+        return unrolled_lanes(equations if k else equations.alone, tableau, k, varied)
+
+    if few(equations, None):
+        return Kernel(unrolled_linearise(equations), parameters, step=step, lanes=lanes)
+    scratch = lattice_scratch(equations)
+    return Kernel(lattice_linearise(equations), parameters, scratch=scratch, step=step, lanes=lanes)
