@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import attrs
 import numpy as np
@@ -21,9 +22,11 @@ from dynsys.algorithms.checks.representation import (
 from dynsys.algorithms.checks.rest import collapse_check
 from dynsys.algorithms.checks.rounding import angles_at, lost_steps, rounding_check
 from dynsys.algorithms.checks.way_to_rest import rest_check, way_check
+from dynsys.compiled.blas import one_blas_thread
 from dynsys.error_bars import batch_means_error, drift
 from dynsys.errors import warn_of, whole_number, whole_stride
 from dynsys.passes.clock import in_step
+from dynsys.passes.orthonormal import LONG_COLUMN
 from dynsys.passes.run_state import RunState, Tangent, begin, raise_if_stopped, record_run, warm_up
 from dynsys.passes.status import RUNNING
 from dynsys.results.spectrum import LyapunovSpectrum, SpectrumDiagnostics
@@ -292,11 +295,13 @@ def _determinant_defect(tangent: Tangent, start: RunState, growth: Array, steps:
     defect = np.full(len(growth), np.nan)
     if start.Q.shape[2] < tangent.dimension:
         return defect
-    for m in np.flatnonzero(np.isfinite(growth).all(axis=1) & (start.members < CHECKED_MEMBERS)):
-        x, Q, total = start.x[m], start.Q[m], 0.0
-        for n in range(start.n, start.n + steps):
-            x, V = tangent.step(n, x, Q, member=int(start.members[m]))
-            total += np.linalg.slogdet(V).logabsdet
-            Q = np.linalg.qr(V)[0]
-        defect[m] = abs(growth[m].sum() - total) / (1.0 + abs(total))
+    # threads of BLAS wait for one another, and longer where others work too
+    with one_blas_thread() if tangent.dimension >= LONG_COLUMN else nullcontext():
+        for m in np.flatnonzero(np.isfinite(growth).all(axis=1) & (start.members < CHECKED_MEMBERS)):
+            x, Q, total = start.x[m], start.Q[m], 0.0
+            for n in range(start.n, start.n + steps):
+                x, V = tangent.step(n, x, Q, member=int(start.members[m]))
+                total += np.linalg.slogdet(V).logabsdet
+                Q = np.linalg.qr(V)[0]
+            defect[m] = abs(growth[m].sum() - total) / (1.0 + abs(total))
     return defect

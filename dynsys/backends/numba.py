@@ -68,7 +68,8 @@ class NumbaTangent(TangentSystem):
                 np.zeros(compiled.scratch), end.x, end.Q, end.status, end.stopped, end.growth, end.R, end.xs, end.Qs,
             )  # fmt: skip
 
-        blocks = [block for block in np.array_split(np.arange(len(start.x)), self.threads) if len(block)]
+        everyone = np.arange(len(start.x))
+        blocks = np.array_split(everyone, min(self.threads, len(everyone))) if len(everyone) > 1 else [everyone]
         with one_blas_thread() if dim >= LONG_COLUMN else nullcontext():
             if len(blocks) == 1:
                 run(blocks[0])

@@ -150,7 +150,7 @@ def _step_kernel(
         for tableau in written:
             own = kernel.step(tableau, k)
             if own is not None:
-                return attrs.evolve(own, source="\n\nSTAGES = 1\n" + own.source)
+                return StepSource("\n\nSTAGES = 1\n" + own.source, own.scratch, own.rows_at)
         return StepSource(kernel.source + source, kernel.scratch)
 
     def lanes(k: int, varied: bool) -> LaneSource | None:

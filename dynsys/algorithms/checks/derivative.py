@@ -69,17 +69,29 @@ def _defect(tangent: Tangent, start: RunState, m: int, offset: float) -> float:
             moved, pushed = tangent.step(start.n, z.copy(), d[:, None].copy(), member=member)
         return moved, pushed[:, 0]
 
-    found, took = _along(tangent, step, x, scale, scale * rng.normal(size=len(x)))
+    alone = tangent.tolerance == 0.0  # steps that adapt to their vectors need them
+    plain = tangent.of_member(member).step
+
+    def state(z: Array, d: Array) -> Array:
+        with np.errstate(all="ignore"):
+            return plain(start.n, z.copy()) if alone else step(z, d)[0]
+
+    found, took = _along(tangent, step, state, x, scale, scale * rng.normal(size=len(x)))
     uniform = np.full(len(x), np.max(scale))
     if took < SLOW and (uniform > DISPARATE * scale).any():  # columns of small entries hide behind those of large ones
-        found = max(found, _along(tangent, step, x, uniform, uniform * rng.normal(size=len(x)))[0])
+        found = max(found, _along(tangent, step, state, x, uniform, uniform * rng.normal(size=len(x)))[0])
     return found
 
 
 def _along(
-    tangent: Tangent, step: Callable[[Array, Array], tuple[Array, Array]], x: Array, scale: Array, d: Array
+    tangent: Tangent,
+    step: Callable[[Array, Array], tuple[Array, Array]],
+    state: Callable[[Array, Array], Array],
+    x: Array,
+    scale: Array,
+    d: Array,
 ) -> tuple[float, float]:
-    """The defect along one direction, of entries of this scale, and how long a step takes."""
+    """The defect along one direction, of entries of this scale, and how long a step takes; `state` is its state."""
     began = time.perf_counter()
     y, pushed = step(x, d)
     took, by_differences = time.perf_counter() - began, tangent.derivative == DIFFERENCES
@@ -89,7 +101,7 @@ def _along(
         return np.nan, took
 
     def rule(points: Array) -> Array:
-        return np.array([step(z, d)[0] for z in points])
+        return np.array([state(z, d) for z in points])
 
     rungs = (RUNGS, RUNGS) if by_differences else (FEW_RUNGS if took > SLOW else RUNGS, 0)
     slope, error = along(rule, x, y, d, rungs, ACCURATE * scale, 0.0)
