@@ -9,7 +9,7 @@ from scipy.stats import binom
 from scipy.stats import t as student
 
 from dynsys import RK4, DiagnosticWarning, Map, SymbolicMap
-from dynsys.algorithms.benettin import _drift
+from dynsys.algorithms.checks.exponents import _drift
 from dynsys.error_bars import batch_means_error
 from dynsys.models.classics import Henon, LinearMap, Logistic, Lorenz63
 

@@ -28,9 +28,9 @@ def test_a_number_has_the_digits_that_its_error_lets_one_know(value, error, text
 def test_a_spectrum_prints_exponents_with_errors_and_its_checks():
     lines = str(STEADY.benettin(np.zeros(3), intervals=100, warmup=50)).splitlines()
     assert lines[0].startswith(
-        "At rest: the state no longer moves; real parts of the eigenvalues there: 0.6931, 0, -0.6"
+        "At rest: the state no longer moves; logarithms of the moduli of the eigenvalues there: 0.6931, 0, -0.6"
     )
-    assert lines[1] == "Lyapunov exponents (1/time), 100 rates from t = 51 to 150"
+    assert lines[1] == "Lyapunov exponents (per step), 100 rates from t = 51 to 150"
     assert [line.split()[0] for line in lines[2:5]] == ["1", "2", "3"]
     assert float(lines[2].split()[1]) == pytest.approx(np.log(2), abs=1e-5)
     assert lines[5].startswith("Checks: derivative: jacobian; drift")

@@ -119,8 +119,8 @@ def test_data_and_missing_vectors_leave_it_undecided():
 def test_a_step_error_as_large_as_the_exponent_leaves_it_undecided():
     values, errors = np.array([0.5, 0.0, -3.0]), np.array([0.4, 0.001, 0.1])
     motion = Motion(
-        values, errors, spread=np.ones(3), time=1000.0, dimension=3, kind="flow", stopped=False,
-        rest=np.full(3, np.nan), speed=0.0,
+        values, errors, steps=errors, spread=np.ones(3), time=1000.0, dimension=3, kind="flow", stopped=False,
+        doubtful=False, rest=np.full(3, np.nan), speed=0.0,
     )  # fmt: skip
     assert regime(motion) == "undecided"
 

@@ -195,6 +195,11 @@ class Varied(TimeStep):
         return None if found is None else (attrs.evolve(self, time_step=found[0]), found[1])
 
     @property
+    def derives(self) -> bool:
+        """Those of every member."""
+        return self.time_step.derives
+
+    @property
     def kind(self) -> str:
         """That of every member."""
         return self.time_step.kind

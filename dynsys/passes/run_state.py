@@ -185,6 +185,8 @@ class Tangent(Protocol):
     @property
     def derivative(self) -> str: ...  # noqa: D102
     @property
+    def derives(self) -> bool: ...  # noqa: D102
+    @property
     def vanishing_exponents(self) -> int: ...  # noqa: D102
     @property
     def tolerance(self) -> float: ...  # noqa: D102

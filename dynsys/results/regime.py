@@ -53,6 +53,8 @@ class Motion:
     ----------
     exponents, errors : ndarray, shape (k,)
         Errors are standard error and step error together, 1/time.
+    steps : ndarray, shape (k,)
+        Step errors alone.
     spread : ndarray, shape (k,)
         Standard deviation of the rates in the record, 1/time.
     time : float
@@ -63,6 +65,8 @@ class Motion:
         "flow", "driven flow", "map", or "data": driven by data.
     stopped : bool
         Whether it left all bounds.
+    doubtful : bool
+        Whether a check failed on which the kind of motion depends.
     rest : ndarray, shape (dim,)
         Rates of growth at the state of rest where the run ends; NaN: it does not rest.
     speed : float
@@ -71,11 +75,13 @@ class Motion:
 
     exponents: Array
     errors: Array
+    steps: Array
     spread: Array
     time: float
     dimension: int
     kind: str
     stopped: bool
+    doubtful: bool
     rest: Array
     speed: float
 
@@ -87,9 +93,12 @@ def regime(motion: Motion) -> Regime:
         return Regime("diverging", "the state leaves all bounds")
     if np.isfinite(motion.rest).any():
         rates = ", ".join(f"{rate:.4g}" for rate in motion.rest[:6]) + ", ..." * (len(motion.rest) > 6)
-        return Regime("at rest", f"the state no longer moves; real parts of the eigenvalues there: {rates}")
+        of = "logarithms of the moduli" if motion.kind == "map" else "real parts"
+        return Regime("at rest", f"the state no longer moves; {of} of the eigenvalues there: {rates}")
     if motion.kind == "data":
         return Regime("undecided", "data drive the system: these are exponents of this path, over a finite time")
+    if motion.doubtful:
+        return Regime("undecided", "a check failed on which it depends: see the warning")
     if not np.isfinite(errors).all():
         return Regime("undecided", "the record is too short for error bars")
     if motion.speed * motion.time > LEAST_GROWTH:
@@ -113,7 +122,13 @@ def regime(motion: Motion) -> Regime:
         return Regime("hyperchaotic" if positive > 1 else "chaotic", ", ".join(firm[:4]))
     vague = np.flatnonzero((signs == 0) & ~sharp)
     if len(vague):
-        return Regime("undecided", f"{told[vague[0]]}, which may vanish or not: run longer")
+        j = int(vague[0])
+        if motion.steps[j] > errors[j] / 2:
+            return Regime("undecided", f"{told[j]}, most of which is the error of the step: shorten dt")
+        if clear[j]:
+            longer = f"T = {LEAST_GROWTH / abs(values[j]):.2g} would tell"
+            return Regime("undecided", f"{told[j]}, but within T = {motion.time:.4g} little has grown: {longer}")
+        return Regime("undecided", f"{told[j]}, which may vanish or not: run longer")
     if k < motion.dimension and not (signs < 0).any():
         return Regime("undecided", f"none of the first {k} exponents is negative: follow more vectors (k > {k})")
     return _regular(motion, tuple(np.flatnonzero(sharp).tolist()))
@@ -132,4 +147,6 @@ def _regular(motion: Motion, vanishing: tuple[int, ...]) -> Regime:
     frequencies += motion.kind == "driven flow"  # that of the drive is no component of the state
     if frequencies <= (motion.kind != "map"):
         return Regime("periodic", vanish, vanishing)
+    if zeros < motion.dimension:
+        vanish += " (as they do at a bifurcation, too)"
     return Regime(f"quasi-periodic on a {frequencies}-torus", f"{vanish}, none is positive", vanishing)

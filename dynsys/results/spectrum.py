@@ -56,6 +56,8 @@ class SpectrumDiagnostics:
     derivative_defect : ndarray, shape (...)
         Tangent of a step against a difference of the step, at the start of the run, relative, of one member (NaN for
         the others); see `dynsys.algorithms.checks.derivative.derivative_defect`.
+    doubtful : ndarray of int, shape (...)
+        1 if a check failed on which the kind of motion depends: the regime is undecided then.
     """
 
     derivative: str
@@ -69,6 +71,7 @@ class SpectrumDiagnostics:
     rest: Array = readonly(default=np.nan)
     crossed: str = ""
     derivative_defect: Array = readonly(default=np.nan)
+    doubtful: Array = readonly(int, default=0)
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -134,14 +137,18 @@ class LyapunovSpectrum(Result):
             for array, shape in (
                 (self.exponents, (members, k)),
                 (errors, (members, k)),
+                (np.nan_to_num(np.abs(checks.step_error)), (members, k)),
                 (self.rates.std(axis=-2), (members, k)),
                 (checks.rest, (members, dim)),
                 (checks.speed, (members,)),
+                (checks.doubtful, (members,)),
             )
         ]
         time = self.rates.shape[-2] * self.stride * self.steps_per_interval * self.dt
-        for exponents, error, spread, rest, speed, status in zip(*rows, self.end.status, strict=True):
-            yield Motion(exponents, error, spread, time, dim, checks.kind, bool(status), rest, float(speed))
+        for exponents, error, step, spread, rest, speed, doubtful, status in zip(*rows, self.end.status, strict=True):
+            yield Motion(
+                exponents, error, step, spread, time, dim, checks.kind, bool(status), bool(doubtful), rest, float(speed)
+            )
 
     def kaplan_yorke_dimension(self) -> tuple[Array, Array]:
         """The Kaplan-Yorke dimension D and its standard error, shape (...); see `dynsys.results.dimensions`.
@@ -208,10 +215,12 @@ def _text(spectrum: LyapunovSpectrum) -> str:
     found = [f"derivative: {checks.derivative}"]
     found += worst("drift", checks.drift, " standard errors")
     found += worst("defect of the determinants", checks.determinant_defect)
-    found += worst("exponents that vanish", checks.vanishing, " errors from 0")
+    if not np.isfinite(checks.rest).any():
+        found += worst("exponents that should vanish off by", checks.vanishing, " errors")
     found += worst("volumes against the divergence", checks.divergence_defect, "/time")
     found += [f"jumps that were passed, without their saltation: {checks.crossed}"] * bool(checks.crossed)
-    head = f"Lyapunov exponents (1/time){members}, {over(spectrum.times, 'rates')}"
+    unit = "per step" if checks.kind == "map" and spectrum.dt == 1.0 else "1/time"
+    head = f"Lyapunov exponents ({unit}){members}, {over(spectrum.times, 'rates')}"
     steps = means(checks.step_error, checks.step_error, spectrum.end)[0] if np.ndim(checks.step_error) else []
     rows = [
         with_error(value, error) + (f"   step: {steps[j]:+.1e}" if steps and np.isfinite(steps[j]) else "")

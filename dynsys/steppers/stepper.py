@@ -159,3 +159,10 @@ class Stepper(ABC):
     def check(self, flow: VectorField) -> None:
         """Refuse a flow for which the method is not made, with an InvalidInputError that says why."""
         return
+
+
+def a_stepper(value: Any) -> Stepper:
+    """A stepper, or an error that says what was given."""
+    if not isinstance(value, Stepper):
+        raise InvalidInputError(f"a flow needs a stepper such as RK4(dt=0.01), got {value!r:.100}")
+    return value

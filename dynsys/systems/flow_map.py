@@ -10,9 +10,9 @@ import attrs
 import numpy as np
 
 from dynsys.errors import InvalidInputError
-from dynsys.steppers.stepper import Stepper
+from dynsys.steppers.stepper import Stepper, a_stepper
 from dynsys.systems.faults import of_step
-from dynsys.systems.system import Flow, FlowStep, Map, PiecewiseFlow, a_stepper
+from dynsys.systems.system import Flow, FlowStep, Map, PiecewiseFlow
 from dynsys.systems.time_step import field_names
 
 Array = np.ndarray
@@ -62,6 +62,11 @@ class FlowMap(Map, ABC):
     def derivative(self) -> str:
         """Where derivatives come from: those of the flow."""
         return self.flow.derivative
+
+    @property
+    def derives(self) -> bool:
+        """Whether the derivatives of the flow are made of its equations."""
+        return self.flow.derives
 
     @property
     def untraced(self) -> str:

@@ -127,6 +127,11 @@ class FunctionSystem(DifferentiableSystem, ABC):
         return super().vanishing_exponents if self._vanishing is None else self._vanishing
 
     @property
+    def derives(self) -> bool:
+        """Whether the function was traced."""
+        return self.derivative == "traced"
+
+    @property
     def derivative(self) -> str:
         """Where derivatives come from: "jvp", "jacobian", "traced" or "finite differences"."""
         if self._jvp is not None:

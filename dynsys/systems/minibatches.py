@@ -52,6 +52,11 @@ class DataFlow(Flow):
     reduction: Literal["mean", "sum"] = attrs.field(default="mean", validator=_reduction, kw_only=True)
 
     @property
+    def derives(self) -> bool:
+        """Derivatives of losses are too dear to be asked for at several places of a run."""
+        return True
+
+    @property
     def descends(self) -> bool:
         """Under Euler's method it is gradient descent."""
         return True
@@ -175,6 +180,11 @@ class Minibatches(PiecewiseFlow):
     def dimension(self) -> int:
         """That of the flow."""
         return self.flow.dimension
+
+    @property
+    def derives(self) -> bool:
+        """As those of the flow."""
+        return self.flow.derives
 
     @property
     def vanishing_exponents(self) -> int:

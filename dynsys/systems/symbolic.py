@@ -179,6 +179,11 @@ class SymbolicSystem(DifferentiableSystem, ABC):
         return len(_given(type(self), self._sizes)[0]) if vectors is None else vectors.dimension
 
     @property
+    def derives(self) -> bool:
+        """SymPy makes the derivatives."""
+        return True
+
+    @property
     def component_names(self) -> Sequence[str]:
         """Names of the components of the state."""
         return self.definition.state

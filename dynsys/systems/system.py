@@ -20,7 +20,7 @@ import numpy as np
 from dynsys.algorithms.differences import finite_difference
 from dynsys.compiled.kernel import Kernel, StepKernel, flow_kernel, map_kernel
 from dynsys.errors import InvalidInputError, finite, real_array, unmasked
-from dynsys.steppers.stepper import Stepper
+from dynsys.steppers.stepper import Stepper, a_stepper
 from dynsys.systems.faults import Watched, of_flow, of_rule
 from dynsys.systems.tangent import Backend, TangentSystem, make_tangent
 from dynsys.systems.time_step import LARGEST_LINEAR, TimeStep, field_names, with_fields
@@ -53,6 +53,11 @@ class DynamicalSystem(ABC):
     @abstractmethod
     def derivative(self) -> str:
         """Where derivatives come from: "jvp", "jacobian", "traced" or "finite differences"."""
+
+    @property
+    def derives(self) -> bool:
+        """Whether derivatives are made of the equations, not given beside them."""
+        return False
 
     @property
     def untraced(self) -> str:
@@ -273,13 +278,6 @@ def _flow(value: Any) -> Flow | PiecewiseFlow:
     return value
 
 
-def a_stepper(value: Any) -> Stepper:
-    """A stepper, or an error that says what was given."""
-    if not isinstance(value, Stepper):
-        raise InvalidInputError(f"a flow needs a stepper such as RK4(dt=0.01), got {value!r:.100}")
-    return value
-
-
 def _start_time(value: Any) -> float:
     return finite("t0", value)
 
@@ -375,6 +373,11 @@ class FlowStep(TimeStep):
     def untraced(self) -> str:
         """That of the flow."""
         return self.flow.untraced
+
+    @property
+    def derives(self) -> bool:
+        """Those of the flow."""
+        return self.flow.derives
 
     @property
     def vanishing_exponents(self) -> int:

@@ -88,6 +88,11 @@ class TangentSystem(ABC):
         return self.time_step.derivative
 
     @property
+    def derives(self) -> bool:
+        """Whether derivatives are made of the equations, not given beside them."""
+        return self.time_step.derives
+
+    @property
     def vanishing_exponents(self) -> int:
         """Number of Lyapunov exponents that vanish for a reason the system knows."""
         return self.time_step.vanishing_exponents

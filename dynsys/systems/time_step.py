@@ -87,6 +87,11 @@ class TimeStep(ABC):
         return ""
 
     @property
+    def derives(self) -> bool:
+        """Whether derivatives are made of the equations, not given beside them."""
+        return False
+
+    @property
     def vanishing_exponents(self) -> int:
         """Number of Lyapunov exponents that vanish for a reason the system knows."""
         return 0

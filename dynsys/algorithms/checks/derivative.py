@@ -6,7 +6,6 @@ right or wrong; only the function itself knows.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +23,7 @@ LARGEST_DEFECT = 3e-4  # relative; what users differentiate by differences of th
 OFFSETS = (0.1, 1e-3)  # of the state, relative: starts such as 0 stand on kinks, or where terms vanish
 TINY = 1e-100  # a state at rest, after underflow: its size says nothing
 DISPARATE = 10.0  # ratio of entries for which a second direction is tried
-SLOW, VERY_SLOW = 0.01, 0.1  # seconds of a step of which few are taken, or none
+MANY, TOO_MANY = 1_000, 10_000  # components of a state of which few steps are taken, or none
 RUNGS, FEW_RUNGS = 8, 2  # steps of the differences that are tried
 UNSETTLED = 1e-6  # error of differences of a step, relative, below which they are not doubted however short it is
 ACCURATE = 1e-9  # error of the differences that is not made smaller
@@ -76,10 +75,12 @@ def _defect(tangent: Tangent, start: RunState, m: int, offset: float) -> float:
         with np.errstate(all="ignore"):
             return plain(start.n, z.copy()) if alone else step(z, d)[0]
 
-    found, took = _along(tangent, step, state, x, scale, scale * rng.normal(size=len(x)))
+    found = _along(tangent, step, state, x, scale, scale * rng.normal(size=len(x)))
     uniform = np.full(len(x), np.max(scale))
-    if took < SLOW and (uniform > DISPARATE * scale).any():  # columns of small entries hide behind those of large ones
-        found = max(found, _along(tangent, step, state, x, uniform, uniform * rng.normal(size=len(x)))[0])
+    if (
+        len(x) <= MANY and (uniform > DISPARATE * scale).any()
+    ):  # columns of small entries hide behind those of large ones
+        found = max(found, _along(tangent, step, state, x, uniform, uniform * rng.normal(size=len(x))))
     return found
 
 
@@ -90,26 +91,24 @@ def _along(
     x: Array,
     scale: Array,
     d: Array,
-) -> tuple[float, float]:
-    """The defect along one direction, of entries of this scale, and how long a step takes; `state` is its state."""
-    began = time.perf_counter()
-    y, pushed = step(x, d)
-    took, by_differences = time.perf_counter() - began, tangent.derivative == DIFFERENCES
+) -> float:
+    """The defect along one direction, of entries of this scale; `state` is the state of a step."""
+    (y, pushed), by_differences = step(x, d), tangent.derivative == DIFFERENCES
     if by_differences and not np.array_equal(step(x, d)[0], y, equal_nan=True):  # it answers differently every time
-        return 1.0, took
-    if by_differences and took > VERY_SLOW:  # whether they settle takes many steps to find out
-        return np.nan, took
+        return 1.0
+    if by_differences and len(x) > TOO_MANY:  # whether they settle takes many steps to find out
+        return np.nan
 
     def rule(points: Array) -> Array:
         return np.array([state(z, d) for z in points])
 
-    rungs = (RUNGS, RUNGS) if by_differences else (FEW_RUNGS if took > SLOW else RUNGS, 0)
+    rungs = (RUNGS, RUNGS) if by_differences else (FEW_RUNGS if len(x) > MANY else RUNGS, 0)
     slope, error = along(rule, x, y, d, rungs, ACCURATE * scale, 0.0)
-    if took < SLOW:  # a second one of another length: noise that the first one happened to miss
+    if len(x) <= MANY:  # a second one of another length: noise that the first one happened to miss
         another, second = along(rule, x, y, 1.37 * d, rungs, 1.37 * ACCURATE * scale, 0.0)
         error = np.maximum(error, second / 1.37) + np.abs(slope - another / 1.37)
     if not (np.isfinite(pushed).all() and np.isfinite(slope).all()):
-        return np.nan, took
+        return np.nan
     moved = (np.abs(pushed - d) + np.abs(slope - d)) / scale
     moved = np.maximum(moved, 1e-4 * np.max(moved))
     if by_differences:
@@ -118,7 +117,7 @@ def _along(
         beyond = 20.0 * error + (1e-12 + 1e4 * tangent.tolerance) * (np.abs(slope) + np.abs(pushed))
         apart = np.abs(pushed - slope)
         apart = np.where(apart > beyond, apart, 0.0) / scale
-    return float(np.max(np.divide(apart, moved, out=np.zeros(len(x)), where=moved > 0.0))), took
+    return float(np.max(np.divide(apart, moved, out=np.zeros(len(x)), where=moved > 0.0)))
 
 
 def derivative_check(tangent: Tangent, defect: Array) -> tuple[Any, str]:

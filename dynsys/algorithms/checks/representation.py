@@ -29,7 +29,7 @@ MOST_STATES = 200_000  # that are asked on which side of a jump they lie
 LARGEST_REMAINDER = 20.0  # of |lambda| T over a finite time, in which it is O(1)
 FAST = 0.1  # divergence times dt: of rates that a step may lose
 CERTAIN = 2.8  # errors of an estimate, which has long tails, that are no chance; more if looks are few
-LARGE_SHARE = 0.2  # of an exponent: so large an error is told, however uncertain
+LARGE_SHARE = 0.1  # of an exponent: so large an error is told, however uncertain
 LEAST_SHARE, LEAST_GROWTH = 1e-3, 0.1  # of an exponent, and of growth in a record: a step may change so much unsaid
 LEAST_NEUTRAL = 3.0  # the same where an exponent vanishes: growth O(1) says nothing of it, of either step
 
@@ -187,11 +187,11 @@ def step_checks(
         lost = np.abs(looked.divergence_defect - np.nansum(looked.step, axis=1))  # by the finer step, too
         fast = np.abs(looked.divergence) * tangent.dt > FAST
         torn = lost > 0.1 * np.abs(looked.divergence) + 4.0 * np.nansum(error + noise, axis=1) + 1e-9 / tangent.dt
-    coarse = looked.parted > LARGEST_PARTED
+    coarse, far = looked.parted > LARGEST_PARTED, float(np.nanmax(looked.parted, initial=LARGEST_PARTED))
     worst, dry = np.unravel_index(np.argmax(times), times.shape), int(np.argmax(torn))
     shorter, half = (
         "a smaller rtol" if tangent.tolerance else f"dt = {dt:.2g}"
-        for dt in (_shorter(tangent, float(times[worst])), tangent.dt / 2)
+        for dt in (_shorter(tangent, float(times[worst])), _shorter(tangent, far / LARGEST_PARTED))
     )
     return [
         (
@@ -201,8 +201,8 @@ def step_checks(
         ),
         (
             coarse & ~told.any(axis=1) & ~torn,
-            f"the step is too coarse: in some intervals it moves states by {np.nanmax(looked.parted, initial=0):.1%} "
-            f"of the size of the attractor; take {half}",
+            f"the step is too coarse: in some intervals it moves states by {far:.1%} of the size of the "
+            f"attractor; take {half}",
         ),
         (
             torn,
