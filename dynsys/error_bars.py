@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import attrs
 import numpy as np
 
@@ -142,17 +144,23 @@ def _slow_cosines(rates: Array, count: int) -> tuple[Array, Array, Array]:
     series[..., :n] = np.swapaxes(rates, -1, -2)
     mean = series[..., :n].mean(axis=-1)
     series[..., :n] -= mean[..., None]
-    wave = np.arange(1, count + 1)
-    phase = np.pi / n * length * (np.arange(bins) + 0.5)[:, None] * wave
+    wave, cosine, sine = _waves(n, length, bins, count)
     if length == 1:
-        return np.sqrt(2.0 / n) * (series @ np.cos(phase)), series, mean
+        return np.sqrt(2.0 / n) * (series @ cosine), series, mean
     binned = series.reshape(*lead, k, bins, length)
     inside = np.pi / n * (np.arange(length) - (length - 1) / 2)
     moments = [np.einsum("...i,i->...", binned, inside**p) for p in range(4)]
-    cosine, sine = np.cos(phase), np.sin(phase)
     c = moments[0] @ cosine - moments[1] @ (wave * sine)
     c += moments[3] @ (wave**3 / 6 * sine) - moments[2] @ (wave**2 / 2 * cosine)
     return np.sqrt(2.0 / n) * c, moments[0], mean
+
+
+@lru_cache(maxsize=4)  # both halves of a record, and runs of the same length, ask for the same
+def _waves(n: int, length: int, bins: int, count: int) -> tuple[Array, Array, Array]:
+    """1..count, and cosines and sines, (bins, count), of pi k (j + 1/2) length / n; no sines for bins of one rate."""
+    wave = np.arange(1, count + 1)
+    phase = np.pi / n * length * (np.arange(bins) + 0.5)[:, None] * wave
+    return wave, np.cos(phase), np.sin(phase) if length > 1 else np.empty((0, 0))
 
 
 def _running_mean(values: Array) -> Array:

@@ -112,7 +112,8 @@ def _along(
     moved = (np.abs(pushed - d) + np.abs(slope - d)) / scale
     moved = np.maximum(moved, 1e-4 * np.max(moved))
     if by_differences:
-        apart = np.where(error > UNSETTLED * np.abs(slope), np.minimum(error / scale, moved), 0.0)
+        off = np.maximum(error, np.abs(pushed - slope)) / scale  # of noise one alone may be large, and hide the error
+        apart = np.where(error > UNSETTLED * np.abs(slope), np.minimum(off, moved), 0.0)
     else:
         beyond = 20.0 * error + (1e-12 + 1e4 * tangent.tolerance) * (np.abs(slope) + np.abs(pushed))
         apart = np.abs(pushed - slope)
