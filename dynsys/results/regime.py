@@ -113,7 +113,11 @@ def regime(motion: Motion) -> Regime:
         return Regime("hyperchaotic" if positive > 1 else "chaotic", ", ".join(firm[:4]))
     vague = np.flatnonzero((signs == 0) & ~sharp)
     if len(vague):
-        return Regime("undecided", f"{told[vague[0]]}, which may vanish or not: run longer")
+        j = int(vague[0])
+        why = "which may vanish or not"
+        if clear[j]:
+            why = f"but in this record it changes lengths by no more than exp({values[j] * motion.time:.2g})"
+        return Regime("undecided", f"{told[j]}, {why}: run longer")
     if k < motion.dimension and not (signs < 0).any():
         return Regime("undecided", f"none of the first {k} exponents is negative: follow more vectors (k > {k})")
     return _regular(motion, tuple(np.flatnonzero(sharp).tolist()))
@@ -129,7 +133,8 @@ def _regular(motion: Motion, vanishing: tuple[int, ...]) -> Regime:
     if zeros == motion.dimension > 1:  # nothing shrinks: in pairs, an action and its angle
         frequencies = math.ceil(zeros / 2)
         vanish = f"all {zeros} exponents vanish, as in an integrable system"
-    frequencies += motion.kind == "driven flow"  # that of the drive is no component of the state
+    if motion.kind == "driven flow":  # the frequency of the drive is no component of the state
+        frequencies, vanish = frequencies + 1, f"{vanish}, if the drive is periodic"
     if frequencies <= (motion.kind != "map"):
         return Regime("periodic", vanish, vanishing)
-    return Regime(f"quasi-periodic on a {frequencies}-torus", f"{vanish}, none is positive", vanishing)
+    return Regime(f"quasi-periodic on a {frequencies}-torus", f"none is positive, {vanish}", vanishing)
