@@ -81,6 +81,17 @@ def test_what_has_no_derivative_is_told_by_the_error(rule, x):
     assert errors[0, 0] > 1e-3
 
 
+def test_phases_of_any_size_have_the_slope_of_their_sine_or_say_so():
+    """Steps as large as the phase are many periods, of which two orders may agree by chance."""
+    for size in 10.0 ** np.arange(1, 10):
+        x = size * np.linspace(1.0, 9.0, 8)
+        slopes, errors = (np.diag(found) for found in differences(of_points(np.sin), x, np.eye(len(x))))
+        told = errors > 0.1 * np.abs(slopes)
+        off = np.abs(slopes - np.cos(x))
+        assert (told | (off <= errors) & (off <= 1e-9 + 1e-14 * x)).all()
+        assert not told[x < 2e6].any()
+
+
 def test_a_root_at_the_end_of_its_domain_is_known_to_some_digits():
     slopes, errors = differences(of_points(lambda x: [math.asin(x[0]) * (1 - x[0])]), np.array([1.0]), np.eye(1))
     assert abs(slopes[0, 0] + math.pi / 2) < 10 * errors[0, 0] < 1e-5

@@ -81,6 +81,21 @@ def test_a_focus_is_rest_once_it_is_reached(intervals, name):
     assert flow(LinearFlow([[-0.1, -1.0], [1.0, -0.1]]), [1.0, 0.0], intervals, dt=0.1) == name
 
 
+def test_a_focus_that_is_hardly_approached_is_told_by_what_the_record_holds():
+    focus = SymbolicFlow.of({"x": "-x/1000 + y", "y": "-x - y/1000"})
+    found = focus.tangent(RK4(0.05), backend="numpy").benettin([1.0, 0.0], intervals=200, steps_per_interval=10).regime
+    assert found == "undecided"
+    assert "in this record it changes lengths by no more than exp(-0.1)" in found.reason
+
+
+@pytest.mark.parametrize("r", [3.84, 3.906])
+def test_a_short_record_of_a_periodic_orbit_is_no_torus(r):
+    """Both are some 3 errors from zero."""
+    assert Logistic(r=r).tangent(backend="numpy").benettin([0.4], intervals=100, warmup=2000).regime != (
+        "quasi-periodic on a 1-torus"
+    )
+
+
 def test_exponential_growth_diverges():
     assert flow(LinearFlow([[0.1, -1.0], [1.0, 0.1]]), [1.0, 0.0], 200, dt=0.1) == "diverging"
 

@@ -28,8 +28,9 @@ Function = Callable[[Array], Array]
 
 RUNGS = 12  # steps of a ladder, each 8 times as short (long) as the one before
 FACTOR = 8.0
-PATIENCE = 2  # steps at which noise grows in all components, after which the ladder is left
+PATIENCE = 2  # steps at which noise grows in all components, not at once, after which the ladder is left
 SMOOTH = 16.0  # at least so much closer are the two orders with an eighth of the step; 64 in the limit
+CHANCE = 0.1  # relative error that is told, below which two orders may agree by chance: sin(x), steps of many periods
 POOR = 1e-6  # relative error of the best shorter step, above which longer ones are tried
 ROUGH = 1e-5  # noise, as a share of the value, of what longer steps could only smear
 HOPELESS = 0.3  # relative error at which a component has no digit
@@ -133,7 +134,8 @@ def along(
             unsettled = (share > ENOUGH) & (error > enough)
             if not unsettled.any():
                 return slope, error
-            worse = worse + 1 if (relative > 3.0 * share)[unsettled].all() else 0
+            noisy = (relative > 3.0 * share) & ((relative <= HOPELESS) | (share > CHANCE))
+            worse = worse + 1 if noisy[unsettled].all() else 0
             if worse == PATIENCE:
                 break
             h *= factor
@@ -287,7 +289,8 @@ def along(t, x, f, direction, slope, parameters, work):
                 if poor[i] > 0.0 and relative < share[i] and (relative <= {HOPELESS} or share[i] == np.inf):
                     slope[i], share[i] = high, relative
                 enough = enough and share[i] <= {ENOUGH}
-                grows = grows and (relative > 3.0 * share[i] or share[i] <= {ENOUGH})
+                noisy = relative > 3.0 * share[i] and (relative <= {HOPELESS} or share[i] > {CHANCE})
+                grows = grows and (noisy or share[i] <= {ENOUGH})
             if enough:
                 return
             worse = worse + 1 if grows else 0

@@ -123,12 +123,13 @@ def regime(motion: Motion) -> Regime:
     vague = np.flatnonzero((signs == 0) & ~sharp)
     if len(vague):
         j = int(vague[0])
+        why = "which may vanish or not: run longer"
         if motion.steps[j] > errors[j] / 2:
-            return Regime("undecided", f"{told[j]}, most of which is the error of the step: shorten dt")
-        if clear[j]:
-            longer = f"T = {LEAST_GROWTH / abs(values[j]):.2g} would tell"
-            return Regime("undecided", f"{told[j]}, but within T = {motion.time:.4g} little has grown: {longer}")
-        return Regime("undecided", f"{told[j]}, which may vanish or not: run longer")
+            why = "most of which is the error of the step: shorten dt"
+        elif clear[j]:
+            grown, longer = values[j] * motion.time, LEAST_GROWTH / abs(values[j])
+            why = f"but in this record it changes lengths by no more than exp({grown:.2g}): run on to T = {longer:.2g}"
+        return Regime("undecided", f"{told[j]}, {why}")
     if k < motion.dimension and not (signs < 0).any():
         return Regime("undecided", f"none of the first {k} exponents is negative: follow more vectors (k > {k})")
     return _regular(motion, tuple(np.flatnonzero(sharp).tolist()))
@@ -144,9 +145,10 @@ def _regular(motion: Motion, vanishing: tuple[int, ...]) -> Regime:
     if zeros == motion.dimension > 1:  # nothing shrinks: in pairs, an action and its angle
         frequencies = math.ceil(zeros / 2)
         vanish = f"all {zeros} exponents vanish, as in an integrable system"
-    frequencies += motion.kind == "driven flow"  # that of the drive is no component of the state
+    if motion.kind == "driven flow":  # the frequency of the drive is no component of the state
+        frequencies, vanish = frequencies + 1, f"{vanish}, if the drive is periodic"
     if frequencies <= (motion.kind != "map"):
         return Regime("periodic", vanish, vanishing)
     if zeros < motion.dimension:
-        vanish += " (as they do at a bifurcation, too)"
-    return Regime(f"quasi-periodic on a {frequencies}-torus", f"{vanish}, none is positive", vanishing)
+        vanish += " (as at a bifurcation, too)"
+    return Regime(f"quasi-periodic on a {frequencies}-torus", f"none is positive, {vanish}", vanishing)

@@ -54,11 +54,6 @@ class FlowMap(Map, ABC):
         return self.stepper.order
 
     @property
-    def jumps(self) -> Sequence[str]:
-        """Those of the flow."""
-        return self.flow.jumps
-
-    @property
     def derivative(self) -> str:
         """Where derivatives come from: those of the flow."""
         return self.flow.derivative

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Self
 
@@ -90,6 +91,15 @@ class StroboscopicMap(FlowMap):
     def velocity(self, n: int, x: Array) -> Array | None:
         """That of the flow: its direction is mapped to itself."""
         return self.flow_step.velocity(n * self.steps, x)
+
+    @property
+    def jumps(self) -> Sequence[str]:
+        """Those of the flow."""
+        return self.flow_step.jumps
+
+    def sides(self, t: float | Array, x: Array) -> Array:
+        """Those of the flow at the states that the map shows."""
+        return self.flow_step.sides(np.asarray(t, dtype=int) * self.steps, x)
 
     def complete(self, x0: Any) -> Any:
         """Initial states with what the stepper carries along."""

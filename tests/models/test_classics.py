@@ -76,7 +76,7 @@ def test_lorenz_rests_at_its_three_fixed_points(rho):
     np.testing.assert_allclose(lorenz.vector_field(0.0, points), 0.0, atol=1e-13 * rho**2)
 
 
-@pytest.mark.parametrize("stepper", [RK4(0.02), RK4(0.005), Euler(0.005)])
+@pytest.mark.parametrize("stepper", [RK4(0.02), RK4(0.005), Euler(0.01)])
 def test_exponents_at_the_origin_of_lorenz_are_those_of_the_stepper(stepper):
     """Eigenvalues -beta and (-(sigma + 1) +- ((sigma - 1)^2 + 4 sigma rho)^(1/2)) / 2, all real."""
     lorenz = Lorenz63()

@@ -97,7 +97,7 @@ def represent(
         parted = np.median([distance for _, distance in pairs], axis=0) / np.where(spread > 0.0, spread, np.inf)
     with np.errstate(invalid="ignore"):
         mean = differences.mean(axis=0)
-        scatter = differences.std(axis=0, ddof=1) if len(looks) > 1 else np.abs(mean) / 20
+        scatter = differences.std(axis=0, ddof=1) if len(looks) > 1 else np.abs(mean)
     left = 2.0**tangent.order / (2.0**tangent.order - 1.0)  # the finer step has an error of its own
     mean, noise = left * mean, left * scatter / np.sqrt(len(looks))
     defect, divergence = _volumes(tangent, fine, ratio, looks) if k == tangent.dimension else (unknown, unknown)
