@@ -130,7 +130,7 @@ def heard(run: Callable[[], Any]) -> tuple[Any, list[str]]:
 
 def kinds(said: Sequence[str]) -> str:
     """Warnings, in a word each."""
-    parts = [part for text in said for part in re.split(r"; (?=the |vector|two |neutral|where )", text)]
+    parts = [part for text in said for part in re.split(r"; (?=the (?!run ends)|vector|two |neutral|where )", text)]
     found: dict[str, None] = {}
     for text in parts:
         kind = next(((name, match) for how, name in KINDS.items() if (match := re.search(how, text))), None)
