@@ -37,7 +37,7 @@ KINDS = {  # what is said in a warning, in a word
     r"the velocity jumps": "jump",
     r"moves the state by": "thrown",
     r"comes to rest": "rest",
-    r"should vanish and do not": "zeros",
+    r"should vanish": "zeros",
     r"is not log\|det\|": "determinant",
     r"the orbit fell": "collapse",
     r"neutral vector": "neutral",
@@ -49,7 +49,7 @@ KINDS = {  # what is said in a warning, in a word
     r"two forward frames": "frames",
     r"nearly coincide|radians apart": "tangency",
     r"infinite or NaN": "diverges",
-    r"of R vanished": "singular",
+    r"of R vanished|is singular": "singular",
     r"finite-difference": "differences",
 }
 
@@ -130,7 +130,7 @@ def heard(run: Callable[[], Any]) -> tuple[Any, list[str]]:
 
 def kinds(said: Sequence[str]) -> str:
     """Warnings, in a word each."""
-    parts = [part for text in said for part in re.split(r"; (?=the |vector|two |neutral|where )", text)]
+    parts = [part for text in said for part in re.split(r"; (?=the (?!run ends)|vector|two |neutral|where )", text)]
     found: dict[str, None] = {}
     for text in parts:
         kind = next(((name, match) for how, name in KINDS.items() if (match := re.search(how, text))), None)

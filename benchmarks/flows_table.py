@@ -162,14 +162,14 @@ def summary(rows: Sequence[Row]) -> str:
     untraced = [row.name for row in rows if row.traced]
     apart = max((row.apart for row in rows if np.isfinite(row.apart)), default=0.0)
     silent, alarmed = ([row.name for row in both if of(row)] for of in (lambda r: r.silent, lambda r: r.alarmed))
+    stopped = [row.name for row in rows if not np.isfinite(row.difference)]
     called = sum(row.called for row in rows if row.called > 0)
     wrong = sum(row.wrong for row in rows if row.wrong > 0)
     lines = [
         f"{len(rows)} flows; {len(skipped)} with a delay are skipped{_named(skipped)}",
         f"functions that are traced: {len(rows) - len(untraced)}{_named(untraced)}; equations written as text differ "
         f"from the function by {apart:.1g} of the velocity at most",
-        f"flows of which both runs have a spectrum: {len(both)}"
-        + _named([row.name for row in rows if not np.isfinite(row.difference)]),
+        f"flows of which both runs have a spectrum: {len(both)}; a run stops, and says so{_named(stopped)}",
         f"first exponents more than {CLEAR:g} errors from that at dt/8 without a warning: {len(silent)}"
         + _named(silent),
         f"warnings where both agree within {SAME:g} standard errors: {len(alarmed)} "

@@ -133,6 +133,7 @@ def test_cases_keep_the_contract():
 
 @pytest.mark.slow
 @pytest.mark.numba
+@pytest.mark.filterwarnings("ignore::dynsys.DiagnosticWarning")  # the cases jump
 @pytest.mark.parametrize("flow", [CASES, lattice_of_cases(17)], ids=["written out", "by sites"])
 def test_kernels_compute_the_same_cases(flow):
     check_tangent(flow.tangent(RK4(dt=0.01)), signs_and_sizes(flow.dimension))

@@ -20,7 +20,7 @@ from dynsys import (
     StroboscopicMap,
     SymbolicFlow,
 )
-from dynsys.algorithms.checks.representation import marks
+from dynsys.algorithms.checks.representation import Representation, marks, step_checks
 from dynsys.models.activations import Tanh
 from dynsys.models.classics import Duffing, Henon, LinearFlow, Lorenz63
 from dynsys.models.weight_dynamics import ThreeLayerGradientFlow, regression_task
@@ -195,3 +195,20 @@ def test_a_member_that_stops_leaves_the_others_their_checks():
     assert np.isfinite(spectrum.diagnostics.step_error[0]).all()
     assert not np.isfinite(spectrum.diagnostics.step_error[1]).any()
     assert spectrum.regime[1] == "diverging"
+
+
+@pytest.mark.parametrize(
+    ("step", "noise", "told"),
+    [(0.3, 0.05, True), (0.3, 0.2, True), (0.2, 0.3, False), (0.02, 0.019, False), (-0.3, 0.2, True)],
+)
+def test_an_estimate_within_its_own_error_is_not_told_as_an_error_of_the_step(step, noise, told):
+    unknown = np.full(1, np.nan)
+    looked = Representation(np.array([[step, 0.0]]), np.array([[noise, 1e-9]]), 16, unknown, unknown, unknown)
+    exponents, error = np.array([[0.9, -1.5]]), np.array([[0.01, 0.01]])
+    marked, text = step_checks(Lorenz63().tangent(RK4(0.01), backend="numpy"), exponents, error, looked, 1e4)[0]
+    assert bool(marked[0]) is told
+    for zeros in (0, 1):  # where one of them should vanish, and neither does, the step is not above suspicion
+        flow = SymbolicFlow.of({"x": "y", "y": "-x"}, vanishing_exponents=zeros).tangent(RK4(0.01), backend="numpy")
+        marked, _ = step_checks(flow, exponents, error, looked, 1e4)[0]
+        assert bool(marked[0]) is (told or (zeros == 1 and noise > 0.1))
+    assert not told or f"changes exponent 1 by about {looked.step_error[0, 0]:.2g}" in text

@@ -29,7 +29,8 @@ MOST_STATES = 200_000  # that are asked on which side of a jump they lie
 LARGEST_REMAINDER = 20.0  # of |lambda| T over a finite time, in which it is O(1)
 FAST = 0.1  # divergence times dt: of rates that a step may lose
 CERTAIN = 2.8  # errors of an estimate, which has long tails, that are no chance; more if looks are few
-LARGE_SHARE = 0.1  # of an exponent: so large an error is told, however uncertain
+FAR = 4.0  # standard errors: so far from zero is not zero
+LARGE_SHARE = 0.2  # of an exponent: so large an error is told, uncertain as it is
 LEAST_SHARE, LEAST_GROWTH = 1e-3, 0.1  # of an exponent, and of growth in a record: a step may change so much unsaid
 LEAST_NEUTRAL = 3.0  # the same where an exponent vanishes: growth O(1) says nothing of it, of either step
 
@@ -181,7 +182,9 @@ def step_checks(
             np.maximum(error, LEAST_SHARE * scale), np.where(vanishes, LEAST_NEUTRAL, LEAST_GROWTH) / time
         )
         certain = np.abs(looked.step) > CERTAIN * (1.0 + 4.0 / max(1, looked.looks - 1)) * noise
-        told = (step > allowed) & (certain | (step > np.maximum(4.0 * error, LARGE_SHARE * scale)))
+        likely = (np.abs(looked.step) > noise) | _no_zeros(tangent, sizes, error)[:, None]
+        large = likely & (step > np.maximum(4.0 * error, LARGE_SHARE * scale))
+        told = (step > allowed) & (certain | large)
         times = np.where(told, step / allowed, 1.0)
         volumes = looked.divergence + looked.divergence_defect
         lost = np.abs(looked.divergence_defect - np.nansum(looked.step, axis=1))  # by the finer step, too
@@ -211,6 +214,13 @@ def step_checks(
             f"{': rates as fast as 1/dt are lost' if fast[dry] else ''}; shorten dt",
         ),
     ]
+
+
+def _no_zeros(tangent: Tangent, sizes: Array, error: Array) -> Array:
+    """Whether exponents that should vanish do not, by their standard errors alone: a sign of a step too coarse."""
+    zeros = tangent.vanishing_exponents if sizes.shape[1] == tangent.dimension else 0
+    with np.errstate(divide="ignore"):
+        return (np.sort(sizes / error, axis=1)[:, :zeros] > FAR).any(axis=1)
 
 
 def jump_check(crossed: str, members: int) -> tuple[Any, str]:
