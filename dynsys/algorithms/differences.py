@@ -32,6 +32,7 @@ PATIENCE = 2  # steps at which noise grows in all components, not at once, after
 SMOOTH = 16.0  # at least so much closer are the two orders with an eighth of the step; 64 in the limit
 CHANCE = 0.1  # relative error that is told, below which two orders may agree by chance: sin(x), steps of many periods
 POOR = 1e-6  # relative error of the best shorter step, above which longer ones are tried
+KNOWN = 0.2  # relative error below which a derivative does not vanish
 ROUGH = 1e-5  # noise, as a share of the value, of what longer steps could only smear
 HOPELESS = 0.3  # relative error at which a component has no digit
 ENOUGH = 1e-8  # relative error at which no other step is tried
@@ -119,7 +120,7 @@ def along(
         if factor > 1.0 and not (poor & ~rough).any():
             break
         for _ in range(tries):
-            new, defect, before = _rung(function, x, value, direction, h, before, factor > 1.0)
+            new, defect, before = _rung(function, x, value, direction, h, before, factor > 1.0, share < KNOWN)
             if at_first is None:
                 at_first, rough = before, ~(before * first <= ROUGH * np.abs(value))
             with np.errstate(invalid="ignore"):
@@ -143,11 +144,19 @@ def along(
 
 
 def _rung(
-    function: Function, x: Array, value: Array, direction: Array, h: float, before: Array | None, longer: bool
+    function: Function,
+    x: Array,
+    value: Array,
+    direction: Array,
+    h: float,
+    before: Array | None,
+    longer: bool,
+    known: Array,
 ) -> tuple[Array, Array, Array]:
     """The derivative with one step, its error, infinite where there are no values, and how far both orders are apart.
 
-    That is what tells, with how far apart they were `before`, one step up or (if h is the longer one) down.
+    That is what tells, with how far apart they were `before`, one step up or (if h is the longer one) down. `known`:
+    whether another step has seen that the derivative does not vanish.
     """
     moved = h * direction
     with np.errstate(all="ignore"):
@@ -169,7 +178,10 @@ def _rung(
             kink = np.zeros(len(value))
             size = 8.0 * np.max([size, *map(np.abs, (one, two, three, four))], axis=0)
         apart = np.abs(high - low)
-        noise = np.where(apart + np.abs(high) > 0.0, 2.0 * np.finfo(float).eps * size / h, 0.0) + slip * np.abs(high)
+        # no change at all is none, but where another step saw one: it may be too small for this step
+        noise = np.where(
+            (apart + np.abs(high) > 0.0) | known, 2.0 * np.finfo(float).eps * size / h, 0.0
+        ) + slip * np.abs(high)
         if before is None:  # nothing to compare with
             smooth = 10.0 * apart * apart <= ENOUGH * high * high
         else:
@@ -281,7 +293,8 @@ def along(t, x, f, direction, slope, parameters, work):
                 before[i] = apart
                 if not up and rung == 0:
                     at_first[i] = apart
-                error += (2.0 * {np.finfo(float).eps!r} * size / h if apart + abs(high) > 0.0 else 0.0)
+                seen = share[i] < {KNOWN} or apart + abs(high) > 0.0
+                error += (2.0 * {np.finfo(float).eps!r} * size / h if seen else 0.0)
                 error += slip * abs(high)
                 relative = error / (abs(high) + error) if error > 0.0 else 0.0
                 if not after or not math.isfinite(error):

@@ -87,7 +87,8 @@ def examine(run: Run) -> tuple[SpectrumDiagnostics, list[tuple[Any, str]]]:
     defect = _determinant_defect(tangent, start, first, run.steps)
     looked = represent(tangent, run.seen or [start], run.steps, run.intervals, exponents)
     zeros, in_errors, in_bars = _declared_zeros(tangent, exponents, error, looked.step_error, moved.speed)
-    places = [start] if tangent.derives else [start, *run.seen[::GIVEN_LOOKS]]
+    given = tangent.derivative in ("jacobian", "jvp") and not tangent.derives
+    places = [start, *run.seen[::GIVEN_LOOKS]] if given else [start]
     untrue = np.fmax.reduce([derivative_defect(tangent, place) for place in places])
     crossed = crossings(tangent, start, run.intervals, run.steps)
 

@@ -220,7 +220,7 @@ def _no_zeros(tangent: Tangent, sizes: Array, error: Array) -> Array:
     """Whether exponents that should vanish do not, by their standard errors alone: a sign of a step too coarse."""
     zeros = tangent.vanishing_exponents if sizes.shape[1] == tangent.dimension else 0
     with np.errstate(divide="ignore"):
-        return (np.sort(sizes / error, axis=1)[:, :zeros] > FAR).any(axis=1)
+        return np.asarray((np.sort(sizes / error, axis=1)[:, :zeros] > FAR).any(axis=1))
 
 
 def jump_check(crossed: str, members: int) -> tuple[Any, str]:

@@ -13,6 +13,7 @@ from dynsys.passes.run_state import RunState, Tangent
 Array = np.ndarray
 
 FIRST = 30  # intervals of the way that are looked at
+LEAST = 1e-3  # of the state: less is nothing to be thrown by
 LARGEST_ERROR = 0.1  # of the state, as a share of the way so far: by then a step has nothing to do with the flow
 
 
@@ -49,7 +50,7 @@ def way_check(tangent: Tangent, begun: RunState, moved: Motion, steps: int) -> t
         with np.errstate(invalid="ignore"):
             way = np.maximum(way, np.abs(by.x - state.x).max(axis=1))
             off = np.abs(after.x - by.x).max(axis=1)
-            found = off > LARGEST_ERROR * way
+            found = off > np.maximum(LARGEST_ERROR * way, LEAST * np.abs(state.x).max(axis=1))
         if found.any() and not worst:
             worst = tangent.time(state.n)
             text = (
