@@ -48,7 +48,7 @@ def test_vectors_say_in_words_which_of_them_are_reliable():
     twice = LinearMap(np.diag([2.0, 1.0, 1.0])).tangent()
     with pytest.warns(DiagnosticWarning, match="subspace"):
         text = str(twice.ginelli(np.zeros(3), intervals=5, warmup=80, tail=80))
-    assert "1  0.693147, reliable" in text
+    assert "1  0.693147; its vector: reliable" in text
     assert "only its span with 3 is reliable" in text
     assert "only its span with 2 is reliable" in text
 

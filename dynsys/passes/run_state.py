@@ -447,9 +447,10 @@ def raise_if_stopped(tangent: Tangent, end: RunState, partial: Any = None) -> No
     step = int(end.stopped[0])
     diverged = end.status[0] == DIVERGED
     reason = "state or tangent vectors became infinite or NaN" if diverged else "a diagonal entry of R vanished"
-    remedy = "check x0, shorten dt" if diverged else "follow fewer vectors (k), shorten dt"
-    remedy += ", or orthonormalise more often (fewer steps_per_interval)"
-    look = "trajectory from the same x0 shows whether the state leaves all bounds, as that of x' = x^2 does, and where"
+    shorten = "" if tangent.of_member(0).kind == "map" else "shorten dt, "  # a map has no dt
+    remedy = "check x0, " if diverged else "follow fewer vectors (k), " if end.k > 1 else "begin elsewhere, "
+    remedy += f"{shorten}or orthonormalise more often (fewer steps_per_interval)"
+    look = "trajectory from the same x0 shows where the state leaves all bounds, if it does, as that of x' = x^2"
     if not diverged:
         look = ""
     if end.k == 0:

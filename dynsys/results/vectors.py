@@ -205,7 +205,7 @@ def _text(clvs: CovariantVectors) -> str:
     rows = map(with_error, exponents, errors)
     if clvs.end.single:
         labels = checks.subspaces.tolist()
-        rows = map("{}, {}".format, rows, (reliable(labels, j) for j in range(len(labels))))
+        rows = map("{}; its vector: {}".format, rows, (reliable(labels, j) for j in range(len(labels))))
     found = [f"derivative: {checks.derivative}"]
     found += worst("covariance residual", checks.covariance_residual)
     found += worst("two starts differ by", checks.start_agreement)
@@ -231,7 +231,7 @@ def _closest(clvs: CovariantVectors) -> list[str]:
     member = "" if clvs.end.single else f" of member {clvs.end.members[m]}"
     where = f"vectors {i} and {j}{member} at t = {checks.closest_time.flat[m]:.6g}"
     often = f", {checks.near_tangencies.max()} near tangencies (below 1e-4)" if checks.near_tangencies.any() else ""
-    return [f"smallest angle {checks.smallest_angle.flat[m]:.2g} ({where}{often})"]
+    return [f"smallest angle {checks.smallest_angle.flat[m]:.2g} radians ({where}{often})"]
 
 
 def _neutral(clvs: CovariantVectors) -> list[str]:
