@@ -201,3 +201,19 @@ def test_of_a_small_one_it_costs_milliseconds():
         found(tangent, X)
         times.append(time.perf_counter() - began)
     assert min(times) < 5e-3  # below 1 ms, where nobody else computes
+
+
+@pytest.mark.slow
+def test_a_given_jacobian_that_is_wrong_elsewhere_is_found_on_the_way():
+    """A spring that is 26 times as hard beyond 0.2, where the Jacobian has 6."""
+
+    def oscillator(t, x):
+        return [x[1], -x[0] - 25.0 * max(x[0] - 0.2, 0.0) - 0.1 * x[1] + 2.0 * math.cos(0.8 * t)]
+
+    def jacobian(t, x):
+        return [[0.0, 1.0], [-1.0 - 5.0 * (x[0] > 0.2), -0.1]]
+
+    tangent = FunctionFlow(oscillator, 2, jacobian).tangent(RK4(0.02))
+    with pytest.warns(DiagnosticWarning, match="the derivative is not that of the function"):
+        spectrum = tangent.benettin([0.0, 0.0], intervals=2000, steps_per_interval=10)
+    assert spectrum.regime == "undecided"

@@ -124,11 +124,11 @@ def regime(motion: Motion) -> Regime:
     if len(vague):
         j = int(vague[0])
         why = "which may vanish or not: run longer"
-        if motion.steps[j] > errors[j] / 2:
-            why = "most of which is the error of the step: shorten dt"
-        elif clear[j]:
+        if clear[j]:
             grown, longer = values[j] * motion.time, LEAST_GROWTH / abs(values[j])
             why = f"but in this record it changes lengths by no more than exp({grown:.2g}): run on to T = {longer:.2g}"
+        elif motion.steps[j] > errors[j] / 2:
+            why = "most of which is the error of the step: shorten dt"
         return Regime("undecided", f"{told[j]}, {why}")
     if k < motion.dimension and not (signs < 0).any():
         return Regime("undecided", f"none of the first {k} exponents is negative: follow more vectors (k > {k})")
@@ -149,6 +149,6 @@ def _regular(motion: Motion, vanishing: tuple[int, ...]) -> Regime:
         frequencies, vanish = frequencies + 1, f"{vanish}, if the drive is periodic"
     if frequencies <= (motion.kind != "map"):
         return Regime("periodic", vanish, vanishing)
-    if zeros < motion.dimension:
+    if zeros < motion.dimension or motion.dimension == 1:
         vanish += " (as at a bifurcation, too)"
     return Regime(f"quasi-periodic on a {frequencies}-torus", f"none is positive, {vanish}", vanishing)

@@ -35,7 +35,6 @@ LARGEST_DETERMINANT_DEFECT = 1e-8
 LARGEST_ERRORS = 6.0  # standard errors that a drift, or an exponent declared to vanish, may have
 LEAST_SPOILING = (0.8, 1.25)  # errors of the exponent: of a steady drift 1.1, where growth is ln t about 0.6
 MOST_LOOKED_AT = 8192  # means of rates; a drift is slow
-GIVEN_LOOKS = 5  # every fifth look at a run: there a derivative that a user gave is held against the function, too
 
 
 @attrs.frozen(eq=False)
@@ -88,7 +87,7 @@ def examine(run: Run) -> tuple[SpectrumDiagnostics, list[tuple[Any, str]]]:
     looked = represent(tangent, run.seen or [start], run.steps, run.intervals, exponents)
     zeros, in_errors, in_bars = _declared_zeros(tangent, exponents, error, looked.step_error, moved.speed)
     given = tangent.derivative in ("jacobian", "jvp") and not tangent.derives
-    places = [start, *run.seen[::GIVEN_LOOKS]] if given else [start]
+    places = [start, *run.seen] if given else [start]  # one that is made of the equations is right everywhere
     untrue = np.fmax.reduce([derivative_defect(tangent, place) for place in places])
     crossed = crossings(tangent, start, run.intervals, run.steps)
 
