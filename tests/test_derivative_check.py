@@ -213,7 +213,7 @@ def test_a_given_jacobian_that_is_wrong_elsewhere_is_found_on_the_way():
     def jacobian(t, x):
         return [[0.0, 1.0], [-1.0 - 5.0 * (x[0] > 0.2), -0.1]]
 
-    tangent = FunctionFlow(oscillator, 2, jacobian).tangent(RK4(0.02))
+    tangent = FunctionFlow(oscillator, 2, jacobian).tangent(RK4(0.01))
     with pytest.warns(DiagnosticWarning, match="the derivative is not that of the function"):
-        spectrum = tangent.benettin([0.0, 0.0], intervals=2000, steps_per_interval=10)
+        spectrum = tangent.benettin([0.0, 0.0], intervals=3000, steps_per_interval=20)
     assert spectrum.regime == "undecided"
