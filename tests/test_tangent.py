@@ -193,7 +193,7 @@ def test_a_member_that_stopped_stays_stopped_when_the_pass_goes_on(backend):
 @both_backends
 def test_an_euler_step_that_annihilates_a_direction_is_singular(backend):
     tangent = LinearFlow(np.diag([-1.0, -4.0])).tangent(Euler(0.25), t0=2.0, backend=backend)  # 1 + dt mu = 0
-    with pytest.raises(SingularTangentError, match=r"R vanished by t = 2\.75 \(step 3\).*fewer vectors") as caught:
+    with pytest.raises(SingularTangentError, match=r"singular .* by t = 2\.75 \(step 3\).*fewer vectors") as caught:
         tangent.benettin([1.0, 1.0], intervals=5, steps_per_interval=3, warmup=0)
     assert caught.value.time == 2.75
     spectrum = tangent.benettin([[1.0, 1.0], [2.0, 1.0]], intervals=5, warmup=0)

@@ -116,7 +116,7 @@ def test_a_backend_may_come_from_outside(backend):
     run = {"intervals": 20, "steps_per_interval": 2, "warmup": 5}
     spectrum = tangent.benettin([[0.1, 0.1], [0.2, 0.1]], **run)
     checks = Counting.steps - 2 * (2 * 25 + 2)  # beside the run and the check of the determinants: of the derivative
-    assert 5 <= checks <= 30
+    assert 1 <= checks <= 30
     expected = Henon().tangent(backend="numpy", t0=3.0).benettin([[0.1, 0.1], [0.2, 0.1]], **run)
     np.testing.assert_array_equal(spectrum.rates, expected.rates)
     np.testing.assert_array_equal(spectrum.times, expected.times)

@@ -21,6 +21,7 @@ from dynsys.passes.status import RUNNING
 Array = np.ndarray
 
 LEAST_LOOKS, LARGEST_PARTED = 4, 5e-3  # that show how large an attractor is; a share of it
+SHORT = 40  # strides: a record of no more is looked at once
 LOOKS, SHARE = 16, 0.03  # from all over a run, and the share of its steps that are taken a second time
 LONGEST, GROWTH = 10, 3.0  # intervals from a look on, and ln of the growth of a difference by then
 MOST_NUMBERS = 4_000_000  # that are kept of all looks
@@ -72,7 +73,8 @@ def marks(intervals: int, stride: int, start: RunState) -> list[int]:
     """After how many intervals a run is looked at: evenly spaced multiples of the stride."""
     members, dim, k = start.Q.shape
     room = MOST_NUMBERS // (members * dim * (k + 1))
-    looks = max(1, min(LOOKS, int((intervals * SHARE / 3) ** 0.6), intervals // stride - 1, room))
+    least = 2 if intervals // stride > SHORT else 1  # that differ tell how far one can be trusted
+    looks = max(least, min(LOOKS, int((intervals * SHARE / 3) ** 0.6), intervals // stride - 1, room))
     found = {(i + 1) * (intervals // stride) // (looks + 1) * stride for i in range(looks)}
     return sorted(found - {0})
 
