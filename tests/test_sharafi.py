@@ -505,7 +505,7 @@ def test_in_the_lead_and_before_the_first_estimate_the_interrupt_goes_on(variant
 
 def test_the_interrupt_warns_at_the_users_line(monkeypatch):
     monkeypatch.setattr(run_state, "CHUNK_STEPS", 25)
-    with pytest.warns(InterruptedWarning, match="interrupted after 25 of 60 intervals; .* the 15 estimates") as caught:
+    with pytest.warns(InterruptedWarning, match="interrupted after 20 of 60 intervals; .* the 10 estimates") as caught:
         clvs = HENON.sharafi(ON_HENON[0], intervals=50, progress=raise_interrupt)
     assert caught[0].filename == __file__
     assert len(clvs.times) == 15
