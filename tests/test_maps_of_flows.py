@@ -38,7 +38,10 @@ def radius_after(r, turns=1):
     return (1.0 + (1.0 / r**2 - 1.0) * np.exp(-4 * np.pi * turns)) ** -0.5
 
 
-@pytest.mark.parametrize("stepper", [RK4(0.01), DormandPrince(0.1, 1e-10), ImplicitMidpoint(0.005)], ids=repr)
+IMPLICIT = pytest.param(ImplicitMidpoint(0.005), marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("stepper", [RK4(0.01), DormandPrince(0.1, 1e-10), IMPLICIT], ids=repr)
 @pytest.mark.parametrize("backend", ["numpy", pytest.param("numba", marks=[pytest.mark.numba, pytest.mark.slow])])
 def test_returns_to_a_ray_of_a_limit_cycle_have_a_closed_form(stepper, backend):
     """Upwards through y = 0: from r on the positive x-axis back to it, in the time 2 pi."""
