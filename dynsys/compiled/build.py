@@ -136,10 +136,11 @@ import numba
 import numpy as np
 from math import acos, asin, atan, atan2, cos, cosh, erf, exp, log, pi, sin, sinh, sqrt, tan, tanh
 
-from dynsys.compiled.sealed import Sealed
+from dynsys.compiled.sealed import sealed_compiler
 
 njit = numba.njit(error_model="numpy", fastmath={{"contract"}}, cache=True)
-_kernel = numba.njit(error_model="numpy", fastmath={{"contract"}}, cache=True, nogil=True, pipeline_class=Sealed)
+_options = dict(error_model="numpy", fastmath={{"contract"}}, cache=True, nogil=True)
+_kernel = numba.njit(**_options, pipeline_class=sealed_compiler())
 RUNNING, DIVERGED, SINGULAR = {RUNNING}, {DIVERGED}, {SINGULAR}
 SINGULAR_RATIO = {SINGULAR_RATIO!r}
 _range = range  # equations may have a component of that name

@@ -8,25 +8,32 @@ holds nothing else, and takes the copies. Local symbols leave no choice.
 
 from __future__ import annotations
 
-from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import Compiler
+from functools import cache
+from typing import Any
 
 
-class _SealedLibrary(JITCodeLibrary):
-    """Compiled code in which what was linked in is local."""
+@cache
+def sealed_compiler() -> Any:
+    """The `pipeline_class` of kernels: Numba's own compiler, with a library in which what was linked in is local."""
+    from numba.core.codegen import JITCodeLibrary  # Numba is imported only when something is compiled
+    from numba.core.compiler import Compiler
 
-    def _optimize_final_module(self) -> None:
-        super()._optimize_final_module()
-        for function in self._final_module.functions:  # after the optimiser, which would otherwise see other code
-            if function.linkage.name == "linkonce_odr" and not function.is_declaration:
-                function.linkage = "internal"
+    class SealedLibrary(JITCodeLibrary):
+        """Compiled code in which what was linked in is local."""
 
+        def _optimize_final_module(self) -> None:
+            super()._optimize_final_module()
+            for function in self._final_module.functions:  # after the optimiser, which would otherwise see other code
+                if function.linkage.name == "linkonce_odr" and not function.is_declaration:
+                    function.linkage = "internal"
 
-class Sealed(Compiler):
-    """The `pipeline_class` of kernels: Numba's own, with its library."""
+    class Sealed(Compiler):
+        """Numba's compiler with such a library."""
 
-    def define_pipelines(self) -> list[object]:
-        """The passes of the compiler."""
-        self.state.library = _SealedLibrary(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
-        self.state.library.enable_object_caching()
-        return super().define_pipelines()
+        def define_pipelines(self) -> list[object]:
+            """The passes of the compiler."""
+            self.state.library = SealedLibrary(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
+            self.state.library.enable_object_caching()
+            return super().define_pipelines()
+
+    return Sealed
