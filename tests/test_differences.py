@@ -215,3 +215,14 @@ def test_compiled_differences_are_those_of_numpy(kind, function, x, stepper, mon
     long = untraced(kind, njit(function), len(x), *stepper).benettin(x, intervals=20_000, steps_per_interval=2)
     expected = [0.0, -math.sqrt(0.75)] if kind is FunctionFlow else [1.137, -1.137]
     assert (np.abs(long.exponents - expected) < 4 * long.standard_error + 1e-6).all()
+
+
+def test_a_long_step_does_not_overrule_a_short_one():
+    """Far jumps let two long steps agree on a slope that is not there."""
+    state = np.array([-2.83464532, 1.52107865])
+    slope, _ = differences(
+        lambda z: np.stack([z[:, 0] + 1e-3 * (np.floor(z[:, 1]) / 4 - 1.5e-4 * z[:, 1]), z[:, 1]], axis=1),
+        state,
+        np.eye(2),
+    )
+    np.testing.assert_allclose(slope[0, 1], -1.5e-7, rtol=1e-4)

@@ -32,6 +32,7 @@ PATIENCE = 2  # steps at which noise grows in all components, not at once, after
 SMOOTH = 16.0  # at least so much closer are the two orders with an eighth of the step; 64 in the limit
 CHANCE = 0.1  # relative error that is told, below which two orders may agree by chance: sin(x), steps of many periods
 POOR = 1e-6  # relative error of the best shorter step, above which longer ones are tried
+CONFIRMED = 100.0  # errors of a short step within which a longer one may differ
 KNOWN = 0.2  # relative error below which a derivative does not vanish
 ROUGH = 1e-5  # noise, as a share of the value, of what longer steps could only smear
 HOPELESS = 0.3  # relative error at which a component has no digit
@@ -131,6 +132,10 @@ def along(
                 & ((relative <= HOPELESS) | np.isinf(share))
                 & (poor & ~rough if factor > 1.0 else True)
             )
+            if factor > 1.0:  # a long step sees less noise, and jumps far away: it must confirm what is known
+                known = share < KNOWN
+                with np.errstate(invalid="ignore", divide="ignore"):
+                    better &= ~known | (np.abs(new - slope) <= CONFIRMED * share / (1.0 - share) * np.abs(slope))
             slope[better], error[better], share[better] = new[better], defect[better], relative[better]
             unsettled = (share > ENOUGH) & (error > enough)
             if not unsettled.any():
@@ -299,6 +304,9 @@ def along(t, x, f, direction, slope, parameters, work):
                 relative = error / (abs(high) + error) if error > 0.0 else 0.0
                 if not after or not math.isfinite(error):
                     relative = np.inf
+                apart = {CONFIRMED} * share[i] / (1.0 - share[i]) * abs(slope[i])
+                if up and share[i] < {KNOWN} and not abs(high - slope[i]) <= apart:
+                    relative = np.inf  # a long step must confirm what is known
                 if poor[i] > 0.0 and relative < share[i] and (relative <= {HOPELESS} or share[i] == np.inf):
                     slope[i], share[i] = high, relative
                 enough = enough and share[i] <= {ENOUGH}
