@@ -131,13 +131,13 @@ class LyapunovSpectrum(Result):
         """What the regime of each member is told by."""
         members, dim = self.end.x.shape
         checks, k = self.diagnostics, self.exponents.shape[-1]
-        errors = self.standard_error + np.nan_to_num(np.abs(checks.step_error))
+        steps = np.nan_to_num(np.abs(checks.step_error))
         rows = [
             np.broadcast_to(array, shape) if np.ndim(array) == 0 or not self.end.single else array[None]
             for array, shape in (
                 (self.exponents, (members, k)),
-                (errors, (members, k)),
-                (np.nan_to_num(np.abs(checks.step_error)), (members, k)),
+                (self.standard_error + steps, (members, k)),
+                (steps, (members, k)),
                 (self.rates.std(axis=-2), (members, k)),
                 (checks.rest, (members, dim)),
                 (checks.speed, (members,)),

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from dynsys.algorithms.differences import along
-from dynsys.errors import warn_of
 from dynsys.passes.run_state import RunState, Tangent
 from dynsys.passes.status import RUNNING
 
@@ -77,9 +76,8 @@ def _defect(tangent: Tangent, start: RunState, m: int, offset: float) -> float:
 
     found = _along(tangent, step, state, x, scale, scale * rng.normal(size=len(x)))
     uniform = np.full(len(x), np.max(scale))
-    if (
-        len(x) <= MANY and (uniform > DISPARATE * scale).any()
-    ):  # columns of small entries hide behind those of large ones
+    # columns of small entries hide behind those of large ones
+    if len(x) <= MANY and (uniform > DISPARATE * scale).any():
         found = max(found, _along(tangent, step, state, x, uniform, uniform * rng.normal(size=len(x))))
     return found
 
@@ -135,8 +133,3 @@ def derivative_check(tangent: Tangent, defect: Array) -> tuple[Any, str]:
             "out where with dynsys.testing.check_system, or check_tangent"
         )
     return found > LARGEST_DEFECT, text
-
-
-def warn_of_derivative(tangent: Tangent, start: RunState, stacklevel: int) -> None:
-    """Warn where `derivative_defect` finds one."""
-    warn_of([derivative_check(tangent, derivative_defect(tangent, start))], stacklevel=stacklevel + 1)

@@ -18,7 +18,7 @@ from dynsys.algorithms.checks.representation import (
     represent,
     step_checks,
 )
-from dynsys.algorithms.checks.rest import collapse_check
+from dynsys.algorithms.checks.rest import CHECKED_MEMBERS, collapse_check
 from dynsys.algorithms.checks.rounding import angles_at, lost_steps, rounding_check
 from dynsys.algorithms.checks.way_to_rest import rest_check, way_check
 from dynsys.compiled.blas import one_blas_thread
@@ -30,7 +30,6 @@ from dynsys.results.spectrum import SpectrumDiagnostics
 
 Array = np.ndarray
 
-CHECKED_MEMBERS = 8  # the first ones' determinants are checked: the check steps through an interval with NumPy
 LARGEST_DETERMINANT_DEFECT = 1e-8
 LARGEST_ERRORS = 6.0  # standard errors that a drift, or an exponent declared to vanish, may have
 LEAST_SPOILING = (0.8, 1.25)  # errors of the exponent: of a steady drift 1.1, where growth is ln t about 0.6
@@ -162,9 +161,8 @@ def _drift(rates: Array, exponents: Array, error: Array, time: float = np.inf) -
     which counts it: that of a growth like ln t is, as in integrable motion, and no warm-up would make an end of it.
     Nor does one that dies away where next to nothing has grown in all the time.
     """
-    together = max(
-        1, rates.shape[1] // MOST_LOOKED_AT
-    )  # a long record as if its frame had been made orthonormal rarely
+    # a long record is looked at as if its frame had been made orthonormal rarely
+    together = max(1, rates.shape[1] // MOST_LOOKED_AT)
     groups = rates.shape[1] // together
     rates = np.einsum("mgik->mgk", rates[:, : groups * together].reshape(len(rates), groups, together, -1)) / together
     halves = np.array_split(rates, [max(1, groups // 2)], axis=1)

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from dynsys.algorithms.checks.rest import REPEATS, rests
+from dynsys.algorithms.checks.rest import CHECKED_MEMBERS, REPEATS, rests
 from dynsys.passes.run_state import RunState, Tangent, forward_in_chunks
 from dynsys.passes.status import RUNNING
 
@@ -25,7 +25,7 @@ SHORT = 40  # strides: a record of no more is looked at once
 LOOKS, SHARE = 16, 0.03  # from all over a run, and the share of its steps that are taken a second time
 LONGEST, GROWTH = 10, 3.0  # intervals from a look on, and ln of the growth of a difference by then
 MOST_NUMBERS = 4_000_000  # that are kept of all looks
-VOLUMES, CHECKED_MEMBERS = 4, 8  # looks at which the divergence is asked for, and members
+VOLUMES = 4  # looks at which the divergence is asked for
 MOST_STATES = 200_000  # that are asked on which side of a jump they lie
 LARGEST_REMAINDER = 20.0  # of |lambda| T over a finite time, in which it is O(1)
 FAST = 0.1  # divergence times dt: of rates that a step may lose

@@ -22,7 +22,7 @@ LAST_BITS = 4 * np.finfo(float).eps  # by which a map may move a state that rest
 REPEATS = 3  # steps of which each leaves the state in place
 
 LONGEST_CYCLE = 64  # steps
-CHECKED_MEMBERS = 8
+CHECKED_MEMBERS = 8  # the first ones: such checks step one member after the other, by NumPy
 GROWN = np.log(2.0)  # by how much vectors have to grow in the last intervals of an orbit that should have left
 FROZEN = 1.0 - 1e-6  # share of the first vector in components that recur to the last bit
 SHOWN = 4  # components of a state in a message

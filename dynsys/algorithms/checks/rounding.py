@@ -16,7 +16,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dynsys.indicators import batch_means_error
+from dynsys.algorithms.checks.rest import CHECKED_MEMBERS
+from dynsys.error_bars import batch_means_error
 from dynsys.passes.orthonormal import packed_diagonal, unpacked
 from dynsys.passes.run_state import RunState, Tangent
 
@@ -28,7 +29,6 @@ LEAST = 1e-8  # share of the largest exponent that is not worth a word
 SHARE = 1e-4  # the same where no error bar is known that says what is
 SAMPLED = 100  # intervals whose factors show the angles
 SHORT, LOST = 1e-7, 1e3 * np.finfo(float).eps  # steps that are asked, and how far one has to move something
-CHECKED_MEMBERS = 8
 
 Angles = Callable[[], Array]
 

@@ -7,7 +7,8 @@ from typing import Any
 import attrs
 import numpy as np
 
-from dynsys.algorithms.checks.representation import CHECKED_MEMBERS, LARGEST_REMAINDER, PER_MEMBER, Motion
+from dynsys.algorithms.checks.representation import LARGEST_REMAINDER, PER_MEMBER, Motion
+from dynsys.algorithms.checks.rest import CHECKED_MEMBERS
 from dynsys.passes.run_state import RunState, Tangent
 
 Array = np.ndarray
