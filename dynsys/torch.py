@@ -13,4 +13,7 @@ except ImportError as problem:
         "machine from https://pytorch.org"
     ) from problem
 
-__all__: list[str] = []
+from dynsys.backends.torch import TorchTangent
+from dynsys.systems.torch_gradient_flow import TorchGradientFlow
+
+__all__ = ["TorchGradientFlow", "TorchTangent"]

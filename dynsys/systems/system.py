@@ -118,6 +118,10 @@ class DynamicalSystem(ABC):
         """The equations as source for Numba, or None: then NumPy steps the system."""
         return None
 
+    def on_device_under(self, stepper: Stepper) -> Any:
+        """A step under a stepper on tensors of a device, as `TimeStep.on_device`; None: NumPy takes it."""
+        return None
+
     @property
     def fallback(self) -> str:
         """What keeps the system from being compiled although its user may expect it to be, with the remedy; or empty.
@@ -193,8 +197,7 @@ class Map(DifferentiableSystem, TimeStep):
         """The linearised map, on which the algorithms run.
 
         `t0`, any finite number, shifts the times that results list and nothing else: the map itself is given n = 0, 1,
-        ..., counted from the start of the run. `backend` is "numba", "numpy", a kind of `TangentSystem`, or "auto",
-        the first of these that can take the step.
+        ..., counted from the start of the run. `backend` is as for `dynsys.systems.tangent.make_tangent`.
 
         Examples
         --------
@@ -244,8 +247,7 @@ class Flow(DifferentiableSystem):
     def tangent(self, stepper: Stepper, *, t0: float = 0.0, backend: Backend = "auto") -> TangentSystem:
         """The linearised flow under a stepper, on which the algorithms run.
 
-        `t0` is the time of step 0. `backend` is "numba", "numpy", a kind of `TangentSystem`, or "auto", the first of
-        these that can take the step.
+        `t0` is the time of step 0; `backend` is as for `dynsys.systems.tangent.make_tangent`.
         """
         return make_tangent(FlowStep(self, stepper, t0), backend)
 
@@ -484,6 +486,10 @@ class FlowStep(TimeStep):
         """The same step as source for Numba, if flow and stepper have one."""
         kernel = self.flow.kernel()
         return None if kernel is None else flow_kernel(kernel, self.stepper)
+
+    def on_device(self) -> Any:
+        """The same step on tensors, if the flow is there and takes the stepper."""
+        return self.flow.on_device_under(self.stepper)
 
     @property
     def fallback(self) -> str:

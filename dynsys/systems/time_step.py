@@ -198,6 +198,14 @@ class TimeStep(ABC):
         """The same step as source for Numba, or None: then NumPy takes it."""
         return None
 
+    def on_device(self) -> Any:
+        """The same step on tensors of a device, or None: then it is taken by NumPy.
+
+        An object with `device`, `dtype`, `step(n, x) -> x'` and `push(n, x, V) -> (x', V')` for tensors x (dim,) and
+        V (k, dim), whose rows are the vectors and may be overwritten.
+        """
+        return None
+
     @property
     def fallback(self) -> str:
         """What keeps the step from being compiled although its maker may expect it to be, with the remedy; or empty."""

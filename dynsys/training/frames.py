@@ -35,7 +35,7 @@ def orthonormalise_rows(V: Tensor) -> Array | None:
     k = len(V)
     if k == 0:
         return np.zeros((0, 0))
-    largest = V.abs().amax(dim=1).double().cpu()
+    largest = torch.linalg.vector_norm(V, float("inf"), dim=1).double().cpu()
     if not bool(torch.isfinite(largest).all()) or bool((largest == 0).any()):
         return None
     lengths = largest * _gram(V, 1.0 / largest).diagonal().sqrt()  # of rows whose squares may overflow

@@ -1,0 +1,112 @@
+"""Steps on tensors: frames stay on the device of a model, as rows, and are overwritten in place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+
+from dynsys.passes.orthonormal import packed
+from dynsys.passes.run_state import Record, RunState
+from dynsys.passes.status import DIVERGED, RUNNING, SINGULAR
+from dynsys.systems.tangent import TangentSystem
+from dynsys.systems.time_step import TimeStep
+from dynsys.training.frames import orthonormalise_rows
+
+Array = np.ndarray
+Tensor = torch.Tensor
+
+
+@attrs.frozen(eq=False)
+class TorchTangent(TangentSystem):
+    """Steps on tensors of a device, one member after the other; frames are rows there, overwritten in place.
+
+    Everything is computed in the precision of the step, R and the Gram matrix in float64. Between the calls of
+    `forward` states and frames are arrays, on the CPU: frames (members, dim, k) whose vectors are contiguous.
+    """
+
+    name = "torch"
+
+    @classmethod
+    def missing(cls, time_step: TimeStep) -> str:
+        """What keeps a step from being taken on tensors; empty if nothing does."""
+        step = time_step.for_member(0).on_device()
+        if step is None:
+            return (
+                "it gives no step on tensors: take a TorchGradientFlow under Euler or an optimiser, a TorchMap or a "
+                "TorchFlow"
+            )
+        return "" if step.dtype in KINDS else f"its numbers are {step.dtype}, and must be float32 or float64"
+
+    @property
+    def rounding(self) -> float:
+        """Relative error of rounding in the precision of the step."""
+        return float(np.finfo(self._kind).eps)
+
+    @property
+    def _kind(self) -> Any:
+        return KINDS[self.time_step.for_member(0).on_device().dtype]
+
+    def random_frames(self, dim: int, k: int, seed: int, members: Array) -> Array:
+        """Random orthonormal frames as those of other backends, made row by row: they are as large as memory allows."""
+        rows = np.empty((len(members), k, dim), self._kind)
+        for frame, member in zip(rows, members, strict=True):
+            rng = np.random.default_rng([seed, member])
+            for row in frame:
+                row[:] = rng.normal(size=dim)
+            orthonormalise_rows(torch.from_numpy(frame))
+        return rows.transpose(0, 2, 1)
+
+    def step(self, n: int, x: Array, V: Array, *, member: int = 0) -> tuple[Array, Array]:
+        """The same as `forward` in another way, by NumPy, in float64 where the system can: they are compared."""
+        return self.time_step.for_member(member).step_tangent(n, x, V)
+
+    def forward(self, start: RunState, *, intervals: int, steps_per_interval: int, record: Record) -> RunState:
+        """Continue `start` over whole intervals; see `TangentSystem.forward`."""
+        members, dim, k = start.Q.shape
+        rows = np.empty((members, k, dim), self._kind)
+        rows[:] = start.Q.transpose(0, 2, 1)
+        end = start.recording(start.n + intervals * steps_per_interval, intervals, record, rows.transpose(0, 2, 1))
+        for m in np.flatnonzero(end.status == RUNNING):
+            self._forward_member(start, end, rows[m], int(m), intervals, steps_per_interval)
+        end.blank(start, steps_per_interval)
+        return end
+
+    def _forward_member(
+        self, start: RunState, end: RunState, rows: Array, m: int, intervals: int, steps_per_interval: int
+    ) -> None:
+        step, n = self.time_step.for_member(int(start.members[m])).on_device(), start.n
+        x, V = (torch.from_numpy(array).to(step.device, step.dtype) for array in (end.x[m], rows))
+        for i in range(intervals):
+            for _ in range(steps_per_interval):
+                if len(V):
+                    x, V = step.push(n, x, V)
+                else:
+                    x = step.step(n, x)
+                n += 1
+            finite = bool(torch.isfinite(x).all()) and _finite(V)
+            R = orthonormalise_rows(V) if finite else None
+            if R is None:
+                end.status[m], end.stopped[m] = (SINGULAR if finite else DIVERGED), n
+                end.x[m], rows[:] = np.nan, np.nan
+                return
+            if end.growth.size:
+                end.growth[m, i] = np.log(np.diagonal(R))
+            if end.R.size:
+                end.R[m, i] = packed(R)
+            if end.xs.size:
+                end.xs[m, i], end.Qs[m, i] = x.cpu().numpy(), V.cpu().numpy().T
+        end.x[m] = x.cpu().numpy()
+        found = V.cpu().numpy()
+        if not np.shares_memory(found, rows):
+            rows[:] = found
+
+
+def _finite(V: Tensor) -> bool:
+    """Whether all entries are, without room for another frame."""
+    return not len(V) or bool(torch.isfinite(torch.linalg.vector_norm(V, float("inf"), dim=1)).all())
+
+
+KINDS = {torch.float32: np.float32, torch.float64: np.float64}
