@@ -28,6 +28,7 @@ from dynsys.errors import (
     StoreError,
 )
 from dynsys.passes.run_state import RunState
+from dynsys.results.covariant_angles import CovariantAngles
 from dynsys.results.spectrum import LyapunovSpectrum
 from dynsys.results.vectors import CovariantVectors
 from dynsys.steppers.dormand_prince import DormandPrince
@@ -53,6 +54,7 @@ __all__ = [
     "GALI",
     "RK4",
     "ContractError",
+    "CovariantAngles",
     "CovariantVectors",
     "DiagnosticWarning",
     "DivergenceError",

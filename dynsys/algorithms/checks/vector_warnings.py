@@ -12,7 +12,7 @@ from dynsys.algorithms.checks.rounding import check_of_factors, last_growth
 from dynsys.algorithms.checks.vector_errors import Errors
 from dynsys.algorithms.window import Window
 from dynsys.passes.run_state import Tangent
-from dynsys.results.vectors import CovariantVectors
+from dynsys.results.vectors import CovariantRecord
 
 Array = np.ndarray
 
@@ -23,7 +23,7 @@ LARGEST_OFF_FLOW = np.radians(0.05)
 
 
 def failed_checks(
-    tangent: Tangent, window: Window, clvs: CovariantVectors, spread: Array, inside: Errors, at_ends: Array
+    tangent: Tangent, window: Window, clvs: CovariantRecord, spread: Array, inside: Errors, at_ends: Array
 ) -> list[tuple[Array, str]]:
     """The checks that failed, each with the members that did, and the remedy."""
     found, tolerance = clvs.diagnostics, LARGEST_DISAGREEMENT
