@@ -226,7 +226,7 @@ def _record(
     residual, spread, inexact = covariance_residual(tangent, end.members, ends, pushed, states, columns)
     seen = np.fmax.reduce(inexact)  # of those that were pushed, for those that were not
     inexact = np.where(np.isnan(inexact), tangent.tolerance if np.isnan(seen) else seen, inexact)
-    inexact = np.maximum(np.finfo(float).eps, inexact)
+    inexact = np.maximum(tangent.rounding, inexact)
     inside = errors_inside(columns, growth, last, ahead, behind, inexact, window.stride, tangent.dimension)
     starts = line_distance(another, ending)
     agree, dim = ~(frames > LARGEST_DISAGREEMENT), tangent.dimension

@@ -15,7 +15,7 @@ import numpy as np
 
 from dynsys.algorithms.checks.representation import marks
 from dynsys.errors import FallbackWarning, InterruptedWarning, InvalidInputError, whole_number, whole_stride
-from dynsys.passes.run_state import Record, RunState, Tangent, begin, raise_if_stopped, run, warm_up
+from dynsys.passes.run_state import Record, RunState, Tangent, begin, look_at, raise_if_stopped, run, warm_up
 from dynsys.passes.status import RUNNING
 
 Array = np.ndarray
@@ -132,7 +132,7 @@ def pass_window(
 
     def keep(done: int, part: RunState) -> None:
         if done + part.R.shape[1] in at:
-            looks.append(part.without_records())
+            looks.append(look_at(tangent, part))
         R[:, done : done + part.R.shape[1]] = part.R
         due = slice(-(done + 1) % stride, None, stride)
         strides = slice(done // stride, (done + part.R.shape[1]) // stride)

@@ -12,7 +12,6 @@ import numpy as np
 
 from dynsys.algorithms.window import Window
 from dynsys.indicators import line_distance, principal_angles
-from dynsys.passes.orthonormal import random_frames
 from dynsys.passes.run_state import RunState, Tangent, forward_in_chunks, warm_up
 
 Array = np.ndarray
@@ -56,7 +55,7 @@ def another_frame(tangent: Tangent, window: Window, seed: int) -> tuple[Array, A
     """
     first, start = window.first, window.start
     _, dim, k = first.Q.shape
-    another = attrs.evolve(first, Q=random_frames(dim, k, seed + 1, first.members))
+    another = attrs.evolve(first, Q=tangent.random_frames(dim, k, seed + 1, first.members))
     growth = np.zeros((first.Q.shape[0], k))
     intervals = (start.n - first.n) // window.steps
     if tangent.tolerance == 0.0:

@@ -91,7 +91,8 @@ def examine(run: Run) -> tuple[SpectrumDiagnostics, list[tuple[Any, str]]]:
     crossed = crossings(tangent, start, run.intervals, run.steps)
 
     with np.errstate(over="ignore", invalid="ignore"):  # rounding of the long columns of V, as a share of the short one
-        rounding = 10 * np.finfo(float).eps * np.exp(np.ptp(first, axis=1))
+        rounding = 10 * tangent.rounding * np.exp(np.ptp(first, axis=1))
+    inexact = tangent.rounding + tangent.tolerance
     resting = np.isfinite(moved.rest).any(axis=1)
     wrong, jumps = derivative_check(tangent, untrue), jump_check(crossed, len(exponents))
     *coarse, torn = step_checks(tangent, exponents, error, looked, moved.time)
@@ -123,7 +124,7 @@ def examine(run: Run) -> tuple[SpectrumDiagnostics, list[tuple[Any, str]]]:
             "warmup=0 and its finite-time exponents, not the standard error",
         ),
         (
-            defect > LARGEST_DETERMINANT_DEFECT + rounding + 10 * tangent.dimension * run.steps * tangent.tolerance,
+            defect > LARGEST_DETERMINANT_DEFECT + rounding + 10 * tangent.dimension * run.steps * inexact,
             "the sum of log R_ii is not log|det|: compare the derivatives with dynsys.testing.check_tangent",
         ),
         (
@@ -149,6 +150,7 @@ def examine(run: Run) -> tuple[SpectrumDiagnostics, list[tuple[Any, str]]]:
             run.steps,
             run.steps * tangent.dt,
             angles_at(tangent, start, end, steps=run.steps),
+            tangent.rounding,
         ),
         wrong,
     ]

@@ -32,7 +32,7 @@ def failed_checks(
     asked = f"the gaps need about {needed:.0f}" if needed < 1e9 else "a gap vanishes, for which none is long enough"
     starts = (found.start_agreement.reshape(at_ends.shape) > tolerance).any(axis=-1)
     frames = (found.frame_agreement.reshape(at_ends.shape) > tolerance).any(axis=-1)
-    inexact = np.finfo(float).eps + tangent.tolerance
+    inexact = tangent.rounding + tangent.tolerance
     with np.errstate(over="ignore"):  # how much rounding, or what a step is free to choose, grows while it is pushed
         rounding = 1e3 * inexact * np.exp(spread)
 
@@ -55,7 +55,7 @@ def failed_checks(
     checks = [
         derivative_check(tangent, derivative_defect(tangent, window.first)),
         collapse_check(tangent, window.first, window.end, last_growth(window.R, window.finished, LONGEST_CYCLE + 2)),
-        check_of_factors(window.R, window.finished, window.steps, window.steps * tangent.dt),
+        check_of_factors(tangent, window.R, window.finished, window.steps),
         (
             found.covariance_residual > np.maximum(LARGEST_RESIDUAL, rounding),
             "vectors are not covariant: compare the derivatives with dynsys.testing.check_tangent",
