@@ -18,6 +18,18 @@ from dynsys.errors import InvalidInputError, finite, positive
 from dynsys.steppers.optimiser import Optimiser, Part, share
 
 
+def _beta1(value: Any) -> float:
+    return share("beta1", value)
+
+
+def _beta2(value: Any) -> float:
+    return share("beta2", value)
+
+
+def _alpha(value: Any) -> float:
+    return share("alpha", value)
+
+
 def _offset(value: Any) -> float:
     return positive("eps", value)
 
@@ -39,8 +51,8 @@ class MomentOptimiser(Optimiser, ABC):
     with the means of n + 1 gradients m^ = m' / (1 - beta1^(n+1)), v^ = v' / (1 - beta2^(n+1)).
     """
 
-    beta1: float = attrs.field(default=0.9, converter=lambda value: share("beta1", value))
-    beta2: float = attrs.field(default=0.999, converter=lambda value: share("beta2", value))
+    beta1: float = attrs.field(default=0.9, converter=_beta1)
+    beta2: float = attrs.field(default=0.999, converter=_beta2)
     eps: float = attrs.field(default=1e-8, converter=_offset)
     carried = 2
 
@@ -61,13 +73,13 @@ class MomentOptimiser(Optimiser, ABC):
         g = self.coupled * theta - slope
         m = self.beta1 * m + of_g * g
         v = self.beta2 * v + of_square * g * g
-        known = 1.0 - self.beta2 ** (n + 1.0)
-        root = (v / known) ** 0.5
+        scale = 1.0 / (1.0 - self.beta2 ** (n + 1.0))
+        root = (scale * v) ** 0.5
         inverse = 1.0 / (root + self.eps)
         rate = self.dt / (1.0 - self.beta1 ** (n + 1.0)) * inverse
         keep = 1.0 - self.dt * self.decoupled
-        # derivatives of theta' by m', v' and g; d sqrt(v) = 0 at v = 0
-        by_v = rate * m * inverse * (root != 0.0) / (2.0 * known * (root + (root == 0.0)))
+        # derivatives of theta' by v' and g; that of a root at 0 is 0 by definition
+        by_v = 0.5 * scale * rate * inverse * m * (root != 0.0) / (root + (root == 0.0))
         square = 2.0 * of_square * g
         by_g = by_v * square - rate * of_g
         return (keep * theta - rate * m, m, v), (
@@ -79,7 +91,55 @@ class MomentOptimiser(Optimiser, ABC):
 
 @attrs.frozen(eq=False)
 class Adam(MomentOptimiser):
-    """Adam."""
+    """Adam: slopes averaged, and divided by the root of their mean square.
+
+    On f = -grad L, with learning rate dt, step n = 0, 1, ... is
+
+        g = weight_decay theta - f,   m' = beta1 m + (1 - beta1) g,   v' = beta2 v + (1 - beta2) g^2,
+        theta' = theta - dt m^ / (sqrt(v^) + eps),   m^ = m' / (1 - beta1^(n+1)),   v^ = v' / (1 - beta2^(n+1)),
+
+    as in `torch.optim.Adam(lr=dt, betas=(beta1, beta2))`. The state is (theta, m, v), with PyTorch's `exp_avg` and
+    `exp_avg_sq`: m is a mean of gradients, not of slopes. n counts from the start of the run, and goes on where a run
+    is continued, so the step depends on it.
+
+    The derivative of sqrt(v^) at v^ = 0 is 0 by definition. It matters for weights that have never had a gradient,
+    those of dead units: there m = v = 0 and the step does not move them, while the derivative of the root would be
+    infinite, and that of the step 0 times infinity. With it they have the exponents 0, ln(beta1) / dt, ln(beta2) / dt.
+
+    At a minimum each eigenvalue h of the Hessian gives three exponents, ln(beta2) / dt and, with
+    a = dt (h + weight_decay) / eps, ln |r| / dt with r the roots of
+
+        r^2 - (1 + beta1 - (1 - beta1) a) r + beta1 = 0;      it is stable for a < 2 (1 + beta1) / (1 - beta1).
+
+    So it is unstable with an eps of 1e-8: weights do not settle there, but move about at the scale of dt. An eps of
+    the order of 1 settles; below, v forgets so slowly, in 1 / (1 - beta2) steps, that few runs rest.
+
+    Attributes
+    ----------
+    dt : float
+        Learning rate. The unit of time is the learning rate times the number of steps.
+    beta1, beta2 : float
+        What the means keep of themselves in a step, in [0, 1).
+    eps : float
+        > 0, in units of the gradient.
+    weight_decay : float
+        >= 0; that of the loss weight_decay |theta|^2 / 2.
+
+    References
+    ----------
+    D. P. Kingma, J. Ba, ICLR (2015), arXiv:1412.6980.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dynsys import GradientFlow
+    >>> bowl = GradientFlow.of("h*w^2/2", ["w"], {"h": [1.0]})
+    >>> tangent = bowl.tangent(Adam(dt=0.01, beta2=0.9, eps=1.0), backend="numpy")
+    >>> tangent.benettin([1.0], intervals=2000, warmup=2000).exponents.round(3)
+    array([ -1.119,  -9.417, -10.536])
+    >>> (np.log([*np.roots([1.0, -1.899, 0.9]), 0.9]) / 0.01).round(3)
+    array([ -1.119,  -9.417, -10.536])
+    """
 
     weight_decay: float = attrs.field(default=0.0, converter=_decay)
 
@@ -96,7 +156,43 @@ class Adam(MomentOptimiser):
 
 @attrs.frozen(eq=False)
 class AdamW(MomentOptimiser):
-    """AdamW."""
+    """Adam with a decay of the weights beside the gradient, which the means know nothing of.
+
+    On f = -grad L, with learning rate dt, step n = 0, 1, ... is
+
+        m' = beta1 m - (1 - beta1) f,   v' = beta2 v + (1 - beta2) f^2,
+        theta' = (1 - dt weight_decay) theta - dt m^ / (sqrt(v^) + eps),
+
+    with m^ and v^ as for `Adam`, as in `torch.optim.AdamW(lr=dt, betas=(beta1, beta2))`. State, dependence on n and the
+    derivative of the root at 0 are those of `Adam`.
+
+    Where a step moves nothing and f = 0, each eigenvalue h of the Hessian gives three exponents, ln(beta2) / dt and,
+    with c = 1 - dt weight_decay and a = dt h / eps, ln |r| / dt with r the roots of
+
+        r^2 - (c + beta1 - (1 - beta1) a) r + c beta1 = 0;   stable for a < (1 + c) (1 + beta1) / (1 - beta1).
+
+    Attributes
+    ----------
+    dt : float
+        Learning rate. The unit of time is the learning rate times the number of steps.
+    beta1, beta2 : float
+        What the means keep of themselves in a step, in [0, 1).
+    eps : float
+        > 0, in units of the gradient.
+    weight_decay : float
+        >= 0; dt times as much of a weight goes in every step.
+
+    References
+    ----------
+    I. Loshchilov, F. Hutter, ICLR (2019), arXiv:1711.05101.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dynsys.models.classics import LinearFlow
+    >>> AdamW(dt=0.1, weight_decay=0.5).step(LinearFlow([[-1.0]]), 0, 0.0, np.array([1.0, 0.0, 0.0])).round(6)
+    array([0.85 , 0.1  , 0.001])
+    """
 
     weight_decay: float = attrs.field(default=0.01, converter=_decay)
 
@@ -113,9 +209,42 @@ class AdamW(MomentOptimiser):
 
 @attrs.frozen(eq=False)
 class RMSprop(Optimiser):
-    """RMSprop."""
+    """RMSprop: slopes divided by the root of their mean square.
 
-    alpha: float = attrs.field(default=0.99, converter=lambda value: share("alpha", value))
+    On f = -grad L, with learning rate dt,
+
+        g = weight_decay theta - f,   v' = alpha v + (1 - alpha) g^2,   theta' = theta - dt g / (sqrt(v') + eps),
+
+    as in `torch.optim.RMSprop(lr=dt)` without its momentum and its centring. The state is (theta, v), with PyTorch's
+    `square_avg`. The derivative of the root at v' = 0 is 0 by definition, as for `Adam`.
+
+    At a minimum each eigenvalue h of the Hessian gives two exponents, ln |1 - a| / dt with
+    a = dt (h + weight_decay) / eps, and ln(alpha) / dt; it is stable for a < 2.
+
+    Attributes
+    ----------
+    dt : float
+        Learning rate. The unit of time is the learning rate times the number of steps.
+    alpha : float
+        What the mean keeps of itself in a step, in [0, 1).
+    eps : float
+        > 0, in units of the gradient.
+    weight_decay : float
+        >= 0; that of the loss weight_decay |theta|^2 / 2.
+
+    References
+    ----------
+    T. Tieleman, G. Hinton, Neural networks for machine learning, lecture 6.5, Coursera (2012).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dynsys.models.classics import LinearFlow
+    >>> RMSprop(dt=0.1).step(LinearFlow([[-1.0]]), 0, 0.0, np.array([1.0, 0.0])).round(6)
+    array([0.  , 0.01])
+    """
+
+    alpha: float = attrs.field(default=0.99, converter=_alpha)
     eps: float = attrs.field(default=1e-8, converter=_offset)
     weight_decay: float = attrs.field(default=0.0, converter=_decay)
     carried = 1
@@ -129,8 +258,8 @@ class RMSprop(Optimiser):
         root = v**0.5
         inverse = 1.0 / (root + self.eps)
         rate = self.dt * inverse
-        # derivatives of theta' by v' and g; d sqrt(v) = 0 at v = 0
-        by_v = rate * g * inverse * (root != 0.0) / (2.0 * (root + (root == 0.0)))
+        # derivatives of theta' by v' and g; that of a root at 0 is 0 by definition
+        by_v = 0.5 * rate * inverse * g * (root != 0.0) / (root + (root == 0.0))
         square = 2.0 * of_square * g
         by_g = by_v * square - rate
         return (theta - rate * g, v), (

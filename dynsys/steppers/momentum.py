@@ -8,10 +8,15 @@ Velocities follow the weights in the state, (theta, v), and begin as 0: initial 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import attrs
 
 from dynsys.steppers.optimiser import Optimiser, Part, share
+
+
+def _momentum(value: Any) -> float:
+    return share("momentum", value)
 
 
 @attrs.frozen(eq=False)
@@ -44,6 +49,7 @@ class HeavyBall(Optimiser):
 
     Examples
     --------
+    >>> import numpy as np
     >>> from dynsys import GradientFlow
     >>> bowl = GradientFlow.of("h*w^2/2", ["w"], {"h": np.array([1.0])})
     >>> tangent = bowl.tangent(HeavyBall(dt=0.1, momentum=0.81), backend="numpy")
@@ -52,7 +58,7 @@ class HeavyBall(Optimiser):
     (array([-0.11, -0.11]), np.float64(-0.11))
     """
 
-    momentum: float = attrs.field(default=0.9, converter=lambda value: share("momentum", value))
+    momentum: float = attrs.field(default=0.9, converter=_momentum)
     carried = 1
 
     def update(self, n: int, parts: Sequence[Part], slope: Part) -> tuple[Sequence[Part], Sequence[Sequence[Part]]]:
@@ -88,13 +94,14 @@ class Nesterov(Optimiser):
 
     Examples
     --------
+    >>> import numpy as np
     >>> from dynsys.models.classics import LinearFlow
     >>> _, M = Nesterov(dt=0.1, momentum=0.9).step_tangent(LinearFlow([[-2.0]]), 0, 0.0, np.zeros(2), np.eye(2))
     >>> np.allclose([np.trace(M), np.linalg.det(M)], [1.9 * 0.8, 0.9 * 0.8])
     True
     """
 
-    momentum: float = attrs.field(default=0.9, converter=lambda value: share("momentum", value))
+    momentum: float = attrs.field(default=0.9, converter=_momentum)
     carried = 1
 
     def update(self, n: int, parts: Sequence[Part], slope: Part) -> tuple[Sequence[Part], Sequence[Sequence[Part]]]:

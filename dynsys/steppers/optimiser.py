@@ -52,9 +52,9 @@ class Optimiser(Stepper, ABC):
 
     Examples
     --------
-    Signs of slopes, smoothed (SignSGD would have no derivative):
+    Slopes of any size make a step of at most dt:
 
-    >>> class Soft(Optimiser):
+    >>> class Bounded(Optimiser):
     ...     carried = 0
     ...
     ...     def update(self, n, parts, slope):
@@ -62,8 +62,9 @@ class Optimiser(Stepper, ABC):
     ...         size = (1.0 + slope * slope) ** 0.5
     ...         return (theta + self.dt * slope / size,), ((1.0, self.dt / size**3),)
     >>> from dynsys.models.classics import LinearFlow
-    >>> Soft(dt=0.1).step(LinearFlow([[-1.0]]), 0, 0.0, np.array([1e9]))
-    array([9.99999999e+08])
+    >>> _, M = Bounded(dt=0.1).step_tangent(LinearFlow([[-1.0]]), 0, 0.0, np.array([1.0]), np.eye(1))
+    >>> bool(abs(M[0, 0] - (1.0 - 0.1 / 8**0.5)) < 1e-15)
+    True
     """
 
     carried: ClassVar[int]  # numbers for each weight, beside the weight itself
@@ -95,14 +96,15 @@ class Optimiser(Stepper, ABC):
     def tangent_at_rest(self, flow: VectorField, n: int, t: float, x: Array) -> Array:
         """Derivative of the step where the weights of x rest, (dim, dim), when all memory of the way there is gone.
 
-        Each carried number is then where it stays, found by a step of Newton's method, exact for means of slopes and
-        of their squares; and n is large.
+        Each carried number is then where c' = a c + b leaves it, exactly so for a mean of slopes or of their squares;
+        and n is large.
         """
         parts = np.split(x, 1 + self.carried)
         moved, coefficients = self.update(LATE, parts, flow.vector_field(t, parts[0]))
         for i in range(1, 1 + self.carried):
-            forgotten = 1.0 - np.asarray(coefficients[i][i])  # in a step; what forgets nothing stays as it is
-            parts[i] = parts[i] + (moved[i] - parts[i]) * (forgotten != 0.0) / (forgotten + (forgotten == 0.0))
+            a = np.asarray(coefficients[i][i])
+            settled = (moved[i] - a * parts[i]) / np.where(a == 1.0, 1.0, 1.0 - a)  # squares: not below 0 by rounding
+            parts[i] = np.where(a == 1.0, parts[i], settled)  # what forgets nothing stays as it is
         return self.step_tangent(flow, LATE, t, np.concatenate(parts), np.eye(len(x)))[1]
 
     @property
