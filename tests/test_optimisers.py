@@ -42,7 +42,13 @@ RULES = {
 }
 EVERY = pytest.mark.parametrize("stepper", RULES.values(), ids=RULES)
 BACKENDS = pytest.mark.parametrize("backend", ["numpy", pytest.param("numba", marks=pytest.mark.numba)])
-WITHOUT_DECAY = [HeavyBall(1.0, 0.6), Nesterov(1.0, 0.6), Adam(1.0, eps=0.5), AdamW(1.0, eps=0.5, weight_decay=0.0)]
+WITHOUT_DECAY = [
+    HeavyBall(1.0, 0.6),
+    Nesterov(1.0, 0.6),
+    Adam(1.0, 0.9, 0.5, 0.5),
+    AdamW(1.0, 0.9, 0.5, 0.5, weight_decay=0.0),
+    RMSprop(1.0, 0.5, 0.5),
+]
 
 
 @attrs.frozen(eq=False)
@@ -88,7 +94,7 @@ def test_exponents_at_a_minimum_are_the_logarithms_of_the_moduli_of_the_roots(st
     curvatures = [0.05, 4.0]
     bowl = GradientFlow.of("(h*a^2 + g*b^2)/2", ["a", "b"], {"h": curvatures[:1], "g": curvatures[1:]})
     size = 2 * (1 + stepper.carried)
-    spectrum = bowl.tangent(stepper, backend=backend).benettin([1.0, -1.0], intervals=3000, warmup=1000, k=size)
+    spectrum = bowl.tangent(stepper, backend=backend).benettin([1e-9, -1e-9], intervals=3000, warmup=1000, k=size)
     exact = exponents(stepper, curvatures)
     pairs = np.isclose(exact[:-1], exact[1:], rtol=1e-9) & (not isinstance(stepper, RMSprop))
     alone = ~(np.append(pairs, False) | np.append(False, pairs))
@@ -104,7 +110,7 @@ def test_a_run_that_rests_says_so_and_gives_the_exponents_of_the_minimum(stepper
     bowl = LinearFlow(-np.diag(CURVATURES))
     for warmup in (0, 200):
         run = bowl.tangent(stepper, backend="numpy").benettin
-        spectrum, warned = quiet(run, [1.0, -1.0, 1.0], intervals=400, warmup=warmup)
+        spectrum, warned = quiet(run, [1.0, -1.0, 1.0], intervals=2500, warmup=warmup)
         np.testing.assert_allclose(spectrum.diagnostics.rest, exponents(stepper, CURVATURES), rtol=0, atol=1e-11)
         assert all("comes to rest" in text for text in warned)  # the way to it may well grow otherwise
         assert not (warned and warmup)
@@ -113,26 +119,26 @@ def test_a_run_that_rests_says_so_and_gives_the_exponents_of_the_minimum(stepper
 def test_a_small_eps_never_rests_and_that_is_no_fault():
     """Its minimum is unstable: weights move about at the scale of dt."""
     bowl = LinearFlow(-np.diag(CURVATURES))
-    for stepper in (Adam(1e-2), AdamW(1e-2), RMSprop(1e-2, 0.9)):
+    for stepper in (Adam(1e-2, 0.8, 0.9), AdamW(1e-2, 0.8, 0.9), RMSprop(1e-2, 0.9)):
         assert exponents(stepper, CURVATURES)[0] > 1.0
         run = bowl.tangent(stepper, backend="numpy").benettin
         spectrum, warned = quiet(run, [1.0, -1.0, 1.0], intervals=400, warmup=400, k=3)
         assert np.isnan(spectrum.diagnostics.rest).all()
         assert warned == []
-        assert 1e-5 < np.abs(spectrum.end.x[:3]).max() < 0.1
+        assert 1e-5 < np.abs(spectrum.end.x[0, :3]).max() < 0.1
 
 
-@pytest.mark.parametrize("stepper", [*WITHOUT_DECAY, RMSprop(1.0, eps=0.5)], ids=lambda stepper: type(stepper).__name__)
+@pytest.mark.parametrize("stepper", WITHOUT_DECAY, ids=lambda stepper: type(stepper).__name__)
 def test_a_minimum_is_stable_up_to_the_learning_rate_of_the_table(stepper):
     for share, stable in ((0.999, True), (1.001, False)):
         at = attrs.evolve(stepper, dt=share * largest_rate(stepper))
         step = FlowStep(LinearFlow([[-1.0]]), at)
         assert (exponents(at, [1.0])[0] < 0.0) == stable
         assert (step.linear_rates(0, step.complete(np.zeros(1)))[0] < 0.0) == stable
-        x = step.complete(np.array([1e-3]))
-        for n in range(20_000):
+        x = step.complete(np.array([1e-6]))
+        for n in range(1_000, 9_000):  # corrections of Adam's means are over, in which any rate is too large
             x = step.step(n, x)
-        assert (abs(x[0]) < 1e-4) == stable
+        assert (abs(x[0]) < 1e-7) == stable
 
 
 def test_what_weights_decay_to_beside_the_gradient_rests_too():
@@ -141,7 +147,7 @@ def test_what_weights_decay_to_beside_the_gradient_rests_too():
     stepper = AdamW(0.1, 0.5, 0.6, eps=0.8, weight_decay=0.3)
     tangent = flow.tangent(stepper, backend="numpy")
     spectrum, _ = quiet(tangent.benettin, [0.5], intervals=600)
-    w, m, v = spectrum.end.x
+    w, m, v = spectrum.end.x[0]
     g = w - 2 + w**3
     np.testing.assert_allclose([m, v], [g, g * g], rtol=1e-12)
     size, h = abs(g) + 0.8, 1 + 3 * w**2  # theta' = (1 - dt l) theta - dt m' / (sqrt(v') + eps)
@@ -194,22 +200,21 @@ def test_a_tangent_keeps_its_contract_compiled_or_not(stepper, backend):
     np.testing.assert_allclose(runs[0].end.x, runs[1].end.x, rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("stepper", [Adam(RATE), AdamW(RATE, weight_decay=0.0), RMSprop(RATE)])
+@pytest.mark.parametrize("stepper", [RULES["Adam"], RULES["RMSprop"]], ids=["Adam", "RMSprop"])
 @BACKENDS
 def test_a_weight_that_never_had_a_gradient_has_a_finite_tangent(stepper, backend):
-    """A dead unit: the root of v = 0 has derivative 0 by definition."""
+    """A dead unit: the root of v = 0 has derivative 0 by definition, and the exponents are those of h = 0."""
     flow = GradientFlow.of("h*a^2/2 + 0*b", ["a", "b"], {"h": [1.0]})
     tangent = flow.tangent(stepper, backend=backend)
-    x = tangent.complete([1.0, 0.5])
+    x = tangent.complete([1e-9, 0.5])
     M = tangent.step(0, x, np.eye(x.size))[1]
-    dead = M[np.ix_(range(1, x.size, 2), range(1, x.size, 2))]
+    dead = np.arange(1, x.size, 2)
     assert np.isfinite(M).all()
-    kept = [stepper.alpha] if isinstance(stepper, RMSprop) else [stepper.beta1, stepper.beta2]
-    np.testing.assert_allclose(np.diag(dead), [1.0, *kept], rtol=1e-15)
-    assert dead[0, -1] == 0.0
-    spectrum = tangent.benettin([1.0, 0.5], intervals=2, warmup=0, steps_per_interval=5)
-    assert np.isfinite(spectrum.exponents).all()
-    assert spectrum.end.x[1] == 0.5
+    np.testing.assert_array_equal(M[1, dead[-1]], 0.0)  # of the weight by the mean square
+    spectrum = tangent.benettin([1e-9, 0.5], intervals=2000, warmup=500)
+    np.testing.assert_allclose(np.sort(spectrum.exponents)[::-1], exponents(stepper, [1.0, 0.0]), rtol=0, atol=1e-2)
+    assert abs(spectrum.exponents[0]) < 1e-12
+    assert spectrum.end.x[0, 1] == 0.5
 
 
 def test_without_momentum_the_weights_move_by_gradient_descent():
