@@ -1,0 +1,16 @@
+"""The door for PyTorch: networks in training, and any torch function as a system.
+
+It needs the extra `torch`; nothing else in dynsys imports it. The names are gathered here from where they belong.
+"""
+
+from __future__ import annotations
+
+try:
+    import torch as _  # noqa: F401
+except ImportError as problem:
+    raise ImportError(
+        "dynsys.torch needs PyTorch 2.6 or later, got none: pip install 'dynsys-clv[torch]', or the build for your "
+        "machine from https://pytorch.org"
+    ) from problem
+
+__all__: list[str] = []
