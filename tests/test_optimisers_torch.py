@@ -29,8 +29,8 @@ PAIRS = {
 }
 STEPPERS = pytest.mark.parametrize("stepper", [stepper for stepper, _ in PAIRS.values()], ids=PAIRS)
 STATE = {  # what PyTorch keeps, as parts of ours
-    HeavyBall: ({"momentum_buffer": -0.05}),
-    Nesterov: ({"momentum_buffer": -0.05}),
+    HeavyBall: {"momentum_buffer": -0.05},  # minus the rate
+    Nesterov: {"momentum_buffer": -0.05},
     Adam: {"exp_avg": 1.0, "exp_avg_sq": 1.0},
     AdamW: {"exp_avg": 1.0, "exp_avg_sq": 1.0},
     RMSprop: {"square_avg": 1.0},
@@ -76,6 +76,7 @@ def test_weights_are_those_of_pytorch_over_a_training(pair, size):
         np.testing.assert_allclose(x, np.concatenate([theta.detach().numpy(), *carried]), rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # by torch.func.jvp itself
 @STEPPERS
 @pytest.mark.parametrize("n", [0, 7])
 def test_coefficients_are_the_derivatives_by_dual_numbers(stepper, n):
