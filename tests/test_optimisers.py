@@ -41,7 +41,18 @@ RULES = {
     "RMSprop, decay": RMSprop(RATE, 0.7, 0.9, weight_decay=0.4),
 }
 EVERY = pytest.mark.parametrize("stepper", RULES.values(), ids=RULES)
-BACKENDS = pytest.mark.parametrize("backend", ["numpy", pytest.param("numba", marks=pytest.mark.numba)])
+EVERY_COMPILED = pytest.mark.parametrize(  # all have one kernel but for the text of `update`: the others are slow
+    ("stepper", "backend"),
+    [
+        *(pytest.param(stepper, "numpy", id=f"{name}-numpy") for name, stepper in RULES.items()),
+        pytest.param(RULES["Adam"], "numba", id="Adam-numba"),
+        *(
+            pytest.param(stepper, "numba", id=f"{name}-numba", marks=pytest.mark.slow)
+            for name, stepper in RULES.items()
+            if name != "Adam"
+        ),
+    ],
+)
 WITHOUT_DECAY = [
     HeavyBall(1.0, 0.6),
     Nesterov(1.0, 0.6),
@@ -88,13 +99,12 @@ def test_a_step_at_a_minimum_has_the_eigenvalues_of_its_characteristic_polynomia
 
 
 @EVERY
-@BACKENDS
-def test_exponents_at_a_minimum_are_the_logarithms_of_the_moduli_of_the_roots(stepper, backend):
+def test_exponents_at_a_minimum_are_the_logarithms_of_the_moduli_of_the_roots(stepper):
     """To rounding where roots are real, and O(1 / time) where they are complex."""
     curvatures = [0.05, 4.0]
     bowl = GradientFlow.of("(h*a^2 + g*b^2)/2", ["a", "b"], {"h": curvatures[:1], "g": curvatures[1:]})
     size = 2 * (1 + stepper.carried)
-    spectrum = bowl.tangent(stepper, backend=backend).benettin([1e-9, -1e-9], intervals=3000, warmup=1000, k=size)
+    spectrum = bowl.tangent(stepper, backend="numpy").benettin([1e-9, -1e-9], intervals=3000, warmup=1000, k=size)
     exact = exponents(stepper, curvatures)
     pairs = np.isclose(exact[:-1], exact[1:], rtol=1e-9) & (not isinstance(stepper, RMSprop))
     alone = ~(np.append(pairs, False) | np.append(False, pairs))
@@ -182,8 +192,7 @@ def test_members_step_side_by_side(stepper):
     np.testing.assert_allclose(step.step(2, x), one_by_one, rtol=1e-14)
 
 
-@EVERY
-@BACKENDS
+@EVERY_COMPILED
 def test_a_tangent_keeps_its_contract_compiled_or_not(stepper, backend):
     """Beside NumPy: `check_tangent` holds the kernel against it."""
     x, z = np.random.default_rng(2).normal(size=(2, 10))
@@ -201,7 +210,7 @@ def test_a_tangent_keeps_its_contract_compiled_or_not(stepper, backend):
 
 
 @pytest.mark.parametrize("stepper", [RULES["Adam"], RULES["RMSprop"]], ids=["Adam", "RMSprop"])
-@BACKENDS
+@pytest.mark.parametrize("backend", ["numpy", pytest.param("numba", marks=pytest.mark.slow)])
 def test_a_weight_that_never_had_a_gradient_has_a_finite_tangent(stepper, backend):
     """A dead unit: the root of v = 0 has derivative 0 by definition, and the exponents are those of h = 0."""
     flow = GradientFlow.of("h*a^2/2 + 0*b", ["a", "b"], {"h": [1.0]})
@@ -256,12 +265,12 @@ def test_initial_weights_are_enough_for_all_that_runs():
     np.testing.assert_allclose(runs.rate.sum("exponent")[:, -1], 3 * np.log([0.5, 0.9]) / 0.05, rtol=1e-10)
 
 
-@BACKENDS
+@pytest.mark.parametrize("backend", ["numpy", pytest.param("numba", marks=pytest.mark.slow)])
 def test_numbers_of_an_optimiser_are_swept_side_by_side(backend):
     bowl = GradientFlow.of("h*a^2/2", ["a"], {"h": [2.0]})
     tangent = bowl.tangent(Adam(0.05, beta2=0.8), backend=backend)
     grid = {"eps": [0.6, 1.5], "beta1": [0.2, 0.4, 0.5]}
-    runs = sweep(tangent.benettin, grid, [1.0], intervals=2500, warmup=1500)
+    runs = sweep(tangent.benettin, grid, [1.0], intervals=800, warmup=400)
     assert runs.exponent_mean.dims == ("eps", "beta1", "exponent")
     for i, eps in enumerate(grid["eps"]):
         for j, beta1 in enumerate(grid["beta1"]):
@@ -346,12 +355,12 @@ class Rooted(Tamed):
         return (theta + v / size, v), ((1.0, self.keep / size**3, self.dt / size**3), (0.0, self.keep, self.dt))
 
 
-@BACKENDS
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
 def test_an_optimiser_of_ones_own_is_its_update(backend):
-    flow = GradientFlow.of("h*a^2/2 + a^4/4 + a*b + b^2", ["a", "b"], {"h": [2.0]})
+    flow = GradientFlow.of("h*a^2/2 + a^4/4", ["a"], {"h": [2.0]})
     tangent = flow.tangent(Tamed(0.1), backend=backend)
     assert Tamed(0.1).numbers == (4.0, 0.5)
-    check_tangent(tangent, np.array([1.0, -2.0, 0.3, 0.4]))
+    check_tangent(tangent, np.array([1.0, 0.3]))
 
 
 @pytest.mark.numba
