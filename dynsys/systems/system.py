@@ -23,7 +23,7 @@ from dynsys.errors import InvalidInputError, finite, real_array, unmasked
 from dynsys.steppers.stepper import Stepper, a_stepper
 from dynsys.systems.faults import Watched, of_flow, of_rule
 from dynsys.systems.tangent import Backend, TangentSystem, make_tangent
-from dynsys.systems.time_step import LARGEST_LINEAR, TimeStep, field_names, with_fields
+from dynsys.systems.time_step import LARGEST_LINEAR, TimeStep, field_names, growth_rates, with_fields
 
 Array = np.ndarray
 LARGEST_TRACE = 64  # dimension up to which a Jacobian is formed for its trace
@@ -78,10 +78,7 @@ class DynamicalSystem(ABC):
         return ()
 
     def sides(self, t: float | Array, x: Array) -> Array:
-        """On which side of each of the `jumps` a state is: whole numbers (..., len(jumps)); they change at a jump.
-
-        Over leading axes of x, and of t.
-        """
+        """Sides of the `jumps` on which states are: whole numbers (..., len(jumps)), over leading axes of x and t."""
         return np.zeros((*np.shape(x)[:-1], 0), dtype=int)
 
     @property
@@ -421,8 +418,10 @@ class FlowStep(TimeStep):
 
     def linear_rates(self, n: int, x: Array) -> Array:
         """Real parts of the eigenvalues of the Jacobian of an autonomous flow; of the step where that is the system."""
-        if self.velocity(n, x) is None or len(x) > LARGEST_LINEAR:
-            return super().linear_rates(n, x)
+        if len(x) > LARGEST_LINEAR:
+            return np.full(len(x), np.nan)
+        if self.velocity(n, x) is None:
+            return growth_rates(self.stepper.tangent_at_rest(self.flow.flow_at(n), n, self.time(n), x), self.dt)
         return -np.sort(-np.linalg.eigvals(self.flow.flow_at(n).jacobian(self.time(n), x)).real)
 
     @property
@@ -496,4 +495,4 @@ class FlowStep(TimeStep):
         """What the flow says; or that the stepper has no compiled form, where the flow has."""
         if self.flow.fallback or self.stepper.source is not None or self.flow.kernel() is None:
             return self.flow.fallback
-        return f"the stepper {type(self.stepper).__name__} has no compiled form: give it a `tableau` or a `source`"
+        return f"the stepper {type(self.stepper).__name__} has no compiled form: {self.stepper.fallback}"

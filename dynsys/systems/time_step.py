@@ -136,9 +136,7 @@ class TimeStep(ABC):
         """
         if len(x) > LARGEST_LINEAR:
             return np.full(len(x), np.nan)
-        with np.errstate(divide="ignore"):
-            rates = np.log(np.abs(np.linalg.eigvals(self.step_tangent(n, x, np.eye(len(x)))[1]))) / self.dt
-        return -np.sort(-rates)
+        return growth_rates(self.step_tangent(n, x, np.eye(len(x)))[1], self.dt)
 
     @property
     def jumps(self) -> Sequence[str]:
@@ -210,6 +208,12 @@ class TimeStep(ABC):
     def fallback(self) -> str:
         """What keeps the step from being compiled although its maker may expect it to be, with the remedy; or empty."""
         return ""
+
+
+def growth_rates(M: Array, dt: float) -> Array:
+    """Rates of growth under a step, ln |eigenvalues| / dt, descending."""
+    with np.errstate(divide="ignore"):
+        return -np.sort(-np.log(np.abs(np.linalg.eigvals(M))) / dt)
 
 
 def field_names(record: Any) -> list[str]:

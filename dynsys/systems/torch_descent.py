@@ -16,6 +16,7 @@ from typing import Any, Protocol, Self
 import attrs
 import torch
 
+from dynsys.steppers.optimiser import Optimiser
 from dynsys.steppers.runge_kutta import Euler
 from dynsys.steppers.stepper import Stepper
 
@@ -59,6 +60,8 @@ class Descent:
         if isinstance(stepper, Euler):
             dt = stepper.dt
             return cls(flow_at, lambda n, parts, f: ((parts[0] + dt * f,), ((1.0, dt),)), 1, like.device, like.dtype)
+        if isinstance(stepper, Optimiser):
+            return cls(flow_at, stepper.update, 1 + stepper.carried, like.device, like.dtype)
         return None
 
     def step(self, n: int, x: Tensor) -> Tensor:

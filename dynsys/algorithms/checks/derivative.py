@@ -98,7 +98,8 @@ def _along(
     if by_differences and len(x) > TOO_MANY:  # whether they settle takes many steps to find out
         return np.nan
 
-    seen, start, line, least = slice(None), x, d, 0.0
+    seen: Any = slice(None)
+    start, line, least = x, d, 0.0
     if len(x) > MOST_SEEN:  # as a function of one number, the way along d, and some components of it
         seen = np.linspace(0, len(x) - 1, MOST_SEEN).astype(int)
         start, line = np.zeros(1), np.ones(1)
@@ -108,7 +109,9 @@ def _along(
         return np.array([state(z if start is x else x + z * d, d)[seen] for z in points])
 
     y, pushed, moved, size = y[seen], pushed[seen], d[seen], scale[seen]
-    rungs = (RUNGS, RUNGS) if by_differences else (FEW_RUNGS if len(x) > MANY else RUNGS, 0)
+    rungs = (FEW_RUNGS if len(x) > MANY and not by_differences else RUNGS, 0)
+    if by_differences and not tangent.tolerance:  # far away, where long differences look, steps that adapt take long
+        rungs = (RUNGS, RUNGS)
     slope, error = along(rule, start, y, line, rungs, ACCURATE * size, least)
     if len(x) <= MANY:  # a second one of another length: noise that the first one happened to miss
         another, second = along(rule, x, y, 1.37 * d, rungs, 1.37 * ACCURATE * size, 0.0)
