@@ -38,26 +38,27 @@ class TorchTangent(TangentSystem):
                 "it gives no step on tensors: take a TorchGradientFlow under Euler or an optimiser, a TorchMap or a "
                 "TorchFlow"
             )
-        return "" if step.dtype in KINDS else f"its numbers are {step.dtype}, and must be float32 or float64"
+        return "" if step.dtype in DTYPES else f"its numbers are {step.dtype}, and must be float32 or float64"
 
     @property
     def rounding(self) -> float:
         """Relative error of rounding in the precision of the step."""
-        return float(np.finfo(self._kind).eps)
+        return float(torch.finfo(self._step.dtype).eps)
 
     @property
-    def _kind(self) -> Any:
-        return KINDS[self.time_step.for_member(0).on_device().dtype]
+    def _step(self) -> Any:
+        return self.time_step.for_member(0).on_device()
 
     def random_frames(self, dim: int, k: int, seed: int, members: Array) -> Array:
         """Random orthonormal frames as those of other backends, made row by row: they are as large as memory allows."""
-        rows = np.empty((len(members), k, dim), self._kind)
-        for frame, member in zip(rows, members, strict=True):
-            rng = np.random.default_rng([seed, member])
-            for row in frame:
+        frames = []
+        for member in members:
+            rng, V = np.random.default_rng([seed, member]), torch.empty((k, dim), dtype=self._step.dtype)
+            for row in V.numpy():
                 row[:] = rng.normal(size=dim)
-            orthonormalise_rows(torch.from_numpy(frame))
-        return rows.transpose(0, 2, 1)
+            orthonormalise_rows(V)
+            frames.append(V.numpy())
+        return _columns(frames)
 
     def step(self, n: int, x: Array, V: Array, *, member: int = 0) -> tuple[Array, Array]:
         """The same as `forward` in another way, by NumPy, in float64 where the system can: they are compared."""
@@ -65,23 +66,25 @@ class TorchTangent(TangentSystem):
 
     def forward(self, start: RunState, *, intervals: int, steps_per_interval: int, record: Record) -> RunState:
         """Continue `start` over whole intervals; see `TangentSystem.forward`."""
-        members, dim, k = start.Q.shape
-        rows = np.empty((members, k, dim), self._kind)
-        rows[:] = start.Q.transpose(0, 2, 1)
-        end = start.recording(start.n + intervals * steps_per_interval, intervals, record, rows.transpose(0, 2, 1))
-        for m in np.flatnonzero(end.status == RUNNING):
-            self._forward_member(start, end, rows[m], int(m), intervals, steps_per_interval)
+        end = start.recording(start.n + intervals * steps_per_interval, intervals, record, start.Q[:0])
+        frames = [self._forward_member(start, end, m, intervals, steps_per_interval) for m in range(len(start.x))]
+        end = attrs.evolve(end, Q=_columns(frames))
         end.blank(start, steps_per_interval)
         return end
 
-    def _forward_member(
-        self, start: RunState, end: RunState, rows: Array, m: int, intervals: int, steps_per_interval: int
-    ) -> None:
+    def _forward_member(self, start: RunState, end: RunState, m: int, intervals: int, steps_per_interval: int) -> Array:
+        """Fill in what a member records, and return its last frame as rows."""
+        dim, k = start.Q.shape[1:]
+        # memory of its own, which begins where that of every tensor may: sums of long rows depend on that in their bits
+        V = torch.empty((k, dim), dtype=self._step.dtype)
+        V.numpy()[:] = start.Q[m].T
+        if end.status[m] != RUNNING:
+            return V.numpy()
         step, n = self.time_step.for_member(int(start.members[m])).on_device(), start.n
-        x, V = (torch.from_numpy(array).to(step.device, step.dtype) for array in (end.x[m], rows))
+        x, V = torch.tensor(start.x[m], dtype=step.dtype, device=step.device), V.to(step.device)
         for i in range(intervals):
             for _ in range(steps_per_interval):
-                if len(V):
+                if k:
                     x, V = step.push(n, x, V)
                 else:
                     x = step.step(n, x)
@@ -90,8 +93,8 @@ class TorchTangent(TangentSystem):
             R = orthonormalise_rows(V) if finite else None
             if R is None:
                 end.status[m], end.stopped[m] = (SINGULAR if finite else DIVERGED), n
-                end.x[m], rows[:] = np.nan, np.nan
-                return
+                end.x[m] = np.nan
+                return V.fill_(np.nan).cpu().numpy()
             if end.growth.size:
                 end.growth[m, i] = np.log(np.diagonal(R))
             if end.R.size:
@@ -99,9 +102,12 @@ class TorchTangent(TangentSystem):
             if end.xs.size:
                 end.xs[m, i], end.Qs[m, i] = x.cpu().numpy(), V.cpu().numpy().T
         end.x[m] = x.cpu().numpy()
-        found = V.cpu().numpy()
-        if not np.shares_memory(found, rows):
-            rows[:] = found
+        return V.cpu().numpy()
+
+
+def _columns(frames: list[Array]) -> Array:
+    """Frames of members as (members, dim, k), whose vectors are contiguous; that of one member is not copied."""
+    return (frames[0][None] if len(frames) == 1 else np.stack(frames)).transpose(0, 2, 1)
 
 
 def _finite(V: Tensor) -> bool:
@@ -109,4 +115,4 @@ def _finite(V: Tensor) -> bool:
     return not len(V) or bool(torch.isfinite(torch.linalg.vector_norm(V, float("inf"), dim=1)).all())
 
 
-KINDS = {torch.float32: np.float32, torch.float64: np.float64}
+DTYPES = (torch.float32, torch.float64)

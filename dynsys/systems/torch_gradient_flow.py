@@ -232,7 +232,7 @@ class TorchGradientFlow(DataFlow):
             raise InvalidInputError(f"{name} must have shape (..., {self.dimension}), got {x.shape}")
         states = x.reshape(-1, self.dimension)
         found = [_array(function(task, self._state(name, state, task))) for state in states]
-        return np.array(found).reshape(*x.shape[:-1], *np.shape(found)[1:])
+        return np.array(found).reshape((*x.shape[:-1], *np.shape(found)[1:]))
 
 
 def _array(tensor: Tensor) -> Array:

@@ -28,7 +28,7 @@ Criterion = Callable[[Any, Tensor], Tensor]
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 DTYPES = (torch.float32, torch.float64)
-TRIED = 8  # samples on which a loss is tried before it is taken
+TRIED = 32  # samples on which a loss is tried before it is taken: of so many, normal numbers of two precisions differ
 SAME_LOSS = 1e-3  # relative difference of losses in float32 and float64 that rounding explains
 
 
