@@ -1,4 +1,4 @@
-"""Attention in training: the bits of the fused kernel, the second derivative of the formula, PyTorch as it was after."""
+"""Attention in training: the bits of the fused kernel, the second derivative of the formula, PyTorch as it was."""
 
 import copy
 import io

@@ -122,21 +122,21 @@ def attention(
     enable_gqa: bool = False,
 ) -> Tensor:
     """`scaled_dot_product_attention`, by a function that can be differentiated twice where the chosen kernel cannot."""
-    tensors = (query, key, value, attn_mask)
-    options = {"dropout_p": dropout_p, "is_causal": is_causal, "scale": scale, "enable_gqa": enable_gqa}
+    tensors: tuple[Any, ...] = (query, key, value, attn_mask)
+    options: dict[str, Any] = {"dropout_p": dropout_p, "is_causal": is_causal, "scale": scale, "enable_gqa": enable_gqa}
     if not _is_fused(tensors, options):
         return FUSED(*tensors, **options)
     return _Attention.apply(options, *tensors)
 
 
-def _is_fused(tensors: tuple[Tensor | None, ...], options: dict[str, Any]) -> bool:
+def _is_fused(tensors: tuple[Any, ...], options: dict[str, Any]) -> bool:
     """Whether a gradient is asked for, of a kernel that has no second derivative."""
     given = [t for t in tensors if t is not None]
     if not torch.is_grad_enabled() or not any(t.requires_grad for t in given):
         return False
     if any(type(t) not in (Tensor, torch.nn.Parameter) or t.is_nested for t in given):
         return False  # a kind of its own, which PyTorch sends elsewhere
-    device = tensors[0].device.type  # type: ignore[union-attr]
+    device = tensors[0].device.type
     if torch.is_autocast_enabled(device):  # PyTorch chooses after the cast
         dtype = torch.get_autocast_dtype(device)
         tensors = tuple(t.to(dtype) if t is not None and t.is_floating_point() else t for t in tensors)
@@ -156,7 +156,7 @@ class _Attention(torch.autograd.Function):
         return ctx.value.detach()
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> Any:
+    def backward(ctx: Any, slope: Any) -> Any:
         tensors = ctx.saved_tensors  # or the error of a graph that was freed
         if ctx.leaves is None:
             raise RuntimeError("Trying to backward through the graph a second time")
@@ -181,7 +181,7 @@ class _Gradient(torch.autograd.Function):
         return tuple(next(found) if wanted else None for wanted in ctx.wanted)
 
     @staticmethod
-    def backward(ctx: Any, *along: Tensor | None) -> Any:
+    def backward(ctx: Any, *along: Any) -> Any:
         if ctx.formula is None:
             ctx.formula = _gradient_of_formula(ctx.saved_tensors, ctx.wanted, ctx.options)
         inputs, slopes = ctx.formula
@@ -207,7 +207,7 @@ class _Last(torch.autograd.Function):
         return tuple(t if t is None else t.clone() for t in tensors[:count])
 
     @staticmethod
-    def backward(ctx: Any, *along: Tensor | None) -> Any:
+    def backward(ctx: Any, *along: Any) -> Any:
         raise InvalidInputError(
             "scaled_dot_product_attention must be differentiated at most twice here, got a third derivative: for that, "
             "call the model under torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH) instead"
@@ -235,7 +235,7 @@ def _gradient_of_formula(saved: Any, wanted: Any, options: dict[str, Any]) -> An
     return (slope, *tensors), [next(found) if asked else None for asked in wanted]
 
 
-def _leaves(tensors: Any, wanted: Any) -> list[Tensor | None]:
+def _leaves(tensors: Any, wanted: Any) -> list[Any]:
     """The same numbers as starting points of a graph of their own."""
     return [
         None if t is None else t.detach().requires_grad_(bool(asked)) for t, asked in zip(tensors, wanted, strict=True)
