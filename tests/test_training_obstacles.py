@@ -249,20 +249,34 @@ def test_losses_that_were_used_or_changed_before_are_named():
     assert "changed between forward and backward" in explained(deep, loss)
 
 
-def test_functions_that_can_be_differentiated_once_are_named():
-    class Once(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            ctx.save_for_backward(x)
-            return x**2
+class Twice(torch.autograd.Function):
+    """x^2, whose derivative can be differentiated."""
 
-        @staticmethod
-        @torch.autograd.function.once_differentiable
-        def backward(ctx, slope):
-            return slope * 2 * ctx.saved_tensors[0]
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**2
 
-    model = plain()
-    assert "marked once_differentiable" in explained(model, Once.apply(model(torch.randn(3, 2))).square().sum())
+    @staticmethod
+    def backward(ctx, slope):
+        return slope * 2 * ctx.saved_tensors[0]
+
+
+class Once(Twice):
+    """The same, whose derivative cannot."""
+
+    backward = staticmethod(torch.autograd.function.once_differentiable(Twice.backward))
+
+
+def test_functions_that_can_be_differentiated_once_lose_tangents_and_are_refused():
+    x = torch.ones(2, requires_grad=True)
+    slopes = [torch.autograd.grad((f.apply(x) ** 2).sum(), x, create_graph=True)[0] for f in (Once, Twice)]
+    lost, found = (torch.autograd.grad((g**2).sum(), x, allow_unused=True)[0] for g in slopes)
+    assert lost is None  # PyTorch says nothing
+    assert found is not None
+    with pytest.raises(InvalidInputError, match="got Once, marked once_differentiable"):
+        check_loss(Once.apply(x).sum())
+    check_loss(Twice.apply(x).sum())
 
 
 def test_compiled_functions_are_named():

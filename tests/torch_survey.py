@@ -13,8 +13,8 @@ SIGNS = torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64)
 TOKENS = torch.tensor([[0, 2, 2], [1, 4, 0]])
 POSITIVE = torch.linspace(0.1, 0.9, 12, dtype=torch.float64).reshape(SEQUENCE)
 PLAIN = (
-    "CELU ELU GELU Hardshrink Hardsigmoid Hardswish Hardtanh LeakyReLU LogSigmoid Mish PReLU ReLU ReLU6 RReLU SELU SiLU",
-    "Sigmoid Softplus Softshrink Softsign Tanh Tanhshrink Identity Flatten Dropout AlphaDropout",
+    "CELU ELU GELU Hardshrink Hardsigmoid Hardswish Hardtanh LeakyReLU LogSigmoid Mish PReLU ReLU ReLU6 RReLU SELU",
+    "SiLU Sigmoid Softplus Softshrink Softsign Tanh Tanhshrink Identity Flatten Dropout AlphaDropout",
 )
 
 

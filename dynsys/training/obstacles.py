@@ -7,10 +7,12 @@ error into one that names the modules.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
 import torch
+import torch.utils.checkpoint
 from torch import nn
 
 from dynsys.errors import InvalidInputError
@@ -196,11 +198,25 @@ def check_loss(loss: Any) -> None:
             "loss must depend on the weights, got one without a graph: it was computed under torch.no_grad, or from "
             "detached or integer tensors (.detach(), .data, .argmax(), .numpy()), or all weights are frozen"
         )
-    if any(type(node).__name__ == "CheckpointFunctionBackward" for node in graph(loss)):
-        raise InvalidInputError(
-            "checkpoints must be of the kind that can be differentiated, got a reentrant one: call "
-            "torch.utils.checkpoint.checkpoint with use_reentrant=False"
-        )
+    for node in graph(loss):
+        function = getattr(type(node), "_forward_cls", None)  # of a function that is written in Python
+        if function is torch.utils.checkpoint.CheckpointFunction:
+            raise InvalidInputError(
+                "checkpoints must be of the kind that can be differentiated, got a reentrant one: call "
+                "torch.utils.checkpoint.checkpoint with use_reentrant=False"
+            )
+        if function is not None and _once(function):
+            raise InvalidInputError(
+                f"functions must have a second derivative, got {function.__name__}, marked once_differentiable, whose "
+                "derivative PyTorch drops in silence: write its backward in differentiable operations, without that mark"
+            )
+
+
+def _once(function: Any) -> bool:
+    """Whether the backward of a function bears the decorator `once_differentiable`."""
+    return bool(inspect.unwrap(function.backward) is not function.backward) and (
+        function.backward.__code__ is torch.autograd.function.once_differentiable(_once).__code__
+    )
 
 
 def graph(loss: Tensor) -> Iterator[Any]:
@@ -223,10 +239,6 @@ CAUSES = {  # a part of PyTorch's text: what came, and what to do
     "modified by an inplace operation": (
         "tensors that were changed between forward and backward pass: do not step the optimizer or change weights in "
         "between, and replace operations in place (names that end in _, +=, inplace=True) by plain ones"
-    ),
-    "once_differentiable": (
-        "a torch.autograd.Function marked once_differentiable: write its backward in differentiable operations, or use "
-        "the plain operations it replaces"
     ),
     "does not currently support double backward": "a compiled function: call it without torch.compile",
     "Checkpointing is not compatible with": "a reentrant checkpoint: call it with use_reentrant=False",
