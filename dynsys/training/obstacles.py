@@ -208,7 +208,7 @@ def check_loss(loss: Any) -> None:
         if function is not None and _once(function):
             raise InvalidInputError(
                 f"functions must have a second derivative, got {function.__name__}, marked once_differentiable, whose "
-                "derivative PyTorch drops in silence: write its backward in differentiable operations, without that mark"
+                "derivative PyTorch drops in silence: write its backward in differentiable operations, unmarked"
             )
 
 
