@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 import torch.nn.functional as F  # noqa: E402
 import torch_survey  # noqa: E402
 from torch import nn  # noqa: E402
+from torch.utils.checkpoint import checkpoint  # noqa: E402
 
 from dynsys import DiagnosticWarning  # noqa: E402
 from dynsys.training.attention import on_forward  # noqa: E402
@@ -115,6 +116,18 @@ class Transformer(nn.Module):
         return self.body(x, mask=nn.Transformer.generate_square_subsequent_mask(x.shape[1]), is_causal=True)
 
 
+class Checkpointed(nn.Module):
+    """Blocks that are computed again in the backward pass, one with attention."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.body = nn.Linear(6, 6), Transformer()
+
+    def forward(self, x):
+        x = checkpoint(self.first, x, use_reentrant=False)
+        return checkpoint(self.body, x, use_reentrant=False)
+
+
 IMAGES, ROWS, SERIES, TOKENS = (3, 2, 6, 6), (8, 6), (3, 4, 6), "tokens"
 SOUND = {
     "MLP with dropout": (lambda: nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Dropout(0.4), nn.Linear(9, 3)), ROWS),
@@ -129,6 +142,7 @@ SOUND = {
     "GRU": (lambda: nn.GRU(6, 4, bidirectional=True), SERIES),
     "RNN": (lambda: nn.RNN(6, 4, nonlinearity="relu"), SERIES),
     "transformer": (Transformer, SERIES),
+    "checkpointed": (Checkpointed, SERIES),
     "autoencoder": (Autoencoder, ROWS),
     "tied language model": (Language, TOKENS),
     "linear": (lambda: nn.Linear(6, 2), ROWS),
@@ -149,11 +163,11 @@ def state_of(model):
     return tensors, hooks, torch.get_rng_state().clone(), numpy, random.getstate()
 
 
-def assert_unchanged(before, after, versions=True):
+def assert_unchanged(before, after):
     for name, (place, version, values) in before[0].items():
         assert after[0][name][0] == place
         assert torch.equal(after[0][name][2], values), name
-        assert after[0][name][1] == version or not versions
+        assert after[0][name][1] == version
     assert before[1] == after[1]
     assert torch.equal(before[2], after[2])
     np.testing.assert_array_equal(before[3], after[3])
@@ -176,7 +190,7 @@ def test_usual_architectures_raise_no_alarm_and_do_not_change(name, seed):
         assert own[1:] == (model.numpy.bit_generator.state, model.calls)
 
 
-@pytest.mark.parametrize("name", SOUND)
+@pytest.mark.parametrize("name", sorted(SOUND.keys() - {"checkpointed"}))
 def test_closures_raise_no_alarm_and_do_not_change_the_model(name):
     build, shape = SOUND[name]
     model, x = build(), inputs_of(shape)
@@ -185,8 +199,8 @@ def test_closures_raise_no_alarm_and_do_not_change_the_model(name):
     def closure():
         return sum((y**2).mean() for y in tensors_in(model(x)) if y.is_floating_point())
 
-    assert dropped_share_of(closure, list(model.parameters()), 0, model) < 1e-6
-    assert_unchanged(before, state_of(model), versions=False)
+    assert dropped_share_of(closure, model, list(model.parameters()), 0) < 1e-6
+    assert_unchanged(before, state_of(model))
     assert all(p.grad is None and p.dtype == torch.float32 for p in model.parameters())
 
 
@@ -195,7 +209,7 @@ def test_a_graph_that_is_alive_stays_valid():
     weights = list(model.parameters())
     loss = model(x).square().mean()
     expected = torch.autograd.grad(loss, weights, retain_graph=True)
-    dropped_share_of(lambda: model(x).square().mean(), weights, 0, model)
+    dropped_share_of(lambda: model(x).square().mean(), model, weights, 0)
     dropped_share(model, (x,), {}, weights, 0)
     for found, right in zip(torch.autograd.grad(loss, weights), expected, strict=True):
         assert torch.equal(found, right)
@@ -209,8 +223,8 @@ def test_a_model_with_differentiable_attention_keeps_it():
     before = state_of(model)
     weights = list(model.parameters())
     assert dropped_share(model, (x,), {}, weights, 0) < 1e-6
-    assert dropped_share_of(lambda: model(x).square().mean(), weights, 0, model) < 1e-6
-    assert_unchanged(before, state_of(model), versions=False)
+    assert dropped_share_of(lambda: model(x).square().mean(), model, weights, 0) < 1e-6
+    assert_unchanged(before, state_of(model))
     handle.remove()
 
 
@@ -258,7 +272,7 @@ def test_what_is_taken_out_of_the_graph_is_found_and_placed(way):
     with pytest.warns(DiagnosticWarning, match=r"dropped in silence in 'b\.1' \(Middle\): double backward is .* % off"):
         warn_of_dropped(share, where)
     assert_unchanged(before, state_of(model))
-    assert dropped_share_of(lambda: model(x).square().mean(), weights, 0, model) > 0.01
+    assert dropped_share_of(lambda: model(x).square().mean(), model, weights, 0) > 0.01
 
 
 def test_the_same_in_the_graph_is_sound():
@@ -271,7 +285,7 @@ def test_the_same_in_the_graph_is_sound():
         warnings.simplefilter("error")
         warn_of_dropped(share)
         warn_of_dropped(float("nan"))
-    assert dropped_share_of(lambda: model(x).square().mean(), weights, 0) < 1e-6
+    assert dropped_share_of(lambda: model(x).square().mean(), model, weights, 0) < 1e-6
 
 
 class HalfForgotten(torch.autograd.Function):
@@ -355,6 +369,8 @@ def test_what_cannot_be_told_is_not_a_number():
         def forward(self, x):
             return self.linear(torch.from_numpy(x.detach().numpy().astype("float32"))[:0].new_empty(0, 5))
 
+    model, x = Checkpointed(), torch.randn(SERIES)
+    assert np.isnan(dropped_share_of(lambda: model(x).mean(), model, list(model.parameters()), 0))
     single = Single()
     assert np.isnan(dropped_share(single, (x,), {}, list(single.parameters()), 0))
 

@@ -28,13 +28,14 @@ from dynsys.training.double import as_double, generators, in_double, same_draws
 from dynsys.training.operators import named
 
 Tensor = torch.Tensor
-Evaluate = Callable[[list[Tensor]], Any]
+Column = Sequence[Tensor | None]
+Call = Callable[[list[Tensor], Callable[[Any], Any]], Any]
 
 TOLERANCE = 1e-3  # a dropped share beyond which tangents are called dropped
 STEPS = (1e-7, 1e-9, 1e-5, 1e-3)  # for weights of size 1; short ones cross no kinks, long ones no rounding inside
 CANNOT = (RuntimeError, TypeError, ValueError)  # what models raise that cannot be copied, or run in float64
 DIRECTIONS = 3
-EPS = float(np.finfo(float).eps)
+ROUNDING = 30 * float(np.finfo(float).eps)  # of a gradient, relative
 
 
 def dropped_share(
@@ -60,35 +61,37 @@ def dropped_share(
     return _share_of(model, args, kwargs, weights, False, seed)
 
 
-def dropped_share_of(
-    closure: Callable[[], Tensor], weights: Sequence[Tensor], seed: int, model: nn.Module | None = None
-) -> float:
-    """The same for a closure that computes the loss: S is that loss.
+def dropped_share_of(closure: Callable[[], Tensor], model: nn.Module, weights: Sequence[Tensor], seed: int) -> float:
+    """The same for a closure that computes the loss by calling the model: S is that loss.
 
-    Weights, and the buffers of a model that is given, are other tensors meanwhile; then they are what they were before.
+    Meanwhile other tensors stand in the places of the model's weights and buffers; nothing else is put back.
     """
-    moving = list(weights)
-    buffers = [] if model is None else [b for b in model.buffers() if b.is_floating_point()]
-    counts = [] if model is None else [(b, b.clone()) for b in model.buffers() if not b.is_floating_point()]
-    before = [tensor.data for tensor in (*moving, *buffers)]
-    start = [as_double(tensor) for tensor in before]
+    return _share_of(_Closure(closure, model), (), {}, weights, False, seed)
 
-    def evaluate(point: list[Tensor]) -> Tensor:
-        for tensor, data in zip((*moving, *buffers), (*point, *start[len(moving) :]), strict=True):
-            tensor.data = data.clone()
-        with in_double(), differentiable_attention():
-            return closure()
 
-    try:
-        with same_draws([] if model is None else generators(model), seed) as rewind:
-            return _share(evaluate, start[: len(moving)], seed, rewind, moving)
-    except CANNOT:
-        return float("nan")
-    finally:
-        for tensor, data in zip((*moving, *buffers), before, strict=True):
-            tensor.data = data
-        for tensor, data in counts:
-            tensor.copy_(data)
+class _Closure(nn.Module):
+    """A closure as a module that holds the model it calls, so that weights can be exchanged."""
+
+    def __init__(self, closure: Callable[[], Tensor], model: nn.Module) -> None:
+        super().__init__()
+        self.closure, self.model = closure, model
+
+    def forward(self) -> Tensor:
+        return self.closure()
+
+    def __deepcopy__(self, memo: Any) -> _Closure:
+        return self  # the closure calls this model, and no copy
+
+
+class _Within(nn.Module):
+    """A module, and what is done with its outputs while other weights stand in their places: checkpoints run again."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, then: Callable[[Any], Any], args: Any, kwargs: Any) -> Any:
+        return then(self.module(*args, **kwargs))
 
 
 def dropped_in(
@@ -141,62 +144,60 @@ def _share_of(
     model: nn.Module, args: Any, kwargs: Any, weights: Sequence[Tensor], with_inputs: bool, seed: int
 ) -> float:
     """The dropped share of a module; along its inputs, too, if asked."""
-    copied, trained = _copy(model), {id(weight) for weight in weights}
-    moving = [name for name, weight in model.named_parameters() if id(weight) in trained]
-    start = {name: as_double(t.detach()) for name, t in (*copied.named_parameters(), *copied.named_buffers())}
+    within, trained = _Within(_copy(model)), {id(weight) for weight in weights}
+    moving = [f"module.{name}" for name, weight in model.named_parameters() if id(weight) in trained]
+    start = {name: as_double(t.detach()) for name, t in (*within.named_parameters(), *within.named_buffers())}
     given = each(as_double, (tuple(args), dict(kwargs)))
     inputs = list({id(t): t for t in tensors_in(given) if t.is_floating_point() and with_inputs}.values())
 
-    def evaluate(point: list[Tensor]) -> Any:
+    def call(point: list[Tensor], then: Callable[[Any], Any]) -> Any:
         at = {name: t.clone() for name, t in start.items()} | dict(zip(moving, point, strict=False))
         moved = {id(old): new for old, new in zip(inputs, point[len(moving) :], strict=True)}
         args, kwargs = each(lambda t: moved.get(id(t), t.clone()), given)  # which a model may change in place
-        with in_double(), differentiable_attention():
-            return torch.func.functional_call(copied, at, args, kwargs)
+        with in_double(), differentiable_attention(), torch.enable_grad():
+            return torch.func.functional_call(within, at, (then, args, kwargs))
 
     try:
-        with same_draws(generators(copied), seed) as rewind:
-            return _share(evaluate, [*(start[name] for name in moving), *inputs], seed, rewind)
+        with same_draws(generators(within), seed) as rewind:
+            return _share(call, [*(start[name] for name in moving), *inputs], seed, rewind)
     except CANNOT:
         return float("nan")
 
 
-def _share(evaluate: Evaluate, point: list[Tensor], seed: int, rewind: Callable[[], None], live: Any = None) -> float:
-    """The smallest share over steps and directions, of S at a point. `live` are the tensors moved, if not new ones."""
-    if not point:
-        return float("nan")
+def _share(call: Call, point: list[Tensor], seed: int, rewind: Callable[[], None]) -> float:
+    """The smallest share over steps and directions, of S at a point; `call(point, then)` gives `then(outputs)`."""
     draws = torch.Generator().manual_seed(seed)
     scale: list[Tensor] = []
 
-    def gradient(h: float, along: list[Tensor], graph: bool = False) -> tuple[list[Tensor], list[Tensor | None]]:
+    def gradient(at: list[Tensor], along: list[Tensor] | None = None) -> tuple[Column, Column]:
+        """Grad S, and H v by double backward if v is given."""
         rewind()
-        moved = [t + h * v for t, v in zip(point, along, strict=True)] if along else [t.clone() for t in point]
-        with torch.enable_grad():
-            asked = live or [t.requires_grad_() for t in moved]
-            S = _scalar(evaluate(moved), seed, scale)
-            found = torch.autograd.grad(S, asked, create_graph=graph, allow_unused=True) if S is not None else [None]
-        return asked, list(found)
+        at = [t.detach().clone().requires_grad_() for t in at]
+
+        def then(outputs: Any) -> tuple[Column, Column]:
+            S, none = _scalar(outputs, seed, scale), [None] * len(at)
+            if S is None or not at:
+                return none, none
+            slopes = torch.autograd.grad(S, at, create_graph=along is not None, allow_unused=True)
+            pairs = [(g, v) for g, v in zip(slopes, along or (), strict=False) if g is not None and g.requires_grad]
+            if not pairs:
+                return slopes, none
+            return slopes, torch.autograd.grad([g for g, _ in pairs], at, [v for _, v in pairs], allow_unused=True)
+
+        return call(at, then)
 
     smallest = float("nan")
     for _ in range(DIRECTIONS):
-        along = [_direction(t, draws) for t in point]
-        asked, slopes = gradient(0.0, [], graph=True)
-        pairs = [(g, v) for g, v in zip(slopes, along, strict=False) if g is not None and g.requires_grad]
-        if not pairs and all(g is None for g in slopes):
-            return float("nan")
-        found = (
-            [None] * len(point)
-            if not pairs
-            else torch.autograd.grad([g for g, _ in pairs], asked, [v for _, v in pairs], allow_unused=True)
-        )
-        size = _norm(slopes)
+        v = [_direction(t, draws) for t in point]
+        slopes, found = gradient(point, v)
+        if all(g is None for g in slopes):
+            break
         for h in STEPS:
-            up, down = gradient(h, along)[1], gradient(-h, along)[1]
+            up, down = (gradient([t + s * h * d for t, d in zip(point, v, strict=True)])[0] for s in (1, -1))
             column = [None if a is None or b is None else (a - b) / (2 * h) for a, b in zip(up, down, strict=True)]
             largest = max(_norm(found), _norm(column))
-            rounding = 30 * EPS * size / h
-            off = _norm([_minus(a, b) for a, b in zip(found, column, strict=True)])
-            share = max(0.0, off - rounding) / largest if largest > 0.0 else 0.0
+            off = _norm([_minus(a, b) for a, b in zip(found, column, strict=True)]) - ROUNDING * _norm(slopes) / h
+            share = max(0.0, off) / largest if largest > 0.0 else 0.0
             smallest = min(share, smallest) if smallest == smallest else share
             if smallest <= TOLERANCE:
                 return smallest
