@@ -285,6 +285,41 @@ def test_checkpointing_recomputes_it():
     assert_close(kept[2], plain[2], 1e-14)
 
 
+def test_checkpoints_inside_a_model_need_the_context_in_the_passes_back():
+    from torch.utils.checkpoint import checkpoint
+
+    class Model(nn.Module):
+        def __init__(self, kept):
+            super().__init__()
+            torch.manual_seed(0)
+            self.layer, self.kept = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0), kept
+
+        def forward(self, x):
+            return self.layer(x) if self.kept else checkpoint(self.layer, x, use_reentrant=False)
+
+    x, found = torch.randn((3, 2, 8)), []
+    for kept in (True, False):
+        model = Model(kept)
+        handle = on_forward(model)
+        with handle.context():
+            found.append(second_order(lambda: model(x), list(model.parameters())))  # noqa: B023
+        handle.remove()
+    assert_same_bits(found[0][1], found[1][1])
+    assert_close(found[1][2], found[0][2], 1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
+def test_transforms_of_torch_func_are_passed_on():
+    x = torch.randn((3, 1, 2, 4, 8), requires_grad=True)
+    with differentiable_attention():
+        mapped = torch.func.vmap(lambda x: F.scaled_dot_product_attention(x, x, x))(x)
+        slope = torch.func.grad(lambda x: F.scaled_dot_product_attention(x, x, x).sum())(x[0].detach())
+    for part, single in zip(mapped, x, strict=True):
+        torch.testing.assert_close(part, FUSED(single, single, single))
+    y = x[0].detach().requires_grad_()
+    torch.testing.assert_close(slope, torch.autograd.grad(FUSED(y, y, y).sum(), y)[0])
+
+
 def test_autocast_trains_by_the_same_bits():
     torch.manual_seed(0)
     q, k, v = (torch.randn((2, 2, 5, 8), requires_grad=True) for _ in range(3))

@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import attrs
@@ -70,7 +70,7 @@ class Handle:
     _hooks: list[Any] = attrs.field(factory=list)
 
     def _before(self, module: torch.nn.Module, args: Any) -> None:
-        context = differentiable_attention(*self._namespaces)
+        context = self.context()
         context.__enter__()
         self._open.append(context)
 
@@ -83,6 +83,10 @@ class Handle:
 
     def __reduce__(self) -> Any:
         return Handle, ([],)  # of a model that is saved as a whole
+
+    def context(self) -> AbstractContextManager[None]:
+        """The same for the passes back, in which checkpoints run forward once more."""
+        return differentiable_attention(*self._namespaces)
 
     def remove(self) -> None:
         """Take the hooks off, and put PyTorch's function back where an interrupt has left ours."""
@@ -101,7 +105,8 @@ def on_forward(model: torch.nn.Module) -> Handle:
     Returns
     -------
     Handle
-        With the method `remove`: before a model is saved as a whole (not by `state_dict`), to be read without dynsys.
+        With the methods `context`, for the passes back, and `remove`, without which a model that is saved as a whole
+        (not by `state_dict`) needs dynsys to be read.
     """
     names = {base.__module__ for module in model.modules() for base in type(module).__mro__}
     handle = Handle([vars(sys.modules[name]) for name in sorted(names) if name in sys.modules])
@@ -134,8 +139,10 @@ def _is_fused(tensors: tuple[Any, ...], options: dict[str, Any]) -> bool:
     given = [t for t in tensors if t is not None]
     if not torch.is_grad_enabled() or not any(t.requires_grad for t in given):
         return False
-    if any(type(t) not in (Tensor, torch.nn.Parameter) or t.is_nested for t in given):
-        return False  # a kind of its own, which PyTorch sends elsewhere
+    if torch._C._are_functorch_transforms_active() or any(
+        type(t) not in (Tensor, torch.nn.Parameter) or t.is_nested for t in given
+    ):
+        return False  # torch.func, or a kind of its own, which PyTorch sends elsewhere
     device = tensors[0].device.type
     if torch.is_autocast_enabled(device):  # PyTorch chooses after the cast
         dtype = torch.get_autocast_dtype(device)
