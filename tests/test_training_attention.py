@@ -113,6 +113,23 @@ def test_one_tensor_as_query_key_and_value_and_only_one_that_is_trained():
     assert_close(second_order(lambda: attention(y, x, y), (x,))[2], exact[2], 3e-6)
 
 
+def test_a_mask_that_is_trained_in_a_fused_kernel(monkeypatch):
+    torch.manual_seed(0)
+    q, k, v = (torch.randn((2, 3, n, 4), dtype=torch.float64, requires_grad=True) for n in (5, 6, 6))
+    mask = torch.randn((3, 1, 6), dtype=torch.float64, requires_grad=True)
+    exact = second_order(lambda: FUSED(q, k, v, mask), (q, k, v, mask))
+    monkeypatch.setattr(torch, "_fused_sdp_choice", lambda *tensors, **options: 1)  # as on a GPU
+    found = second_order(lambda: attention(q, k, v, mask), (q, k, v, mask))
+    assert type(found[0][0].grad_fn).__name__ == "_AttentionBackward"
+    assert_close(found[1], exact[1], 1e-13)
+    assert_close(found[2], exact[2], 1e-13)
+    (g,) = torch.autograd.grad(attention(q, k, v, mask).square().sum(), q, create_graph=True)
+    (h,) = torch.autograd.grad(g.sum(), mask)  # where the mask's own gradient was not asked for
+    monkeypatch.undo()
+    (g,) = torch.autograd.grad(FUSED(q, k, v, mask).square().sum(), q, create_graph=True)
+    assert_close([h], torch.autograd.grad(g.sum(), mask), 1e-13)
+
+
 def test_nothing_is_wrapped_where_no_gradient_is_asked_for_or_the_formula_is_used_already():
     x = torch.randn((2, 2, 4, 3), requires_grad=True)
 
@@ -263,10 +280,24 @@ def test_errors_of_the_graph_stay_and_its_memory_is_freed():
         y.add_(1)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         out.sum().backward()
-    g = torch.autograd.grad((attention(x, x, x) ** 2).sum(), x, create_graph=True)[0]
-    h = torch.autograd.grad(g.sum(), x, create_graph=True)[0]
-    with pytest.raises(InvalidInputError, match="at most twice"):
-        torch.autograd.grad(h.sum(), x)
+
+
+def test_derivatives_of_higher_order_follow_the_formula():
+    torch.manual_seed(0)
+    x, u, v = (torch.randn((1, 2, 4, 3), dtype=torch.float64) for _ in range(3))
+    x.requires_grad_()
+
+    def third():
+        g = torch.autograd.grad((F.scaled_dot_product_attention(x, x, x) ** 2).sum(), x, create_graph=True)[0]
+        torch.autograd.grad(g, x, u, retain_graph=True)  # whose formula has no graph
+        h = torch.autograd.grad(g, x, u, create_graph=True)[0]
+        return torch.autograd.grad(h, x, v)[0]
+
+    with differentiable_attention():
+        found = third()
+    with sdpa_kernel(SDPBackend.MATH):
+        exact = third()
+    assert_close([found], [exact], 1e-12)
 
 
 def test_checkpointing_recomputes_it():

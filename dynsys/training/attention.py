@@ -6,9 +6,9 @@ gradient stay those of the kernel that PyTorch chooses; the derivative of the gr
 
     a(Q, K, V)            fused
     g(Q, K, V, da)        fused: the gradient of <da, a>
-    g'(Q, K, V, da) u     by differentiating the gradient of <da, formula(Q, K, V)>
+    g'(Q, K, V, da) u     by the formula: the gradient of <u, g> written out in matrix products
 
-The graph of the formula is built by the first product of a step and serves all of them. It holds one matrix (queries,
+What the formula needs is computed by the first product of a step and serves all of them: three matrices (queries,
 keys) for each head, which the fused kernels avoid.
 """
 
@@ -168,7 +168,7 @@ class _Attention(torch.autograd.Function):
         if ctx.leaves is None:
             raise RuntimeError("Trying to backward through the graph a second time")
         found = _Gradient.apply(ctx, slope, *tensors)
-        if not torch._C._autograd._get_current_graph_task_keep_graph():
+        if not _graph_is_kept():
             ctx.leaves = ctx.value = None
         return None, *found
 
@@ -183,63 +183,110 @@ class _Gradient(torch.autograd.Function):
         ctx.options, ctx.formula = fused.options, None
         ctx.save_for_backward(slope, *tensors)
         leaves = [leaf for leaf, wanted in zip(fused.leaves, ctx.wanted, strict=True) if wanted]
-        keep = torch._C._autograd._get_current_graph_task_keep_graph()
-        found = iter(torch.autograd.grad(fused.value, leaves, slope, retain_graph=keep))
+        found = iter(torch.autograd.grad(fused.value, leaves, slope, retain_graph=_graph_is_kept()))
         return tuple(next(found) if wanted else None for wanted in ctx.wanted)
 
     @staticmethod
     def backward(ctx: Any, *along: Any) -> Any:
-        if ctx.formula is None:
-            ctx.formula = _gradient_of_formula(ctx.saved_tensors, ctx.wanted, ctx.options)
-        inputs, slopes = ctx.formula
-        moved = [(g, u) for g, u in zip(slopes, along, strict=True) if g is not None and u is not None]
-        asked = [leaf for leaf in inputs if leaf is not None and leaf.requires_grad]
-        with torch.enable_grad():
-            found = torch.autograd.grad(
-                [g for g, _ in moved], asked, [u.to(g.dtype) for g, u in moved], retain_graph=True, allow_unused=True
+        formula = ctx.formula
+        if formula is None or torch.is_grad_enabled():  # then for a derivative of higher order, with a graph of its own
+            formula = _Formula.of(ctx.saved_tensors, ctx.options)
+        found = formula.along(along, ctx.wanted[3])
+        ctx.formula = formula if _graph_is_kept() and not torch.is_grad_enabled() else None
+        wanted = (True, *ctx.wanted)
+        return None, *(part if asked else None for part, asked in zip(found, wanted, strict=True))
+
+
+def _graph_is_kept() -> bool:
+    """Whether the pass back that is under way can be run again."""
+    return bool(torch._C._autograd._get_current_graph_task_keep_graph())
+
+
+@attrs.frozen(eq=False)
+class _Formula:
+    """The gradient of <A, P V>, P = softmax(s Q K^T + mask), to be differentiated; heads and batch along one axis.
+
+    With dP = A V^T, D = rowsum(P dP), dS = P (dP - D), products of entries, the gradient is
+
+        gQ = s dS K,   gK = s dS^T Q,   gV = P^T A,   g of the mask = dS.
+    """
+
+    Q: Tensor
+    K: Tensor
+    V: Tensor
+    A: Tensor
+    P: Tensor
+    dP: Tensor
+    D: Tensor
+    dS: Tensor
+    scale: float
+    shapes: tuple[Any, ...]  # of A, Q, K, V and the mask, as they were given
+
+    @classmethod
+    def of(cls, saved: Any, options: dict[str, Any]) -> _Formula:
+        """From A, Q, K, V, the mask, and the options of the call."""
+        if options["dropout_p"] > 0.0:
+            raise InvalidInputError(
+                "scaled_dot_product_attention with dropout must run as plain operations for exact tangents, got a "
+                "fused kernel, which keeps its mask to itself: call the model under "
+                "torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH), or set its dropout to 0"
             )
-        if not torch._C._autograd._get_current_graph_task_keep_graph():
-            ctx.formula = None
-        if torch.is_grad_enabled():  # for a derivative of higher order
-            found = _Last.apply(len(found), *found, *ctx.saved_tensors)
-        of = dict(zip(map(id, asked), found, strict=True))
-        return None, *(None if leaf is None else of.get(id(leaf)) for leaf in inputs)
+        slope, query, key, value, mask = saved
+        shapes = tuple(None if t is None else t.shape for t in saved)
+        Q = query.flatten(0, -3)
+        K, V = (_for_all_heads(t, query.shape).flatten(0, -3) for t in (key, value))
+        A = slope.to(Q.dtype).flatten(0, -3)
+        scale = query.shape[-1] ** -0.5 if options["scale"] is None else options["scale"]
+        scores = (Q @ K.mT) * scale
+        if options["is_causal"]:
+            mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=Q.device).tril()
+        if mask is not None:
+            bias = torch.zeros_like(mask, dtype=Q.dtype).masked_fill(~mask, -torch.inf) if _is_bool(mask) else mask
+            scores = (scores.view(*query.shape[:-1], -1) + bias).flatten(0, -3)
+        P = scores.softmax(-1)
+        if mask is not None:
+            P = P.masked_fill(scores.isneginf().all(-1, keepdim=True), 0.0)  # as PyTorch has it where all is masked
+        dP = A @ V.mT
+        D = (P * dP).sum(-1, keepdim=True)
+        return cls(Q, K, V, A, P, dP, D, P * (dP - D), scale, shapes)
 
-
-class _Last(torch.autograd.Function):
-    """The first `count` tensors, which depend on others in a way that has no derivative here."""
-
-    @staticmethod
-    def forward(ctx: Any, count: int, *tensors: Tensor | None) -> Any:
-        return tuple(t if t is None else t.clone() for t in tensors[:count])
-
-    @staticmethod
-    def backward(ctx: Any, *along: Any) -> Any:
-        raise InvalidInputError(
-            "scaled_dot_product_attention must be differentiated at most twice here, got a third derivative: for that, "
-            "call the model under torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH) instead"
+    def along(self, u: Any, mask_moves: bool) -> tuple[Tensor | None, ...]:
+        """The gradient of <uQ, gQ> + <uK, gK> + <uV, gV> + <u, dS> with respect to A, Q, K, V and the mask."""
+        Q, K, V, A, P, dP, D, dS, scale, (_, query, *_, mask) = attrs.astuple(self, recurse=False)
+        uQ, uK, uV = (
+            torch.zeros_like(t) if part is None else _for_all_heads(part, query).flatten(0, -3).to(t.dtype)
+            for part, t in zip(u[:3], (Q, K, V), strict=True)
         )
+        T = (torch.cat([uQ, Q], -1) @ torch.cat([K, uK], -1).mT).mul_(scale)  # goes with dS
+        if u[3] is not None:
+            T = (T.view(*query[:-1], -1) + u[3]).flatten(0, -3)
+        t = (P * T).sum(-1, keepdim=True)
+        M = P * (T - t)  # goes with dP
+        G = torch.baddbmm(T * (dP - D) - t * dP, A, uV.mT)  # goes with P
+        S = P * (G - (P * G).sum(-1, keepdim=True))  # goes with the scores
+        parts = (
+            torch.baddbmm(M @ V, P, uV),
+            torch.baddbmm(S @ K, dS, uK).mul_(scale),
+            torch.baddbmm(S.mT @ Q, dS.mT, uQ).mul_(scale),
+            M.mT @ A,
+        )
+        found = [_from_all_heads(part, shape, query) for part, shape in zip(parts, self.shapes, strict=False)]
+        return (*found, S.view(*query[:-1], -1).sum_to_size(mask) if mask_moves else None)
 
 
-def _gradient_of_formula(saved: Any, wanted: Any, options: dict[str, Any]) -> Any:
-    """Leaves (slope, Q, K, V, mask), and the gradient of <slope, formula> at those wanted, with its graph."""
-    if options["dropout_p"] > 0.0:
-        raise InvalidInputError(
-            "scaled_dot_product_attention with dropout must run as plain operations for exact tangents, got a fused "
-            "kernel, which keeps its mask to itself: call the model under "
-            "torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH), or set the attention's dropout to 0"
-        )
-    with torch.enable_grad():
-        slope, *tensors = _leaves(saved, (True, *wanted))
-        mask = tensors[3]
-        if mask is not None and mask.dtype == torch.bool:  # the formula adds its mask, whatever it holds
-            tensors[3] = torch.zeros_like(mask, dtype=tensors[0].dtype).masked_fill(~mask, -torch.inf)
-        out, _ = torch.ops.aten._scaled_dot_product_attention_math(
-            *tensors, 0.0, options["is_causal"], None, scale=options["scale"], enable_gqa=options["enable_gqa"]
-        )
-        leaves = [t for t, asked in zip(tensors, wanted, strict=True) if asked]
-        found = iter(torch.autograd.grad(out, leaves, slope.to(out.dtype), create_graph=True))
-    return (slope, *tensors), [next(found) if asked else None for asked in wanted]
+def _is_bool(mask: Tensor) -> bool:
+    return mask.dtype == torch.bool
+
+
+def _for_all_heads(t: Tensor, query: Any) -> Tensor:
+    """Keys or values for each head of the queries, where groups of heads share them (`enable_gqa`)."""
+    return t if t.shape[:-2] == query[:-2] else t.repeat_interleave(query[-3] // t.shape[-3], dim=-3)
+
+
+def _from_all_heads(t: Tensor, shape: Any, query: Any) -> Tensor:
+    """The sum over heads that share, in the shape given."""
+    t = t.view(*query[:-2], *t.shape[-2:])
+    return t if t.shape == shape else t.unflatten(-3, (shape[-3], -1)).sum(-3)
 
 
 def _leaves(tensors: Any, wanted: Any) -> list[Any]:
