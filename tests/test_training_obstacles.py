@@ -127,7 +127,10 @@ REFUSED_MODELS = {
     "bag": (lambda: plain(nn.EmbeddingBag(3, 2)), r"'1\.1' \(EmbeddingBag\).* nn\.Embedding"),
     "hardsigmoid": (lambda: plain(nn.Hardsigmoid()), r"'1\.1' \(Hardsigmoid\).*\.relu6"),
     "loss": (lambda: plain(nn.CTCLoss()), r"'1\.1' \(CTCLoss\)"),
-    "weight_norm": (lambda: plain(nn.utils.parametrizations.weight_norm(nn.Linear(2, 2))), "weight_norm, whose second"),
+    "weight_norm": (
+        lambda: plain(nn.utils.parametrizations.weight_norm(nn.Linear(2, 2))),
+        r"'1\.1' \(ParametrizationList\) with weight_norm, whose second",
+    ),
     "old weight_norm": (lambda: plain(nn.utils.weight_norm(nn.Linear(2, 2))), r"'1\.1' \(Linear\) with weight_norm"),
     "lazy": (lambda: plain(nn.LazyLinear(2)), r"'1\.1\.weight', which is lazy: call the model once before"),
     "half": (half, r"'1\.1\.weight' in torch\.float16.* autocast"),
@@ -160,7 +163,10 @@ def test_ordinary_models_and_optimisers_pass(kind):
 
 
 def test_frozen_parts_may_hold_anything():
-    model = plain(nn.Hardsigmoid(), nn.EmbeddingBag(3, 2), nn.Linear(2, 2).half().requires_grad_(False))
+    model = plain(
+        nn.Hardsigmoid(), nn.EmbeddingBag(3, 2), nn.Embedding(3, 2, sparse=True, max_norm=1.0), nn.Linear(2, 2).half()
+    )
+    model.append(nn.utils.parametrizations.weight_norm(nn.Linear(2, 2)))
     for weight in model.parameters():
         weight.requires_grad_(False)
     model.head = nn.Linear(2, 2)

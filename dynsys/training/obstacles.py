@@ -59,15 +59,15 @@ def check(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tenso
             f"trained weights must be of one dtype and on one device, got "
             f"{', '.join(map(' on '.join, sorted(kinds)))}: convert the model by .to(...) before the optimizer is made"
         )
-    whole = {id(w) for w in model.parameters()} <= {id(w) for w in trained.values()}  # else it may be in a frozen part
+    ids = {id(weight) for weight in trained.values()}
+    whole = {id(weight) for weight in model.parameters()} <= ids  # else it may be in a part that is frozen
     for path, module in model.named_modules():
+        own = bool({id(weight) for weight in module.parameters()} & ids)
+        if own:
+            _check_settings(path, module)
         for operator in OPERATORS:
-            own = {id(w) for w in module.parameters()} & {id(w) for w in trained.values()}
-            if (
-                isinstance(module, operator.modules)
-                and _is_at_the_door(operator)
-                and (own if operator.trained else whole)
-            ):
+            without = isinstance(module, operator.modules) and _is_at_the_door(operator)
+            if without and (own if operator.trained else whole):
                 raise InvalidInputError(
                     f"modules must have a second derivative, got {named(path, module)}, which has none in PyTorch: "
                     f"{operator.remedy}"
@@ -90,7 +90,7 @@ WRAPPERS = {  # by name: to import them would load compilers and process groups
 
 
 def _check_kind(path: str, module: nn.Module) -> None:
-    """Refuse wrappers, quantised modules, and settings that drop or change derivatives."""
+    """Refuse wrappers, compiled and quantised modules."""
     found = next((base.__name__ for base in type(module).__mro__ if base.__name__ in WRAPPERS), None)
     if found:
         raise InvalidInputError(
@@ -106,6 +106,10 @@ def _check_kind(path: str, module: nn.Module) -> None:
             f"model must compute in floating point, got {named(path, module)}, a quantised module: watch the training "
             "before quantisation"
         )
+
+
+def _check_settings(path: str, module: nn.Module) -> None:
+    """Refuse settings of modules with trained weights that drop or change derivatives."""
     if isinstance(module, nn.Embedding | nn.EmbeddingBag):
         if module.sparse:
             raise InvalidInputError(
@@ -116,9 +120,10 @@ def _check_kind(path: str, module: nn.Module) -> None:
                 f"weights must change in the optimiser alone, got {named(path, module)} with max_norm, which shortens "
                 "them in the forward pass: leave max_norm out, and use weight decay"
             )
-    if type(module).__name__ == "_WeightNorm" or any(
-        type(hook).__name__ == "WeightNorm" for hook in module._forward_pre_hooks.values()
-    ):
+    normed = [type(hook).__name__ for hook in module._forward_pre_hooks.values()]
+    if isinstance(module, nn.utils.parametrize.ParametrizationList):
+        normed, path = [type(part).__name__ for part in module], path.partition(".parametrizations.")[0]
+    if {"WeightNorm", "_WeightNorm"} & set(normed):
         raise InvalidInputError(
             f"modules must have a right second derivative, got {named(path, module)} with weight_norm, whose second "
             "derivative in PyTorch lacks that of the norm: register v * (g / v.norm(dim=..., keepdim=True)) as a "
