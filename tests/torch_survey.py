@@ -273,3 +273,32 @@ def second_derivative_error(build, shapes):
     exact = (flat(gradient(1e-6)[1]) - flat(gradient(-1e-6)[1])) / 2e-6
     size = float(max(exact.norm(), found.norm()))
     return float((found - exact).norm()) / max(size, 1e-30), size
+
+
+def hessian_product(build, shapes, dtype):
+    """H v of the same S by double backward, computed in a dtype: a vector in float64."""
+    torch.manual_seed(0)
+    call = build()
+    cells = [cell.cell_contents for cell in getattr(call, "__closure__", None) or ()]
+    modules = [part.to(dtype) for part in (call, *cells) if isinstance(part, nn.Module)]
+    draws = torch.Generator().manual_seed(5)
+
+    def drawn(shape):
+        return torch.randn(shape, dtype=torch.float64, generator=draws).to(dtype)
+
+    inputs = [
+        (s.to(dtype) if s.is_floating_point() else s) if torch.is_tensor(s) else drawn(s).requires_grad_()
+        for s in shapes
+    ]
+    live = [x for x, s in zip(inputs, shapes, strict=True) if not torch.is_tensor(s)]
+    live += dict.fromkeys(p for module in modules for p in module.parameters())
+    torch.manual_seed(1)
+    y = call(*inputs)
+    slopes = torch.autograd.grad((drawn(y.shape) * (y + 0.3 * y**2)).sum(), live, create_graph=True, allow_unused=True)
+    pairs = [
+        (g, v) for g, v in zip(slopes, [drawn(x.shape) for x in live], strict=True) if g is not None and g.requires_grad
+    ]
+    found = torch.autograd.grad([g for g, _ in pairs], live, [v for _, v in pairs], allow_unused=True)
+    return torch.cat(
+        [(torch.zeros_like(x) if h is None else h).flatten().double() for h, x in zip(found, live, strict=True)]
+    )
