@@ -9,6 +9,7 @@ from torch import nn  # noqa: E402
 
 from dynsys import InvalidInputError  # noqa: E402
 from dynsys.training.attention import differentiable_attention  # noqa: E402
+from dynsys.training.dropped import dropped_share  # noqa: E402
 from dynsys.training.obstacles import check, check_loss, explain  # noqa: E402
 
 pytestmark = [
@@ -174,6 +175,19 @@ def test_a_quantised_module_is_refused():
 def test_ordinary_models_and_optimisers_pass(kind):
     for model in (Reader(), plain(nn.BatchNorm1d(2), nn.LSTM(2, 2)), nn.TransformerEncoderLayer(4, 2, 8)):
         assert list(check(model, trained_by(model, kind))) == [name for name, _ in model.named_parameters()]
+
+
+@pytest.mark.parametrize("norm", [nn.utils.parametrizations.weight_norm, nn.utils.weight_norm])
+@pytest.mark.parametrize(("dim", "right"), [(0, False), (1, True), (2, True), (3, False), (None, True)])
+def test_weight_norm_is_refused_along_the_axes_where_it_is_wrong(norm, dim, right):
+    model = nn.Sequential(norm(nn.Conv2d(2, 3, 3), dim=dim), nn.Tanh()).double()
+    share = dropped_share(model, (torch.randn(2, 2, 5, 5),), {}, list(model.parameters()), 0)
+    assert (share < 1e-6) == right
+    if right:
+        check(model, trained_by(model))
+    else:
+        with pytest.raises(InvalidInputError, match="weight_norm"):
+            check(model, trained_by(model))
 
 
 def test_frozen_parts_may_hold_anything():

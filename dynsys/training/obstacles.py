@@ -120,10 +120,13 @@ def _check_settings(path: str, module: nn.Module) -> None:
                 f"weights must change in the optimiser alone, got {named(path, module)} with max_norm, which shortens "
                 "them in the forward pass: leave max_norm out, and use weight decay"
             )
-    normed = [type(hook).__name__ for hook in module._forward_pre_hooks.values()]
+    hooks: Any = module._forward_pre_hooks.values()
+    normed = [(h.dim, getattr(module, f"{h.name}_v").ndim) for h in hooks if type(h).__name__ == "WeightNorm"]
     if isinstance(module, nn.utils.parametrize.ParametrizationList):
-        normed, path = [type(part).__name__ for part in module], path.partition(".parametrizations.")[0]
-    if {"WeightNorm", "_WeightNorm"} & set(normed):
+        parts: Any = [part for part in module if type(part).__name__ == "_WeightNorm"]
+        normed = [(part.dim, module.original1.ndim) for part in parts]
+        path = path.partition(".parametrizations.")[0]
+    if any(dim in (0, axes - 1) for dim, axes in normed):  # along others PyTorch takes plain operations
         raise InvalidInputError(
             f"modules must have a right second derivative, got {named(path, module)} with weight_norm, whose second "
             "derivative in PyTorch lacks that of the norm: register v * (g / v.norm(dim=..., keepdim=True)) as a "
