@@ -289,6 +289,51 @@ def test_checks_of_results_do_not_cry_wolf(size, dtype):
         assert few.diagnostics.derivative == "double backward"
 
 
+class Autoencoder(nn.Module):
+    """A variational one."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(64, 8), nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 64))
+
+    def forward(self, x):
+        mean, log_variance = self.encoder(x).chunk(2, dim=1)
+        return self.decoder(mean + torch.exp(log_variance / 2) * torch.randn_like(mean)), mean, log_variance
+
+
+def bound(outputs, x):
+    decoded, mean, log_variance = outputs
+    return ((decoded - x) ** 2).sum(dim=1) + (mean**2 + log_variance.exp() - log_variance - 1).sum(dim=1) / 2
+
+
+IMAGES = np.random.default_rng(0).normal(size=(600, 64))
+CLASSES = np.random.default_rng(1).integers(0, 10, 600)
+USUAL = {
+    "perceptron of ReLU": (lambda: mlp(64, 100, 10, activation=nn.ReLU), nn.CrossEntropyLoss(), CLASSES),
+    "convolutions": (
+        lambda: nn.Sequential(
+            nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(4, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Dropout(0.2), nn.Linear(8, 10),
+        ),
+        nn.CrossEntropyLoss(),
+        CLASSES,
+    ),
+    "autoencoder": (Autoencoder, bound, IMAGES),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("stepper", [Euler(1e-4), Adam(1e-3)], ids=["Euler", "Adam"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("usual", USUAL.values(), ids=USUAL)
+def test_usual_models_raise_no_false_alarm(usual, dtype, stepper):
+    """Kinks by the thousand, noise that differs between precisions, steps that hardly move: warnings are errors."""
+    make, loss, targets = usual
+    whole = TorchGradientFlow(make().to(dtype), loss, IMAGES, targets)
+    tangent = whole.minibatches(64, seed=1).tangent(stepper)
+    spectrum = tangent.benettin(whole.initial(), intervals=5, steps_per_interval=5, k=2, warmup=0)
+    assert spectrum.diagnostics.derivative_defect < 3e-4
+
+
 def test_a_wrong_derivative_is_found():
     """Of a loss that is not what the gradient says: its second factor is detached."""
 

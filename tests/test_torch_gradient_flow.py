@@ -82,6 +82,14 @@ def test_nothing_that_is_given_changes_and_nothing_that_happens_to_it_later_matt
         np.testing.assert_array_equal(driven.flow_at(3).vector_field(0.0, state), first)
 
 
+def differentiated(whole):
+    """Whether the Jacobian is that of differences, also where entries are exactly zero, as before BatchNorm."""
+    theta, small = whole.initial(), 1e-5 * np.eye(whole.dimension)
+    slopes = [whole.vector_field(0.0, theta + sign * small) for sign in (1, -1)]
+    jacobian = whole.jacobian(0.0, theta)
+    np.testing.assert_allclose(jacobian, (slopes[0] - slopes[1]).T / 2e-5, rtol=0, atol=1e-7 * abs(jacobian).max())
+
+
 def test_batchnorm_takes_the_statistics_of_the_batch_in_training_and_its_own_in_evaluation():
     model = nn.Sequential(mlp(2, 4), nn.BatchNorm1d(4), nn.Tanh(), mlp(4, 1)).double()
     with torch.no_grad():
@@ -96,10 +104,7 @@ def test_batchnorm_takes_the_statistics_of_the_batch_in_training_and_its_own_in_
         outputs = model[3](torch.tanh((h - mean) / (var + 1e-5) ** 0.5)).detach().numpy()
         np.testing.assert_allclose(whole.on(rows).loss(whole.initial()), np.mean((outputs - y[rows]) ** 2), rtol=1e-12)
         assert whole.module(whole.initial())[1].running_mean.tolist() == [pytest.approx(0.3)] * 4
-        theta, small = whole.initial(), 1e-5 * np.eye(whole.dimension)  # biases before it have exact zeros
-        slopes = [whole.on(rows).vector_field(0.0, theta + sign * small) for sign in (1, -1)]
-        jacobian = whole.on(rows).jacobian(0.0, theta)
-        np.testing.assert_allclose(jacobian, (slopes[0] - slopes[1]).T / 2e-5, rtol=0, atol=1e-7 * abs(jacobian).max())
+        differentiated(whole.on(rows))
 
 
 def dropping(**options):
@@ -250,15 +255,66 @@ def test_numpy_methods_stay_in_single_precision_where_the_model_says_so():
     assert whole.task.double is whole.task
     assert flow(mlp(2, 1, dtype=torch.float32)).task.double.dtype == torch.float64
     noisy = nn.Sequential(mlp(2, 40, dtype=torch.float32), nn.Dropout(0.5), mlp(40, 1, dtype=torch.float32))
-    assert flow(noisy).task.double.dtype == torch.float64  # masks are the same
+    assert flow(noisy).task.double.dtype == torch.float64
+    assert flow(noisy).task.same_in_double  # masks are the same
 
     class Noise(nn.Module):
         def forward(self, x):
             return x + torch.randn_like(x)
 
     whole = flow(nn.Sequential(mlp(2, 2, dtype=torch.float32), Noise(), mlp(2, 1, dtype=torch.float32)), nn.MSELoss())
-    assert whole.task.double is whole.task  # normal numbers are not
+    assert whole.task.double is not whole.task
+    assert not whole.task.same_in_double  # normal numbers are not
     assert whole.vector_field(0.0, whole.initial()).dtype == np.float64
+
+
+class Attending(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.out = nn.Embedding(7, 4), nn.Linear(4, 2)
+        self.layer = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.1, batch_first=True)
+
+    def forward(self, tokens):
+        return self.out(self.layer(self.embedding(tokens)).mean(dim=1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_attention_has_a_second_derivative(dtype):
+    tokens, labels = RNG.integers(0, 7, (SAMPLES, 5)), np.arange(SAMPLES) % 2
+    whole = flow(Attending().to(dtype), nn.CrossEntropyLoss(), tokens, labels)
+    differentiated(whole.minibatches(6, seed=1).flow_at(3))
+    assert torch.nn.functional.scaled_dot_product_attention.__module__ != "dynsys.training.attention"
+
+
+class Bags(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.bag, self.out = nn.EmbeddingBag(7, 3), nn.Linear(3, 2)
+
+    def forward(self, tokens):
+        return self.out(self.bag(tokens))
+
+
+class Distances(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.centres = nn.Parameter(torch.randn(2, 2, dtype=torch.float64))
+
+    def forward(self, x):
+        return torch.cdist(x, self.centres)
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "message"),
+    [
+        (Bags().double(), RNG.integers(0, 7, (SAMPLES, 5)), r"got 'bag' \(EmbeddingBag\).*none in PyTorch"),
+        (Distances(), X, "operators must have a second derivative, got '.*cdist"),
+    ],
+    ids=["module", "function"],
+)
+def test_what_has_no_second_derivative_is_refused_at_the_door_by_name(model, inputs, message):
+    with pytest.raises(InvalidInputError, match=message):
+        flow(model, nn.CrossEntropyLoss(), inputs, np.arange(SAMPLES) % 2)
 
 
 def good(**changes):

@@ -61,8 +61,17 @@ class TorchTangent(TangentSystem):
         return _columns(frames)
 
     def step(self, n: int, x: Array, V: Array, *, member: int = 0) -> tuple[Array, Array]:
-        """The same as `forward` in another way, by NumPy, in float64 where the system can: they are compared."""
-        return self.time_step.for_member(member).step_tangent(n, x, V)
+        """The same as `forward` in another way, by NumPy, mostly in float64: they are compared.
+
+        On tensors where NumPy would not take the same step (`repeatable`).
+        """
+        time_step = self.time_step.for_member(member)
+        step = time_step.on_device()
+        if step.repeatable:
+            return time_step.step_tangent(n, x, V)
+        rows = torch.tensor(np.ascontiguousarray(V.T), dtype=step.dtype, device=step.device)
+        moved, pushed = step.push(n, torch.tensor(x, dtype=step.dtype, device=step.device), rows)
+        return moved.double().cpu().numpy(), pushed.T.double().cpu().numpy()
 
     def forward(self, start: RunState, *, intervals: int, steps_per_interval: int, record: Record) -> RunState:
         """Continue `start` over whole intervals; see `TangentSystem.forward`."""

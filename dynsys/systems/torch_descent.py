@@ -19,6 +19,7 @@ import torch
 from dynsys.steppers.optimiser import Optimiser
 from dynsys.steppers.runge_kutta import Euler
 from dynsys.steppers.stepper import Stepper
+from dynsys.training.task import Task
 
 Tensor = torch.Tensor
 Part = Any  # a tensor, one number per weight, or a number
@@ -46,6 +47,8 @@ class Descent:
         1 + b.
     device, dtype
         Of all tensors.
+    repeatable : bool
+        Whether NumPy takes the same steps, but for rounding; not where other random numbers are drawn in float64.
     """
 
     flow_at: Callable[[int], Slopes]
@@ -53,15 +56,17 @@ class Descent:
     parts: int
     device: torch.device
     dtype: torch.dtype
+    repeatable: bool
 
     @classmethod
-    def by(cls, stepper: Stepper, flow_at: Callable[[int], Slopes], like: Any) -> Self | None:
-        """The step of a stepper, if it is one of descent; device and dtype as those of `like`."""
+    def by(cls, stepper: Stepper, flow_at: Callable[[int], Slopes], task: Task) -> Self | None:
+        """The step of a stepper on a task, if it is one of descent."""
+        of = task.device, task.dtype, task.same_in_double
         if isinstance(stepper, Euler):
             dt = stepper.dt
-            return cls(flow_at, lambda n, parts, f: ((parts[0] + dt * f,), ((1.0, dt),)), 1, like.device, like.dtype)
+            return cls(flow_at, lambda n, parts, f: ((parts[0] + dt * f,), ((1.0, dt),)), 1, *of)
         if isinstance(stepper, Optimiser):
-            return cls(flow_at, stepper.update, 1 + stepper.carried, like.device, like.dtype)
+            return cls(flow_at, stepper.update, 1 + stepper.carried, *of)
         return None
 
     def step(self, n: int, x: Tensor) -> Tensor:

@@ -210,13 +210,17 @@ class TorchGradientFlow(DataFlow):
 
     def _slope(self, task: Task, theta: Tensor) -> Tensor:
         weights = task.weights(theta)
-        found = torch.autograd.grad(self._loss(task, weights), weights, allow_unused=True)
+        loss = self._loss(task, weights)
+        with task.attention():
+            found = torch.autograd.grad(loss, weights, allow_unused=True)
         return -flattened(found, weights)
 
     def _linearised(self, task: Task, theta: Tensor, V: Tensor) -> tuple[Tensor, Iterator[Tensor]]:
         weights = task.weights(theta)
-        slopes = gradient(self._loss(task, weights), weights)
-        return -flattened(slopes, weights), hessian_products(slopes, weights, V)
+        loss = self._loss(task, weights)
+        with task.attention():
+            slopes = gradient(loss, weights)
+        return -flattened(slopes, weights), task.explained(hessian_products(slopes, weights, V))
 
     def _state(self, name: str, x: Any, task: Task) -> Tensor:
         """A state (dim,) as a tensor of a task."""

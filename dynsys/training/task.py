@@ -8,7 +8,9 @@ remembered; and random numbers, those of dropout, come from a key and not from t
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +21,9 @@ from torch import nn
 from torch.func import functional_call
 
 from dynsys.errors import InvalidInputError, unmasked
-from dynsys.training.curvature import gradient, pieces
+from dynsys.training.attention import FUSED, differentiable_attention
+from dynsys.training.curvature import flattened, gradient, hessian_products, pieces
+from dynsys.training.obstacles import check, check_loss, explain
 from dynsys.training.randomness import drawing, kept, states
 
 Array = np.ndarray
@@ -29,7 +33,7 @@ Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 DTYPES = (torch.float32, torch.float64)
 TRIED = 32  # samples on which a loss is tried before it is taken: of so many, normal numbers of two precisions differ
-SAME_LOSS = 1e-3  # relative difference of losses in float32 and float64 that rounding explains
+SAME_LOSS = 1e-3  # relative difference of losses in float32 and float64 that rounding explains: noise is the same
 
 
 @attrs.frozen(eq=False)
@@ -84,12 +88,18 @@ class Task:
         inputs, targets = (_samples(name, value, moving[0]) for name, value in (("X", X), ("y", y)))
         if len(inputs) != len(targets):
             raise InvalidInputError(f"X has {len(inputs)} samples but y has {len(targets)}")
+        check(model, torch.optim.SGD(moving))
         try:
             own = copy.deepcopy(model)
         except Exception as problem:
             raise InvalidInputError(f"model must be one that copy.deepcopy can copy: {problem}") from problem
         task = cls(own, criterion, inputs, targets, augment)
-        _ = task.draws  # computes the loss once
+        with kept(task.device):
+            weights, loss = task._tried()
+        check_loss(loss)
+        slopes = gradient(loss, weights)
+        for _ in task.explained(hessian_products(slopes, weights, flattened(slopes, weights)[None])):
+            pass
         return task
 
     @cached_property
@@ -146,7 +156,20 @@ class Task:
                 X = self.augment(X, generator)
             named = {name: buffer.clone() for name, buffer in self.module.named_buffers()}
             named |= zip(self.names, weights, strict=True)
-            return _mean(self.criterion(functional_call(self.module, named, (X,)), y), len(X))
+            with self.attention():
+                outputs = functional_call(self.module, named, (X,))
+            return _mean(self.criterion(outputs, y), len(X))
+
+    def attention(self) -> AbstractContextManager[None]:
+        """A context in which attention has a second derivative, for passes forward and back."""
+        return differentiable_attention(*self._namespaces)
+
+    @cached_property
+    def _namespaces(self) -> list[dict[str, Any]]:
+        """Those in which the classes of the module are written: they may have a name of their own for attention."""
+        names = {base.__module__ for module in self.module.modules() for base in type(module).__mro__}
+        spaces = [vars(sys.modules[name]) for name in sorted(names) if name in sys.modules]
+        return [space for space in spaces if any(value is FUSED for value in space.values())]
 
     @cached_property
     def draws(self) -> bool:
@@ -156,8 +179,16 @@ class Task:
             self._tried()
             return self.augment is not None or not torch.equal(before, states(self.device))
 
-    def _tried(self) -> float:
-        """The loss on a few samples, or an error that says why there is none; and its gradient."""
+    def explained(self, products: Iterator[Tensor]) -> Iterator[Tensor]:
+        """Products with the Hessian, or an error that names operator, module and remedy where there are none."""
+        try:
+            with self.attention():  # checkpoints run forward once more
+                yield from products
+        except RuntimeError as problem:
+            raise explain(problem, self.module) from problem
+
+    def _tried(self) -> tuple[list[Tensor], Tensor]:
+        """Weights and loss of a few samples, or an error that says why there is none."""
         rows = np.arange(min(TRIED, len(self.X)))
         weights = self.weights(self.initial)
         try:
@@ -169,28 +200,39 @@ class Task:
             raise InvalidInputError(
                 f"loss(model(X), y) must work on the first samples, X {X} and y {y}, got an error: {problem}"
             ) from problem
-        gradient(loss, weights)
-        return float(loss.detach())
+        return weights, loss
 
     @cached_property
     def double(self) -> Task:
-        """The same in float64; itself where that cannot be computed, or is another function, as that of other noise.
+        """The same in float64, on the CPU where the device has none; itself where that cannot be computed.
 
-        Of what is drawn, the masks of dropout are the same in both, and normal numbers are not.
+        What is drawn may be other numbers, but for the masks of dropout.
         """
-        if self.dtype == torch.float64 or self.device.type == "mps":
+        if self.dtype == torch.float64:
             return self
-        X, y = (part.double() if part.is_floating_point() else part for part in (self.X, self.y))
-        criterion = copy.deepcopy(self.criterion).double() if isinstance(self.criterion, nn.Module) else self.criterion
-        task = Task(copy.deepcopy(self.module).double(), criterion, X, y, self.augment)
+        where = "cpu" if self.device.type == "mps" else self.device
+        X, y = (part.to(where, torch.float64 if part.is_floating_point() else None) for part in (self.X, self.y))
+        criterion = self.criterion
+        if isinstance(criterion, nn.Module):
+            criterion = copy.deepcopy(criterion).to(where, torch.float64)
+        task = Task(copy.deepcopy(self.module).to(where, torch.float64), criterion, X, y, self.augment)
+        try:
+            with kept(task.device):
+                task._tried()
+        except (InvalidInputError, RuntimeError):  # it says float32 somewhere
+            return self
+        return task
+
+    @cached_property
+    def same_in_double(self) -> bool:
+        """Whether the loss is the same function in float64, random numbers included."""
+        if self.double is self or not self.draws:
+            return True
         found = []
-        for each in (task, self):
-            with drawing(self.device, (0,)):
-                try:
-                    found.append(each._tried())
-                except (InvalidInputError, RuntimeError):  # it says float32 somewhere
-                    return self
-        return task if abs(found[0] - found[1]) <= SAME_LOSS * abs(found[1]) else self
+        for task in (self, self.double):
+            with drawing(task.device, (0,)):
+                found.append(task._tried()[1].item())
+        return abs(found[0] - found[1]) <= SAME_LOSS * abs(found[0])
 
 
 def _samples(name: str, value: Any, like: Tensor) -> Tensor:

@@ -63,23 +63,26 @@ def _defect(tangent: Tangent, start: RunState, m: int, offset: float) -> float:
     scale = np.where(np.abs(x) > 1e-6 * largest, np.abs(x), largest)
     x = x + offset * scale * np.where(x < 0.0, -1.0, 1.0) * rng.uniform(0.5, 1.0, size=len(x))
 
+    own = tangent.of_member(member)  # in float64, whatever the precision of a pass
+
     def step(z: Array, d: Array) -> tuple[Array, Array]:
         with np.errstate(all="ignore"):
-            moved, pushed = tangent.step(start.n, z.copy(), d[:, None].copy(), member=member)
+            moved, pushed = own.step_tangent(start.n, z.copy(), d[:, None].copy())
         return moved, pushed[:, 0]
 
     alone = tangent.tolerance == 0.0  # steps that adapt to their vectors need them
-    plain = tangent.of_member(member).step
 
     def state(z: Array, d: Array) -> Array:
         with np.errstate(all="ignore"):
-            return plain(start.n, z.copy()) if alone else step(z, d)[0]
+            return own.step(start.n, z.copy()) if alone else step(z, d)[0]
 
-    found = _along(tangent, step, state, x, scale, scale * rng.normal(size=len(x)))
+    found = _along(tangent, step, state, x, scale, scale * rng.normal(size=len(x)), FEW_RUNGS)
+    if len(x) > MANY and found > LARGEST_DEFECT:  # shorter steps pass fewer kinks, of which there may be many
+        found = min(found, _along(tangent, step, state, x, scale, scale * rng.normal(size=len(x)), RUNGS))
     uniform = np.full(len(x), np.max(scale))
     # columns of small entries hide behind those of large ones
     if len(x) <= MANY and (uniform > DISPARATE * scale).any():
-        found = max(found, _along(tangent, step, state, x, uniform, uniform * rng.normal(size=len(x))))
+        found = max(found, _along(tangent, step, state, x, uniform, uniform * rng.normal(size=len(x)), RUNGS))
     return found
 
 
@@ -90,8 +93,12 @@ def _along(
     x: Array,
     scale: Array,
     d: Array,
+    few: int,
 ) -> float:
-    """The defect along one direction, of entries of this scale; `state` is the state of a step."""
+    """The defect along one direction, of entries of this scale; `state` is the state of a step.
+
+    Of a state of many components `few` shorter steps are tried.
+    """
     (y, pushed), by_differences = step(x, d), tangent.derivative == DIFFERENCES
     if by_differences and not np.array_equal(step(x, d)[0], y, equal_nan=True):  # it answers differently every time
         return 1.0
@@ -109,12 +116,12 @@ def _along(
         return np.array([state(z if start is x else x + z * d, d)[seen] for z in points])
 
     y, pushed, moved, size = y[seen], pushed[seen], d[seen], scale[seen]
-    rungs = (FEW_RUNGS if len(x) > MANY and not by_differences else RUNGS, 0)
+    rungs = (few if len(x) > MANY and not by_differences else RUNGS, 0)
     if by_differences and not tangent.tolerance:  # far away, where long differences look, steps that adapt take long
         rungs = (RUNGS, RUNGS)
     slope, error = along(rule, start, y, line, rungs, ACCURATE * size, least)
-    if len(x) <= MANY:  # a second one of another length: noise that the first one happened to miss
-        another, second = along(rule, x, y, 1.37 * d, rungs, 1.37 * ACCURATE * size, 0.0)
+    if len(x) <= MANY or few == RUNGS:  # a second one of another length: noise that the first one happened to miss
+        another, second = along(rule, start, y, 1.37 * line, rungs, 1.37 * ACCURATE * size, least)
         error = np.maximum(error, second / 1.37) + np.abs(slope - another / 1.37)
     if not (np.isfinite(pushed).all() and np.isfinite(slope).all()):
         return np.nan
