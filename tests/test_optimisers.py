@@ -12,16 +12,12 @@ from dynsys import (
     Adam,
     AdamW,
     Euler,
-    FallbackWarning,
     Flow,
     FlowStep,
     GradientFlow,
     HeavyBall,
     InvalidInputError,
     Nesterov,
-    NumbaTangent,
-    NumpyTangent,
-    Optimiser,
     PoincareMap,
     RMSprop,
     sweep,
@@ -313,68 +309,3 @@ def test_offset_and_decay_outside_their_ranges_are_refused(kind):
 def test_a_stepper_with_a_state_of_its_own_crosses_no_plane():
     with pytest.raises(InvalidInputError, match="HeavyBall carries a state of its own"):
         PoincareMap(Lorenz63(), HeavyBall(0.01), normal=[0.0, 0.0, 1.0])
-
-
-# --- one of one's own -------------------------------------------------------------------------------------------------
-
-
-@attrs.frozen(eq=False)
-class Tamed(Optimiser):
-    """Momentum, and a step that never exceeds the reach; written over several lines, with a docstring."""
-
-    keep: float = 0.5
-    reach: float = 2.0
-    carried = 1
-
-    @property
-    def double(self):
-        return 2 * self.reach
-
-    def update(self, n: int, parts, slope):
-        """A weight, and its velocity.
-
-        self.nothing is read in a docstring.
-        """
-        theta, v = parts
-        v = self.keep * v + self.dt * slope
-        size = (1.0 + (v / self.double) ** 2) ** 0.5
-        by_v = 1.0 / size**3  # of v / size
-        return (theta + v / size, v), (
-            (1.0, self.keep * by_v, self.dt * by_v),
-            (0.0, self.keep, self.dt),
-        )
-
-
-class Rooted(Tamed):
-    """The same by a function of NumPy, which tensors and the compiler may not share."""
-
-    def update(self, n, parts, slope):
-        theta, v = parts
-        v = self.keep * v + self.dt * slope
-        size = np.sqrt(1.0 + (v / self.double) ** 2)
-        return (theta + v / size, v), ((1.0, self.keep / size**3, self.dt / size**3), (0.0, self.keep, self.dt))
-
-
-@pytest.mark.parametrize("backend", ["numpy", "numba"])
-def test_an_optimiser_of_ones_own_is_its_update(backend):
-    flow = GradientFlow.of("h*a^2/2 + a^4/4", ["a"], {"h": [2.0]})
-    tangent = flow.tangent(Tamed(0.1), backend=backend)
-    assert Tamed(0.1).numbers == (4.0, 0.5)
-    check_tangent(tangent, np.array([1.0, 0.3]))
-
-
-@pytest.mark.numba
-def test_an_update_that_cannot_be_compiled_says_why_and_is_stepped_by_numpy():
-    flow = GradientFlow.of("h*a^2/2", ["a"], {"h": [2.0]})
-    with pytest.warns(FallbackWarning, match="Rooted has no compiled form: write its `update` with arithmetic"):
-        tangent = flow.tangent(Rooted(0.1))
-    assert type(tangent) is NumpyTangent
-    assert type(flow.tangent(Tamed(0.1))) is NumbaTangent
-    check_tangent(tangent, np.array([1.0, 0.3]))
-    x = np.array([1.0, 0.3])
-    np.testing.assert_allclose(tangent.step(0, x, np.eye(2))[1], flow.tangent(Tamed(0.1)).step(0, x, np.eye(2))[1])
-    nowhere = type(
-        "Nowhere", (Tamed,), {"update": eval("lambda self, n, parts, slope: (parts, ((1.0, 0.0, 0.0),) * 2)")}
-    )
-    assert nowhere(0.1).source is None  # no file holds its text
-    assert nowhere(0.1).numbers == ()

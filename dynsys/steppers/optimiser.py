@@ -77,6 +77,18 @@ class Optimiser(Stepper, ABC):
         coefficients[i][j] is d parts'_i / d (theta, c_1, ..., c_b, f)_j: a number, or one for each weight.
         """
 
+    def check(self, flow: VectorField) -> None:
+        """Refuse an `update` that does not give what it should."""
+        parts = 1 + self.carried
+        with np.errstate(all="ignore"):
+            moved, coefficients = self.update(0, (np.ones(1),) * parts, np.ones(1))
+        if (found := [len(moved), *map(len, coefficients)]) != [parts, *[parts + 1] * parts]:
+            raise InvalidInputError(
+                f"update of {type(self).__name__} must give {parts} part(s), the weights and carried = {self.carried}, "
+                f"and for each {parts + 1} derivatives, by every part and by the slope; got {found[0]} part(s), and "
+                f"derivatives {found[1:]}"
+            )
+
     def state_dimension(self, flow: VectorField) -> int:
         """`carried` numbers for each weight."""
         return self.carried * flow.dimension
@@ -170,16 +182,20 @@ def optimiser_source(update: str, read: tuple[str, ...], parts: int) -> str:
     inputs = [*vectors, "G[i, c]"]
     sums = [" + ".join(f"{a} * {v}" for a, v in zip(row[::-1], inputs[::-1], strict=True)) for row in rows]
     state = _listed(f"x[{place}]" for place in places)
-    return SOURCE.format(
-        update=update,
-        parts=parts,
-        numbers="".join(f"    self_{name} = parameters[first + {i}]\n" for i, name in enumerate(numbers)),
-        count=len(numbers),
+    # columns of two parts are vectorised; of more, whose overlap the compiler does not check, each root is taken once
+    loops = (BY_COLUMNS if parts <= 2 else BY_WEIGHTS).format(
         call=f"update(n, ({state}), f[0, i], {_listed(f'self_{name}' for name in read)})",
         state=state,
         vectors=_listed(vectors),
         coefficients=_listed(f"({_listed(row)})" for row in rows),
         sums=_listed(sums),
+    )
+    return SOURCE.format(
+        update=update,
+        parts=parts,
+        numbers="".join(f"    self_{name} = parameters[first + {i}]\n" for i, name in enumerate(numbers)),
+        count=len(numbers),
+        loops=loops,
     )
 
 
@@ -205,11 +221,21 @@ def step_tangent(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):
         for i in range(dim):
             U[i, c] = V[i, c]
     linearise(t, x[:dim], U, f[0, :dim], G, parameters, data, rows, scratch)
+{loops}
+'''
+
+BY_COLUMNS = """\
     for c in range(k):
         for i in range(dim):
             _, ({coefficients}) = {call}
             {vectors} = {sums}
     for i in range(dim):
         ({state}), _ = {call}
+"""
 
-'''
+BY_WEIGHTS = """\
+    for i in range(dim):
+        ({state}), ({coefficients}) = {call}
+        for c in range(k):
+            {vectors} = {sums}
+"""
