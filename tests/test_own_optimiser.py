@@ -45,6 +45,14 @@ class Rooted(Tamed):
         return (theta + v / size, v), ((1.0, self.keep / size**3, self.dt / size**3), (0.0, self.keep, self.dt))
 
 
+class Clipped(Tamed):
+    """One that calls a method of what it is given, which a number of one weight has not."""
+
+    def update(self, n, parts, slope):
+        theta, v = parts
+        return (theta + self.dt * slope.clip(-1.0, 1.0), v), ((1.0, 0.0, self.dt), (0.0, 1.0, 0.0))
+
+
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 def test_an_optimiser_of_ones_own_is_its_update(backend):
     flow = GradientFlow.of("h*a^2/2 + a^4/4", ["a"], {"h": [2.0]})
@@ -63,6 +71,7 @@ def test_an_update_that_cannot_be_compiled_says_why_and_is_stepped_by_numpy():
     check_tangent(tangent, np.array([1.0, 0.3]))
     x = np.array([1.0, 0.3])
     np.testing.assert_allclose(tangent.step(0, x, np.eye(2))[1], flow.tangent(Tamed(0.1)).step(0, x, np.eye(2))[1])
+    assert Clipped(0.1).source is None
     nowhere = type(
         "Nowhere", (Tamed,), {"update": eval("lambda self, n, parts, slope: (parts, ((1.0, 0.0, 0.0),) * 2)")}
     )

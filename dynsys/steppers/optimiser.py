@@ -13,7 +13,7 @@ import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any
 
 import attrs
 import numpy as np
@@ -67,8 +67,12 @@ class Optimiser(Stepper, ABC):
     True
     """
 
-    carried: ClassVar[int]  # numbers for each weight, beside the weight itself
     order = 1
+
+    @property
+    @abstractmethod
+    def carried(self) -> int:
+        """Numbers that it carries along for each weight, beside the weight itself."""
 
     @abstractmethod
     def update(self, n: int, parts: Sequence[Part], slope: Part) -> tuple[Sequence[Part], Sequence[Sequence[Part]]]:
@@ -160,16 +164,18 @@ def compiled_update(update: Callable[..., Any]) -> tuple[str, tuple[str, ...]] |
         return None
     if not isinstance(function, ast.FunctionDef) or function.decorator_list:
         return None
-    arguments = [argument.arg for argument in function.args.args]
+    own, *arguments = (argument.arg for argument in function.args.args)
     text = "\n".join(map(ast.unparse, function.body[ast.get_docstring(function) is not None :]))
-    names = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)]
-    known = {node.id for node in names if isinstance(node.ctx, ast.Store)}.union(arguments)
-    if not {node.id for node in names} <= known:
+    nodes = list(ast.walk(ast.parse(text)))
+    attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    known = {own, *arguments, *(node.id for node in names if isinstance(node.ctx, ast.Store))}
+    if {node.id for node in names} - known or {ast.unparse(node.value) for node in attributes} - {own}:
         return None
-    own = rf"\b{arguments[0]}\."
-    read = tuple(sorted(set(re.findall(rf"{own}(\w+)", text))))
-    signature = ", ".join([*arguments[1:], *(f"self_{name}" for name in read)])
-    return f"def update({signature}):\n{textwrap.indent(re.sub(own, 'self_', text), '    ')}\n", read
+    read = tuple(sorted({node.attr for node in attributes}))
+    text = re.sub(rf"\b{own}\.", "self_", text)
+    signature = ", ".join([*arguments, *(f"self_{name}" for name in read)])
+    return f"def update({signature}):\n{textwrap.indent(text, '    ')}\n", read
 
 
 @cache
