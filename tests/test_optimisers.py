@@ -180,6 +180,19 @@ def test_the_tangent_is_the_derivative_of_the_step_to_rounding(stepper, n):
     np.testing.assert_allclose(pushed, exact, rtol=1e-13, atol=1e-14)
 
 
+@pytest.mark.parametrize("name", ["heavy ball", "Adam", "Adam, decay", "AdamW"])
+def test_volume_shrinks_by_what_is_kept_whatever_the_loss(name):
+    """The slope moves weights by what is carried alone: det = (mu)^dim, (beta1 beta2 (1 - dt decay))^dim."""
+    stepper = RULES[name]
+    kept = 0.5 if name == "heavy ball" else 0.6 * 0.7 * (1 - RATE * 0.4 * (name == "AdamW"))
+    step, x = FlowStep(Coupled(), stepper), a_state(stepper)
+    for n in (0, 5):
+        M = step.step_tangent(n, x, np.eye(x.size))[1]
+        np.testing.assert_allclose(np.linalg.det(M), kept**3, rtol=1e-12)
+    without = RULES["RMSprop"].step_tangent(Coupled(), 0, 0.0, x[:6], np.eye(6))[1]  # its slope acts by itself, too
+    assert abs(np.linalg.det(without) - 0.7**3) > 0.01
+
+
 @EVERY
 def test_members_step_side_by_side(stepper):
     step = FlowStep(Coupled(), stepper)

@@ -100,7 +100,8 @@ class Adam(MomentOptimiser):
 
     as in `torch.optim.Adam(lr=dt, betas=(beta1, beta2))`. The state is (theta, m, v), with PyTorch's `exp_avg` and
     `exp_avg_sq`: m is a mean of gradients, not of slopes. n counts from the start of the run, and goes on where a run
-    is continued, so the step depends on it.
+    is continued, so the step depends on it. Whatever the loss, a step shrinks volume by (beta1 beta2)^dim, so that the
+    exponents add up to dim ln(beta1 beta2) / dt.
 
     The derivative of sqrt(v^) at v^ = 0 is 0 by definition. It matters for weights that have never had a gradient,
     those of dead units: there m = v = 0 and the step does not move them, while the derivative of the root would be
@@ -111,8 +112,8 @@ class Adam(MomentOptimiser):
 
         r^2 - (1 + beta1 - (1 - beta1) a) r + beta1 = 0;      it is stable for a < 2 (1 + beta1) / (1 - beta1).
 
-    So it is unstable with an eps of 1e-8: weights do not settle there, but move about at the scale of dt. An eps of
-    the order of 1 settles; below, v forgets so slowly, in 1 / (1 - beta2) steps, that few runs rest.
+    With an eps of 1e-8 that is rarely so: weights do not settle then, but move about at the scale of dt. Where they do,
+    a run rests when v has faded, after some 30 / (1 - beta2) steps.
 
     Attributes
     ----------
@@ -164,7 +165,7 @@ class AdamW(MomentOptimiser):
         theta' = (1 - dt weight_decay) theta - dt m^ / (sqrt(v^) + eps),
 
     with m^ and v^ as for `Adam`, as in `torch.optim.AdamW(lr=dt, betas=(beta1, beta2))`. State, dependence on n and the
-    derivative of the root at 0 are those of `Adam`.
+    derivative of the root at 0 are those of `Adam`; volume shrinks by (beta1 beta2 (1 - dt weight_decay))^dim.
 
     Where a step moves nothing and f = 0, each eigenvalue h of the Hessian gives three exponents, ln(beta2) / dt and,
     with c = 1 - dt weight_decay and a = dt h / eps, ln |r| / dt with r the roots of
