@@ -23,6 +23,7 @@ from dynsys import (
     sweep,
 )
 from dynsys.models.classics import LinearFlow, Lorenz63
+from dynsys.storage.description import describe
 from dynsys.testing import check_tangent
 
 CURVATURES = np.array([0.2, 1.0, 3.0])
@@ -30,6 +31,8 @@ RATE = 0.1
 RULES = {
     "heavy ball": HeavyBall(RATE, 0.5),
     "Nesterov": Nesterov(RATE, 0.5),
+    "heavy ball, decay": HeavyBall(RATE, 0.5, weight_decay=0.4),
+    "Nesterov, decay": Nesterov(RATE, 0.5, weight_decay=0.2),
     "Adam": Adam(RATE, 0.6, 0.7, 0.9),
     "Adam, decay": Adam(RATE, 0.6, 0.7, 0.9, weight_decay=0.4),
     "AdamW": AdamW(RATE, 0.6, 0.7, 0.9, weight_decay=0.4),
@@ -180,11 +183,11 @@ def test_the_tangent_is_the_derivative_of_the_step_to_rounding(stepper, n):
     np.testing.assert_allclose(pushed, exact, rtol=1e-13, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", ["heavy ball", "Adam", "Adam, decay", "AdamW"])
+@pytest.mark.parametrize("name", ["heavy ball", "heavy ball, decay", "Adam", "Adam, decay", "AdamW"])
 def test_volume_shrinks_by_what_is_kept_whatever_the_loss(name):
     """The slope moves weights by what is carried alone: det = (mu)^dim, (beta1 beta2 (1 - dt decay))^dim."""
     stepper = RULES[name]
-    kept = 0.5 if name == "heavy ball" else 0.6 * 0.7 * (1 - RATE * 0.4 * (name == "AdamW"))
+    kept = 0.5 if name.startswith("heavy ball") else 0.6 * 0.7 * (1 - RATE * 0.4 * (name == "AdamW"))
     step, x = FlowStep(Coupled(), stepper), a_state(stepper)
     for n in (0, 5):
         M = step.step_tangent(n, x, np.eye(x.size))[1]
@@ -314,9 +317,17 @@ def test_offset_and_decay_outside_their_ranges_are_refused(kind):
         with pytest.raises(InvalidInputError, match="eps must be"):
             kind(0.1, eps=eps)
     for decay in (-0.1, np.nan, [1.0]):
-        with pytest.raises(InvalidInputError, match="weight_decay must be"):
-            kind(0.1, weight_decay=decay)
+        for some in (kind, HeavyBall, Nesterov):
+            with pytest.raises(InvalidInputError, match="weight_decay must be"):
+                some(0.1, weight_decay=decay)
     assert kind(0.1, eps=1, weight_decay=0).eps == 1.0
+
+
+def test_stores_that_knew_no_decay_of_momentum_go_on():
+    for kind in (HeavyBall, Nesterov):
+        before = {"class": f"dynsys.{kind.__name__}", "order": 1, "dt": 0.1, "momentum": 0.8}
+        assert describe(kind(0.1, 0.8)) == before
+        assert describe(kind(0.1, 0.8, weight_decay=0.1)) == before | {"weight_decay": 0.1}
 
 
 def test_a_stepper_with_a_state_of_its_own_crosses_no_plane():

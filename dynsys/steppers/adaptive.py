@@ -14,8 +14,8 @@ from typing import Any
 
 import attrs
 
-from dynsys.errors import InvalidInputError, finite, positive
-from dynsys.steppers.optimiser import Optimiser, Part, share
+from dynsys.errors import positive
+from dynsys.steppers.optimiser import Optimiser, Part, decay, share
 
 
 def _beta1(value: Any) -> float:
@@ -32,13 +32,6 @@ def _alpha(value: Any) -> float:
 
 def _offset(value: Any) -> float:
     return positive("eps", value)
-
-
-def _decay(value: Any) -> float:
-    decay = finite("weight_decay", value)
-    if decay < 0.0:
-        raise InvalidInputError(f"weight_decay must be a finite number >= 0, got {value!r:.100}")
-    return decay
 
 
 @attrs.frozen(eq=False)
@@ -142,7 +135,7 @@ class Adam(MomentOptimiser):
     array([ -1.119,  -9.417, -10.536])
     """
 
-    weight_decay: float = attrs.field(default=0.0, converter=_decay)
+    weight_decay: float = attrs.field(default=0.0, converter=decay)
 
     @property
     def coupled(self) -> float:
@@ -195,7 +188,7 @@ class AdamW(MomentOptimiser):
     array([0.85 , 0.1  , 0.001])
     """
 
-    weight_decay: float = attrs.field(default=0.01, converter=_decay)
+    weight_decay: float = attrs.field(default=0.01, converter=decay)
 
     @property
     def coupled(self) -> float:
@@ -247,7 +240,7 @@ class RMSprop(Optimiser):
 
     alpha: float = attrs.field(default=0.99, converter=_alpha)
     eps: float = attrs.field(default=1e-8, converter=_offset)
-    weight_decay: float = attrs.field(default=0.0, converter=_decay)
+    weight_decay: float = attrs.field(default=0.0, converter=decay)
     carried = 1
 
     def update(self, n: int, parts: Sequence[Part], slope: Part) -> tuple[Sequence[Part], Sequence[Sequence[Part]]]:

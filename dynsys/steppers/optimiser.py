@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from dynsys.errors import InvalidInputError, real_array
+from dynsys.errors import InvalidInputError, finite, real_array
 from dynsys.steppers.stepper import Stepper, VectorField
 
 Array = np.ndarray
@@ -33,6 +33,14 @@ def share(name: str, value: Any) -> float:
     if number.shape or not 0.0 <= number < 1.0:
         raise InvalidInputError(f"{name} must lie in [0, 1), got {value!r:.100}")
     return float(number)
+
+
+def decay(value: Any) -> float:
+    """A decay of weights: a finite number >= 0, or an InvalidInputError."""
+    number = finite("weight_decay", value)
+    if number < 0.0:
+        raise InvalidInputError(f"weight_decay must be a finite number >= 0, got {value!r:.100}")
+    return number
 
 
 @attrs.frozen(eq=False)
