@@ -9,10 +9,10 @@ def moduli(stepper, h):
     """Factors of growth in a step of displacements along an eigenvector of the Hessian, whose eigenvalue is h."""
     dt = stepper.dt
     match stepper:
-        case HeavyBall(momentum=mu):
-            return _roots(1.0, -(1 + mu - dt * h), mu)
-        case Nesterov(momentum=mu):
-            return _roots(1.0, -(1 + mu) * (1 - dt * h), mu * (1 - dt * h))
+        case HeavyBall(momentum=mu, weight_decay=decay):
+            return _roots(1.0, -(1 + mu - dt * (h + decay)), mu)
+        case Nesterov(momentum=mu, weight_decay=decay):
+            return _roots(1.0, -(1 + mu) * (1 - dt * (h + decay)), mu * (1 - dt * (h + decay)))
         case Adam(beta1=b1, beta2=b2, eps=eps, weight_decay=decay):
             return [*_roots(1.0, -(1 + b1 - (1 - b1) * dt * (h + decay) / eps), b1), b2]
         case AdamW(beta1=b1, beta2=b2, eps=eps, weight_decay=decay):

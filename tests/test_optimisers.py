@@ -12,21 +12,18 @@ from dynsys import (
     Adam,
     AdamW,
     Euler,
-    FallbackWarning,
     Flow,
     FlowStep,
     GradientFlow,
     HeavyBall,
     InvalidInputError,
     Nesterov,
-    NumbaTangent,
-    NumpyTangent,
-    Optimiser,
     PoincareMap,
     RMSprop,
     sweep,
 )
 from dynsys.models.classics import LinearFlow, Lorenz63
+from dynsys.storage.description import describe
 from dynsys.testing import check_tangent
 
 CURVATURES = np.array([0.2, 1.0, 3.0])
@@ -34,6 +31,8 @@ RATE = 0.1
 RULES = {
     "heavy ball": HeavyBall(RATE, 0.5),
     "Nesterov": Nesterov(RATE, 0.5),
+    "heavy ball, decay": HeavyBall(RATE, 0.5, weight_decay=0.4),
+    "Nesterov, decay": Nesterov(RATE, 0.5, weight_decay=0.2),
     "Adam": Adam(RATE, 0.6, 0.7, 0.9),
     "Adam, decay": Adam(RATE, 0.6, 0.7, 0.9, weight_decay=0.4),
     "AdamW": AdamW(RATE, 0.6, 0.7, 0.9, weight_decay=0.4),
@@ -184,6 +183,19 @@ def test_the_tangent_is_the_derivative_of_the_step_to_rounding(stepper, n):
     np.testing.assert_allclose(pushed, exact, rtol=1e-13, atol=1e-14)
 
 
+@pytest.mark.parametrize("name", ["heavy ball", "heavy ball, decay", "Adam", "Adam, decay", "AdamW"])
+def test_volume_shrinks_by_what_is_kept_whatever_the_loss(name):
+    """The slope moves weights by what is carried alone: det = (mu)^dim, (beta1 beta2 (1 - dt decay))^dim."""
+    stepper = RULES[name]
+    kept = 0.5 if name.startswith("heavy ball") else 0.6 * 0.7 * (1 - RATE * 0.4 * (name == "AdamW"))
+    step, x = FlowStep(Coupled(), stepper), a_state(stepper)
+    for n in (0, 5):
+        M = step.step_tangent(n, x, np.eye(x.size))[1]
+        np.testing.assert_allclose(np.linalg.det(M), kept**3, rtol=1e-12)
+    without = RULES["RMSprop"].step_tangent(Coupled(), 0, 0.0, x[:6], np.eye(6))[1]  # its slope acts by itself, too
+    assert abs(np.linalg.det(without) - 0.7**3) > 0.01
+
+
 @EVERY
 def test_members_step_side_by_side(stepper):
     step = FlowStep(Coupled(), stepper)
@@ -305,76 +317,19 @@ def test_offset_and_decay_outside_their_ranges_are_refused(kind):
         with pytest.raises(InvalidInputError, match="eps must be"):
             kind(0.1, eps=eps)
     for decay in (-0.1, np.nan, [1.0]):
-        with pytest.raises(InvalidInputError, match="weight_decay must be"):
-            kind(0.1, weight_decay=decay)
+        for some in (kind, HeavyBall, Nesterov):
+            with pytest.raises(InvalidInputError, match="weight_decay must be"):
+                some(0.1, weight_decay=decay)
     assert kind(0.1, eps=1, weight_decay=0).eps == 1.0
+
+
+def test_stores_that_knew_no_decay_of_momentum_go_on():
+    for kind in (HeavyBall, Nesterov):
+        before = {"class": f"dynsys.{kind.__name__}", "order": 1, "dt": 0.1, "momentum": 0.8}
+        assert describe(kind(0.1, 0.8)) == before
+        assert describe(kind(0.1, 0.8, weight_decay=0.1)) == before | {"weight_decay": 0.1}
 
 
 def test_a_stepper_with_a_state_of_its_own_crosses_no_plane():
     with pytest.raises(InvalidInputError, match="HeavyBall carries a state of its own"):
         PoincareMap(Lorenz63(), HeavyBall(0.01), normal=[0.0, 0.0, 1.0])
-
-
-# --- one of one's own -------------------------------------------------------------------------------------------------
-
-
-@attrs.frozen(eq=False)
-class Tamed(Optimiser):
-    """Momentum, and a step that never exceeds the reach; written over several lines, with a docstring."""
-
-    keep: float = 0.5
-    reach: float = 2.0
-    carried = 1
-
-    @property
-    def double(self):
-        return 2 * self.reach
-
-    def update(self, n: int, parts, slope):
-        """A weight, and its velocity.
-
-        self.nothing is read in a docstring.
-        """
-        theta, v = parts
-        v = self.keep * v + self.dt * slope
-        size = (1.0 + (v / self.double) ** 2) ** 0.5
-        by_v = 1.0 / size**3  # of v / size
-        return (theta + v / size, v), (
-            (1.0, self.keep * by_v, self.dt * by_v),
-            (0.0, self.keep, self.dt),
-        )
-
-
-class Rooted(Tamed):
-    """The same by a function of NumPy, which tensors and the compiler may not share."""
-
-    def update(self, n, parts, slope):
-        theta, v = parts
-        v = self.keep * v + self.dt * slope
-        size = np.sqrt(1.0 + (v / self.double) ** 2)
-        return (theta + v / size, v), ((1.0, self.keep / size**3, self.dt / size**3), (0.0, self.keep, self.dt))
-
-
-@pytest.mark.parametrize("backend", ["numpy", "numba"])
-def test_an_optimiser_of_ones_own_is_its_update(backend):
-    flow = GradientFlow.of("h*a^2/2 + a^4/4", ["a"], {"h": [2.0]})
-    tangent = flow.tangent(Tamed(0.1), backend=backend)
-    assert Tamed(0.1).numbers == (4.0, 0.5)
-    check_tangent(tangent, np.array([1.0, 0.3]))
-
-
-@pytest.mark.numba
-def test_an_update_that_cannot_be_compiled_says_why_and_is_stepped_by_numpy():
-    flow = GradientFlow.of("h*a^2/2", ["a"], {"h": [2.0]})
-    with pytest.warns(FallbackWarning, match="Rooted has no compiled form: write its `update` with arithmetic"):
-        tangent = flow.tangent(Rooted(0.1))
-    assert type(tangent) is NumpyTangent
-    assert type(flow.tangent(Tamed(0.1))) is NumbaTangent
-    check_tangent(tangent, np.array([1.0, 0.3]))
-    x = np.array([1.0, 0.3])
-    np.testing.assert_allclose(tangent.step(0, x, np.eye(2))[1], flow.tangent(Tamed(0.1)).step(0, x, np.eye(2))[1])
-    nowhere = type(
-        "Nowhere", (Tamed,), {"update": eval("lambda self, n, parts, slope: (parts, ((1.0, 0.0, 0.0),) * 2)")}
-    )
-    assert nowhere(0.1).source is None  # no file holds its text
-    assert nowhere(0.1).numbers == ()

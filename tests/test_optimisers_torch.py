@@ -11,6 +11,14 @@ pytestmark = pytest.mark.torch
 PAIRS = {
     "heavy ball": (HeavyBall(0.05, 0.8), lambda p: torch.optim.SGD(p, 0.05, momentum=0.8)),
     "Nesterov": (Nesterov(0.05, 0.8), lambda p: torch.optim.SGD(p, 0.05, momentum=0.8, nesterov=True)),
+    "heavy ball, decay": (
+        HeavyBall(0.05, 0.8, weight_decay=0.2),
+        lambda p: torch.optim.SGD(p, 0.05, momentum=0.8, weight_decay=0.2),
+    ),
+    "Nesterov, decay": (
+        Nesterov(0.05, 0.8, weight_decay=0.2),
+        lambda p: torch.optim.SGD(p, 0.05, momentum=0.8, nesterov=True, weight_decay=0.2),
+    ),
     "Adam": (Adam(0.02), lambda p: torch.optim.Adam(p, 0.02)),
     "Adam, all numbers": (
         Adam(0.03, 0.7, 0.95, 0.1, weight_decay=0.2),

@@ -14,8 +14,8 @@ from typing import Any
 
 import attrs
 
-from dynsys.errors import InvalidInputError, finite, positive
-from dynsys.steppers.optimiser import Optimiser, Part, share
+from dynsys.errors import positive
+from dynsys.steppers.optimiser import Optimiser, Part, decay, share
 
 
 def _beta1(value: Any) -> float:
@@ -32,13 +32,6 @@ def _alpha(value: Any) -> float:
 
 def _offset(value: Any) -> float:
     return positive("eps", value)
-
-
-def _decay(value: Any) -> float:
-    decay = finite("weight_decay", value)
-    if decay < 0.0:
-        raise InvalidInputError(f"weight_decay must be a finite number >= 0, got {value!r:.100}")
-    return decay
 
 
 @attrs.frozen(eq=False)
@@ -100,7 +93,8 @@ class Adam(MomentOptimiser):
 
     as in `torch.optim.Adam(lr=dt, betas=(beta1, beta2))`. The state is (theta, m, v), with PyTorch's `exp_avg` and
     `exp_avg_sq`: m is a mean of gradients, not of slopes. n counts from the start of the run, and goes on where a run
-    is continued, so the step depends on it.
+    is continued, so the step depends on it. Whatever the loss, a step shrinks volume by (beta1 beta2)^dim, so that the
+    exponents add up to dim ln(beta1 beta2) / dt.
 
     The derivative of sqrt(v^) at v^ = 0 is 0 by definition. It matters for weights that have never had a gradient,
     those of dead units: there m = v = 0 and the step does not move them, while the derivative of the root would be
@@ -111,8 +105,8 @@ class Adam(MomentOptimiser):
 
         r^2 - (1 + beta1 - (1 - beta1) a) r + beta1 = 0;      it is stable for a < 2 (1 + beta1) / (1 - beta1).
 
-    So it is unstable with an eps of 1e-8: weights do not settle there, but move about at the scale of dt. An eps of
-    the order of 1 settles; below, v forgets so slowly, in 1 / (1 - beta2) steps, that few runs rest.
+    With an eps of 1e-8 that is rarely so: weights do not settle then, but move about at the scale of dt. Where they do,
+    a run rests when v has faded, after some 30 / (1 - beta2) steps.
 
     Attributes
     ----------
@@ -141,7 +135,7 @@ class Adam(MomentOptimiser):
     array([ -1.119,  -9.417, -10.536])
     """
 
-    weight_decay: float = attrs.field(default=0.0, converter=_decay)
+    weight_decay: float = attrs.field(default=0.0, converter=decay)
 
     @property
     def coupled(self) -> float:
@@ -164,7 +158,7 @@ class AdamW(MomentOptimiser):
         theta' = (1 - dt weight_decay) theta - dt m^ / (sqrt(v^) + eps),
 
     with m^ and v^ as for `Adam`, as in `torch.optim.AdamW(lr=dt, betas=(beta1, beta2))`. State, dependence on n and the
-    derivative of the root at 0 are those of `Adam`.
+    derivative of the root at 0 are those of `Adam`; volume shrinks by (beta1 beta2 (1 - dt weight_decay))^dim.
 
     Where a step moves nothing and f = 0, each eigenvalue h of the Hessian gives three exponents, ln(beta2) / dt and,
     with c = 1 - dt weight_decay and a = dt h / eps, ln |r| / dt with r the roots of
@@ -194,7 +188,7 @@ class AdamW(MomentOptimiser):
     array([0.85 , 0.1  , 0.001])
     """
 
-    weight_decay: float = attrs.field(default=0.01, converter=_decay)
+    weight_decay: float = attrs.field(default=0.01, converter=decay)
 
     @property
     def coupled(self) -> float:
@@ -246,7 +240,7 @@ class RMSprop(Optimiser):
 
     alpha: float = attrs.field(default=0.99, converter=_alpha)
     eps: float = attrs.field(default=1e-8, converter=_offset)
-    weight_decay: float = attrs.field(default=0.0, converter=_decay)
+    weight_decay: float = attrs.field(default=0.0, converter=decay)
     carried = 1
 
     def update(self, n: int, parts: Sequence[Part], slope: Part) -> tuple[Sequence[Part], Sequence[Sequence[Part]]]:

@@ -12,7 +12,9 @@ from typing import Any
 
 import attrs
 
-from dynsys.steppers.optimiser import Optimiser, Part, share
+from dynsys.steppers.optimiser import Optimiser, Part, decay, share
+
+CAME_LATER = {"unsaid": True}  # stores that were written without it go on; `dynsys.storage.description` asks
 
 
 def _momentum(value: Any) -> float:
@@ -25,14 +27,15 @@ class HeavyBall(Optimiser):
 
     On f = -grad L, with learning rate dt and momentum mu,
 
-        v' = mu v - dt grad L(theta),      theta' = theta + v'.
+        v' = mu v + dt (f - weight_decay theta),      theta' = theta + v'.
 
     It is a first-order method for the gradient flow sped up by 1 / (1 - mu). On minibatches it is SGD with momentum, as
     in `torch.optim.SGD(lr=dt, momentum=mu)`, with v = -dt times the buffer there. The state is (theta, v), twice
     as long as that of the flow. Whatever the loss, a step shrinks volume by mu^dim, so that the exponents add up to
     dim ln(mu) / dt. With a momentum of 0 the last dim exponents are -infinity: follow the first dim vectors then.
 
-    At a minimum, each eigenvalue h of the Hessian gives two exponents, ln |r| / dt with r the roots of
+    At a minimum, each eigenvalue h of the Hessian, weight_decay added, gives two exponents, ln |r| / dt with r the
+    roots of
 
         r^2 - (1 + mu - dt h) r + mu = 0;      it is stable for dt h < 2 + 2 mu.
 
@@ -42,6 +45,8 @@ class HeavyBall(Optimiser):
         Learning rate. The unit of time is the learning rate times the number of steps.
     momentum : float
         mu, in [0, 1).
+    weight_decay : float
+        >= 0; that of the loss weight_decay |theta|^2 / 2.
 
     References
     ----------
@@ -59,13 +64,19 @@ class HeavyBall(Optimiser):
     """
 
     momentum: float = attrs.field(default=0.9, converter=_momentum)
-    carried = 1
+    weight_decay: float = attrs.field(default=0.0, converter=decay, metadata=CAME_LATER)
+
+    @property
+    def carried(self) -> int:  # no class attribute: stores would hold it, and those written before do not
+        """A velocity."""
+        return 1
 
     def update(self, n: int, parts: Sequence[Part], slope: Part) -> tuple[Sequence[Part], Sequence[Sequence[Part]]]:
         """Weights and velocities after a step, and the derivatives; see `Optimiser.update`."""
         theta, v = parts
-        v = self.momentum * v + self.dt * slope
-        return (theta + v, v), ((1.0, self.momentum, self.dt), (0.0, self.momentum, self.dt))
+        v = self.momentum * v + self.dt * (slope - self.weight_decay * theta)
+        fade = self.dt * self.weight_decay
+        return (theta + v, v), ((1.0 - fade, self.momentum, self.dt), (-fade, self.momentum, self.dt))
 
 
 @attrs.frozen(eq=False)
@@ -74,10 +85,11 @@ class Nesterov(Optimiser):
 
     On f = -grad L, with learning rate dt and momentum mu,
 
-        v' = mu v - dt grad L(theta),      theta' = theta + mu v' - dt grad L(theta),
+        v' = mu v + dt (f - weight_decay theta),      theta' = theta + mu v' + dt (f - weight_decay theta),
 
     as in `torch.optim.SGD(lr=dt, momentum=mu, nesterov=True)`, with v = -dt times the buffer there. The state is
-    (theta, v). At a minimum, each eigenvalue h of the Hessian gives two exponents, ln |r| / dt with r the roots of
+    (theta, v). At a minimum, each eigenvalue h of the Hessian, weight_decay added, gives two exponents, ln |r| / dt
+    with r the roots of
 
         r^2 - (1 + mu) (1 - dt h) r + mu (1 - dt h) = 0;      it is stable for dt h < (2 + 2 mu) / (1 + 2 mu).
 
@@ -87,6 +99,8 @@ class Nesterov(Optimiser):
         Learning rate. The unit of time is the learning rate times the number of steps.
     momentum : float
         mu, in [0, 1).
+    weight_decay : float
+        >= 0; that of the loss weight_decay |theta|^2 / 2.
 
     References
     ----------
@@ -102,11 +116,20 @@ class Nesterov(Optimiser):
     """
 
     momentum: float = attrs.field(default=0.9, converter=_momentum)
-    carried = 1
+    weight_decay: float = attrs.field(default=0.0, converter=decay, metadata=CAME_LATER)
+
+    @property
+    def carried(self) -> int:  # no class attribute: stores would hold it, and those written before do not
+        """A velocity."""
+        return 1
 
     def update(self, n: int, parts: Sequence[Part], slope: Part) -> tuple[Sequence[Part], Sequence[Sequence[Part]]]:
         """Weights and velocities after a step, and the derivatives; see `Optimiser.update`."""
         theta, v = parts
-        mu, kick = self.momentum, self.dt * slope
+        mu, fade = self.momentum, self.dt * self.weight_decay
+        kick = self.dt * (slope - self.weight_decay * theta)
         v = mu * v + kick
-        return (theta + (mu * v + kick), v), ((1.0, mu * mu, (1.0 + mu) * self.dt), (0.0, mu, self.dt))
+        return (theta + (mu * v + kick), v), (
+            (1.0 - (1.0 + mu) * fade, mu * mu, (1.0 + mu) * self.dt),
+            (-fade, mu, self.dt),
+        )

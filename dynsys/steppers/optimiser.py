@@ -13,12 +13,12 @@ import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any
 
 import attrs
 import numpy as np
 
-from dynsys.errors import InvalidInputError, real_array
+from dynsys.errors import InvalidInputError, finite, real_array
 from dynsys.steppers.stepper import Stepper, VectorField
 
 Array = np.ndarray
@@ -33,6 +33,14 @@ def share(name: str, value: Any) -> float:
     if number.shape or not 0.0 <= number < 1.0:
         raise InvalidInputError(f"{name} must lie in [0, 1), got {value!r:.100}")
     return float(number)
+
+
+def decay(value: Any) -> float:
+    """A decay of weights: a finite number >= 0, or an InvalidInputError."""
+    number = finite("weight_decay", value)
+    if number < 0.0:
+        raise InvalidInputError(f"weight_decay must be a finite number >= 0, got {value!r:.100}")
+    return number
 
 
 @attrs.frozen(eq=False)
@@ -67,8 +75,12 @@ class Optimiser(Stepper, ABC):
     True
     """
 
-    carried: ClassVar[int]  # numbers for each weight, beside the weight itself
     order = 1
+
+    @property
+    @abstractmethod
+    def carried(self) -> int:
+        """Numbers that it carries along for each weight, beside the weight itself."""
 
     @abstractmethod
     def update(self, n: int, parts: Sequence[Part], slope: Part) -> tuple[Sequence[Part], Sequence[Sequence[Part]]]:
@@ -76,6 +88,18 @@ class Optimiser(Stepper, ABC):
 
         coefficients[i][j] is d parts'_i / d (theta, c_1, ..., c_b, f)_j: a number, or one for each weight.
         """
+
+    def check(self, flow: VectorField) -> None:
+        """Refuse an `update` that does not give what it should."""
+        parts = 1 + self.carried
+        with np.errstate(all="ignore"):
+            moved, coefficients = self.update(0, (np.ones(1),) * parts, np.ones(1))
+        if (found := [len(moved), *map(len, coefficients)]) != [parts, *[parts + 1] * parts]:
+            raise InvalidInputError(
+                f"update of {type(self).__name__} must give {parts} part(s), the weights and carried = {self.carried}, "
+                f"and for each {parts + 1} derivatives, by every part and by the slope; got {found[0]} part(s), and "
+                f"derivatives {found[1:]}"
+            )
 
     def state_dimension(self, flow: VectorField) -> int:
         """`carried` numbers for each weight."""
@@ -148,16 +172,18 @@ def compiled_update(update: Callable[..., Any]) -> tuple[str, tuple[str, ...]] |
         return None
     if not isinstance(function, ast.FunctionDef) or function.decorator_list:
         return None
-    arguments = [argument.arg for argument in function.args.args]
+    own, *arguments = (argument.arg for argument in function.args.args)
     text = "\n".join(map(ast.unparse, function.body[ast.get_docstring(function) is not None :]))
-    names = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)]
-    known = {node.id for node in names if isinstance(node.ctx, ast.Store)}.union(arguments)
-    if not {node.id for node in names} <= known:
+    nodes = list(ast.walk(ast.parse(text)))
+    attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    known = {own, *arguments, *(node.id for node in names if isinstance(node.ctx, ast.Store))}
+    if {node.id for node in names} - known or {ast.unparse(node.value) for node in attributes} - {own}:
         return None
-    own = rf"\b{arguments[0]}\."
-    read = tuple(sorted(set(re.findall(rf"{own}(\w+)", text))))
-    signature = ", ".join([*arguments[1:], *(f"self_{name}" for name in read)])
-    return f"def update({signature}):\n{textwrap.indent(re.sub(own, 'self_', text), '    ')}\n", read
+    read = tuple(sorted({node.attr for node in attributes}))
+    text = re.sub(rf"\b{own}\.", "self_", text)
+    signature = ", ".join([*arguments, *(f"self_{name}" for name in read)])
+    return f"def update({signature}):\n{textwrap.indent(text, '    ')}\n", read
 
 
 @cache
@@ -170,16 +196,20 @@ def optimiser_source(update: str, read: tuple[str, ...], parts: int) -> str:
     inputs = [*vectors, "G[i, c]"]
     sums = [" + ".join(f"{a} * {v}" for a, v in zip(row[::-1], inputs[::-1], strict=True)) for row in rows]
     state = _listed(f"x[{place}]" for place in places)
-    return SOURCE.format(
-        update=update,
-        parts=parts,
-        numbers="".join(f"    self_{name} = parameters[first + {i}]\n" for i, name in enumerate(numbers)),
-        count=len(numbers),
+    # columns of two parts are vectorised; of more, whose overlap the compiler does not check, each root is taken once
+    loops = (BY_COLUMNS if parts <= 2 else BY_WEIGHTS).format(
         call=f"update(n, ({state}), f[0, i], {_listed(f'self_{name}' for name in read)})",
         state=state,
         vectors=_listed(vectors),
         coefficients=_listed(f"({_listed(row)})" for row in rows),
         sums=_listed(sums),
+    )
+    return SOURCE.format(
+        update=update,
+        parts=parts,
+        numbers="".join(f"    self_{name} = parameters[first + {i}]\n" for i, name in enumerate(numbers)),
+        count=len(numbers),
+        loops=loops,
     )
 
 
@@ -205,11 +235,21 @@ def step_tangent(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):
         for i in range(dim):
             U[i, c] = V[i, c]
     linearise(t, x[:dim], U, f[0, :dim], G, parameters, data, rows, scratch)
+{loops}
+'''
+
+BY_COLUMNS = """\
     for c in range(k):
         for i in range(dim):
             _, ({coefficients}) = {call}
             {vectors} = {sums}
     for i in range(dim):
         ({state}), _ = {call}
+"""
 
-'''
+BY_WEIGHTS = """\
+    for i in range(dim):
+        ({state}), ({coefficients}) = {call}
+        for c in range(k):
+            {vectors} = {sums}
+"""
