@@ -12,7 +12,7 @@ import dynsys
 
 ROOT = Path(dynsys.__file__).parents[1]
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-ROOMS, LAYERS = 16, 8  # of dynsys, beside __init__.py and the link models
+ROOMS, LAYERS = 17, 8  # of dynsys, beside __init__.py and the link models
 
 
 def module_name(path):
@@ -163,7 +163,11 @@ def test_no_file_is_imported_under_two_names():
     import importlib, os, pkgutil, sys, dynsys
     for module in pkgutil.walk_packages(dynsys.__path__, "dynsys."):
         if "__main__" not in module.name:
-            importlib.import_module(module.name)
+            try:
+                importlib.import_module(module.name)
+            except ModuleNotFoundError as missing:
+                if missing.name != "torch":  # an extra
+                    raise
     files = [os.path.realpath(m.__file__) for m in sys.modules.values() if getattr(m, "__file__", None)
              and m.__name__.split(".")[0] in ("dynsys", "models")]
     assert len(files) == len(set(files)) > 100, len(files)
@@ -211,6 +215,8 @@ def test_announced_names_exist_once_and_are_public():
         yield from (item for item in module.__all__ if not hasattr(module, item) or item.startswith("_"))
 
     announcing = [name for name, tree in TREES.items() if "__all__" in ast.dump(tree)]
+    if importlib.util.find_spec("torch") is None:
+        announcing.remove("dynsys.torch")
     assert len(announcing) > 5
     assert complaints(check, announcing) == []
 

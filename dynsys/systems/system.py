@@ -22,6 +22,7 @@ from dynsys.compiled.kernel import Kernel, StepKernel, flow_kernel, map_kernel
 from dynsys.errors import InvalidInputError, finite, real_array, unmasked
 from dynsys.steppers.stepper import Stepper, a_stepper
 from dynsys.systems.faults import Watched, of_flow, of_rule
+from dynsys.systems.on_device import OnDevice, stepped_on_device
 from dynsys.systems.tangent import Backend, TangentSystem, make_tangent
 from dynsys.systems.time_step import LARGEST_LINEAR, TimeStep, field_names, with_fields
 
@@ -116,6 +117,10 @@ class DynamicalSystem(ABC):
 
     def kernel(self) -> Kernel | None:
         """The equations as source for Numba, or None: then NumPy steps the system."""
+        return None
+
+    def on_device(self) -> OnDevice | None:
+        """The rule on tensors of a device, with its derivative, or None: then NumPy computes it."""
         return None
 
     @property
@@ -278,10 +283,6 @@ def _flow(value: Any) -> Flow | PiecewiseFlow:
     return value
 
 
-def _start_time(value: Any) -> float:
-    return finite("t0", value)
-
-
 @attrs.frozen(eq=False)
 class FlowStep(TimeStep):
     """One step of a flow under a stepper. Step n starts at t0 + n dt: computed, never accumulated.
@@ -312,7 +313,7 @@ class FlowStep(TimeStep):
 
     flow: Flow | PiecewiseFlow = attrs.field(converter=_flow)
     stepper: Stepper = attrs.field(converter=a_stepper)
-    t0: float = attrs.field(default=0.0, converter=_start_time)
+    t0: float = attrs.field(default=0.0, converter=lambda t0: finite("t0", t0))
 
     def __attrs_post_init__(self) -> None:
         """Refuse a stepper that is not made for the flow, and a clock that does not move."""
@@ -484,6 +485,10 @@ class FlowStep(TimeStep):
         """The same step as source for Numba, if flow and stepper have one."""
         kernel = self.flow.kernel()
         return None if kernel is None else flow_kernel(kernel, self.stepper)
+
+    def on_device(self) -> OnDevice | None:
+        """The same step on tensors, if the flow is there and the stepper is a tableau."""
+        return stepped_on_device(self.flow.on_device(), self.stepper, self.t0)
 
     @property
     def fallback(self) -> str:

@@ -19,6 +19,7 @@ from dynsys.systems.faults import of_step
 
 if TYPE_CHECKING:
     from dynsys.compiled.kernel import StepKernel
+    from dynsys.systems.on_device import OnDevice
 
 Array = np.ndarray
 LARGEST_LINEAR = 200  # dimension up to which eigenvalues are computed
@@ -196,6 +197,10 @@ class TimeStep(ABC):
 
     def step_kernel(self) -> StepKernel | None:
         """The same step as source for Numba, or None: then NumPy takes it."""
+        return None
+
+    def on_device(self) -> OnDevice | None:
+        """The same step on tensors of a device, or None: then it is taken by NumPy."""
         return None
 
     @property

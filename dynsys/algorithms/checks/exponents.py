@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from dynsys.algorithms.checks.derivative import derivative_check, derivative_defect
+from dynsys.algorithms.checks.derivative import DIFFERENCES, derivative_check, derivative_defect
 from dynsys.algorithms.checks.representation import (
     LARGEST_REMAINDER,
     LEAST_GROWTH,
@@ -85,7 +85,7 @@ def examine(run: Run) -> tuple[SpectrumDiagnostics, list[tuple[Any, str]]]:
     defect = _determinant_defect(tangent, start, first, run.steps)
     looked = represent(tangent, run.seen or [start], run.steps, run.intervals, exponents)
     zeros, in_errors, in_bars = _declared_zeros(tangent, exponents, error, looked.step_error, moved.speed)
-    given = tangent.derivative in ("jacobian", "jvp") and not tangent.derives
+    given = tangent.derivative != DIFFERENCES and not tangent.derives
     places = [start, *run.seen] if given else [start]  # one that is made of the equations is right everywhere
     untrue = np.fmax.reduce([derivative_defect(tangent, place) for place in places])
     crossed = crossings(tangent, start, run.intervals, run.steps)
