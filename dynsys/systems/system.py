@@ -19,11 +19,11 @@ import numpy as np
 
 from dynsys.algorithms.differences import finite_difference
 from dynsys.compiled.kernel import Kernel, StepKernel, flow_kernel, map_kernel
-from dynsys.errors import InvalidInputError, finite, real_array, unmasked
+from dynsys.errors import InvalidInputError, real_array, unmasked
 from dynsys.steppers.stepper import Stepper, a_stepper
 from dynsys.systems.faults import Watched, of_flow, of_rule
 from dynsys.systems.on_device import OnDevice, stepped_on_device
-from dynsys.systems.tangent import Backend, TangentSystem, make_tangent
+from dynsys.systems.tangent import Backend, TangentSystem, finite_t0, make_tangent
 from dynsys.systems.time_step import LARGEST_LINEAR, TimeStep, field_names, with_fields
 
 Array = np.ndarray
@@ -313,7 +313,7 @@ class FlowStep(TimeStep):
 
     flow: Flow | PiecewiseFlow = attrs.field(converter=_flow)
     stepper: Stepper = attrs.field(converter=a_stepper)
-    t0: float = attrs.field(default=0.0, converter=lambda t0: finite("t0", t0))
+    t0: float = attrs.field(default=0.0, converter=finite_t0)
 
     def __attrs_post_init__(self) -> None:
         """Refuse a stepper that is not made for the flow, and a clock that does not move."""

@@ -39,7 +39,8 @@ def _time_step(value: Any) -> TimeStep:
     return value
 
 
-def _shift(value: Any) -> float:
+def finite_t0(value: Any) -> float:
+    """A finite t0."""
     return finite("t0", value)
 
 
@@ -60,7 +61,7 @@ class TangentSystem(ABC):
     name: ClassVar[str] = ""  # by which `backend=` asks for this kind
 
     time_step: TimeStep = attrs.field(converter=_time_step)
-    shift: float = attrs.field(default=0.0, converter=_shift)
+    shift: float = attrs.field(default=0.0, converter=finite_t0)
 
     @classmethod
     def missing(cls, time_step: TimeStep) -> str:
