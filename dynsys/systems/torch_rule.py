@@ -125,6 +125,12 @@ class TorchRule:
 
 REMEDIES = (
     (
+        r"forward AD with (mkldnn_rnn|_cudnn_rnn|miopen_rnn)",
+        "the recurrent layer is computed by {0}, which has no forward derivative in PyTorch: call .double() of the "
+        "module (on a CPU), or compute under torch.backends.mkldnn.flags(enabled=False) or torch.backends.cudnn.flags("
+        "enabled=False)",
+    ),
+    (
         r"forward AD with (\S+) that does not",
         "the operation {0} has no forward derivative in PyTorch: write it with other operations (cdist as differences, "
         "say), or give dynsys.FunctionFlow or FunctionMap a jvp of your own",
