@@ -1,5 +1,6 @@
 """Systems from functions of PyTorch: the same numbers as NumPy's, exact derivatives, and errors that say what to do."""
 
+import pickle
 import subprocess
 import sys
 import warnings
@@ -151,6 +152,29 @@ def test_the_weights_of_a_recurrent_module_are_kept_too():
     assert torch.equal(ours, fresh(inputs)[0])  # the user's module computes with its own weights
     assert not np.allclose(TorchMap(Run(), 3).step(0, X), before)
     check_system(kept, X)
+
+
+def test_weights_of_another_time():
+    module = NeuralODE()
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    first = TorchFlow(module, 3)
+    with torch.no_grad():
+        for weight in module.parameters():
+            weight *= 2.0
+    now = TorchFlow(module, 3)
+    v = first.vector_field(0.0, X)
+    assert not np.allclose(v, now.vector_field(0.0, X))
+    for same in (
+        TorchFlow(module, 3, weights=before),
+        attrs.evolve(first, vanishing_exponents=0),
+        pickle.loads(pickle.dumps(first)),
+    ):
+        np.testing.assert_array_equal(same.vector_field(0.0, X), v)
+    for name, wrong in (("net.1.weight", torch.ones(1)), ("net.0.bias", torch.ones(3)), ("net.0.bias", 1.0)):
+        with pytest.raises(InvalidInputError, match=f"weights must be tensors of the module, '{name}'"):
+            TorchFlow(module, 3, weights={name: wrong})
+    with pytest.raises(InvalidInputError, match="among none"):
+        attrs.evolve(LORENZ, weights=before)
 
 
 def test_functions_that_cannot_be_vectorised_are_called_one_after_the_other():

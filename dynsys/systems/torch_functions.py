@@ -52,6 +52,19 @@ def _place(value: Any) -> Any:
         ) from None
 
 
+def _kept(given: Any, system: Any) -> dict[str, Tensor]:
+    """Copies of the weights and buffers of a module: those that it has, and those that are given in their place."""
+    module = system.function
+    has = dict([*module.named_parameters(), *module.named_buffers()]) if isinstance(module, torch.nn.Module) else {}
+    given = {} if given is None else dict(given)
+    for name, tensor in given.items():
+        if name not in has or not isinstance(tensor, torch.Tensor) or tensor.shape != has[name].shape:
+            wanted = f"of shape {tuple(has[name].shape)}" if name in has else f"among {', '.join(has) or 'none'}"
+            shape = f" of shape {tuple(tensor.shape)}" if isinstance(tensor, torch.Tensor) else f" {tensor!r:.50}"
+            raise InvalidInputError(f"weights must be tensors of the module, {name!r} {wanted:.200}, got one{shape}")
+    return {name: tensor.detach().clone() for name, tensor in (has | given).items()}
+
+
 @attrs.frozen(eq=False)
 class TorchSystem(DifferentiableSystem, Described, ABC):
     """What flows and maps from functions of PyTorch share.
@@ -75,6 +88,8 @@ class TorchSystem(DifferentiableSystem, Described, ABC):
         In which it is computed. By default that of the parameters of a module, else float64.
     device : str or torch.device, optional
         Where. By default where the parameters of a module are, else "cpu".
+    weights : mapping, name -> tensor, optional
+        Of a module, in the place of those that it has: the `state_dict()` of another time, say.
 
     Functions are given copies, and no graph of theirs is kept. A state that is not finite is not handed to them: the
     answer is NaN. Several states are computed at once by `torch.func.vmap`; a function that cannot be vectorised, as
@@ -97,23 +112,18 @@ class TorchSystem(DifferentiableSystem, Described, ABC):
     )
     _dtype: Any = attrs.field(default=None, converter=_precision, alias="dtype", kw_only=True)
     _device: Any = attrs.field(default=None, converter=_place, alias="device", kw_only=True)
-    _weights: Mapping[str, Tensor] = attrs.field(init=False, repr=False)
+    weights: Mapping[str, Tensor] = attrs.field(
+        default=None,
+        converter=attrs.Converter(_kept, takes_self=True),  # type: ignore[misc]
+        kw_only=True,
+        repr=lambda weights: f"<{len(weights)} tensors>",
+    )
 
     _map: ClassVar[bool]  # whether functions are given the number of the step, not a time
-
-    @_weights.default
-    def _kept(self) -> dict[str, Tensor]:
-        if not isinstance(self.function, torch.nn.Module):
-            return {}
-        return {name: tensor.detach().clone() for name, tensor in self._module_tensors()}
 
     def __attrs_post_init__(self) -> None:
         """Refuse args that do not fit the function."""
         check_arguments("function", self._called, 2, self.args)
-
-    def _module_tensors(self) -> list[tuple[str, Tensor]]:
-        module: Any = self.function
-        return [*module.named_parameters(), *module.named_buffers()]
 
     @property
     def _called(self) -> Function:
@@ -155,7 +165,7 @@ class TorchSystem(DifferentiableSystem, Described, ABC):
         is_module = isinstance(self.function, torch.nn.Module)
         arrays = [arg.detach().cpu().numpy() if isinstance(arg, torch.Tensor) else arg for arg in self.args]
         function = {"module": type(self.function), "text": repr(self.function)} if is_module else self.function
-        weights = {name: tensor.cpu().numpy() for name, tensor in self._weights.items()}
+        weights = {name: tensor.cpu().numpy() for name, tensor in self.weights.items()}
         return {
             "class": type(self).__name__,
             "function": describe(function),
@@ -167,8 +177,8 @@ class TorchSystem(DifferentiableSystem, Described, ABC):
     @cached_property
     def rule_on_tensors(self) -> TorchRule:
         """The rule and its derivative for tensors."""
-        like = next((weight for weight in self._weights.values() if weight.is_floating_point()), torch.empty(0))
-        known = like.dtype if self._weights and like.dtype in (torch.float32, torch.float64) else torch.float64
+        like = next((weight for weight in self.weights.values() if weight.is_floating_point()), torch.empty(0))
+        known = like.dtype if self.weights and like.dtype in (torch.float32, torch.float64) else torch.float64
         dtype, device = self._dtype or known, self._device if self._device is not None else like.device
 
         def there(value: Any) -> Any:
@@ -179,7 +189,7 @@ class TorchSystem(DifferentiableSystem, Described, ABC):
             return value.detach().to(device, dtype if value.is_floating_point() else value.dtype)
 
         args = tuple(there(value) for value in self.args)
-        weights = {name: there(weight) for name, weight in self._weights.items()}
+        weights = {name: there(weight) for name, weight in self.weights.items()}
         return TorchRule(self.function, self.dimension, args, weights, dtype, device, self._map)
 
     def jvp(self, t: float, x: Array, V: Array) -> Array:

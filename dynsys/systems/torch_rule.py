@@ -66,7 +66,7 @@ class TorchRule:
         try:
             return self._computed(t, at_once)
         except Exception as problem:
-            if "random" in str(problem):  # one vector alone would be given other numbers than the next
+            if "random numbers" in str(problem):  # one vector alone would be given other numbers than the next
                 raise
             return self._computed(t, one_by_one)
 
@@ -136,7 +136,7 @@ REMEDIES = (
         "say), or give dynsys.FunctionFlow or FunctionMap a jvp of your own",
     ),
     (
-        r"random",
+        r"randomness|random operation",
         "function draws random numbers, and the same state is answered differently every time: call .eval() of a "
         "module with dropout, or make the noise a function of t",
     ),
