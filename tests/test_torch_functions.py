@@ -92,7 +92,7 @@ def test_a_module_as_torchdiffeq_takes_it(dtype):
     np.testing.assert_array_equal(flow.vector_field(0.4, X), module(t, y).detach().numpy())
     J = torch.autograd.functional.jacobian(lambda y: module(t, y), y)
     np.testing.assert_allclose(flow.jacobian(0.4, X), J.numpy(), rtol=100 * torch.finfo(dtype).eps, atol=1e-7)
-    run = {"intervals": 30, "steps_per_interval": 5, "warmup": 20}
+    run = {"intervals": 20, "steps_per_interval": 2, "warmup": 10}
     double = TorchFlow(module.double(), 3).tangent(RK4(0.05)).benettin(X, **run)  # float32 raises no false alarm
     np.testing.assert_allclose(flow.tangent(RK4(0.05)).benettin(X, **run).rates, double.rates, atol=3e-5)
     assert TorchFlow(NeuralODE(torch.float32).double(), 3, dtype=torch.float32).rule_on_tensors.dtype == torch.float32
@@ -374,3 +374,28 @@ else:
     raise AssertionError
 """
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_single_precision_raises_no_false_alarm_and_hides_no_wrong_derivative():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Linear(10, 64), torch.nn.Tanh(), torch.nn.Linear(64, 64), torch.nn.Tanh(), torch.nn.Linear(64, 10)
+    )
+
+    def right(t, x):
+        return 3.0 * net(x) - x
+
+    def lossy(t, x):
+        return 3.0 * net(x).detach() - x
+
+    x0, run = np.random.default_rng(0).normal(size=10), {"intervals": 6, "steps_per_interval": 2, "warmup": 0, "k": 2}
+    single = TorchFlow(right, 10, dtype=torch.float32).tangent(RK4(0.5))
+    assert single.time_step.precision == 2.0**-23
+    rates = single.benettin(x0, **run)  # differences over short steps, where single precision sees no change, say 1
+    assert rates.diagnostics.derivative_defect == 0.0
+    with pytest.warns(DiagnosticWarning, match="the derivative is not that of the function"):
+        TorchFlow(lossy, 10, dtype=torch.float32).tangent(RK4(0.5)).benettin(x0, **run)
+    net.double()
+    double = TorchFlow(right, 10).tangent(RK4(0.5))
+    assert double.time_step.precision == 2.0**-52
+    np.testing.assert_allclose(rates.exponents, double.benettin(x0, **run).exponents, atol=1e-5)

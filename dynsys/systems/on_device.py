@@ -1,4 +1,4 @@
-"""A step on tensors that stay on their device: what a backend for them needs, in whole-array arithmetic."""
+"""How a rule is computed: how exactly, and on tensors that stay on their device, in whole-array arithmetic."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import attrs
+import numpy as np
 
 from dynsys.steppers.stepper import Stepper, Tableau
 
@@ -35,6 +36,21 @@ class OnDevice(Protocol):
 
         V is given away: it may be overwritten.
         """
+
+
+class Computed:
+    """What systems and steps say of how they are computed."""
+
+    __slots__ = ()
+
+    @property
+    def precision(self) -> float:
+        """Relative rounding of an answer: 2.2e-16, that of double precision, unless it is computed in a lower one."""
+        return float(np.finfo(float).eps)
+
+    def on_device(self) -> OnDevice | None:
+        """The rule, or the step, on tensors of a device, with its derivative; or None: then NumPy computes it."""
+        return None
 
 
 def stepped_on_device(flow: OnDevice | None, stepper: Stepper, t0: float) -> OnDevice | None:

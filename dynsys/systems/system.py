@@ -22,7 +22,7 @@ from dynsys.compiled.kernel import Kernel, StepKernel, flow_kernel, map_kernel
 from dynsys.errors import InvalidInputError, real_array, unmasked
 from dynsys.steppers.stepper import Stepper, a_stepper
 from dynsys.systems.faults import Watched, of_flow, of_rule
-from dynsys.systems.on_device import OnDevice, stepped_on_device
+from dynsys.systems.on_device import Computed, OnDevice, stepped_on_device
 from dynsys.systems.tangent import Backend, TangentSystem, finite_t0, make_tangent
 from dynsys.systems.time_step import LARGEST_LINEAR, TimeStep, field_names, with_fields
 
@@ -31,7 +31,7 @@ LARGEST_TRACE = 64  # dimension up to which a Jacobian is formed for its trace
 
 
 @attrs.frozen(eq=False)
-class DynamicalSystem(ABC):
+class DynamicalSystem(Computed, ABC):
     """A system with a state in R^dim: what maps and flows share.
 
     Obligations of a subclass, each checked by `dynsys.testing.check_system`:
@@ -117,10 +117,6 @@ class DynamicalSystem(ABC):
 
     def kernel(self) -> Kernel | None:
         """The equations as source for Numba, or None: then NumPy steps the system."""
-        return None
-
-    def on_device(self) -> OnDevice | None:
-        """The rule on tensors of a device, with its derivative, or None: then NumPy computes it."""
         return None
 
     @property
@@ -485,6 +481,11 @@ class FlowStep(TimeStep):
         """The same step as source for Numba, if flow and stepper have one."""
         kernel = self.flow.kernel()
         return None if kernel is None else flow_kernel(kernel, self.stepper)
+
+    @property
+    def precision(self) -> float:
+        """That of the flow."""
+        return self.flow.precision
 
     def on_device(self) -> OnDevice | None:
         """The same step on tensors, if the flow is there and the stepper is a tableau."""

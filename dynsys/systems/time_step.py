@@ -16,16 +16,16 @@ import numpy as np
 
 from dynsys.errors import InvalidInputError
 from dynsys.systems.faults import of_step
+from dynsys.systems.on_device import Computed
 
 if TYPE_CHECKING:
     from dynsys.compiled.kernel import StepKernel
-    from dynsys.systems.on_device import OnDevice
 
 Array = np.ndarray
 LARGEST_LINEAR = 200  # dimension up to which eigenvalues are computed
 
 
-class TimeStep(ABC):
+class TimeStep(Computed, ABC):
     """A step x_n -> x_{n+1} = step(n, x_n), with its derivative along tangent vectors.
 
     Obligations of a subclass, each checked by `dynsys.testing.check_tangent`: `dimension`, `step`, and `step_tangent`,
@@ -197,10 +197,6 @@ class TimeStep(ABC):
 
     def step_kernel(self) -> StepKernel | None:
         """The same step as source for Numba, or None: then NumPy takes it."""
-        return None
-
-    def on_device(self) -> OnDevice | None:
-        """The same step on tensors of a device, or None: then it is taken by NumPy."""
         return None
 
     @property

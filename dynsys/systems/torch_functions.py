@@ -141,6 +141,11 @@ class TorchSystem(DifferentiableSystem, Described, ABC):
         return "forward mode"
 
     @property
+    def precision(self) -> float:
+        """Relative rounding of an answer, that of `dtype`."""
+        return float(torch.finfo(self.rule_on_tensors.dtype).eps)
+
+    @property
     def parameter_names(self) -> Sequence[str]:
         """Names of the further arguments of `function`."""
         named = [one.name for one in taken_after(self._called, 2) if one.kind is not one.VAR_POSITIONAL]

@@ -101,9 +101,10 @@ def _along(
         return np.array([state(z, d) for z in points])
 
     rungs = (RUNGS, RUNGS) if by_differences else (FEW_RUNGS if len(x) > MANY else RUNGS, 0)
-    slope, error = along(rule, x, y, d, rungs, ACCURATE * scale, 0.0)
+    precision = tangent.of_member(0).precision
+    slope, error = along(rule, x, y, d, rungs, ACCURATE * scale, 0.0, precision)
     if len(x) <= MANY:  # a second one of another length: noise that the first one happened to miss
-        another, second = along(rule, x, y, 1.37 * d, rungs, 1.37 * ACCURATE * scale, 0.0)
+        another, second = along(rule, x, y, 1.37 * d, rungs, 1.37 * ACCURATE * scale, 0.0, precision)
         error = np.maximum(error, second / 1.37) + np.abs(slope - another / 1.37)
     if not (np.isfinite(pushed).all() and np.isfinite(slope).all()):
         return np.nan
@@ -113,7 +114,8 @@ def _along(
         off = np.maximum(error, np.abs(pushed - slope)) / scale  # of noise one alone may be large, and hide the error
         apart = np.where(error > UNSETTLED * np.abs(slope), np.minimum(off, moved), 0.0)
     else:
-        beyond = 20.0 * error + (1e-12 + 1e4 * tangent.tolerance) * (np.abs(slope) + np.abs(pushed))
+        rounding = 1e-12 * precision / np.finfo(float).eps
+        beyond = 20.0 * error + (rounding + 1e4 * tangent.tolerance) * (np.abs(slope) + np.abs(pushed))
         apart = np.abs(pushed - slope)
         apart = np.where(apart > beyond, apart, 0.0) / scale
     return float(np.max(np.divide(apart, moved, out=np.zeros(len(x)), where=moved > 0.0)))

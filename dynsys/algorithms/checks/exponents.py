@@ -90,8 +90,10 @@ def examine(run: Run) -> tuple[SpectrumDiagnostics, list[tuple[Any, str]]]:
     untrue = np.fmax.reduce([derivative_defect(tangent, place) for place in places])
     crossed = crossings(tangent, start, run.intervals, run.steps)
 
+    precision = tangent.of_member(0).precision
+    inexact = tangent.tolerance + precision
     with np.errstate(over="ignore", invalid="ignore"):  # rounding of the long columns of V, as a share of the short one
-        rounding = 10 * np.finfo(float).eps * np.exp(np.ptp(first, axis=1))
+        rounding = 10 * precision * np.exp(np.ptp(first, axis=1))
     resting = np.isfinite(moved.rest).any(axis=1)
     wrong, jumps = derivative_check(tangent, untrue), jump_check(crossed, len(exponents))
     *coarse, torn = step_checks(tangent, exponents, error, looked, moved.time)
@@ -123,7 +125,7 @@ def examine(run: Run) -> tuple[SpectrumDiagnostics, list[tuple[Any, str]]]:
             "warmup=0 and its finite-time exponents, not the standard error",
         ),
         (
-            defect > LARGEST_DETERMINANT_DEFECT + rounding + 10 * tangent.dimension * run.steps * tangent.tolerance,
+            defect > LARGEST_DETERMINANT_DEFECT + rounding + 10 * tangent.dimension * run.steps * inexact,
             "the sum of log R_ii is not log|det|: compare the derivatives with dynsys.testing.check_tangent",
         ),
         (

@@ -32,7 +32,7 @@ def failed_checks(
     asked = f"the gaps need about {needed:.0f}" if needed < 1e9 else "a gap vanishes, for which none is long enough"
     starts = (found.start_agreement.reshape(at_ends.shape) > tolerance).any(axis=-1)
     frames = (found.frame_agreement.reshape(at_ends.shape) > tolerance).any(axis=-1)
-    inexact = np.finfo(float).eps + tangent.tolerance
+    inexact = tangent.of_member(0).precision + tangent.tolerance
     with np.errstate(over="ignore"):  # how much rounding, or what a step is free to choose, grows while it is pushed
         rounding = 1e3 * inexact * np.exp(spread)
 
