@@ -1,17 +1,17 @@
-"""What dynsys does with PyTorch: functions and modules as systems.
+"""The door for PyTorch: networks in training, and any torch function as a system.
 
-    from dynsys.torch import TorchFlow, TorchMap
-
-It is an extra, `pip install 'dynsys-clv[torch]'`; `import dynsys` alone never loads it.
+It needs the extra `torch`; nothing else in dynsys imports it. The names are gathered here from where they belong.
 """
 
+from __future__ import annotations
+
 try:
-    import torch  # noqa: F401
-except ModuleNotFoundError as missing:
-    raise ModuleNotFoundError(
-        "dynsys.torch needs PyTorch: pip install 'dynsys-clv[torch]', or as https://pytorch.org says for your machine",
-        name="torch",
-    ) from missing
+    import torch as _  # noqa: F401
+except ImportError as problem:
+    raise ImportError(
+        "dynsys.torch needs PyTorch 2.6 or later, got none: pip install 'dynsys-clv[torch]', or the build for your "
+        "machine from https://pytorch.org"
+    ) from problem
 
 from dynsys.systems.torch_functions import TorchFlow, TorchMap
 

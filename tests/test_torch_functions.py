@@ -368,7 +368,7 @@ import sys
 sys.modules['torch'] = None
 try:
     import dynsys.torch
-except ModuleNotFoundError as problem:
+except ImportError as problem:
     assert 'pip install' in str(problem), problem
 else:
     raise AssertionError

@@ -34,7 +34,7 @@ from dynsys.systems.time_step import check_parameters
 from dynsys.systems.torch_rule import TorchRule
 
 Array = np.ndarray
-Tensor = Any  # torch.Tensor
+Tensor = torch.Tensor
 
 
 def _precision(value: Any) -> Any:

@@ -17,7 +17,7 @@ from dynsys.errors import InvalidInputError
 from dynsys.systems.function_arguments import Function
 
 Array = np.ndarray
-Tensor = Any  # torch.Tensor
+Tensor = torch.Tensor
 
 ONE_AT_A_TIME = RLock()  # forward mode counts its levels for the whole process, whichever of its threads is in one
 
@@ -53,11 +53,12 @@ class TorchRule:
         """The answer at one state (dim,), and its derivative along the rows of V, (k, dim)."""
 
         def along(of: Callable[[Tensor], Tensor], v: Tensor) -> tuple[Tensor, Tensor]:
-            found: tuple[Tensor, Tensor] = torch.func.jvp(of, (x,), (v,))
+            found: Any = torch.func.jvp(of, (x,), (v,))
             return found
 
         def at_once(of: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-            return torch.func.vmap(lambda v: along(of, v), out_dims=(None, 0))(V)
+            value_and_vectors: Any = (None, 0)  # the value is the same for all
+            return torch.func.vmap(lambda v: along(of, v), out_dims=value_and_vectors)(V)
 
         def one_by_one(of: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
             found = [along(of, v) for v in V]

@@ -1,0 +1,86 @@
+"""Tall orthonormal frames as rows on the device of a model: few vectors of very many components.
+
+V^T = Q R by CholeskyQR2: with the Gram matrix G = V V^T = L L^T, Q^T = L^{-1} V and R = L^T; done twice, since the
+first pass loses orthogonality with the square of the condition number. G is summed in float64, whatever the frame, so
+that float32 frames are orthonormal to 1e-7. Blocks of columns are overwritten in place: no second frame is needed.
+Where G is not safely positive definite, Householder reflections take over.
+
+Y. Yamamoto, Y. Nakatsukasa, Y. Yanagisawa, T. Fukaya, Electron. Trans. Numer. Anal. 44, 306 (2015).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from dynsys.passes.orthonormal import SINGULAR_RATIO
+
+Tensor = torch.Tensor
+Array = np.ndarray
+
+BLOCK = 65_536  # columns that are moved at once
+LARGEST_CONDITION = 1e6  # ratio of the pivots of a scaled Gram matrix beyond which reflections are taken
+
+
+def orthonormalise_rows(V: Tensor) -> Array | None:
+    """Make the rows of V orthonormal in place, and return R, shape (k, k), in float64, with R_ii > 0.
+
+    As `dynsys.passes.orthonormal.orthonormalise` of the columns of V^T, V of shape (k, n), k <= n.
+
+    Returns
+    -------
+    ndarray or None
+        None if an R_ii vanishes, or V is not finite.
+    """
+    k = len(V)
+    if k == 0:
+        return np.zeros((0, 0))
+    largest = V.abs().amax(dim=1).double().cpu()
+    if not bool(torch.isfinite(largest).all()) or bool((largest == 0).any()):
+        return None
+    lengths = largest * _gram(V, 1.0 / largest).diagonal().sqrt()  # of rows whose squares may overflow
+    R, scale = torch.diag(lengths), 1.0 / lengths
+    for _ in range(2):
+        L, failed = torch.linalg.cholesky_ex(_gram(V, scale))
+        pivots = L.diagonal()
+        if failed or bool(pivots.max() > LARGEST_CONDITION * pivots.min()):
+            return _by_reflections(V, R, scale)
+        _solve(V, L, scale)
+        R, scale = L.T @ R, torch.ones(k, dtype=torch.float64)
+    return np.asarray(R.numpy())
+
+
+def _gram(V: Tensor, scale: Tensor) -> Tensor:
+    """diag(scale) V V^T diag(scale), summed in float64, on the CPU."""
+    k = len(V)
+    G = torch.zeros((k, k), dtype=torch.float64)
+    for block in V.split(BLOCK, dim=1):
+        scaled = block.cpu().double() * scale[:, None] if _single(V) else block.double() * scale.to(V.device)[:, None]
+        G += (scaled @ scaled.T).cpu()
+    return G
+
+
+def _solve(V: Tensor, L: Tensor, scale: Tensor) -> None:
+    """V <- L^{-1} diag(scale) V, in place."""
+    inverse = torch.linalg.solve_triangular(L, torch.diag(scale), upper=False)
+    for block in V.split(BLOCK, dim=1):
+        if _single(V):
+            block.copy_((inverse @ block.cpu().double()).to(V.dtype))
+        else:
+            block.copy_(inverse.to(V.device) @ block.double())
+
+
+def _by_reflections(V: Tensor, R: Tensor, scale: Tensor) -> Array | None:
+    """The same from where V stands by Householder reflections; another frame is needed."""
+    scaled = (V.cpu().double() if _single(V) else V.double()) * scale.to("cpu" if _single(V) else V.device)[:, None]
+    Q, S = torch.linalg.qr(scaled.T)
+    signs = torch.where(S.diagonal() < 0, -1.0, 1.0)
+    if bool((S.diagonal().abs() <= SINGULAR_RATIO * V.shape[1]).any()):  # rows are of length 1
+        return None
+    V.copy_((Q * signs).T.to(V.dtype))
+    return np.asarray((signs.cpu()[:, None] * S.cpu() @ R).numpy())
+
+
+def _single(V: Tensor) -> bool:
+    """Whether the device has no float64: sums are made on the CPU then."""
+    return V.device.type == "mps"
