@@ -50,6 +50,7 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the sections say it in words, with shapes
 default_role = "py:obj"
+autodoc_mock_imports = ["torch"]  # an extra: what is written of its part needs nothing of it
 napoleon_google_docstring = False
 napoleon_use_ivar = True
 

@@ -14,6 +14,7 @@ except ImportError as problem:
     ) from problem
 
 from dynsys.backends.torch import TorchTangent
+from dynsys.systems.torch_functions import TorchFlow, TorchMap
 from dynsys.systems.torch_gradient_flow import TorchGradientFlow
 
-__all__ = ["TorchGradientFlow", "TorchTangent"]
+__all__ = ["TorchFlow", "TorchGradientFlow", "TorchMap", "TorchTangent"]

@@ -168,12 +168,19 @@ def test_it_is_the_training_that_pytorch_does(stepper, optimizer, dtype):
 def test_it_is_taken_where_there_is_a_step_on_tensors_and_refused_with_the_reason_elsewhere():
     whole = flow()
     assert type(whole.tangent(Adam(0.1))) is type(whole.tangent(Adam(0.1), backend="torch")) is TorchTangent
-    assert whole.tangent(RK4(0.1)).name == "numpy"  # stages of one step are not on the way of an optimiser
+    assert whole.minibatches(5).tangent(RK4(0.1)).name == "numpy"  # stages are for all samples
     with pytest.raises(InvalidInputError, match=r"backend torch cannot take the step of Henon: .*TorchGradientFlow"):
         Henon().tangent(backend="torch")
-    assert Henon().tangent().name == "numba" or not run_state  # as before
-    spectrum = whole.tangent(RK4(0.5)).benettin(whole.initial(), intervals=5, k=2, warmup=0)
-    assert np.isfinite(spectrum.diagnostics.step_error).all()
+
+
+def test_steppers_with_stages_are_taken_on_all_samples():
+    whole = flow()
+    one, other = (
+        whole.tangent(RK4(0.5), backend=backend).benettin(whole.initial(), intervals=5, k=3, warmup=0)
+        for backend in ("torch", "numpy")
+    )
+    np.testing.assert_allclose(one.rates, other.rates, rtol=0, atol=1e-12)
+    assert np.isfinite(one.diagnostics.step_error).all()
 
 
 def test_dynsys_alone_never_imports_torch():

@@ -15,7 +15,18 @@ QUICK = ("01_", "03_", "08_")  # of which the default run executes all cells
 
 
 def test_there_are_tutorials():
-    assert [path.name[:3] for path in TUTORIALS] == ["01_", "02_", "03_", "04_", "05_", "06_", "07_", "08_", "09_"]
+    assert [path.name[:3] for path in TUTORIALS] == [
+        "01_",
+        "02_",
+        "03_",
+        "04_",
+        "05_",
+        "06_",
+        "07_",
+        "08_",
+        "09_",
+        "11_",
+    ]
 
 
 @each_tutorial

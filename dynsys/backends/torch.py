@@ -66,7 +66,7 @@ class TorchTangent(TangentSystem):
         On tensors where NumPy would not take the same step (`repeatable`).
         """
         time_step = self.time_step.for_member(member)
-        step = time_step.on_device()
+        step: Any = time_step.on_device()
         if step.repeatable:
             return time_step.step_tangent(n, x, V)
         rows = torch.tensor(np.ascontiguousarray(V.T), dtype=step.dtype, device=step.device)
@@ -89,7 +89,8 @@ class TorchTangent(TangentSystem):
         V.numpy()[:] = start.Q[m].T
         if end.status[m] != RUNNING:
             return V.numpy()
-        step, n = self.time_step.for_member(int(start.members[m])).on_device(), start.n
+        step: Any = self.time_step.for_member(int(start.members[m])).on_device()
+        n = start.n
         x, V = torch.tensor(start.x[m], dtype=step.dtype, device=step.device), V.to(step.device)
         for i in range(intervals):
             for _ in range(steps_per_interval):
@@ -98,6 +99,7 @@ class TorchTangent(TangentSystem):
                 else:
                     x = step.step(n, x)
                 n += 1
+            V = V.contiguous()  # what a function of vectors returns may be a view
             finite = bool(torch.isfinite(x).all()) and _finite(V)
             R = orthonormalise_rows(V) if finite else None
             if R is None:

@@ -84,7 +84,7 @@ class DataFlow(Flow):
         return 1.0 / samples if self.reduction == "mean" else 1.0
 
     def on_device_under(self, stepper: Stepper, flow_at: Callable[[int], DataFlow] | None = None) -> Any:
-        """A step under a stepper on tensors of a device, as `TimeStep.on_device`; None: NumPy takes it.
+        """A step of its own under a stepper on tensors, where there is one.
 
         `flow_at` gives the flow in force throughout step n where that changes, as with minibatches.
         """
@@ -234,7 +234,7 @@ class Minibatches(PiecewiseFlow):
         return self.flow.drawn_for(n, whose).on(self.rows(n)[0])
 
     def on_device_under(self, stepper: Stepper) -> Any:
-        """A step under a stepper on tensors of a device, if the flow is there."""
+        """A step under a stepper on tensors, if the flow has one."""
         return self.flow.on_device_under(stepper, self.flow_at)
 
     @property

@@ -19,10 +19,11 @@ import numpy as np
 
 from dynsys.algorithms.differences import finite_difference
 from dynsys.compiled.kernel import Kernel, StepKernel, flow_kernel, map_kernel
-from dynsys.errors import InvalidInputError, finite, real_array, unmasked
+from dynsys.errors import InvalidInputError, real_array, unmasked
 from dynsys.steppers.stepper import Stepper, a_stepper
 from dynsys.systems.faults import Watched, of_flow, of_rule
-from dynsys.systems.tangent import Backend, TangentSystem, make_tangent
+from dynsys.systems.on_device import Computed, OnDevice, stepped_on_device
+from dynsys.systems.tangent import Backend, TangentSystem, finite_t0, make_tangent
 from dynsys.systems.time_step import LARGEST_LINEAR, TimeStep, field_names, growth_rates, with_fields
 
 Array = np.ndarray
@@ -30,7 +31,7 @@ LARGEST_TRACE = 64  # dimension up to which a Jacobian is formed for its trace
 
 
 @attrs.frozen(eq=False)
-class DynamicalSystem(ABC):
+class DynamicalSystem(Computed, ABC):
     """A system with a state in R^dim: what maps and flows share.
 
     Obligations of a subclass, each checked by `dynsys.testing.check_system`:
@@ -113,10 +114,6 @@ class DynamicalSystem(ABC):
 
     def kernel(self) -> Kernel | None:
         """The equations as source for Numba, or None: then NumPy steps the system."""
-        return None
-
-    def on_device_under(self, stepper: Stepper) -> Any:
-        """A step under a stepper on tensors of a device, as `TimeStep.on_device`; None: NumPy takes it."""
         return None
 
     @property
@@ -277,10 +274,6 @@ def _flow(value: Any) -> Flow | PiecewiseFlow:
     return value
 
 
-def _start_time(value: Any) -> float:
-    return finite("t0", value)
-
-
 @attrs.frozen(eq=False)
 class FlowStep(TimeStep):
     """One step of a flow under a stepper. Step n starts at t0 + n dt: computed, never accumulated.
@@ -311,7 +304,7 @@ class FlowStep(TimeStep):
 
     flow: Flow | PiecewiseFlow = attrs.field(converter=_flow)
     stepper: Stepper = attrs.field(converter=a_stepper)
-    t0: float = attrs.field(default=0.0, converter=_start_time)
+    t0: float = attrs.field(default=0.0, converter=finite_t0)
 
     def __attrs_post_init__(self) -> None:
         """Refuse a stepper that is not made for the flow, and a clock that does not move."""
@@ -486,9 +479,15 @@ class FlowStep(TimeStep):
         kernel = self.flow.kernel()
         return None if kernel is None else flow_kernel(kernel, self.stepper)
 
-    def on_device(self) -> Any:
-        """The same step on tensors, if the flow is there and takes the stepper."""
-        return self.flow.on_device_under(self.stepper)
+    @property
+    def precision(self) -> float:
+        """That of the flow."""
+        return self.flow.precision
+
+    def on_device(self) -> OnDevice | None:
+        """The same step on tensors, if the flow is there and takes the stepper, or that is a tableau."""
+        own = self.flow.on_device_under(self.stepper)
+        return own or stepped_on_device(self.flow.on_device(), self.stepper, self.t0)
 
     @property
     def fallback(self) -> str:

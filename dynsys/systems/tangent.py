@@ -40,7 +40,8 @@ def _time_step(value: Any) -> TimeStep:
     return value
 
 
-def _shift(value: Any) -> float:
+def finite_t0(value: Any) -> float:
+    """A finite t0."""
     return finite("t0", value)
 
 
@@ -61,7 +62,7 @@ class TangentSystem(ABC):
     name: ClassVar[str] = ""  # by which `backend=` asks for this kind
 
     time_step: TimeStep = attrs.field(converter=_time_step)
-    shift: float = attrs.field(default=0.0, converter=_shift)
+    shift: float = attrs.field(default=0.0, converter=finite_t0)
 
     @classmethod
     def missing(cls, time_step: TimeStep) -> str:
@@ -176,8 +177,8 @@ class TangentSystem(ABC):
 
     @property
     def rounding(self) -> float:
-        """Relative error of rounding in a pass: the distance of 1 from the next larger number."""
-        return float(np.finfo(float).eps)
+        """Relative error of rounding in a pass: that of the steps."""
+        return self.time_step.precision
 
     def on_one_thread(self) -> TangentSystem:
         """The same for one of many workers; no bit depends on the number of threads."""

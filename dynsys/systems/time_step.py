@@ -16,6 +16,7 @@ import numpy as np
 
 from dynsys.errors import InvalidInputError
 from dynsys.systems.faults import of_step
+from dynsys.systems.on_device import Computed
 
 if TYPE_CHECKING:
     from dynsys.compiled.kernel import StepKernel
@@ -24,7 +25,7 @@ Array = np.ndarray
 LARGEST_LINEAR = 200  # dimension up to which eigenvalues are computed
 
 
-class TimeStep(ABC):
+class TimeStep(Computed, ABC):
     """A step x_n -> x_{n+1} = step(n, x_n), with its derivative along tangent vectors.
 
     Obligations of a subclass, each checked by `dynsys.testing.check_tangent`: `dimension`, `step`, and `step_tangent`,
@@ -194,14 +195,6 @@ class TimeStep(ABC):
 
     def step_kernel(self) -> StepKernel | None:
         """The same step as source for Numba, or None: then NumPy takes it."""
-        return None
-
-    def on_device(self) -> Any:
-        """The same step on tensors of a device, or None: then it is taken by NumPy.
-
-        An object with `device`, `dtype`, `step(n, x) -> x'` and `push(n, x, V) -> (x', V')` for tensors x (dim,) and
-        V (k, dim), whose rows are the vectors and may be overwritten.
-        """
         return None
 
     @property

@@ -89,6 +89,40 @@ class Descent:
         return torch.cat(list(moved)), V
 
 
+@attrs.frozen(eq=False)
+class Velocity:
+    """The velocity of a flow on tensors; see `dynsys.systems.on_device.OnDevice`."""
+
+    flow: Any
+
+    @property
+    def device(self) -> torch.device:
+        """That of the weights."""
+        return self.flow.task.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the weights."""
+        return self.flow.task.dtype
+
+    @property
+    def repeatable(self) -> bool:
+        """Always: nothing is drawn."""
+        return True
+
+    def step(self, n: float, x: Tensor) -> Tensor:
+        """-grad L at a state (dim,)."""
+        return self.flow.slope(x)
+
+    def push(self, n: float, x: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:
+        """-grad L at a state (dim,), and minus the Hessian times the rows of V, (k, dim)."""
+        slope, products = self.flow.linearised(x, V)
+        pushed = torch.empty_like(V)
+        for row, product in zip(pushed, products, strict=True):
+            torch.neg(product, out=row)
+        return slope, pushed
+
+
 def _combine(row: Sequence[Part], inputs: Sequence[Tensor], out: Tensor) -> None:
     """Write sum_j row_j inputs_j, the small ones, which come last, first."""
     terms = [(a, v) for a, v in zip(row, inputs, strict=True) if isinstance(a, Tensor) or a != 0.0]

@@ -20,7 +20,7 @@ from dynsys.errors import InvalidInputError, real_array, unmasked, whole_seed
 from dynsys.steppers.stepper import Stepper
 from dynsys.systems.minibatches import DataFlow
 from dynsys.systems.time_step import check_parameters
-from dynsys.systems.torch_descent import Descent
+from dynsys.systems.torch_descent import Descent, Velocity
 from dynsys.training.curvature import flattened, gradient, hessian_products
 from dynsys.training.task import Augmentation, Criterion, Task
 
@@ -126,6 +126,11 @@ class TorchGradientFlow(DataFlow):
         return "double backward"
 
     @property
+    def precision(self) -> float:
+        """Relative rounding of answers to NumPy: that of float64, where the model can be converted."""
+        return float(torch.finfo(self.task.double.dtype).eps)
+
+    @property
     def parameter_names(self) -> Sequence[str]:
         """Names of what `with_parameters` changes."""
         return PARAMETERS
@@ -195,6 +200,10 @@ class TorchGradientFlow(DataFlow):
         `flow_at` gives the flow in force throughout step n; default: `flow_at` of this.
         """
         return Descent.by(stepper, self.flow_at if flow_at is None else flow_at, self.task)
+
+    def on_device(self) -> Velocity | None:
+        """The velocity on tensors, for steppers with stages; None where each step draws random numbers."""
+        return None if self.task.draws else Velocity(self)
 
     def slope(self, theta: Tensor) -> Tensor:
         """-grad L at a state (dim,) on the device."""

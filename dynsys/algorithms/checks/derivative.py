@@ -63,11 +63,14 @@ def _defect(tangent: Tangent, start: RunState, m: int, offset: float) -> float:
     scale = np.where(np.abs(x) > 1e-6 * largest, np.abs(x), largest)
     x = x + offset * scale * np.where(x < 0.0, -1.0, 1.0) * rng.uniform(0.5, 1.0, size=len(x))
 
-    own = tangent.of_member(member)  # in float64, whatever the precision of a pass
+    own = tangent.of_member(member)
 
     def step(z: Array, d: Array) -> tuple[Array, Array]:
         with np.errstate(all="ignore"):
-            moved, pushed = own.step_tangent(start.n, z.copy(), d[:, None].copy())
+            if tangent.rounding > own.precision:  # a pass that says less than the step itself
+                moved, pushed = own.step_tangent(start.n, z.copy(), d[:, None].copy())
+            else:
+                moved, pushed = tangent.step(start.n, z.copy(), d[:, None].copy(), member=member)
         return moved, pushed[:, 0]
 
     alone = tangent.tolerance == 0.0  # steps that adapt to their vectors need them
@@ -119,9 +122,10 @@ def _along(
     rungs = (few if len(x) > MANY and not by_differences else RUNGS, 0)
     if by_differences and not tangent.tolerance:  # far away, where long differences look, steps that adapt take long
         rungs = (RUNGS, RUNGS)
-    slope, error = along(rule, start, y, line, rungs, ACCURATE * size, least)
+    precision = tangent.of_member(0).precision
+    slope, error = along(rule, start, y, line, rungs, ACCURATE * size, least, precision)
     if len(x) <= MANY or few == RUNGS:  # a second one of another length: noise that the first one happened to miss
-        another, second = along(rule, start, y, 1.37 * line, rungs, 1.37 * ACCURATE * size, least)
+        another, second = along(rule, start, y, 1.37 * line, rungs, 1.37 * ACCURATE * size, least, precision)
         error = np.maximum(error, second / 1.37) + np.abs(slope - another / 1.37)
     if not (np.isfinite(pushed).all() and np.isfinite(slope).all()):
         return np.nan
@@ -131,7 +135,8 @@ def _along(
         off = np.maximum(error, np.abs(pushed - slope)) / size  # of noise one alone may be large, and hide the error
         apart = np.where(error > UNSETTLED * np.abs(slope), np.minimum(off, moved), 0.0)
     else:
-        beyond = 20.0 * error + (1e-12 + 1e4 * tangent.tolerance) * (np.abs(slope) + np.abs(pushed))
+        rounding = 1e-12 * precision / np.finfo(float).eps
+        beyond = 20.0 * error + (rounding + 1e4 * tangent.tolerance) * (np.abs(slope) + np.abs(pushed))
         apart = np.abs(pushed - slope)
         apart = np.where(apart > beyond, apart, 0.0) / size
     return float(np.max(np.divide(apart, moved, out=np.zeros(len(y)), where=moved > 0.0)))

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from dynsys.algorithms.checks.derivative import derivative_check, derivative_defect
+from dynsys.algorithms.checks.derivative import DIFFERENCES, derivative_check, derivative_defect
 from dynsys.algorithms.checks.representation import (
     LARGEST_REMAINDER,
     LEAST_GROWTH,
@@ -85,14 +85,14 @@ def examine(run: Run) -> tuple[SpectrumDiagnostics, list[tuple[Any, str]]]:
     defect = _determinant_defect(tangent, start, first, run.steps)
     looked = represent(tangent, run.seen or [start], run.steps, run.intervals, exponents)
     zeros, in_errors, in_bars = _declared_zeros(tangent, exponents, error, looked.step_error, moved.speed)
-    given = tangent.derivative in ("jacobian", "jvp") and not tangent.derives
+    given = tangent.derivative != DIFFERENCES and not tangent.derives
     places = [start, *run.seen] if given else [start]  # one that is made of the equations is right everywhere
     untrue = np.fmax.reduce([derivative_defect(tangent, place) for place in places])
     crossed = crossings(tangent, start, run.intervals, run.steps)
 
+    inexact = tangent.tolerance + tangent.rounding
     with np.errstate(over="ignore", invalid="ignore"):  # rounding of the long columns of V, as a share of the short one
         rounding = 10 * tangent.rounding * np.exp(np.ptp(first, axis=1))
-    inexact = tangent.rounding + tangent.tolerance
     resting = np.isfinite(moved.rest).any(axis=1)
     wrong, jumps = derivative_check(tangent, untrue), jump_check(crossed, len(exponents))
     *coarse, torn = step_checks(tangent, exponents, error, looked, moved.time)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import attrs
 import numpy as np
 
 from dynsys.algorithms.checks.rest import CHECKED_MEMBERS
@@ -99,10 +100,11 @@ def angles_of(R: Array) -> Array:
     return np.max(np.nan_to_num(lost_digits(R) / by_growth), axis=1, keepdims=True)
 
 
-def angles_at(tangent: Tangent, *places: RunState, steps: int) -> Angles:
-    """Those in an interval that begins at each of some places."""
+def angles_at(tangent: Tangent, start: RunState, end: RunState, steps: int) -> Angles:
+    """Those of an interval at the start of a run, and of one at its end, with steps that were taken: data may end."""
 
     def angles() -> Array:
+        places = start, attrs.evolve(end, n=max(start.n, end.n - steps))
         factors = [
             tangent.forward(place.without_records(), intervals=1, steps_per_interval=steps, record="R").R
             for place in places
