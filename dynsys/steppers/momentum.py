@@ -13,8 +13,7 @@ from typing import Any
 import attrs
 
 from dynsys.steppers.optimiser import Optimiser, Part, decay, share
-
-CAME_LATER = {"unsaid": True}  # stores that were written without it go on; `dynsys.storage.description` asks
+from dynsys.storage.description import UNSAID
 
 
 def _momentum(value: Any) -> float:
@@ -64,7 +63,7 @@ class HeavyBall(Optimiser):
     """
 
     momentum: float = attrs.field(default=0.9, converter=_momentum)
-    weight_decay: float = attrs.field(default=0.0, converter=decay, metadata=CAME_LATER)
+    weight_decay: float = attrs.field(default=0.0, converter=decay, metadata=UNSAID)
 
     @property
     def carried(self) -> int:  # no class attribute: stores would hold it, and those written before do not
@@ -116,7 +115,7 @@ class Nesterov(Optimiser):
     """
 
     momentum: float = attrs.field(default=0.9, converter=_momentum)
-    weight_decay: float = attrs.field(default=0.0, converter=decay, metadata=CAME_LATER)
+    weight_decay: float = attrs.field(default=0.0, converter=decay, metadata=UNSAID)
 
     @property
     def carried(self) -> int:  # no class attribute: stores would hold it, and those written before do not
