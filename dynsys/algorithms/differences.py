@@ -41,7 +41,7 @@ FIRST = float(np.finfo(float).eps ** 0.2)  # the step, as a share of the entry: 
 FEW = 16  # entries whose columns are found one by one, however few vectors there are
 
 
-def differences(function: Function, x: Array, V: Array) -> tuple[Array, Array]:
+def differences(function: Function, x: Array, V: Array, rungs: tuple[int, int] = (RUNGS, RUNGS)) -> tuple[Array, Array]:
     """Derivatives of a function at x along the columns of V, and estimates of their errors.
 
     Up to 16 entries, or as many as there are columns, the Jacobian is found column by column, each with a step of its
@@ -54,6 +54,8 @@ def differences(function: Function, x: Array, V: Array) -> tuple[Array, Array]:
         May be NaN, or raise a ValueError or ArithmeticError, beyond the end of its domain.
     x : ndarray, shape (dim,)
     V : ndarray, shape (dim, k)
+    rungs : (int, int)
+        As for `along`.
 
     Returns
     -------
@@ -65,7 +67,7 @@ def differences(function: Function, x: Array, V: Array) -> tuple[Array, Array]:
         value = np.asarray(function(x[None]), dtype=float)[0]
     few = dim <= max(k, FEW)
     directions = np.eye(dim) if few else V.T
-    found = np.array([along(function, x, value, direction) for direction in directions])
+    found = np.array([along(function, x, value, direction, rungs) for direction in directions])
     slopes, errors = np.moveaxis(found.reshape(len(directions), 2, -1), 0, -1)
     if not few:
         return slopes, errors

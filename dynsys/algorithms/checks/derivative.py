@@ -100,7 +100,9 @@ def _along(
     def rule(points: Array) -> Array:
         return np.array([state(z, d) for z in points])
 
-    rungs = (RUNGS, RUNGS) if by_differences else (FEW_RUNGS if len(x) > MANY else RUNGS, 0)
+    rungs = (FEW_RUNGS if len(x) > MANY and not by_differences else RUNGS, 0)
+    if by_differences and not tangent.tolerance:  # far away, where long differences look, steps that adapt take long
+        rungs = (RUNGS, RUNGS)
     slope, error = along(rule, x, y, d, rungs, ACCURATE * scale, 0.0)
     if len(x) <= MANY:  # a second one of another length: noise that the first one happened to miss
         another, second = along(rule, x, y, 1.37 * d, rungs, 1.37 * ACCURATE * scale, 0.0)
