@@ -164,7 +164,7 @@ def test_no_loop_changes_by_a_bit(schedule, options):
 def test_weight_norm_whose_second_derivative_is_wrong_in_torch_is_named():
     model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(6, 8)), nn.Tanh(), nn.Linear(8, 9))
     before = copy.deepcopy(model.state_dict())
-    with pytest.raises(ValueError, match=r"second derivatives, got weight_norm.*parametriz"):
+    with pytest.raises(ValueError, match=r"weight_norm.*parametriz"):
         train(model, optim.SGD(model.parameters(), lr=0.1), watched=True)
     for a, b in zip(before.values(), model.state_dict().values(), strict=True):
         assert torch.equal(a, b)
