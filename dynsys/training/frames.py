@@ -1,9 +1,9 @@
 """Tall orthonormal frames as rows on the device of a model: few vectors of very many components.
 
-V^T = Q R by CholeskyQR2: with the Gram matrix G = V V^T = L L^T, Q^T = L^{-1} V and R = L^T; done twice, since the
-first pass loses orthogonality with the square of the condition number. G is summed in float64, whatever the frame, so
-that float32 frames are orthonormal to 1e-7. Blocks of columns are overwritten in place: no second frame is needed.
-Where G is not safely positive definite, Householder reflections take over.
+V^T = Q R by CholeskyQR: with the Gram matrix G = V V^T = L L^T, Q^T = L^{-1} V and R = L^T. Orthogonality is lost with
+the condition of G, so that it is done twice where that is not small. G is summed in float64, whatever the frame:
+float32 frames are orthonormal to 1e-7. Blocks of columns are overwritten in place, and no second frame is needed. Where
+G is not safely positive definite, Householder reflections take over.
 
 Y. Yamamoto, Y. Nakatsukasa, Y. Yanagisawa, T. Fukaya, Electron. Trans. Numer. Anal. 44, 306 (2015).
 """
@@ -20,6 +20,8 @@ Array = np.ndarray
 
 BLOCK = 65_536  # columns that are moved at once
 LARGEST_CONDITION = 1e6  # ratio of the pivots of a scaled Gram matrix beyond which reflections are taken
+ONCE = {torch.float32: 1e5, torch.float64: 100.0}  # condition of a Gram matrix within which one pass is enough
+SAFE = (1e-200, 1e200)  # squares of lengths that have neither over- nor underflown
 
 
 def orthonormalise_rows(V: Tensor) -> Array | None:
@@ -35,28 +37,41 @@ def orthonormalise_rows(V: Tensor) -> Array | None:
     k = len(V)
     if k == 0:
         return np.zeros((0, 0))
-    largest = torch.linalg.vector_norm(V, float("inf"), dim=1).double().cpu()
-    if not bool(torch.isfinite(largest).all()) or bool((largest == 0).any()):
-        return None
-    lengths = largest * _gram(V, 1.0 / largest).diagonal().sqrt()  # of rows whose squares may overflow
-    R, scale = torch.diag(lengths), 1.0 / lengths
+    scale = torch.ones(k, dtype=torch.float64)
+    G = _gram(V)
+    squares = G.diagonal()
+    if not bool(((squares > SAFE[0]) & (squares < SAFE[1])).all()):
+        largest = torch.linalg.vector_norm(V, float("inf"), dim=1).double().cpu()
+        if not bool(torch.isfinite(largest).all()) or bool((largest == 0).any()):
+            return None
+        scale = 1.0 / largest
+        G = _gram(V, scale)
+    lengths = G.diagonal().sqrt()
+    R, scale = torch.diag(lengths / scale), scale / lengths
+    G = G / torch.outer(lengths, lengths)
     for _ in range(2):
-        L, failed = torch.linalg.cholesky_ex(_gram(V, scale))
+        L, failed = torch.linalg.cholesky_ex(G)
         pivots = L.diagonal()
         if failed or bool(pivots.max() > LARGEST_CONDITION * pivots.min()):
             return _by_reflections(V, R, scale)
+        values = torch.linalg.eigvalsh(G)
         _solve(V, L, scale)
         R, scale = L.T @ R, torch.ones(k, dtype=torch.float64)
+        if bool(values[-1] <= ONCE.get(V.dtype, 1.0) * values[0]):
+            break
+        G = _gram(V)
     return np.asarray(R.numpy())
 
 
-def _gram(V: Tensor, scale: Tensor) -> Tensor:
+def _gram(V: Tensor, scale: Tensor | None = None) -> Tensor:
     """diag(scale) V V^T diag(scale), summed in float64, on the CPU."""
     k = len(V)
     G = torch.zeros((k, k), dtype=torch.float64)
     for block in V.split(BLOCK, dim=1):
-        scaled = block.cpu().double() * scale[:, None] if _single(V) else block.double() * scale.to(V.device)[:, None]
-        G += (scaled @ scaled.T).cpu()
+        wide = block.cpu().double() if _single(V) else block.double()
+        if scale is not None:
+            wide = wide * scale.to(wide.device)[:, None]
+        G += (wide @ wide.T).cpu()
     return G
 
 
