@@ -13,4 +13,6 @@ except ImportError as problem:
         "machine from https://pytorch.org"
     ) from problem
 
-__all__: list[str] = []
+from dynsys.training.monitor import TrainingMonitor
+
+__all__ = ["TrainingMonitor"]

@@ -1,0 +1,101 @@
+"""The gradient of a training step twice over: as the training would have it, to the bit, and with its graph.
+
+Some operators (GELU, group norm, fused cells, ...) have another formula for a gradient that is to be differentiated
+again, which rounds otherwise. Where one occurs, or where the two gradients were found to differ, the training gets the
+plain one, and the tangent the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from dynsys.errors import InvalidInputError
+from dynsys.training.curvature import gradient
+
+Tensor = torch.Tensor
+
+OTHER_FORMULA = (  # nodes of a graph whose gradient is computed in another way if it is to be differentiated
+    "GeluBackward",
+    "SiluBackward",
+    "MishBackward",
+    "LogitBackward",
+    "NativeGroupNormBackward",
+    "ThnnFusedLstmCellBackward",
+    "ThnnFusedGruCellBackward",
+    "MkldnnRnnLayerBackward",
+    "CudnnRnnBackward",
+)
+WRONG = {  # whose second derivative torch gets wrong, without a word
+    "WeightNormInterfaceBackward": "weight_norm, in whose second derivative torch keeps the norm constant: write "
+    "g * v / v.norm() as a parametrization of your own (torch.nn.utils.parametrize)",
+}
+FIRST_LOOKS = 3  # occurrences of a graph at which both gradients are compared; then at every doubling
+
+
+class TrainingGradient:
+    """Gradients of one training.
+
+    Attributes
+    ----------
+    different : bool
+        Whether the two gradients have been found to differ: the plain one is computed too from then on.
+    """
+
+    def __init__(self) -> None:
+        self.different = False
+        self._seen: dict[frozenset[str], int] = {}
+
+    def __call__(self, loss: Tensor, weights: Sequence[Tensor]) -> tuple[list[Tensor | None], list[Tensor | None]]:
+        """The gradients of a loss for the training, and with their graph; None for weights that it does not use."""
+        both = self._look(loss)
+        slopes = gradient(loss, weights)
+        if not both:
+            return [None if g is None else g.detach() for g in slopes], slopes
+        plain = torch.autograd.grad(loss, list(weights), retain_graph=True, allow_unused=True)
+        self.different = self.different or any(
+            g is not None and p is not None and not torch.equal(g.detach(), p)
+            for g, p in zip(slopes, plain, strict=True)
+        )
+        return list(plain), slopes
+
+    def _look(self, loss: Tensor) -> bool:
+        """Whether the plain gradient is needed, or to be compared."""
+        if self.different:
+            return True
+        names = node_names(loss)
+        for wrong, why in WRONG.items():
+            if any(name.startswith(wrong) for name in names):
+                raise InvalidInputError(f"the model must have second derivatives, got {why}")
+        seen = self._seen[names] = self._seen.get(names, 0) + 1
+        known = any(name.startswith(OTHER_FORMULA) or not name[-1].isdigit() for name in names - {"AccumulateGrad"})
+        return known or seen <= FIRST_LOOKS or seen & (seen - 1) == 0
+
+
+def node_names(loss: Tensor) -> frozenset[str]:
+    """The kinds of operators in the graph of a loss; those that end in no digit are users' own."""
+    names: set[str] = set()
+    seen, ahead = set(), [loss.grad_fn]
+    while ahead:
+        node = ahead.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        names.add(node.name())
+        ahead.extend(following for following, _ in node.next_functions)
+    return frozenset(names)
+
+
+def accumulate(slopes: Sequence[Tensor | None], weights: Sequence[Tensor]) -> None:
+    """Add gradients to the `.grad` of the weights as `backward` does: a first one in the memory layout of its weight.
+
+    Sums over its entries, as that of a norm, follow the layout, and so do their bits.
+    """
+    for slope, weight in zip(slopes, weights, strict=True):
+        if slope is None:
+            continue
+        if weight.grad is None:
+            weight.grad = torch.empty_like(weight).copy_(slope)
+        else:
+            weight.grad.add_(slope)
