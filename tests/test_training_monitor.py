@@ -1,6 +1,8 @@
 """The monitor in a training loop: not a bit of the training changes, and the exponents are those of the training."""
 
 import copy
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -182,3 +184,108 @@ def test_weight_norm_of_ones_own_is_followed():
         return nn.Sequential(linear, nn.Tanh(), nn.Linear(8, 9))
 
     assert_same_bits(model, OPTIMIZERS["momentum"])
+
+
+KEPT = """
+import sys, torch
+from torch import nn, optim
+from torch.nn import functional as F
+from dynsys.torch import TrainingMonitor
+
+def begin():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.GELU(), nn.Dropout(0.2), nn.Linear(8, 9))
+    return model, optim.Adam(model.parameters(), lr=0.01)
+
+def batch(n):
+    generator = torch.Generator().manual_seed(n)
+    return torch.randn(10, 6, generator=generator), torch.randint(0, 9, (10,), generator=generator)
+
+def train(model, optimizer, monitor, begin, end):
+    for n in range(begin, end):
+        x, y = batch(n)
+        monitor.step(F.cross_entropy(model(x), y))
+
+def keep(folder, model, optimizer, monitor):
+    torch.save((model.state_dict(), optimizer.state_dict(), torch.get_rng_state()), f"{folder}/state.pt")
+    monitor.save(f"{folder}/monitor.npz")
+
+def resume(folder):
+    model, optimizer = begin()
+    states = torch.load(f"{folder}/state.pt", weights_only=True)
+    model.load_state_dict(states[0])
+    optimizer.load_state_dict(states[1])
+    torch.set_rng_state(states[2])
+    return model, optimizer, TrainingMonitor.load(f"{folder}/monitor.npz", model, optimizer)
+"""
+
+
+@pytest.fixture
+def kept():
+    names = {}
+    exec(KEPT, names)
+    return names
+
+
+def test_a_resumed_training_has_the_same_bits(kept, tmp_path):
+    model, optimizer = kept["begin"]()
+    whole = TrainingMonitor(model, optimizer, k=3, steps_per_interval=5)
+    kept["train"](model, optimizer, whole, 0, 13)
+    kept["keep"](tmp_path, model, optimizer, whole)  # in the midst of an interval
+    kept["train"](model, optimizer, whole, 13, 30)
+
+    model, optimizer, resumed = kept["resume"](tmp_path)
+    assert resumed.steps == 13
+    kept["train"](model, optimizer, resumed, 13, 30)
+    a, b = whole.spectrum(), resumed.spectrum()
+    assert np.array_equal(a.rates, b.rates)
+    assert np.array_equal(a.times, b.times)
+    assert np.array_equal(a.end.x, b.end.x)
+    assert torch.equal(whole._vectors.rows, resumed._vectors.rows)
+    assert whole.last == resumed.last
+
+
+@pytest.mark.slow
+def test_a_training_that_is_killed_resumes_with_the_same_bits(kept, tmp_path):
+    script = KEPT + (
+        "model, optimizer = begin()\n"
+        "monitor = TrainingMonitor(model, optimizer, k=3, steps_per_interval=5)\n"
+        "for n in range(0, 10_000, 7):\n"
+        "    train(model, optimizer, monitor, n, n + 7)\n"
+        "    if n == 14:\n"
+        "        keep(sys.argv[1], model, optimizer, monitor)\n"
+        "        print('kept', flush=True)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, tmp_path], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "kept\n"
+        process.kill()
+
+    model, optimizer = kept["begin"]()
+    whole = TrainingMonitor(model, optimizer, k=3, steps_per_interval=5)
+    kept["train"](model, optimizer, whole, 0, 50)
+    model, optimizer, resumed = kept["resume"](tmp_path)
+    kept["train"](model, optimizer, resumed, 21, 50)
+    assert np.array_equal(whole.spectrum().rates, resumed.spectrum().rates)
+
+
+def test_a_file_of_another_training_is_refused(kept, tmp_path):
+    model, optimizer = kept["begin"]()
+    monitor = TrainingMonitor(model, optimizer, k=2)
+    kept["train"](model, optimizer, monitor, 0, 3)
+    kept["keep"](tmp_path, model, optimizer, monitor)
+    path = tmp_path / "monitor.npz"
+
+    fresh, other = kept["begin"]()
+    with pytest.raises(ValueError, match="load the state_dict of model and optimizer"):
+        TrainingMonitor.load(path, fresh, other)
+    with pytest.raises(ValueError, match="an optimizer Adam, got SGD"):
+        TrainingMonitor.load(path, fresh, optim.SGD(fresh.parameters()))
+    wider = nn.Linear(6, 7)
+    with pytest.raises(ValueError, match=r"with weights .* got \[\['weight', \[7, 6\]"):
+        TrainingMonitor.load(path, wider, optim.Adam(wider.parameters()))
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(ValueError, match="does not hold a dynsys training monitor"):
+        TrainingMonitor.load(path, fresh, other)
+    monitor.backward(model(torch.ones(2, 6)).sum())
+    with pytest.raises(ValueError, match="save must come after step"):
+        monitor.save(path)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import attrs
 import numpy as np
 import torch
 
 from dynsys.errors import InvalidInputError, positive, warn_of, whole_number, whole_seed
+from dynsys.results.result import MEMORY_LIMIT
 from dynsys.results.spectrum import LyapunovSpectrum
+from dynsys.training import checkpoint
 from dynsys.training.clipping import clip
 from dynsys.training.layout import state_vector, trainable
 from dynsys.training.record import Record
@@ -295,6 +299,103 @@ class TrainingMonitor:
     def to_xarray(self) -> xarray.Dataset:
         """The spectrum as a labelled dataset."""
         return self.spectrum().to_xarray()
+
+    # files
+
+    def save(self, path: str | Path) -> Path:
+        """Write the monitor to a file (.npz), beside the state of model and optimizer that you keep; see `load`.
+
+        It takes the place of an earlier file at once: a process that is killed leaves the old one or the new one.
+        """
+        if self._losses:
+            raise InvalidInputError("save must come after step, got backward before it: the gradient is half done")
+        header = {
+            "options": {
+                "k": self.k,
+                "seed": self.seed,
+                "steps_per_interval": self.steps_per_interval,
+                "clip_norm": self.clip_norm,
+                "clip_value": self.clip_value,
+            },
+            "training": self._description(),
+            "units": [list(piece.units) for piece in self._pieces],
+            "weights": self._checksum(),
+            "steps": self.steps,
+            "stopped": self.stopped,
+            "asymmetry": self._asymmetry,
+            "loss": float(self._loss),
+            "gradient": self._gradient.seen(),
+        }
+        arrays = {"rates": self._record.rates.reshape(-1, self.k), "times": self._record.times}
+        if self._vectors is not None:
+            arrays["rows"] = self._vectors.rows.cpu().numpy()
+        return checkpoint.write(path, header, arrays)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        memory_limit: float = MEMORY_LIMIT,
+    ) -> TrainingMonitor:
+        """A monitor that goes on where `save` left it: the same bits as without the interruption.
+
+        Parameters
+        ----------
+        path : str or Path
+        model, optimizer
+            As at the save: load their own state (`load_state_dict`) first, and set random numbers and data as they
+            were.
+        memory_limit : float
+            Bytes that the file may hold.
+
+        Raises
+        ------
+        InvalidInputError
+            If the file is damaged or of another training, or model or optimizer are not as they were.
+        """
+        header, arrays = checkpoint.read(path, memory_limit)
+        found = cls(model, optimizer, **header["options"])
+        found._restore(path, header, arrays)
+        return found
+
+    def _restore(self, path: str | Path, header: dict[str, Any], arrays: dict[str, Array]) -> None:
+        for (what, here), there in zip(self._description().items(), header["training"].values(), strict=True):
+            checkpoint.agree(path, what, there, here, "load it with the model and the optimizer of that training")
+        checkpoint.agree(
+            path, "weights and optimizer state of checksum", header["weights"], self._checksum(),
+            "load the state_dict of model and optimizer that were saved together with it, before the monitor",
+        )  # fmt: skip
+        self._pieces[:] = [
+            attrs.evolve(piece, units=tuple(units)) for piece, units in zip(self._pieces, header["units"], strict=True)
+        ]
+        self._record = Record(arrays["rates"], arrays["times"])
+        self.steps, self.stopped, self._asymmetry = header["steps"], header["stopped"], header["asymmetry"]
+        self._loss = self._weights[0].new_tensor(header["loss"])
+        self._gradient = TrainingGradient(**header["gradient"])
+        if self._vectors is not None and not self.stopped:
+            self._vectors.rows.copy_(torch.from_numpy(arrays["rows"]))
+        else:
+            self._vectors = None
+
+    def _description(self) -> dict[str, Any]:
+        """What has to be the same for the tangent vectors to mean the same."""
+        names = {id(weight): name for name, weight in self.model.named_parameters()}
+        return {
+            "an optimizer": type(self.optimizer).__name__,
+            "weights": [[names.get(id(w), ""), list(w.shape), str(w.dtype)] for w in self._weights],
+            "optimizer state": [list(piece.buffers) for piece in self._pieces],
+        }
+
+    def _checksum(self) -> int:
+        memory = [
+            self.optimizer.state.get(weight, {}).get(name)
+            for piece in self._pieces
+            for name in piece.buffers
+            for weight in piece.weights
+        ]
+        return checkpoint.checksum([*self._weights, *(value for value in memory if value is not None)])
 
 
 def _versions(weights: list[Tensor]) -> list[tuple[int, int]]:

@@ -8,6 +8,7 @@ plain one, and the tangent the other.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -43,9 +44,13 @@ class TrainingGradient:
         Whether the two gradients have been found to differ: the plain one is computed too from then on.
     """
 
-    def __init__(self) -> None:
-        self.different = False
-        self._seen: dict[frozenset[str], int] = {}
+    def __init__(self, different: bool = False, graphs: Sequence[tuple[Sequence[str], int]] = ()) -> None:
+        self.different = different
+        self._seen = {frozenset(names): count for names, count in graphs}
+
+    def seen(self) -> dict[str, Any]:
+        """What it is made of again."""
+        return {"different": self.different, "graphs": [(sorted(names), count) for names, count in self._seen.items()]}
 
     def __call__(self, loss: Tensor, weights: Sequence[Tensor]) -> tuple[list[Tensor | None], list[Tensor | None]]:
         """The gradients of a loss for the training, and with their graph; None for weights that it does not use."""
