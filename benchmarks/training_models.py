@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 
 import attrs
@@ -11,6 +11,13 @@ from torch import nn
 from torch.nn import functional as F
 
 Tensor = torch.Tensor
+
+OPTIMISERS: dict[str, Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]] = {
+    "SGD": lambda weights: torch.optim.SGD(weights, lr=1e-3),
+    "momentum": lambda weights: torch.optim.SGD(weights, lr=1e-3, momentum=0.9),
+    "Adam": lambda weights: torch.optim.Adam(weights, lr=1e-4),
+}
+"""Rates so small that no network comes to an end while it is timed."""
 
 
 class CharacterTransformer(nn.Module):
@@ -38,6 +45,7 @@ class Case:
     Attributes
     ----------
     name : str
+        Of the network and its batch.
     make : callable () -> Module
     inputs, targets : Tensor
         One batch.
@@ -49,7 +57,7 @@ class Case:
     targets: Tensor
 
     def model(self) -> nn.Module:
-        """A new network, the same every time, and no other random number disturbed."""
+        """A new network, the same every time; no other random number is disturbed."""
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(0)
             return self.make()
@@ -57,6 +65,11 @@ class Case:
     def loss(self, model: nn.Module) -> Tensor:
         """Cross-entropy over the batch."""
         return F.cross_entropy(model(self.inputs), self.targets)
+
+    @property
+    def weights(self) -> int:
+        """Number of weights."""
+        return sum(weight.numel() for weight in self.model().parameters())
 
 
 def perceptron(*sizes: int) -> nn.Module:
@@ -83,15 +96,26 @@ def convolutions() -> nn.Module:
     )
 
 
-def cases(batch: int = 128) -> dict[str, Case]:
-    """The four networks; batches of images, or of a quarter as many texts of 32 characters."""
+def images(samples: int, classes: int = 10) -> tuple[Tensor, Tensor]:
+    """Noise, 28 x 28, of the class that a linear teacher gives it."""
     numbers = torch.Generator().manual_seed(0)
-    images = torch.randn(batch, 784, generator=numbers)
-    classes = torch.randint(10, (batch,), generator=numbers)
-    text = torch.randint(64, (max(1, batch // 4), 33), generator=numbers)
+    X = torch.randn(samples, 784, generator=numbers)
+    return X, (X @ torch.randn(784, classes, generator=numbers)).argmax(dim=1)
+
+
+def cases(images_in_batch: int = 128, texts_in_batch: int = 16) -> dict[str, Case]:
+    """The four networks, each with a batch."""
+    X, classes = images(images_in_batch)
+    text = torch.randint(64, (texts_in_batch, 33), generator=torch.Generator().manual_seed(0))
+    small = max(1, images_in_batch // 2)
+    of = f"batch {images_in_batch}"
     return {
-        "MLP": Case("MLP 784-100-10", lambda: perceptron(784, 100, 10), images, classes),
-        "CNN": Case("CNN, two convolutions", convolutions, images.view(-1, 1, 28, 28), classes),
-        "transformer": Case("transformer, four layers", CharacterTransformer, text[:, :-1], text[:, 1:]),
-        "million": Case("MLP 784-700-550-100", lambda: perceptron(784, 700, 550, 100), images, classes),
+        "MLP": Case(f"MLP 784-100-10, {of}", lambda: perceptron(784, 100, 10), X, classes),
+        "CNN": Case(f"CNN, batch {small}", convolutions, X[:small].view(-1, 1, 28, 28), classes[:small]),
+        "transformer": Case(
+            f"transformer, batch {texts_in_batch} x 32", CharacterTransformer, text[:, :-1], text[:, 1:]
+        ),
+        "million": Case(
+            f"MLP 784-700-550-100, {of}", lambda: perceptron(784, 700, 550, 100), *images(images_in_batch, 100)
+        ),
     }
