@@ -21,7 +21,7 @@ Tensor = torch.Tensor
 Array = np.ndarray
 
 LARGEST_CONDITION = 1e6  # ratio of the pivots of a scaled Gram matrix beyond which reflections are taken
-WELL_CONDITIONED = 1e-6  # least eigenvalue of one above which a pass leaves a defect of some 1e-10, nothing in float32
+ONCE = {torch.float32: 1e6, torch.float64: 100.0}  # condition of a Gram matrix within which one pass is enough
 SAFE_SQUARES = 1e-200, 1e200  # of lengths in float64, which neither over- nor underflow
 
 
@@ -49,19 +49,17 @@ def orthonormalise_rows(V: Tensor) -> Array | None:
         G = _gram(V, scale)
     lengths = G.diagonal().sqrt()
     R, scale, G = torch.diag(lengths / scale), scale / lengths, G / torch.outer(lengths, lengths)
-    for again in (False, True):
+    for _ in range(2):
         L, failed = torch.linalg.cholesky_ex(G)
         pivots = L.diagonal()
         if failed or bool(pivots.max() > LARGEST_CONDITION * pivots.min()):
             return _by_reflections(V, R, scale)
-        R = L.T @ R
-        inverse = torch.linalg.solve_triangular(L, torch.diag(scale), upper=False)
-        if again or (V.dtype == torch.float32 and bool(torch.linalg.eigvalsh(G)[0] > WELL_CONDITIONED)):
+        _multiply(V, torch.linalg.solve_triangular(L, torch.diag(scale), upper=False))
+        R, scale = L.T @ R, torch.ones(k, dtype=torch.float64)
+        values = torch.linalg.eigvalsh(G)
+        if bool(values[-1] <= ONCE.get(V.dtype, 1.0) * values[0]):
             break
-        _multiply(V, inverse)
-        scale = torch.ones(k, dtype=torch.float64)
         G = _gram(V, scale)
-    _multiply(V, inverse)
     return np.asarray(R.numpy())
 
 

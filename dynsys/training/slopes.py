@@ -74,12 +74,17 @@ class TrainingGradient:
             if any(name.startswith(wrong) for name in names):
                 raise InvalidInputError(f"the model must have second derivatives, got {why}")
         seen = self._seen[names] = self._seen.get(names, 0) + 1
-        known = any(name.startswith(OTHER_FORMULA) or not name[-1].isdigit() for name in names - {"AccumulateGrad"})
+        known = any(name.startswith(OTHER_FORMULA) or is_own(name) for name in names)
         return known or seen <= FIRST_LOOKS or seen & (seen - 1) == 0
 
 
+def is_own(name: str) -> bool:
+    """Whether a node of a graph is a function of somebody's own: torch numbers its operators."""
+    return not name[-1].isdigit() and not name.startswith("torch::")
+
+
 def node_names(loss: Tensor) -> frozenset[str]:
-    """The kinds of operators in the graph of a loss; those that end in no digit are users' own."""
+    """The kinds of operators in the graph of a loss."""
     names: set[str] = set()
     seen, ahead = set(), [loss.grad_fn]
     while ahead:
