@@ -75,3 +75,11 @@ def pytest_runtest_setup(item):
         item.get_closest_marker("numba") or any(isinstance(value, str) and value == "numba" for value in parameters)
     ):
         pytest.skip("needs Numba")
+
+
+def pytest_collection_modifyitems(items):
+    """Examples of modules that import PyTorch are marked as the tests are that need it."""
+    for item in items:
+        parts = item.path.relative_to(item.config.rootpath).parts
+        if parts[:2] == ("dynsys", "training") or (parts[0] == "dynsys" and parts[-1].startswith("torch")):
+            item.add_marker("torch")
