@@ -71,13 +71,14 @@ def monitored(case: Case, optimiser: str, steps: int, k: int) -> Callable[[], No
     """The same with a monitor."""
     from benchmarks.training_models import OPTIMISERS
     from dynsys.torch import TrainingMonitor
+    from dynsys.training.attention import differentiable_attention
 
     model = case.model()
     monitor = TrainingMonitor(model, OPTIMISERS[optimiser](model.parameters()), k=k, steps_per_interval=EVERY)
 
     def run() -> None:
         for _ in range(steps):
-            with math_attention():
+            with differentiable_attention():
                 loss = case.loss(model)
             monitor.step(loss)
 
@@ -146,31 +147,26 @@ def _random_frame(k: int, dimension: int) -> Any:
 
 def gradients(model: Any, case: Case, times: int) -> None:
     """Gradients with their graph."""
+    from dynsys.training.attention import differentiable_attention
     from dynsys.training.curvature import gradient
 
     for _ in range(times):
-        with math_attention():
+        with differentiable_attention():
             gradient(case.loss(model), list(model.parameters()))
 
 
 def products(model: Any, case: Case, k: int, times: int) -> None:
     """Gradients with their graph, each followed by k products with the Hessian."""
+    from dynsys.training.attention import differentiable_attention
     from dynsys.training.curvature import gradient, hessian_products
 
     weights = list(model.parameters())
     V = _random_frame(k, case.weights)
     for _ in range(times):
-        with math_attention():
+        with differentiable_attention():
             slopes = gradient(case.loss(model), weights)
         for _ in hessian_products(slopes, weights, V):
             pass
-
-
-def math_attention() -> Any:
-    """The kernel of attention that has second derivatives."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    return sdpa_kernel(SDPBackend.MATH)
 
 
 def multiply_adds(case: Case) -> float:
@@ -178,8 +174,10 @@ def multiply_adds(case: Case) -> float:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
+    from dynsys.training.attention import differentiable_attention
+
     def counted(work: Callable[[], Any]) -> int:
-        with FlopCounterMode(display=False) as counter, math_attention():
+        with FlopCounterMode(display=False) as counter, differentiable_attention():
             work()
         return counter.get_total_flops()
 
@@ -230,6 +228,7 @@ def run(name: str, what: str, optimiser: str, k: int) -> dict[str, float]:
 def with_graph(case: Case, optimiser: str, steps: int) -> Callable[[], None]:
     """A training whose gradients have a graph, through which one product with the Hessian goes, without a frame."""
     from benchmarks.training_models import OPTIMISERS
+    from dynsys.training.attention import differentiable_attention
     from dynsys.training.curvature import gradient, hessian_products
 
     model = case.model()
@@ -238,7 +237,7 @@ def with_graph(case: Case, optimiser: str, steps: int) -> Callable[[], None]:
 
     def run() -> None:
         for _ in range(steps):
-            with math_attention():
+            with differentiable_attention():
                 slopes = gradient(case.loss(model), weights)
             for weight, slope in zip(weights, slopes, strict=True):
                 weight.grad = None if slope is None else slope.detach()
