@@ -35,7 +35,7 @@ def training(rounds: int, quick: bool) -> None:
     from benchmarks.training_models import cases
 
     torch.set_num_threads(1)
-    every_case = cases(8, 2) if quick else cases()
+    every_case = {"MLP": cases(8)["MLP"]} if quick else cases()
     print(
         "## Training with PyTorch\n\nfloat32, one thread, PyTorch "
         f"{torch.__version__.partition('+')[0]}; CPU time of the process. The unit is one plain training step of the "
@@ -44,7 +44,7 @@ def training(rounds: int, quick: bool) -> None:
     )
     costs(list(every_case.values()), rounds, quick)
     shares(list(every_case.values()), rounds, quick)
-    memory(NETWORKS[:1] if quick else NETWORKS)
+    memory(quick)
     training_peers.peers(every_case["MLP"], rounds, quick)
 
 
@@ -189,12 +189,12 @@ def multiply_adds(case: Case) -> float:
 # memory
 
 
-def memory(networks: tuple[str, ...]) -> None:
+def memory(quick: bool) -> None:
     """Peaks of fresh processes, over that of the plain training."""
     rows = []
-    for name in networks:
-        for optimiser, parts in (("momentum", 2), ("Adam", 3)):
-            for k in (5, 20):
+    for name in NETWORKS[:1] if quick else NETWORKS:
+        for optimiser, parts in (("momentum", 2),) if quick else (("momentum", 2), ("Adam", 3)):
+            for k in (5,) if quick else (5, 20):
                 peaks = {what: _peak(name, what, optimiser, k) for what in ("plain", "graph", "monitored")}
                 weights = peaks["plain"]["weights"]
                 frame = 4 * k * parts * weights / 2**20
