@@ -83,7 +83,7 @@ def test_closed_forms_at_a_minimum(rule):
     curvatures = [0.5, 1.0, 2.0]
     model = Bowl(curvatures)
     expected = np.sort(np.concatenate([exponents(h) for h in curvatures]))[::-1]
-    monitor = TrainingMonitor(model, make(model.parameters()), k=len(expected), steps_per_interval=2)
+    monitor = TrainingMonitor(model, make(model.parameters()), k=len(expected), steps_per_interval=2, perturbed="state")
     for _ in range(800):
         monitor.step(model)
     rates = monitor.spectrum().rates[300:]  # the first ones align
@@ -94,7 +94,7 @@ def test_closed_forms_at_a_minimum(rule):
 def test_complex_pairs_share_their_exponent(name):
     model = Bowl([1.0])
     optimizer = optim.SGD(model.parameters(), lr=0.5, momentum=0.81, nesterov=name == "nesterov")
-    monitor = TrainingMonitor(model, optimizer, k=2, steps_per_interval=2)
+    monitor = TrainingMonitor(model, optimizer, k=2, steps_per_interval=2, perturbed="state")
     for _ in range(1000):
         monitor.step(model)
     expected = (heavy_ball if name == "heavy ball" else nesterov)(1.0, 0.5, 0.81)
@@ -144,7 +144,12 @@ def test_the_networks_of_dynsys_have_the_same_exponents(name, batches):
     driven = flow.minibatches(8, seed=1) if batches else flow
     tangent = driven.tangent(stepper, backend="numpy")
     monitor = TrainingMonitor(
-        model, optim.SGD(model.parameters(), lr=RATE, **options), k=tangent.dimension, seed=4, steps_per_interval=5
+        model,
+        optim.SGD(model.parameters(), lr=RATE, **options),
+        k=tangent.dimension,
+        seed=4,
+        steps_per_interval=5,
+        perturbed="state",
     )
     for n in range(60):
         rows = torch.as_tensor(driven.rows(n)).reshape(-1) if batches else slice(None)
@@ -200,7 +205,7 @@ def test_the_push_is_the_difference_of_two_trainings(case, micro):
         monitor = TrainingMonitor(model, make(list(model.parameters())), k=1, steps_per_interval=100, **options)
         row = monitor._vectors.rows[0]
         count = sum(p.numel() for p in model.parameters())
-        row[count:] = 0.0  # buffers begin at zero
+        assert not row[count:].any()  # buffers begin at zero
         begin = 0
         with torch.no_grad():
             for p in model.parameters():
@@ -217,3 +222,22 @@ def test_the_push_is_the_difference_of_two_trainings(case, micro):
     plus, minus = trained(1e-5)[0], trained(-1e-5)[0]
     tangent = trained(0.0)[1]
     np.testing.assert_allclose((plus - minus) / 2e-5, tangent, rtol=0, atol=1e-6 * np.abs(tangent).max())
+
+
+def test_the_first_vectors_lie_among_the_weights_unless_all_of_the_state_is_asked_for():
+    X, Y = torch.randn(64, 8, generator=torch.Generator().manual_seed(0)), torch.arange(64) % 5
+    first = {}
+    for perturbed in ("weights", "state"):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(8, 12), nn.Tanh(), nn.Linear(12, 5))
+        monitor = TrainingMonitor(model, optim.Adam(model.parameters()), k=2, perturbed=perturbed)
+        for _ in range(10):
+            monitor.step(F.cross_entropy(model(X), Y))
+        first[perturbed] = monitor.spectrum().rates[0, 0]
+    assert abs(first["weights"]) < 0.05
+    assert first["state"] > 1.0  # second moments are tiny: a unit vector along them is no small change
+    bowl = Bowl([1.0, 2.0, 3.0])
+    with pytest.raises(
+        ValueError, match=r"k must be at most the 3 weights that are perturbed, got 4.*perturbed='state'"
+    ):
+        TrainingMonitor(bowl, optim.Adam(bowl.parameters()), k=4)

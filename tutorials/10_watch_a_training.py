@@ -106,11 +106,10 @@ print("growth x time:", (windows[::2, 0] * times[3::8]).round(2))
 assert np.all(np.abs(spectrum.rates[-20:].mean(axis=0)) < 0.01)
 
 # %% [markdown]
-# Two things happen. In the first ten or twenty steps random vectors turn into those that the training makes grow, and
-# the momentum, which they also have components of, sets in; what grows there is no property of the network yet. After
-# that the growth falls about as 1/time. So small changes are magnified by a power of the time, not exponentially:
-# this training is as insensitive as one can be that is still on its way. Exactly zero it is not before the loss is
-# flat.
+# The first vector is a small change of the initial weights, in a random direction. In the first twenty steps, while the
+# network leaves its random start and the momentum gathers speed, it grows by some per cent in each step. After that the
+# growth falls about as 1/time. So small changes are magnified by a power of the time, not exponentially: this training
+# is as insensitive as one can be that is still on its way. Exactly zero the growth is not before the loss is flat.
 #
 # ## The edge of stability
 #
@@ -266,9 +265,9 @@ assert np.abs(kept[0.5]).max() < 0.01 < growing[0.5].min()
 #
 # ## Adam, and a run that is resumed
 #
-# Nothing changes for another optimiser; its memory, here two moments for each weight, is part of the state. (Where Adam
-# begins its second moment is nearly zero, and it divides by its root: the first intervals are huge, and say nothing of
-# the network.) A monitor is saved beside the checkpoint that you write anyway, and goes on from there, to the bit.
+# Nothing changes for another optimiser; its memory, here two moments for each weight, is part of the state, and a change
+# of the weights goes through it, too. A monitor is saved beside the checkpoint that you write anyway, and goes on from
+# there, to the bit.
 
 
 # %%
@@ -306,23 +305,22 @@ assert np.array_equal(rates_of_adam, resumed.spectrum().rates)
 # %% [markdown]
 # ## Exercises
 #
-# 1. Can the first exponent be trusted? Train a network in float64 by SGD without momentum, once with a monitor and k
-#    = 1, once as it is, and once from weights that lie a distance 1e-7 beside it, along the monitor's first vector.
-#    That is `np.random.default_rng([seed, 0]).normal(size=dimension)`, in the order of the weights, made a unit
-#    vector.
+# 1. Can the first exponent be trusted? Train a network in float64 by Adam, once with a monitor and k = 1, and once from
+#    weights that lie a distance of 1e-7 beside its own, along the monitor's first vector. That is
+#    `np.random.default_rng([seed, 0]).normal(size=number of weights)`, made a unit vector.
 # 2. With weight decay 0.01, what is the exponent of a direction along which the loss is flat?
 # 3. Follow gradient descent at η = 0.2 instead of 0.1. Where is the edge, and does the loss still fall?
 #
 # ## Answers
 #
-# *1.* They agree in all digits that the pair has.
+# *1.* They agree, but for what the change has by then left in Adam's memory, which the pair does not count.
 
 # %%
 double = [network().double() for _ in range(2)]
 start = nn.utils.parameters_to_vector(double[0].parameters()).detach()
 first = torch.from_numpy(np.random.default_rng([0, 0]).normal(size=len(start)))
 nn.utils.vector_to_parameters(start + 1e-7 * first / first.norm(), double[1].parameters())
-optimizers = [torch.optim.SGD(model.parameters(), lr=0.3) for model in double]
+optimizers = [torch.optim.Adam(model.parameters(), lr=0.003) for model in double]
 monitor = TrainingMonitor(double[0], optimizers[0], k=1)
 for inputs, targets in batches(epochs=10):
     monitor.step(cross_entropy(double[0](inputs.double()), targets))
@@ -333,7 +331,7 @@ ends = [nn.utils.parameters_to_vector(model.parameters()).detach() for model in 
 by_pair = np.log(float((ends[1] - ends[0]).norm()) / 1e-7) / monitor.steps
 by_tangent = monitor.spectrum().exponents[0]
 print(f"ln(growth) per step over {monitor.steps} steps: tangent {by_tangent:.7f}, pair {by_pair:.7f}")
-assert abs(by_pair - by_tangent) < 1e-6
+assert abs(by_pair - by_tangent) < 1e-5
 
 # %% [markdown]
 # *2.* ln(1 − 0.01 η): the loss has no slope along it, and the decay shrinks every difference by 1 − 0.01 η in each

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import numpy as np
 import torch
 
-from dynsys.errors import InvalidInputError, positive, warn_of, whole_number, whole_seed
+from dynsys.errors import InvalidInputError, one_of, positive, warn_of, whole_number, whole_seed
 from dynsys.results.result import MEMORY_LIMIT
 from dynsys.results.spectrum import LyapunovSpectrum
 from dynsys.training import checkpoint
 from dynsys.training.clipping import clip
+from dynsys.training.dropped import TOLERANCE, warn_of_dropped
 from dynsys.training.layout import state_vector, trainable
+from dynsys.training.obstacles import check, check_loss, explain
 from dynsys.training.record import Record
 from dynsys.training.slopes import TrainingGradient, accumulate
 from dynsys.training.vectors import TangentVectors
+from dynsys.training.watch import Watch
 
 if TYPE_CHECKING:
     import xarray
@@ -56,6 +59,11 @@ class TrainingMonitor:
         Steps from one factorisation to the next.
     clip_norm, clip_value : float, optional
         Gradients are clipped as by `torch.nn.utils.clip_grad_norm_`, then as by `clip_grad_value_`.
+    perturbed : "weights" or "state"
+        Where the first vectors lie: among the weights, as two trainings that start from other weights differ, whose
+        optimisers remember nothing yet; or in all of the state, as those of `TangentSystem.benettin`. The second
+        moments of Adam are so small that a unit vector along them makes weights differ by orders of magnitude more
+        within steps: a growth that says nothing of the training, and is in the mean of all that follows.
 
     Raises
     ------
@@ -95,17 +103,16 @@ class TrainingMonitor:
         *,
         clip_norm: float | None = None,
         clip_value: float | None = None,
+        perturbed: Literal["weights", "state"] = "weights",
     ) -> None:
-        if not isinstance(model, torch.nn.Module):
-            raise InvalidInputError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-        if not isinstance(optimizer, torch.optim.Optimizer):
-            raise InvalidInputError(f"optimizer must be one of torch.optim, got {type(optimizer).__name__}")
+        self._names = {id(weight): name for name, weight in check(model, optimizer).items()}
         self.model, self.optimizer = model, optimizer
         self.seed = whole_seed(seed)
         self.steps_per_interval = whole_number("steps_per_interval", steps_per_interval, 1)
         self.clip_norm = None if clip_norm is None else positive("clip_norm", clip_norm)
         self.clip_value = None if clip_value is None else positive("clip_value", clip_value)
-        self._vectors: TangentVectors | None = TangentVectors(optimizer, k, self.seed)
+        self.perturbed = one_of("perturbed", perturbed, "weights", "state")
+        self._vectors: TangentVectors | None = TangentVectors(optimizer, k, self.seed, self.perturbed)
         self._pieces, self._weights = self._vectors.pieces, self._vectors.weights
         self.k, self.dimension = self._vectors.rows.shape
         self._gradient = TrainingGradient()
@@ -113,9 +120,11 @@ class TrainingMonitor:
         self._losses: list[Tensor] = []  # of the step under way
         self._loss = self._weights[0].new_tensor(float("nan"))
         self._versions: list[tuple[int, int]] = []
-        self._asymmetry = 0.0
+        self._defect = 0.0
         self.steps = 0
         self.stopped = ""
+        self._watch = Watch(model, self._weights, self.seed)
+        self._watch.before_step(0)
 
     # the loop
 
@@ -157,19 +166,13 @@ class TrainingMonitor:
         loss : Tensor, shape ()
             Scaled as the sum is to be: divide a mean by the number of micro-batches.
         """
-        if not isinstance(loss, Tensor) or loss.numel() != 1:
-            got = f"one of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-            raise InvalidInputError(f"loss must be a tensor of one number, got {got}: take its mean or sum")
-        if not loss.requires_grad:
-            raise InvalidInputError(
-                "loss must come with its graph, got one that requires no gradient: compute it from the model outside "
-                "torch.no_grad(), without .item() or .detach()"
-            )
+        check_loss(loss)
         if not self._losses:
             self._begin_step()
         if self._vectors is None:
             loss.backward()
         else:
+            self._look_for_dropped()
             self._differentiate(loss, self._vectors)
         self._losses.append(loss.detach())
 
@@ -182,8 +185,10 @@ class TrainingMonitor:
         hooked = next((weight for weight in self._weights if _hooked(weight)), None)
         if hooked is not None:
             self._give_up(
-                f"weights must have no hooks on gradients, got one on {self._name(hooked)}, whose derivative is not "
-                "known: remove it; clipping is done by clip_norm and clip_value"
+                InvalidInputError(
+                    f"weights must have no hooks on gradients, got one on {self._names[id(hooked)]}, whose derivative "
+                    "is not known: remove it; clipping is done by clip_norm and clip_value"
+                )
             )
             return
         now = [weight for group in trainable(self.optimizer) for weight in group]
@@ -201,18 +206,17 @@ class TrainingMonitor:
 
     def _differentiate(self, loss: Tensor, vectors: TangentVectors) -> None:
         """The gradient of a loss, and the derivative of the gradient along the vectors."""
+        plain = None
         try:
-            plain, slopes = self._gradient(loss, self._weights)
-        except (InvalidInputError, RuntimeError) as problem:
-            self._give_up(str(problem))
+            with self._watch.context():
+                plain, slopes = self._gradient(loss, self._weights)
+                vectors.differentiate(slopes, add=bool(self._losses))
+        except RuntimeError as problem:
+            self._give_up(explain(problem, self.model, loss), problem)
+        if plain is None:
             loss.backward()
             return
         accumulate(plain, self._weights)
-        try:
-            vectors.differentiate(slopes, add=bool(self._losses))
-        except RuntimeError as problem:
-            self._give_up(str(problem))
-            return
         if self.steps % self.steps_per_interval == 0 and not self._losses:
             self._check_symmetry(vectors.asymmetry())
 
@@ -224,6 +228,7 @@ class TrainingMonitor:
         else:
             vectors.step(order, *limits, check=self.steps < CHECKED_STEPS)
         self.steps += 1
+        self._watch.before_step(self.steps)
         self._versions = _versions(self._weights)
         if vectors is not None and self.steps % self.steps_per_interval == 0:
             self._finish_interval(vectors)
@@ -245,30 +250,45 @@ class TrainingMonitor:
 
     def _check_symmetry(self, asymmetry: float) -> None:
         """Second derivatives of a loss are symmetric; a gradient that is not one of a loss has others."""
-        if asymmetry > LARGEST_ASYMMETRY >= self._asymmetry:
+        if asymmetry > LARGEST_ASYMMETRY >= self._defect:
             warn_of(
                 [(True, f"the gradient is not that of a loss (v.Hw and w.Hv differ by {asymmetry:.2g} of their size), "
-                        "as with hooks on gradients or a backward of one's own: the exponents are not those of the "
-                        "training")],
+                        "as with a backward of one's own: the exponents are not those of the training")],
                 stacklevel=5,
             )  # fmt: skip
-        self._asymmetry = max(self._asymmetry, asymmetry)
+        self._defect = max(self._defect, asymmetry)
 
-    def _give_up(self, why: str) -> None:
-        """Refuse in the first step; later the training is not to suffer."""
+    def _look_for_dropped(self) -> None:
+        found = self._watch.dropped()
+        if found is None or np.isnan(found[0]):
+            return
+        if self._defect <= LARGEST_ASYMMETRY:
+            warn_of_dropped(*found, stacklevel=4)
+        if found[0] > TOLERANCE:
+            self._defect = max(self._defect, found[0], 2 * LARGEST_ASYMMETRY)
+
+    def _give_up(self, error: Exception, cause: BaseException | None = None) -> None:
+        """Raise an error in the first step; later the training is not to suffer."""
         if self.steps == 0:
-            raise InvalidInputError(why)
-        self._stop(why)
+            raise error from cause
+        self._stop(str(error))
 
     def _stop(self, why: str) -> None:
         """Follow the tangent no further; the training goes on."""
         self.stopped = why
         self._vectors = None
+        self._watch.remove()
         warn_of(
             [(True, f"{why}; the training goes on without its tangent from step {self.steps} on, and the exponents of "
                     f"{len(self._record)} finished intervals are kept")],
             stacklevel=5,
         )  # fmt: skip
+
+    def close(self) -> None:
+        """Take off the model what the monitor has put on it; what was found can still be asked for."""
+        if self._vectors is not None:
+            self._vectors, self.stopped = None, "the monitor was closed"
+        self._watch.remove()
 
     # what it found
 
@@ -295,8 +315,8 @@ class TrainingMonitor:
             steps=self.steps,
             steps_per_interval=self.steps_per_interval,
             state=state_vector(self.optimizer, self._pieces).numpy(),
-            defect=self._asymmetry,
-            doubtful=self._asymmetry > LARGEST_ASYMMETRY,
+            defect=self._defect,
+            doubtful=self._defect > LARGEST_ASYMMETRY,
         )
 
     @property
@@ -338,19 +358,21 @@ class TrainingMonitor:
                 "steps_per_interval": self.steps_per_interval,
                 "clip_norm": self.clip_norm,
                 "clip_value": self.clip_value,
+                "perturbed": self.perturbed,
             },
             "training": self._description(),
             "units": [list(piece.units) for piece in self._pieces],
             "weights": self._checksum(),
             "steps": self.steps,
             "stopped": self.stopped,
-            "asymmetry": self._asymmetry,
+            "defect": self._defect,
             "loss": float(self._loss),
             "gradient": self._gradient.seen(),
         }
         arrays = {"rates": self._record.rates.reshape(-1, self.k), "times": self._record.times}
         if self._vectors is not None:
             arrays["rows"] = self._vectors.rows.cpu().numpy()
+            header["curvature"] = self._vectors.curvature
         return checkpoint.write(path, header, arrays)
 
     @classmethod
@@ -393,24 +415,22 @@ class TrainingMonitor:
             attrs.evolve(piece, units=tuple(units)) for piece, units in zip(self._pieces, header["units"], strict=True)
         ]
         self._record = Record(arrays["rates"], arrays["times"])
-        self.steps, self.stopped, self._asymmetry = header["steps"], header["stopped"], header["asymmetry"]
+        self.steps, self.stopped, self._defect = header["steps"], header["stopped"], header["defect"]
         self._loss = self._weights[0].new_tensor(header["loss"])
         self._gradient = TrainingGradient(**header["gradient"])
         if self._vectors is not None and not self.stopped:
             self._vectors.rows.copy_(torch.from_numpy(arrays["rows"]))
+            self._vectors.curvature = header["curvature"]
+            self._watch.before_step(self.steps)
         else:
             self._vectors = None
-
-    def _name(self, weight: Tensor) -> str:
-        """What the model calls a weight."""
-        names = (name for name, known in self.model.named_parameters() if known is weight)
-        return next(names, "a weight that is not in the model")
+            self._watch.remove()
 
     def _description(self) -> dict[str, Any]:
         """What has to be the same for the tangent vectors to mean the same."""
         return {
             "an optimizer": type(self.optimizer).__name__,
-            "weights": [[self._name(w), list(w.shape), str(w.dtype)] for w in self._weights],
+            "weights": [[self._names[id(w)], list(w.shape), str(w.dtype)] for w in self._weights],
             "optimizer state": [list(piece.buffers) for piece in self._pieces],
         }
 

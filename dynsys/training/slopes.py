@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
-from dynsys.errors import InvalidInputError
+from dynsys.training.attention import _Attention
 from dynsys.training.curvature import gradient
+from dynsys.training.obstacles import graph
 
 Tensor = torch.Tensor
 
@@ -28,10 +29,7 @@ OTHER_FORMULA = (  # nodes of a graph whose gradient is computed in another way 
     "MkldnnRnnLayerBackward",
     "CudnnRnnBackward",
 )
-WRONG = {  # whose second derivative torch gets wrong, without a word
-    "WeightNormInterfaceBackward": "weight_norm, in whose second derivative torch keeps the norm constant: write "
-    "g * v / v.norm() as a parametrization of your own (torch.nn.utils.parametrize)",
-}
+OF_DYNSYS = {f"{_Attention.__name__}Backward"}  # the same to the bit
 FIRST_LOOKS = 3  # occurrences of a graph at which both gradients are compared; then at every doubling
 
 
@@ -70,11 +68,8 @@ class TrainingGradient:
         if self.different:
             return True
         names = node_names(loss)
-        for wrong, why in WRONG.items():
-            if any(name.startswith(wrong) for name in names):
-                raise InvalidInputError(f"the model must have second derivatives, got {why}")
         seen = self._seen[names] = self._seen.get(names, 0) + 1
-        known = any(name.startswith(OTHER_FORMULA) or is_own(name) for name in names)
+        known = any(name.startswith(OTHER_FORMULA) or is_own(name) for name in names - OF_DYNSYS)
         return known or seen <= FIRST_LOOKS or seen & (seen - 1) == 0
 
 
@@ -85,16 +80,7 @@ def is_own(name: str) -> bool:
 
 def node_names(loss: Tensor) -> frozenset[str]:
     """The kinds of operators in the graph of a loss."""
-    names: set[str] = set()
-    seen, ahead = set(), [loss.grad_fn]
-    while ahead:
-        node = ahead.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        names.add(node.name())
-        ahead.extend(following for following, _ in node.next_functions)
-    return frozenset(names)
+    return frozenset(node.name() for node in graph(loss))
 
 
 def accumulate(slopes: Sequence[Tensor | None], weights: Sequence[Tensor]) -> None:

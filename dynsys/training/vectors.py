@@ -27,18 +27,28 @@ class TangentVectors:
     rows : Tensor, shape (k, dimension)
     weights : list of Tensor
         Those that are trained, in the order of the optimiser.
+    curvature : float
+        The largest |H v| / |v| that `asymmetry` has seen.
     """
 
-    def __init__(self, optimizer: optim.Optimizer, k: int, seed: int) -> None:
+    def __init__(self, optimizer: optim.Optimizer, k: int, seed: int, perturbed: str) -> None:
         self.optimizer = optimizer
         self.pieces = layout(optimizer)
         self.weights = [weight for piece in self.pieces for weight in piece.weights]
         if not self.weights:
             raise InvalidInputError("the optimizer must have weights that require a gradient, got none")
         self.dimension = dimension(self.pieces)
+        count = sum(piece.count for piece in self.pieces)
         k = whole_number("k", k, 1, self.dimension)
-        self.rows = random_rows(k, self.dimension, seed, self.weights[0])
-        self._products = self.rows.new_zeros((k, sum(piece.count for piece in self.pieces)))
+        if perturbed == "weights" and k > count:
+            raise InvalidInputError(
+                f"k must be at most the {count} weights that are perturbed, got {k}: take perturbed='state' to perturb "
+                "the memory of the optimiser too"
+            )
+        moved = count if perturbed == "weights" else self.dimension
+        self.rows = random_rows(k, self.dimension, moved, seed, self.weights[0])
+        self.curvature = 0.0
+        self._products = self.rows.new_zeros((k, count))
 
     def differentiate(self, slopes: Sequence[Tensor | None], *, add: bool) -> None:
         """The derivative of the gradient along the vectors, H v, in the place of what there was, or added to it."""
@@ -47,10 +57,17 @@ class TangentVectors:
             product.add_(new) if add else product.copy_(new)
 
     def asymmetry(self) -> float:
-        """Largest |v.Hw - w.Hv| of the vectors, relative: 0 to rounding where the gradient is that of a loss."""
+        """Largest |v.Hw - w.Hv| of the vectors, relative: 0 to rounding where the gradient is that of a loss.
+
+        What is small beside the largest curvature seen so far is rounding: vectors may lie where a loss is flat.
+        """
         V, H = self.rows[:, : self._products.shape[1]], self._products
-        A = V @ H.T
-        rounding = 1e3 * torch.finfo(A.dtype).eps * V.norm() * H.norm()
+        A, lengths = V @ H.T, V.norm(dim=1)
+        curvature = float((H.norm(dim=1) / lengths.clamp(min=1e-30)).max())
+        if not np.isfinite(curvature):
+            return 0.0
+        self.curvature = max(self.curvature, curvature)
+        rounding = 1e3 * torch.finfo(A.dtype).eps * self.curvature * float(lengths.max()) ** 2
         found = float((A - A.T).abs().max() / (A.abs().max() + rounding))
         return found if np.isfinite(found) else 0.0
 
@@ -74,11 +91,14 @@ class TangentVectors:
         return None if R is None else np.log(np.diag(R))
 
 
-def random_rows(k: int, dimension: int, seed: int, like: Tensor) -> Tensor:
-    """The frame of `dynsys.passes.orthonormal.random_frames` of member 0, as rows beside a tensor, (k, dimension)."""
+def random_rows(k: int, dimension: int, moved: int, seed: int, like: Tensor) -> Tensor:
+    """A random orthonormal frame of the first `moved` components, as rows beside a tensor, (k, dimension).
+
+    Of all components it is that of `dynsys.passes.orthonormal.random_frames` of member 0.
+    """
     rng = np.random.default_rng([seed, 0])
-    V = torch.empty((k, dimension), dtype=like.dtype, device=like.device)
+    V = torch.zeros((k, dimension), dtype=like.dtype, device=like.device)
     for row in V:  # one after the other: a frame of numbers in float64 is large
-        row.copy_(torch.from_numpy(rng.normal(size=dimension)))
+        row[:moved] = torch.from_numpy(rng.normal(size=moved))
     orthonormalise_rows(V)
     return V
