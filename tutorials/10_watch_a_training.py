@@ -209,7 +209,7 @@ for (rate, some), (color, line) in zip(runs.items(), looks, strict=True):
     losses, growth, _ = some[0]
     top.semilogy(losses, color=color, ls=line, label=f"rate {rate}")
     bottom.plot(5 * np.arange(1, 1 + len(growth)), growth, color=color, ls=line)
-top.set(ylabel="loss of the batch (nat)", title="SGD with momentum 0.9 at four rates")
+top.set(ylabel="loss of the batch (nat)", ylim=(1e-3, 1e3), title="SGD with momentum 0.9 at four rates")
 top.legend(ncols=4, loc="upper right", fontsize=8)
 bottom.axhline(0.0, color="0.7", lw=0.8)
 bottom.set(xlabel="time (steps)", ylabel="growth over 5 steps (1/step)")
@@ -265,8 +265,8 @@ assert np.abs(kept[0.5]).max() < 0.01 < growing[0.5].min()
 #
 # ## Adam, and a run that is resumed
 #
-# Nothing changes for another optimiser; its memory, here two moments for each weight, is part of the state, and a change
-# of the weights goes through it, too. A monitor is saved beside the checkpoint that you write anyway, and goes on from
+# Nothing changes for another optimiser; its memory, here two moments for each weight, is part of the state, and what is
+# done to the weights goes through it, too. A monitor is saved beside the checkpoint that you write anyway, and goes on from
 # there, to the bit.
 
 
