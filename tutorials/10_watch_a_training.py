@@ -266,8 +266,8 @@ assert np.abs(kept[0.5]).max() < 0.01 < growing[0.5].min()
 # ## Adam, and a run that is resumed
 #
 # Nothing changes for another optimiser; its memory, here two moments for each weight, is part of the state, and what is
-# done to the weights goes through it, too. A monitor is saved beside the checkpoint that you write anyway, and goes on from
-# there, to the bit.
+# done to the weights goes through it, too. A monitor is saved beside the checkpoint that you write anyway, and goes on
+# from there, to the bit.
 
 
 # %%
