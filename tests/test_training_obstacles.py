@@ -1,5 +1,7 @@
 """What PyTorch cannot differentiate twice, as a survey; what stands in the way is refused by name, and nothing else."""
 
+from types import SimpleNamespace
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -148,8 +150,8 @@ REFUSED_MODELS = {
     ),
     "old weight_norm": (lambda: plain(nn.utils.weight_norm(nn.Linear(2, 2))), r"'1\.1' \(Linear\) with weight_norm"),
     "lazy": (lambda: plain(nn.LazyLinear(2)), r"'1\.1\.weight', which is lazy: call the model once before"),
-    "half": (half, r"'1\.1\.weight' in torch\.float16.* autocast"),
-    "complex": (complex_valued, r"'1\.1\.weight' in torch\.complex64, complex: keep real and imaginary part"),
+    "half": (half, r"'1\.1\.weight' in torch\.float16: keep weights in float32 .* under torch\.autocast$"),
+    "complex": (complex_valued, r"'1\.1\.weight' in torch\.complex64: keep real and imaginary part"),
     "two dtypes": (mixed, "one dtype and on one device, got torch.float32 on cpu, torch.float64 on cpu"),
     "meta": (lambda: plain(nn.Linear(2, 2, device="meta")), r"'1\.1\.weight' \(torch.strided, meta\)"),
 }
@@ -326,6 +328,9 @@ def test_losses_are_checked():
     check_loss(model(x).mean().reshape(1))
     for loss, message in (
         (1.0, "loss must be a tensor, got 1.0: leave out .item"),
+        (SimpleNamespace(loss=model(x).mean()), r"got a SimpleNamespace that has one: give its \.loss"),
+        ({"loss": model(x).mean()}, r"got a dict that has one: give its \['loss'\]"),
+        ((model(x).mean(), model(x)), "got a tuple: give the loss alone"),
         (model(x), r"one real number, got shape \(3, 2\) in torch.float32: take its mean or sum"),
         (model(x).argmax(), "in torch.int64"),
         (model(x).mean().detach(), "got one without a graph: it was computed under torch.no_grad"),
