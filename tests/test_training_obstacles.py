@@ -212,6 +212,21 @@ def test_optimisers_without_a_derivative_are_refused(name):
         check(model, trained_by(model, vars(torch.optim)[name]))
 
 
+class Wrapped(torch.optim.SGD):
+    """As accelerate and Lightning wrap an optimiser: one by its kind, which hands on to the one that it holds."""
+
+    def __init__(self, optimizer):
+        self.inner, self.param_groups, self.state = optimizer, optimizer.param_groups, optimizer.state
+
+
+def test_of_an_optimiser_that_is_wrapped_the_one_inside_is_asked_for():
+    model = plain()
+    wrapped = Wrapped(trained_by(model))
+    with pytest.raises(InvalidInputError, match=r"got Wrapped, which wraps it: give the one inside, optimizer\.inner "):
+        check(model, wrapped)
+    assert list(check(model, wrapped.inner)) == ["0.weight", "0.bias"]
+
+
 def test_what_is_no_model_or_optimiser_or_does_not_fit():
     model, other = plain(), plain()
     with pytest.raises(InvalidInputError, match=r"model must be a torch.nn.Module, got 'resnet'"):

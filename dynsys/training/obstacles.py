@@ -137,6 +137,12 @@ def _check_optimizer(optimizer: Any) -> None:
         raise InvalidInputError(
             f"optimizer must be a torch.optim.Optimizer, got {optimizer!r:.100}: of a wrapper give the one inside"
         )
+    inside = next((name for name, held in vars(optimizer).items() if isinstance(held, torch.optim.Optimizer)), None)
+    if inside is not None:
+        raise InvalidInputError(
+            f"optimizer must be the one that takes the steps, got {type(optimizer).__name__}, which wraps it: give the "
+            f"one inside, optimizer.{inside} (with Lightning self.optimizers(use_pl_optimizer=False))"
+        )
     for base in type(optimizer).__mro__:
         if base.__name__ in OPTIMIZERS and base.__module__.startswith("torch.optim"):
             raise InvalidInputError(
