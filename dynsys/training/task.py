@@ -10,8 +10,8 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from functools import cached_property
+from contextlib import contextmanager
+from functools import cache, cached_property
 from typing import Any
 
 import attrs
@@ -21,10 +21,11 @@ from torch import nn
 from torch.func import functional_call
 
 from dynsys.errors import InvalidInputError, unmasked
+from dynsys.storage.description import Described, code_of, public_name
 from dynsys.training.attention import FUSED, differentiable_attention
 from dynsys.training.curvature import flattened, gradient, hessian_products, pieces
 from dynsys.training.obstacles import check, check_loss, explain
-from dynsys.training.randomness import drawing, kept, states
+from dynsys.training.randomness import ONE_AT_A_TIME, drawing, kept, states
 
 Array = np.ndarray
 Tensor = torch.Tensor
@@ -37,7 +38,7 @@ SAME_LOSS = 1e-3  # relative difference of losses in float32 and float64 that ro
 
 
 @attrs.frozen(eq=False)
-class Task:
+class Task(Described):
     """A module, its loss and its data; made by `of`.
 
     Attributes
@@ -102,6 +103,23 @@ class Task:
             pass
         return task
 
+    @property
+    def described(self) -> dict[str, Any]:
+        """What stands on the disk for it: code and settings of every module, all numbers, the loss."""
+        numbers = {name: tensor.detach().cpu().numpy() for name, tensor in self.module.state_dict().items()}
+        trained = {name: p.requires_grad for name, p in self.module.named_parameters()}
+        criterion = _settings(self.criterion) if isinstance(self.criterion, nn.Module) else self.criterion
+        return {
+            "torch": torch.__version__,
+            "model": _settings(self.module),
+            "numbers": numbers,
+            "trained": trained,
+            "loss": criterion,
+            "X": self.X.cpu().numpy(),
+            "y": self.y.cpu().numpy(),
+            "augment": self.augment,
+        }
+
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of the trainable parameters, each once, in the order of `module.parameters()`."""
@@ -160,9 +178,11 @@ class Task:
                 outputs = functional_call(self.module, named, (X,))
             return _mean(self.criterion(outputs, y), len(X))
 
-    def attention(self) -> AbstractContextManager[None]:
-        """A context in which attention has a second derivative, for passes forward and back."""
-        return differentiable_attention(*self._namespaces)
+    @contextmanager
+    def attention(self) -> Iterator[None]:
+        """A context in which attention has a second derivative, for passes forward and back, one thread at a time."""
+        with ONE_AT_A_TIME, differentiable_attention(*self._namespaces):
+            yield
 
     @cached_property
     def _namespaces(self) -> list[dict[str, Any]]:
@@ -181,11 +201,15 @@ class Task:
 
     def explained(self, products: Iterator[Tensor]) -> Iterator[Tensor]:
         """Products with the Hessian, or an error that names operator, module and remedy where there are none."""
-        try:
-            with self.attention():  # checkpoints run forward once more
-                yield from products
-        except RuntimeError as problem:
-            raise explain(problem, self.module) from problem
+        while True:
+            try:
+                with self.attention():  # checkpoints run forward once more
+                    product = next(products, None)
+            except RuntimeError as problem:
+                raise explain(problem, self.module) from problem
+            if product is None:
+                return
+            yield product
 
     def _tried(self) -> tuple[list[Tensor], Tensor]:
         """Weights and loss of a few samples, or an error that says why there is none."""
@@ -233,6 +257,22 @@ class Task:
             with drawing(task.device, (0,)):
                 found.append(task._tried()[1].item())
         return abs(found[0] - found[1]) <= SAME_LOSS * abs(found[0])
+
+
+def _settings(model: nn.Module) -> dict[str, Any]:
+    """Kind and public attributes of every module in a model; tensors and modules among these are listed elsewhere."""
+    return {
+        path: _kind(type(module)) | {name: v for name, v in vars(module).items() if not name.startswith("_")}
+        for path, module in model.named_modules()
+    }
+
+
+@cache
+def _kind(kind: Any) -> dict[str, str]:
+    """Names of the classes of a module, with their code unless they are PyTorch's own."""
+    own = [base for base in kind.__mro__ if base.__module__.partition(".")[0] not in ("torch", "builtins")]
+    named = next(base for base in kind.__mro__ if base not in own)
+    return {"a": f"{named.__module__}.{named.__qualname__}"} | {public_name(base): code_of(base) for base in own}
 
 
 def _samples(name: str, value: Any, like: Tensor) -> Tensor:
