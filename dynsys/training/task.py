@@ -11,7 +11,7 @@ import copy
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 import attrs
@@ -267,7 +267,6 @@ def _settings(model: nn.Module) -> dict[str, Any]:
     }
 
 
-@cache
 def _kind(kind: Any) -> dict[str, str]:
     """Names of the classes of a module, with their code unless they are PyTorch's own."""
     own = [base for base in kind.__mro__ if base.__module__.partition(".")[0] not in ("torch", "builtins")]
