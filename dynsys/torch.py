@@ -16,5 +16,6 @@ except ImportError as problem:
 from dynsys.backends.torch import TorchTangent
 from dynsys.systems.torch_functions import TorchFlow, TorchMap
 from dynsys.systems.torch_gradient_flow import TorchGradientFlow
+from dynsys.training.monitor import TrainingMonitor
 
-__all__ = ["TorchFlow", "TorchGradientFlow", "TorchMap", "TorchTangent"]
+__all__ = ["TorchFlow", "TorchGradientFlow", "TorchMap", "TorchTangent", "TrainingMonitor"]

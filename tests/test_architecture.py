@@ -12,7 +12,7 @@ import dynsys
 
 ROOT = Path(dynsys.__file__).parents[1]
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-ROOMS, LAYERS = 18, 9  # of dynsys, beside __init__.py and the link models
+ROOMS, LAYERS = 18, 10  # of dynsys, beside __init__.py and the link models
 
 
 def module_name(path):

@@ -9,7 +9,7 @@ from scipy.stats import binom
 from scipy.stats import t as student
 
 from dynsys import RK4, DiagnosticWarning, Map, SymbolicMap
-from dynsys.algorithms.checks.exponents import _drift
+from dynsys.algorithms.checks.exponents import drift_of_halves
 from dynsys.error_bars import batch_means_error
 from dynsys.models.classics import Henon, LinearMap, Logistic, Lorenz63
 
@@ -251,7 +251,7 @@ def test_a_drift_of_a_very_long_record_is_found_in_means_of_its_rates():
     n = 100_003
     noise = np.random.default_rng(8).normal(size=(2, n, 2))
     rates = noise + np.array([0.0, 1.0])[:, None, None] * np.linspace(0.0, 1.0, n)[:, None]
-    moved, drifts = _drift(rates, rates.mean(axis=1), batch_means_error(rates))
+    moved, drifts = drift_of_halves(rates, rates.mean(axis=1), batch_means_error(rates))
     assert drifts.tolist() == [False, True]
     halves = rates[0, n // 2 :].mean(axis=0) - rates[0, : n // 2].mean(axis=0)
     np.testing.assert_allclose(moved[0], halves / (2 / np.sqrt(n)), rtol=0.5, atol=0.1)
@@ -268,7 +268,7 @@ def test_a_run_that_stays_laminar_throughout_is_told_by_its_drift(a, x):
     record = rates[:, 100:]
     error = batch_means_error(record)
     assert np.ptp(record) / 4 < error[0, 0] < 4 * np.ptp(record)  # of the size of the trend, however small that is
-    assert _drift(record, record.mean(axis=1), error)[1]
+    assert drift_of_halves(record, record.mean(axis=1), error)[1]
 
 
 @pytest.mark.parametrize(("growth", "told"), [(0.03, False), (3.0, True), (-0.03, False)])
@@ -278,6 +278,6 @@ def test_growth_that_dies_away_is_told_unless_it_is_next_to_nothing(growth, told
     rates = growth * 1200 / t[None, :, None] ** 2
     exponents, error = rates.mean(axis=1), batch_means_error(rates)
     assert exponents[0, 0] * 5000 == pytest.approx(growth, rel=0.01)
-    assert _drift(rates, exponents, error)[1].item()
-    assert _drift(rates, exponents, error, time=5000.0)[1].item() is told
-    assert _drift(rates[:, ::-1], exponents, error, time=5000.0)[1].item()  # one that begins is
+    assert drift_of_halves(rates, exponents, error)[1].item()
+    assert drift_of_halves(rates, exponents, error, time=5000.0)[1].item() is told
+    assert drift_of_halves(rates[:, ::-1], exponents, error, time=5000.0)[1].item()  # one that begins is

@@ -22,6 +22,9 @@ PAGES = (
     "ginelli",
     pytest.param("derivatives", marks=pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")),
     pytest.param("extending", marks=pytest.mark.slow),
+    pytest.param(
+        "pytorch", marks=[pytest.mark.torch, pytest.mark.skipif(not find_spec("torch"), reason="needs torch")]
+    ),
 )
 
 
@@ -88,4 +91,6 @@ def test_the_code_of_a_page_runs(name, capsys, tmp_path):
         script.write_text(block, encoding="utf-8")
         exec(compile(block, script, "exec"), names)
     assert capsys.readouterr().out
-    assert len(blocks) == {"benettin": 1, "trust": 1, "ginelli": 2, "extending": 11, "derivatives": 4}[name]
+    assert (
+        len(blocks) == {"benettin": 1, "trust": 1, "ginelli": 2, "extending": 11, "derivatives": 4, "pytorch": 3}[name]
+    )

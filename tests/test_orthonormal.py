@@ -232,3 +232,11 @@ def test_tall_frames_in_few_coordinates_have_the_same_products_and_distances(mon
     assert np.isfinite(found[0][0]).all()
     assert np.isnan(found[0][1]).all()
     assert np.isnan(found[1][1]).all()
+
+
+def test_first_vectors_leave_out_what_a_stepper_carries_as_long_as_others_last():
+    few, all_of_them = (random_frames(6, k, 3, np.arange(2), carried=2) for k in (3, 6))
+    np.testing.assert_allclose(all_of_them[:, :, :3], few, rtol=0, atol=1e-14)
+    np.testing.assert_array_equal(few[:, 4:], 0.0)
+    np.testing.assert_allclose(all_of_them[:, 4:, :4], 0.0, atol=1e-15)
+    np.testing.assert_allclose(np.swapaxes(all_of_them, 1, 2) @ all_of_them, [np.eye(6)] * 2, rtol=0, atol=1e-14)

@@ -461,3 +461,25 @@ def test_tensors_are_found_in_containers_of_many_kinds():
     assert doubled["size"] == a.shape
     packed = nn.utils.rnn.pack_sequence([c, b])
     assert type(each(torch.clone, packed)) is type(packed)
+
+
+class Counting(nn.Module):
+    """A model that takes another way in every other call."""
+
+    def __init__(self, drops):
+        super().__init__()
+        self.inner, self.calls, self.drops = nn.Linear(3, 3), 0, drops
+
+    def forward(self, x):
+        self.calls += 1
+        y = torch.tanh(self.inner(x))
+        y = y * y.detach() if self.drops else y
+        return y if self.calls % 2 else y**2
+
+
+@pytest.mark.parametrize("drops", [False, True])
+def test_a_model_that_counts_its_calls_is_looked_at_in_one_of_them(drops):
+    model = Counting(drops)
+    share = dropped_share(model, (torch.randn(4, 3),), {}, list(model.parameters()), 0)
+    assert (share > TOLERANCE) == drops
+    assert model.calls == 0

@@ -219,7 +219,7 @@ def _text(spectrum: LyapunovSpectrum) -> str:
         found += worst("exponents that should vanish off by", checks.vanishing, " errors")
     found += worst("volumes against the divergence", checks.divergence_defect, "/time")
     found += [f"jumps that were passed, without their saltation: {checks.crossed}"] * bool(checks.crossed)
-    unit = "per step" if checks.kind == "map" and spectrum.dt == 1.0 else "1/time"
+    unit = "per step" if checks.kind in ("map", "data") and spectrum.dt == 1.0 else "1/time"
     head = f"Lyapunov exponents ({unit}){members}, {over(spectrum.times, 'rates')}"
     steps = means(checks.step_error, checks.step_error, spectrum.end)[0] if np.ndim(checks.step_error) else []
     rows = [

@@ -150,7 +150,11 @@ def _share_of(
     given = each(as_double, (tuple(args), dict(kwargs)))
     inputs = list({id(t): t for t in tensors_in(given) if t.is_floating_point() and with_inputs}.values())
 
+    plain = [(vars(module), _plain(module)) for module in within.modules()]
+
     def call(point: list[Tensor], then: Callable[[Any], Any]) -> Any:
+        for attributes, values in plain:  # a model may count its calls
+            attributes.update(values)
         at = {name: t.clone() for name, t in start.items()} | dict(zip(moving, point, strict=False))
         moved = {id(old): new for old, new in zip(inputs, point[len(moving) :], strict=True)}
         args, kwargs = each(lambda t: moved.get(id(t), t.clone()), given)  # which a model may change in place
@@ -162,6 +166,14 @@ def _share_of(
             return _share(call, [*(start[name] for name in moving), *inputs], seed, rewind)
     except CANNOT:
         return float("nan")
+    finally:
+        for attributes, values in plain:
+            attributes.update(values)
+
+
+def _plain(module: nn.Module) -> dict[str, Any]:
+    """Attributes of a module that are numbers or words."""
+    return {name: value for name, value in vars(module).items() if type(value) in (int, float, bool, str)}
 
 
 def _share(call: Call, point: list[Tensor], seed: int, rewind: Callable[[], None]) -> float:

@@ -26,7 +26,6 @@ OPTIMIZERS = {  # of torch.optim, by name since some came late: why the step has
     "LBFGS": "its step is a search along a line, with decisions on the way",
     "Muon": "its step is rounded to bfloat16 on the way",
     "SparseAdam": "it takes sparse gradients only",
-    "Adamax": "its maximum has no derivative in PyTorch",
     "Adafactor": "it turns norms into plain numbers, whose derivative is lost",
 }
 
@@ -144,13 +143,8 @@ def _check_optimizer(optimizer: Any) -> None:
         if base.__name__ in OPTIMIZERS and base.__module__.startswith("torch.optim"):
             raise InvalidInputError(
                 f"the optimizer's step must have a derivative, got {base.__name__}: {OPTIMIZERS[base.__name__]}; take "
-                "SGD, Adam, AdamW, RMSprop, Adagrad, Adadelta, NAdam, RAdam or ASGD"
+                "SGD, Adam, AdamW, RMSprop, Adagrad, Adadelta, NAdam, RAdam, Adamax or ASGD"
             )
-    if any(group.get("amsgrad") for group in optimizer.param_groups):
-        raise InvalidInputError(
-            f"the optimizer's step must have a derivative, got {type(optimizer).__name__} with amsgrad=True: its "
-            "maximum has none in PyTorch; take amsgrad=False"
-        )
 
 
 def _trained(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -78,7 +78,7 @@ def examine(run: Run) -> tuple[SpectrumDiagnostics, list[tuple[Any, str]]]:
     """What a run finds about itself, and its checks: which members fail each, and the text."""
     tangent, start, end, exponents, error = run.tangent, run.start, run.end, run.exponents, run.error
     moved = motion(tangent, start, end, run.seen)
-    drifted, drifts = _drift(run.growth / (run.stride * run.steps * tangent.dt), exponents, error, moved.time)
+    drifted, drifts = drift_of_halves(run.growth / (run.stride * run.steps * tangent.dt), exponents, error, moved.time)
     first = run.growth[:, 0]
     if run.stride > 1:  # the first interval is not in the record
         first = tangent.forward(start, intervals=1, steps_per_interval=run.steps, record="growth").growth[:, 0]
@@ -156,7 +156,7 @@ def examine(run: Run) -> tuple[SpectrumDiagnostics, list[tuple[Any, str]]]:
     ]
 
 
-def _drift(rates: Array, exponents: Array, error: Array, time: float = np.inf) -> tuple[Array, Array]:
+def drift_of_halves(rates: Array, exponents: Array, error: Array, time: float = np.inf) -> tuple[Array, Array]:
     """Difference of the mean rates of the halves in standard errors, (members, k); whether a drift spoils the result.
 
     A drift is found where it is far beyond noise, and spoils the result where it is not covered by the standard error,

@@ -1,0 +1,65 @@
+"""A file that holds a monitor in the midst of a training: numbers and JSON, whole or absent, nothing of it executed."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import numpy as np
+import torch
+
+from dynsys.errors import InvalidInputError
+from dynsys.storage.files import written_whole
+
+Tensor = torch.Tensor
+Array = np.ndarray
+
+FORMAT = "dynsys training monitor, format 1"
+LONGEST_HEADER = 2**26  # bytes; every weight has its name in it
+
+
+def write(path: str | Path, header: dict[str, Any], arrays: dict[str, Array]) -> Path:
+    """Write numbers and arrays to a file (.npz), in the place of one that may be there."""
+    path = Path(path)
+    with written_whole(path) as file:
+        np.savez(file, header=np.array(json.dumps({"format": FORMAT, **header})), **arrays)  # type: ignore[arg-type]
+    return path
+
+
+def read(path: str | Path, memory_limit: float) -> tuple[dict[str, Any], dict[str, Array]]:
+    """What `write` wrote: numbers and arrays, of no more than `memory_limit` bytes together."""
+    try:
+        with ZipFile(path) as file:
+            if file.getinfo("header.npy").file_size > LONGEST_HEADER:
+                raise ValueError("its header is too long")
+            size = sum(member.file_size for member in file.infolist())
+            if size > memory_limit:
+                raise ValueError(f"it holds {size / 2**30:.3g} GiB: raise memory_limit if you trust it")
+        with np.load(path, allow_pickle=False) as file:
+            header = json.loads(str(file["header"]))
+            if header.get("format") != FORMAT:
+                raise ValueError(f"it holds {header.get('format')!r:.100}")
+            return header, {name: file[name] for name in file.files if name != "header"}
+    except FileNotFoundError:
+        raise
+    except Exception as problem:
+        reason = f"it lacks {problem}" if isinstance(problem, KeyError) else problem
+        raise InvalidInputError(f"{path} does not hold a {FORMAT}: {reason}") from problem
+
+
+def checksum(tensors: Sequence[Tensor]) -> int:
+    """A number that tells tensors from others."""
+    found = 0
+    for tensor in tensors:
+        found = zlib.crc32(tensor.detach().cpu().reshape(-1).numpy().data, found)
+    return found
+
+
+def agree(path: str | Path, what: str, stored: Any, here: Any, remedy: str) -> None:
+    """Refuse a file of another training, with what differs."""
+    if stored != here:
+        raise InvalidInputError(f"{path} is of a training with {what} {stored!s:.200}, got {here!s:.200}: {remedy}")

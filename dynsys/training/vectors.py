@@ -1,0 +1,104 @@
+"""Tangent vectors of a training, pushed along step by step beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import optim
+
+from dynsys.errors import InvalidInputError, whole_number
+from dynsys.training.clipping import clip
+from dynsys.training.curvature import hessian_products_into, pieces
+from dynsys.training.frames import orthonormalise_rows
+from dynsys.training.layout import dimension, layout
+from dynsys.training.update import differs, push
+
+Tensor = torch.Tensor
+Array = np.ndarray
+
+
+class TangentVectors:
+    """k vectors of weights and buffers as rows on the device of the weights; overwritten by every step.
+
+    Attributes
+    ----------
+    rows : Tensor, shape (k, dimension)
+    weights : list of Tensor
+        Those that are trained, in the order of the optimiser.
+    curvature : float
+        The largest |H v| / |v| that `asymmetry` has seen.
+    """
+
+    def __init__(self, optimizer: optim.Optimizer, k: int, seed: int, perturbed: str) -> None:
+        self.optimizer = optimizer
+        self.pieces = layout(optimizer)
+        self.weights = [weight for piece in self.pieces for weight in piece.weights]
+        if not self.weights:
+            raise InvalidInputError("the optimizer must have weights that require a gradient, got none")
+        self.dimension = dimension(self.pieces)
+        count = sum(piece.count for piece in self.pieces)
+        k = whole_number("k", k, 1, self.dimension)
+        if perturbed == "weights" and k > count:
+            raise InvalidInputError(
+                f"k must be at most the {count} weights that are perturbed, got {k}: take perturbed='state' to perturb "
+                "the memory of the optimiser too"
+            )
+        moved = count if perturbed == "weights" else self.dimension
+        self.rows = random_rows(k, self.dimension, moved, seed, self.weights[0])
+        self.curvature = 0.0
+        self._products = self.rows.new_zeros((k, count))
+        self._row_parts = [pieces(row[:count], self.weights) for row in self.rows]
+        self._product_parts = [pieces(row, self.weights) for row in self._products]
+
+    def differentiate(self, slopes: Sequence[Tensor | None], *, add: bool) -> None:
+        """The derivative of the gradient along the vectors, H v, in the place of what there was, or added to it."""
+        hessian_products_into(self._product_parts, slopes, self.weights, self._row_parts, add=add)
+
+    def asymmetry(self) -> float:
+        """Largest |v.Hw - w.Hv| of the vectors, relative: 0 to rounding where the gradient is that of a loss.
+
+        What is small beside the largest curvature seen so far is rounding: vectors may lie where a loss is flat.
+        """
+        V, H = self.rows[:, : self._products.shape[1]], self._products
+        A, lengths = V @ H.T, V.norm(dim=1)
+        curvature = float((H.norm(dim=1) / lengths.clamp(min=1e-30)).max())
+        if not np.isfinite(curvature):
+            return 0.0
+        self.curvature = max(self.curvature, curvature)
+        rounding = 1e3 * torch.finfo(A.dtype).eps * self.curvature * float(lengths.max()) ** 2
+        found = float((A - A.T).abs().max() / (A.abs().max() + rounding))
+        return found if np.isfinite(found) else 0.0
+
+    def step(
+        self, order: Sequence[Tensor], clip_norm: float | None, clip_value: float | None, *, check: bool = False
+    ) -> None:
+        """Clip, push the vectors, and let the optimiser step; `check` compares its copy with it."""
+        clip(self.weights, order, self._products, clip_norm, clip_value)
+        before = {weight: weight.detach().clone() for weight in self.weights} if check else {}
+        predicted = push(self.optimizer, self.pieces, self.rows, self._products, predict=check)
+        self.optimizer.step()
+        if differs(predicted, before):
+            raise InvalidInputError(
+                f"the optimiser must make the same step whenever it is asked to, got {type(self.optimizer).__name__}, "
+                "a copy of which leads to other weights: follow a training with SGD, Adam or another of torch.optim"
+            )
+
+    def orthonormalise(self) -> Array | None:
+        """Make them orthonormal: log R_ii, shape (k,), or None where that cannot be."""
+        R = orthonormalise_rows(self.rows)
+        return None if R is None else np.log(np.diag(R))
+
+
+def random_rows(k: int, dimension: int, moved: int, seed: int, like: Tensor) -> Tensor:
+    """A random orthonormal frame of the first `moved` components, as rows beside a tensor, (k, dimension).
+
+    Of all components it is that of `dynsys.passes.orthonormal.random_frames` of member 0.
+    """
+    rng = np.random.default_rng([seed, 0])
+    V = torch.zeros((k, dimension), dtype=like.dtype, device=like.device)
+    for row in V:  # one after the other: a frame of numbers in float64 is large
+        row[:moved] = torch.from_numpy(rng.normal(size=moved))
+    orthonormalise_rows(V)
+    return V
