@@ -28,11 +28,11 @@ from dynsys.errors import InvalidInputError
 Tensor = torch.Tensor
 
 FUSED = torch.nn.functional.scaled_dot_product_attention  # as PyTorch has it: chooses a kernel
+Places = list[tuple[dict[str, Any], str]]
 FORMULA = 0  # that choice, of `torch.nn.attention.SDPBackend`, where nothing is fused
 
 
-@contextmanager
-def differentiable_attention(*namespaces: dict[str, Any]) -> Iterator[None]:
+def differentiable_attention(*namespaces: dict[str, Any]) -> AbstractContextManager[None]:
     """Give attention a second derivative, as long as the context lasts.
 
     It takes the place of `torch.nn.functional.scaled_dot_product_attention`, which MultiheadAttention and the
@@ -47,17 +47,25 @@ def differentiable_attention(*namespaces: dict[str, Any]) -> Iterator[None]:
     >>> torch.autograd.grad(g.sum(), x)[0].norm().round()
     tensor(5.)
     """
-    places = [
-        (space, name)
-        for space in (vars(torch.nn.functional), *namespaces)
-        for name in [name for name, value in space.items() if value is FUSED]
-    ]
-    for space, name in places:
+    return _replaced(_places(*namespaces))
+
+
+def _places(*namespaces: dict[str, Any]) -> Places:
+    """Where PyTorch's function stands, by whatever name."""
+    spaces = (vars(torch.nn.functional), *namespaces)
+    return [(space, name) for space in spaces for name, value in space.items() if value is FUSED]
+
+
+@contextmanager
+def _replaced(places: Places) -> Iterator[None]:
+    """Ours in these places, where PyTorch's still stands."""
+    ours = [(space, name) for space, name in places if space.get(name) is FUSED]
+    for space, name in ours:
         space[name] = attention
     try:
         yield
     finally:
-        for space, name in places:
+        for space, name in ours:
             space[name] = FUSED
 
 
@@ -65,7 +73,7 @@ def differentiable_attention(*namespaces: dict[str, Any]) -> Iterator[None]:
 class Handle:
     """What `on_forward` has put on a model; `remove` takes it off."""
 
-    _namespaces: list[dict[str, Any]]
+    _places: Places
     _open: list[Any] = attrs.field(factory=list)  # contexts that are entered, of a model that calls itself many
     _hooks: list[Any] = attrs.field(factory=list)
 
@@ -86,7 +94,7 @@ class Handle:
 
     def context(self) -> AbstractContextManager[None]:
         """The same for the passes back, in which checkpoints run forward once more."""
-        return differentiable_attention(*self._namespaces)
+        return _replaced(self._places)
 
     def remove(self) -> None:
         """Take the hooks off, and put PyTorch's function back where an interrupt has left ours."""
@@ -109,7 +117,7 @@ def on_forward(model: torch.nn.Module) -> Handle:
         (not by `state_dict`) needs dynsys to be read.
     """
     names = {base.__module__ for module in model.modules() for base in type(module).__mro__}
-    handle = Handle([vars(sys.modules[name]) for name in sorted(names) if name in sys.modules])
+    handle = Handle(_places(*(vars(sys.modules[name]) for name in sorted(names) if name in sys.modules)))
     handle._hooks.append(model.register_forward_pre_hook(handle._before, prepend=True))
     handle._hooks.append(model.register_forward_hook(handle._after, always_call=True))
     return handle
@@ -241,7 +249,11 @@ class _Formula:
         if options["is_causal"]:
             mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=Q.device).tril()
         if mask is not None:
-            bias = torch.zeros_like(mask, dtype=Q.dtype).masked_fill(~mask, -torch.inf) if _is_bool(mask) else mask
+            bias = (
+                torch.zeros_like(mask, dtype=Q.dtype).masked_fill(~mask, -torch.inf)
+                if mask.dtype == torch.bool
+                else mask
+            )
             scores = (scores.view(*query.shape[:-1], -1) + bias).flatten(0, -3)
         P = scores.softmax(-1)
         if mask is not None:
@@ -272,10 +284,6 @@ class _Formula:
         )
         found = [_from_all_heads(part, shape, query) for part, shape in zip(parts, self.shapes, strict=False)]
         return (*found, S.view(*query[:-1], -1).sum_to_size(mask) if mask_moves else None)
-
-
-def _is_bool(mask: Tensor) -> bool:
-    return mask.dtype == torch.bool
 
 
 def _for_all_heads(t: Tensor, query: Any) -> Tensor:

@@ -10,7 +10,7 @@ the gradient was taken, dropout masks included. B. A. Pearlmutter, Neural Comput
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
@@ -48,16 +48,50 @@ def hessian_products(
     """
     count = sum(weight.numel() for weight in weights)
     product = torch.zeros(count, dtype=weights[0].dtype, device=weights[0].device)
-    moving = [(i, g) for i, g in enumerate(slopes) if g is not None and g.requires_grad]  # else g is constant
-    for j, row in enumerate(V):
-        if moving:
-            parts = pieces(row[:count], weights)
-            found = torch.autograd.grad(
-                [g for _, g in moving],
-                list(weights),
-                [parts[i] for i, _ in moving],
-                retain_graph=keep or j + 1 < len(V),
-                allow_unused=True,
-            )
-            flattened(found, weights, product)
+    parts = pieces(product, weights)
+    for found in _products(slopes, weights, (pieces(row[:count], weights) for row in V), len(V), keep):
+        _write(parts, found, add=False)
         yield product
+
+
+def hessian_products_into(
+    out: Sequence[Sequence[Tensor]],
+    slopes: Sequence[Tensor | None],
+    weights: Sequence[Tensor],
+    V: Sequence[Sequence[Tensor]],
+    *,
+    add: bool = False,
+) -> None:
+    """The same written or added to `out`, all vectors and products in `pieces`; frees the graph."""
+    for parts, found in zip(out, _products(slopes, weights, V, len(V), False), strict=True):
+        _write(parts, found, add=add)
+
+
+def _products(
+    slopes: Sequence[Tensor | None],
+    weights: Sequence[Tensor],
+    vectors: Iterable[Sequence[Tensor]],
+    k: int,
+    keep: bool,
+) -> Iterator[Sequence[Tensor | None]]:
+    """The products in tensors of their own, None for zeros."""
+    moving = [(i, g) for i, g in enumerate(slopes) if g is not None and g.requires_grad]  # else g is constant
+    for j, parts in enumerate(vectors):
+        if not moving:
+            yield [None] * len(weights)
+            continue
+        yield torch.autograd.grad(
+            [g for _, g in moving],
+            list(weights),
+            [parts[i] for i, _ in moving],
+            retain_graph=keep or j + 1 < k,
+            allow_unused=True,
+        )
+
+
+def _write(parts: Sequence[Tensor], found: Sequence[Tensor | None], *, add: bool) -> None:
+    for part, tensor in zip(parts, found, strict=True):
+        if tensor is not None:
+            part.add_(tensor) if add else part.copy_(tensor)
+        elif not add:
+            part.zero_()

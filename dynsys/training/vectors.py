@@ -10,7 +10,7 @@ from torch import optim
 
 from dynsys.errors import InvalidInputError, whole_number
 from dynsys.training.clipping import clip
-from dynsys.training.curvature import hessian_products
+from dynsys.training.curvature import hessian_products_into, pieces
 from dynsys.training.frames import orthonormalise_rows
 from dynsys.training.layout import dimension, layout
 from dynsys.training.update import differs, push
@@ -49,12 +49,12 @@ class TangentVectors:
         self.rows = random_rows(k, self.dimension, moved, seed, self.weights[0])
         self.curvature = 0.0
         self._products = self.rows.new_zeros((k, count))
+        self._row_parts = [pieces(row[:count], self.weights) for row in self.rows]
+        self._product_parts = [pieces(row, self.weights) for row in self._products]
 
     def differentiate(self, slopes: Sequence[Tensor | None], *, add: bool) -> None:
         """The derivative of the gradient along the vectors, H v, in the place of what there was, or added to it."""
-        found = hessian_products(slopes, self.weights, self.rows)
-        for product, new in zip(self._products, found, strict=True):
-            product.add_(new) if add else product.copy_(new)
+        hessian_products_into(self._product_parts, slopes, self.weights, self._row_parts, add=add)
 
     def asymmetry(self) -> float:
         """Largest |v.Hw - w.Hv| of the vectors, relative: 0 to rounding where the gradient is that of a loss.
