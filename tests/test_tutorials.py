@@ -27,6 +27,7 @@ def test_there_are_tutorials():
         "08_",
         "09_",
         "10_",
+        "11_",
     ]
 
 
