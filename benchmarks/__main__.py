@@ -1,6 +1,7 @@
 """Run the benchmarks: `python -m benchmarks [--only lorenz63] [--quick]`, Markdown tables on stdout.
 
-`--only sharafi`, `--only coverage` and `--only flows` measure errors rather than times, and run only when asked for.
+`--only sharafi`, `--only coverage` and `--only flows` measure errors rather than times, `--only training` needs
+PyTorch: they run only when asked for.
 """
 
 import os
@@ -36,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "--only",
-        choices=(*SECTIONS, "sharafi", "coverage", "flows"),
+        choices=(*SECTIONS, "sharafi", "coverage", "flows", "training"),
         action="append",
         help="a section; may be given again",
     )
@@ -55,6 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
         sharafi,
         startup,
         steppers,
+        training,
         vectors,
         wide,
     )
@@ -75,6 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
         "vectors-memory": memory.vectors_memory,
         "coverage": coverage.coverages,
         "flows": flows_database.flows_database,
+        "training": training.training,
         "sharafi": partial(sharafi.sharafi, folder=chosen.figure),
     }
     with tempfile.TemporaryDirectory() as folder:

@@ -2,8 +2,11 @@
 
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from sphinx.ext.autodoc.mock import _MockObject
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "_extensions")]
@@ -48,8 +51,12 @@ myst_fence_as_directive = ["math"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
+if find_spec("torch") is None:  # an extra: its names are stood in for, also where they are parts of a union of types
+    autodoc_mock_imports = ["torch"]
+    _MockObject.__or__ = _MockObject.__ror__ = lambda self, other: self
 autodoc_typehints = "none"  # the sections say it in words, with shapes
 default_role = "py:obj"
+autodoc_mock_imports = ["torch"]  # an extra: what is written of its part needs nothing of it
 napoleon_google_docstring = False
 napoleon_use_ivar = True
 

@@ -28,12 +28,15 @@ from dynsys.errors import (
     StoreError,
 )
 from dynsys.passes.run_state import RunState
+from dynsys.results.covariant_angles import CovariantAngles
 from dynsys.results.spectrum import LyapunovSpectrum
 from dynsys.results.vectors import CovariantVectors
+from dynsys.steppers.adaptive import Adam, AdamW, RMSprop
 from dynsys.steppers.dormand_prince import DormandPrince
 from dynsys.steppers.implicit_midpoint import ImplicitMidpoint
 from dynsys.steppers.leapfrog import Leapfrog
 from dynsys.steppers.momentum import HeavyBall, Nesterov
+from dynsys.steppers.optimiser import Optimiser
 from dynsys.steppers.runge_kutta import RK4, Euler, ExplicitRungeKutta, Midpoint
 from dynsys.steppers.stepper import Stepper
 from dynsys.storage.inspection import open_store
@@ -52,7 +55,10 @@ __version__ = "0.1.0"
 __all__ = [
     "GALI",
     "RK4",
+    "Adam",
+    "AdamW",
     "ContractError",
+    "CovariantAngles",
     "CovariantVectors",
     "DiagnosticWarning",
     "DivergenceError",
@@ -81,8 +87,10 @@ __all__ = [
     "Nesterov",
     "NumbaTangent",
     "NumpyTangent",
+    "Optimiser",
     "PiecewiseFlow",
     "PoincareMap",
+    "RMSprop",
     "RunState",
     "ScalarFunction",
     "SingularTangentError",

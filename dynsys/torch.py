@@ -13,6 +13,9 @@ except ImportError as problem:
         "machine from https://pytorch.org"
     ) from problem
 
+from dynsys.backends.torch import TorchTangent
+from dynsys.systems.torch_functions import TorchFlow, TorchMap
+from dynsys.systems.torch_gradient_flow import TorchGradientFlow
 from dynsys.training.monitor import TrainingMonitor
 
-__all__ = ["TrainingMonitor"]
+__all__ = ["TorchFlow", "TorchGradientFlow", "TorchMap", "TorchTangent", "TrainingMonitor"]

@@ -135,9 +135,12 @@ def test_errors_of_vectors_are_seen():
         pytest.param("vectors-memory", "| 200 |", 1, marks=pytest.mark.slow),
         pytest.param("ensembles", "| the same bits |", 4, marks=pytest.mark.slow),
         pytest.param("coverage", "| Kepler, e = 0.6 |", 2, marks=pytest.mark.slow),
+        pytest.param("training", "| MLP 784-100-10, batch 8 |", 4, marks=[pytest.mark.slow, pytest.mark.torch]),
     ],
 )
 def test_command_runs(section, row, times):
+    if section == "training":
+        pytest.importorskip("torch")
     root = Path(__file__).parents[1]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--quick", "--only", section],
@@ -151,6 +154,34 @@ def test_command_runs(section, row, times):
     if section == "vectors":
         for peer in ("pynamicalsys", "clvlib", "lyapynov", "qgs"):
             assert f"| {peer} " in done.stdout or f"Skipped {peer}: " in done.stdout
+    if section == "training":
+        for peer in ("curvlinops", "pyhessian", "deep-lyapunov"):
+            assert f"| {peer} " in done.stdout.lower() or f"Skipped {peer}: " in done.stdout
+
+
+@pytest.mark.torch
+def test_training_is_timed_on_the_networks_that_are_named():
+    pytest.importorskip("torch")
+    from benchmarks.training import multiply_adds
+    from benchmarks.training_models import cases
+
+    found = cases(2, 1)
+    assert [case.weights for case in found.values()] == [79_510, 99_550, 210_368, 990_150]
+    # forward, gradients of the weights, and in the second layer of the hidden units; and twice that in the latter
+    assert multiply_adds(found["MLP"]) == (2 * 78_400 + 6 * 1_000) / (2 * 78_400 + 3 * 1_000)
+
+
+@pytest.mark.torch
+def test_a_pair_of_trainings_agrees_with_the_monitor():
+    torch = pytest.importorskip("torch")
+    from benchmarks.training_models import images
+    from benchmarks.training_peers import by_monitor, by_pair, network
+
+    X, y = images(256)
+    with torch.random.fork_rng():
+        tangent = by_monitor(network().double(), X.double(), y, epochs=5)
+        pair = by_pair(X.double(), y, epochs=5)
+    assert abs(tangent - pair) < 1e-5 < abs(tangent)
 
 
 def test_errors_of_sharafis_estimates_are_measured_and_drawn(tmp_path, monkeypatch, capsys):

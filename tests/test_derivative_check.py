@@ -188,7 +188,7 @@ def test_of_a_large_system_few_steps_are_taken(sign):
     x = np.random.default_rng(0).normal(size=(1, Wide.dimension))
     start = RunState.start(x, Wide.dimension, 1, 0)
     defect = derivative_defect(NumpyTangent(wide()), start)[0]
-    assert wide.calls <= 10
+    assert wide.calls <= (10 if sign > 0 else 60)  # what seems wrong is looked at again
     assert defect == 0.0 if sign > 0 else defect > 0.1
 
 

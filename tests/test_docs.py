@@ -22,6 +22,9 @@ PAGES = (
     "ginelli",
     pytest.param("derivatives", marks=pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")),
     pytest.param("extending", marks=pytest.mark.slow),
+    pytest.param(
+        "pytorch", marks=[pytest.mark.torch, pytest.mark.skipif(not find_spec("torch"), reason="needs torch")]
+    ),
 )
 
 
@@ -76,13 +79,18 @@ def test_the_script_for_slurm_runs_on_a_cluster_of_this_machine(monkeypatch):
 
 @pytest.mark.numba
 @pytest.mark.parametrize("name", PAGES)
-def test_the_code_of_a_page_runs(name, capsys):
+def test_the_code_of_a_page_runs(name, capsys, tmp_path):
+    """Each block as a file, in which the source of its functions is found."""
     names: dict = {}
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / f"{name}.md").read_text(), flags=re.DOTALL)
-    for block in blocks:
+    for i, block in enumerate(blocks):
         needed = re.findall(r"^import (torch|jax)$", block, flags=re.MULTILINE)
         if any(find_spec(library) is None for library in needed):
             continue
-        exec(compile(block, f"{name}.md", "exec"), names)
+        script = tmp_path / f"{name}_{i}.py"
+        script.write_text(block, encoding="utf-8")
+        exec(compile(block, script, "exec"), names)
     assert capsys.readouterr().out
-    assert len(blocks) == {"benettin": 1, "trust": 1, "ginelli": 2, "extending": 11, "derivatives": 4}[name]
+    assert (
+        len(blocks) == {"benettin": 1, "trust": 1, "ginelli": 2, "extending": 11, "derivatives": 4, "pytorch": 3}[name]
+    )

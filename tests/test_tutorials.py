@@ -12,10 +12,23 @@ from matplotlib.colors import to_rgb
 TUTORIALS = sorted((Path(__file__).parent.parent / "tutorials").glob("*.py"))
 each_tutorial = pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
 QUICK = ("01_", "03_", "08_")  # of which the default run executes all cells
+TORCH = ("10_",)  # which need PyTorch
 
 
 def test_there_are_tutorials():
-    assert [path.name[:3] for path in TUTORIALS] == ["01_", "02_", "03_", "04_", "05_", "06_", "07_", "08_", "09_"]
+    assert [path.name[:3] for path in TUTORIALS] == [
+        "01_",
+        "02_",
+        "03_",
+        "04_",
+        "05_",
+        "06_",
+        "07_",
+        "08_",
+        "09_",
+        "10_",
+        "11_",
+    ]
 
 
 @each_tutorial
@@ -49,9 +62,18 @@ def check_figure(figure):
 @pytest.mark.numba
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(p, id=p.stem, marks=[pytest.mark.slow] * (not p.stem.startswith(QUICK))) for p in TUTORIALS],
+    [
+        pytest.param(
+            p,
+            id=p.stem,
+            marks=[pytest.mark.slow] * (not p.stem.startswith(QUICK)) + [pytest.mark.torch] * p.stem.startswith(TORCH),
+        )
+        for p in TUTORIALS
+    ],
 )
 def test_tutorial_runs_without_a_warning_and_leaves_no_file(path, monkeypatch, tmp_path):
+    if path.stem.startswith(TORCH):
+        pytest.importorskip("torch")
     shown = []
 
     def show():

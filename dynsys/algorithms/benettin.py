@@ -132,7 +132,7 @@ def _spectrum(
     length = stride * steps_per_interval
     rates = growth / (length * tangent.dt)
     exponents = rates.mean(axis=1)
-    error = np.maximum(batch_means_error(rates), np.finfo(float).eps / tangent.dt)  # every step rounds
+    error = np.maximum(batch_means_error(rates), tangent.rounding / tangent.dt)  # every step rounds
     run = Run(tangent, begun, start, end, seen, growth, exponents, error, steps_per_interval, stride, transient)
     diagnostics, checks = examine(run)
     spectrum = LyapunovSpectrum(

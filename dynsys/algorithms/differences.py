@@ -37,7 +37,8 @@ KNOWN = 0.2  # relative error below which a derivative does not vanish
 ROUGH = 1e-5  # noise, as a share of the value, of what longer steps could only smear
 HOPELESS = 0.3  # relative error at which a component has no digit
 ENOUGH = 1e-8  # relative error at which no other step is tried
-FIRST = float(np.finfo(float).eps ** 0.2)  # the step, as a share of the entry: rounding and h^4 are as large
+EPS = float(np.finfo(float).eps)
+FIRST = EPS**0.2  # the step, as a share of the entry: rounding and h^4 are as large
 FEW = 16  # entries whose columns are found one by one, however few vectors there are
 
 
@@ -88,6 +89,7 @@ def along(
     rungs: tuple[int, int] = (RUNGS, RUNGS),
     enough: Any = 0.0,
     scale: Any = 1.0,
+    precision: float = EPS,
 ) -> tuple[Array, Array]:
     """Derivative of all components along one direction, and its error: one of those of `differences`.
 
@@ -104,6 +106,8 @@ def along(
         Errors that need not be smaller.
     scale : float or ndarray, shape (dim,)
         Entries are taken to be as large as this, or as they are, when the first step is chosen.
+    precision : float
+        Relative rounding of the values.
 
     Returns
     -------
@@ -116,14 +120,16 @@ def along(
         return np.zeros(len(value)), np.zeros(len(value))
     at_first: Array | None = None
     rough = np.zeros(len(value), dtype=bool)
-    first = 2.0 ** np.floor(np.log2(FIRST / longest) + 0.5)  # a power of two: an entry plus it is not rounded
+    first = 2.0 ** np.floor(np.log2(precision**0.2 / longest) + 0.5)  # a power of two: an entry plus it is not rounded
     for h, factor, tries in ((first, 1.0 / FACTOR, rungs[0]), (first * FACTOR, FACTOR, rungs[1])):
         worse, before = 0, at_first
         poor = share > POOR  # from afar a wiggle cannot be seen: long steps are a last resort
         if factor > 1.0 and not (poor & ~rough).any():
             break
         for _ in range(tries):
-            new, defect, before = _rung(function, x, value, direction, h, before, factor > 1.0, share < KNOWN)
+            new, defect, before = _rung(
+                function, x, value, direction, h, before, factor > 1.0, share < KNOWN, precision
+            )
             if at_first is None:
                 at_first, rough = before, ~(before * first <= ROUGH * np.abs(value))
             with np.errstate(invalid="ignore"):
@@ -159,6 +165,7 @@ def _rung(
     before: Array | None,
     longer: bool,
     known: Array,
+    precision: float,
 ) -> tuple[Array, Array, Array]:
     """The derivative with one step, its error, infinite where there are no values, and how far both orders are apart.
 
@@ -186,9 +193,7 @@ def _rung(
             size = 8.0 * np.max([size, *map(np.abs, (one, two, three, four))], axis=0)
         apart = np.abs(high - low)
         # no change at all is none, but where another step saw one: it may be too small for this step
-        noise = np.where(
-            (apart + np.abs(high) > 0.0) | known, 2.0 * np.finfo(float).eps * size / h, 0.0
-        ) + slip * np.abs(high)
+        noise = np.where((apart + np.abs(high) > 0.0) | known, 2.0 * precision * size / h, 0.0) + slip * np.abs(high)
         if before is None:  # nothing to compare with
             smooth = 10.0 * apart * apart <= ENOUGH * high * high
         else:

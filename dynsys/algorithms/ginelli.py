@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal, overload
 
 import numpy as np
 
@@ -25,10 +26,47 @@ from dynsys.indicators import line_distance, subspace_distance
 from dynsys.passes.clock import in_step
 from dynsys.passes.orthonormal import packed_diagonal
 from dynsys.passes.run_state import RunState, Tangent, raise_if_stopped
+from dynsys.results.covariant_angles import CovariantAngles
 from dynsys.results.result import MEMORY_LIMIT, handed_over
 from dynsys.results.vectors import CovariantVectors, VectorDiagnostics
 
 Array = np.ndarray
+
+
+@overload
+def ginelli(
+    tangent: Tangent,
+    x0: Array | RunState,
+    *,
+    intervals: int,
+    steps_per_interval: int = 1,
+    warmup: int | None = None,
+    tail: int | None = None,
+    k: int | None = None,
+    seed: int = 0,
+    stride: int = 1,
+    memory_limit: float = MEMORY_LIMIT,
+    progress: Callable[[int, int], None] | None = None,
+    vectors: Literal[True] = True,
+) -> CovariantVectors: ...
+
+
+@overload
+def ginelli(
+    tangent: Tangent,
+    x0: Array | RunState,
+    *,
+    intervals: int,
+    steps_per_interval: int = 1,
+    warmup: int | None = None,
+    tail: int | None = None,
+    k: int | None = None,
+    seed: int = 0,
+    stride: int = 1,
+    memory_limit: float = MEMORY_LIMIT,
+    progress: Callable[[int, int], None] | None = None,
+    vectors: Literal[False],
+) -> CovariantAngles: ...
 
 
 def ginelli(
@@ -44,7 +82,8 @@ def ginelli(
     stride: int = 1,
     memory_limit: float = MEMORY_LIMIT,
     progress: Callable[[int, int], None] | None = None,
-) -> CovariantVectors:
+    vectors: bool = True,
+) -> CovariantVectors | CovariantAngles:
     """Covariant Lyapunov vectors (CLVs) at the ends of `intervals` intervals.
 
     Forward, M_n Q_{n-1} = Q_n R_n. Backward, from a random upper-triangular C at the end of the run,
@@ -71,10 +110,13 @@ def ginelli(
         Bytes beyond which vectors and factors are kept in temporary files (memory-mapped, with a warning).
     progress : callable, optional
         Called as progress(done, intervals + tail) now and then.
+    vectors : bool
+        Whether vectors and states are kept. Without them memory does not grow with dim: angles, rates and exponents
+        follow from the factors R alone, as v_i . v_j = C_i . C_j.
 
     Returns
     -------
-    CovariantVectors
+    CovariantVectors, or CovariantAngles without vectors
 
     Raises
     ------
@@ -86,8 +128,9 @@ def ginelli(
     -----
     Memory: `dynsys.algorithms.window.planned_bytes`, 8 members (intervals / stride (dim k + dim + k) + (intervals +
     tail) k (k + 1) / 2) bytes and one chunk of the pass: the vectors overwrite the frames. `diagnostics.planned_bytes`
-    is the number. Cost of the backward pass: k^3 / 3 flops per interval, and dim k^2 for each frame of vectors that is
-    returned.
+    is the number. Without vectors it is 8 members (intervals / stride (k^2 + k) + (intervals + tail) k (k + 1) / 2)
+    bytes, and a few frames of the pass. Cost of the backward pass: k^3 / 3 flops per interval, and dim k^2 for each
+    frame of vectors that is returned.
 
     Ctrl-C returns the vectors of that part of the window which is followed by a whole backward transient, if there is
     one, with an `InterruptedWarning`.
@@ -107,7 +150,7 @@ def ginelli(
     tangent = in_step(tangent, x0)
     window = pass_window(
         tangent, x0, intervals=intervals, steps_per_interval=steps_per_interval, warmup=warmup, tail=tail, k=k,
-        seed=seed, stride=stride, memory_limit=memory_limit, progress=progress,
+        seed=seed, stride=stride, memory_limit=memory_limit, progress=progress, vectors=vectors,
     )  # fmt: skip
     members, end = np.arange(len(window.R)), window.end
     triangles = [random_triangles(end, seed, key) for key in (0, 1)]
@@ -117,15 +160,15 @@ def ginelli(
     last = window.last
     ending, another = (np.where(last[:, None, None] < 0, np.nan, window.frames[members, last] @ c) for c in (C, other))
 
-    vectors = window.frames  # overwritten
-    growth = np.zeros((*vectors.shape[:2], vectors.shape[3]))
+    columns = window.frames  # overwritten
+    growth = np.zeros((*columns.shape[:2], columns.shape[3]))
     first = sweep_back(
         window.R, members, np.zeros_like(members), window.converged, C,
-        stride=window.stride, Q=vectors, growth=growth, totals=False,
+        stride=window.stride, Q=columns, growth=growth, totals=False,
     )[0]  # fmt: skip
     for m in members:
-        vectors[m, last[m] + 1 :] = growth[m, last[m] + 1 :] = np.nan
-    vectors, growth = vectors[:, : window.strides], growth[:, : window.strides]
+        columns[m, last[m] + 1 :] = growth[m, last[m] + 1 :] = np.nan
+    columns, growth = columns[:, : window.strides], growth[:, : window.strides]
 
     frame, before = None, np.zeros((len(members), C.shape[-1]))
     agreement = np.full(ending.shape[::2], np.nan)
@@ -134,8 +177,8 @@ def ginelli(
         frame, before = another_frame(tangent, window, seed)
         agreement = subspace_distance(frame, window.start.Q)
         behind = frame_shares(first, window.start.Q, frame, before)
-    ahead = np.maximum(pair_shares(C, other), start_shares(triangles[0], vectors, last, grown))
-    clvs, failed = _record(tangent, window, vectors, growth, ending, another, agreement, ahead, behind)
+    ahead = np.maximum(pair_shares(C, other), start_shares(triangles[0], columns, last, grown))
+    clvs, failed = _record(tangent, window, vectors, columns, growth, ending, another, agreement, ahead, behind)
     raise_if_stopped(tangent, end, clvs)
     warn_of(failed, stacklevel=2)
     return clvs
@@ -155,15 +198,18 @@ def random_triangles(end: RunState, seed: int, key: int) -> Array:
 def _record(
     tangent: Tangent,
     window: Window,
-    vectors: Array,
+    vectors: bool,
+    columns: Array,
     growth: Array,
     ending: Array,
     another: Array,
     frames: Array,
     ahead: Array,
     behind: Array,
-) -> tuple[CovariantVectors, list[tuple[Array, str]]]:
+) -> tuple[CovariantVectors | CovariantAngles, list[tuple[Array, str]]]:
     """The record with its checks, and those that failed.
+
+    `columns` are the vectors, or without `vectors` their coefficients: what needs the vectors is not checked then.
 
     `ending` and `another` are the last vectors from two starts, `ahead` and `behind` the shares of others there and
     before the first.
@@ -176,22 +222,25 @@ def _record(
     rates = growth / (window.stride * interval)
     states = window.states[:, : window.strides]
     last = window.last
-    residual, spread, inexact = covariance_residual(tangent, end.members, ends, last, states, vectors)
+    pushed = last if vectors else np.full_like(last, -1)
+    residual, spread, inexact = covariance_residual(tangent, end.members, ends, pushed, states, columns)
     seen = np.fmax.reduce(inexact)  # of those that were pushed, for those that were not
     inexact = np.where(np.isnan(inexact), tangent.tolerance if np.isnan(seen) else seen, inexact)
-    inexact = np.maximum(np.finfo(float).eps, inexact)
-    inside = errors_inside(vectors, growth, last, ahead, behind, inexact, window.stride)
+    inexact = np.maximum(tangent.rounding, inexact)
+    inside = errors_inside(columns, growth, last, ahead, behind, inexact, window.stride, tangent.dimension)
     starts = line_distance(another, ending)
-    at_ends = determined_subspaces(ending, another, ~(frames > LARGEST_DISAGREEMENT), LARGEST_DISAGREEMENT)
-    labels = joined(at_ends, inside.turned, tangent.dimension, LARGEST_ERROR)
-    neutral, which = neutral_angle(tangent, end.members, ends, last, states, vectors, growth, labels)
+    agree, dim = ~(frames > LARGEST_DISAGREEMENT), tangent.dimension
+    at_ends = determined_subspaces(ending, another, agree, LARGEST_DISAGREEMENT, dim)
+    labels = joined(at_ends, inside.turned, dim, LARGEST_ERROR)
+    neutral, which = neutral_angle(tangent, end.members, ends, pushed, states, columns, growth, labels)
     given = end.as_given
-    clvs = CovariantVectors(
-        method="ginelli",
+    given_columns = handed_over(given(columns))
+    kept = {"states": given(states), "vectors": given_columns} if vectors else {"coefficients": given_columns}
+    clvs = (CovariantVectors if vectors else CovariantAngles)(
+        method="ginelli" if vectors else "ginelli, angles alone",
         times=tangent.time(ends),
         available=tangent.time(ends + window.tail * window.steps),
-        states=given(states),
-        vectors=handed_over(given(vectors)),
+        **kept,
         rates=given(rates),
         exponents=given(exponents),
         dt=tangent.dt,

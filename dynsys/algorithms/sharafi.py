@@ -30,7 +30,7 @@ from dynsys.indicators import line_distance
 from dynsys.passes.clock import in_step
 from dynsys.passes.eigenvectors import eigenvectors
 from dynsys.passes.orthonormal import packed_diagonal
-from dynsys.passes.run_state import RunState, Tangent, begin, forward_in_chunks, raise_if_stopped, warm_up
+from dynsys.passes.run_state import RunState, Tangent, begin, forward_in_chunks, look_at, raise_if_stopped, warm_up
 from dynsys.passes.status import RUNNING
 from dynsys.results.result import MEMORY_LIMIT, handed_over
 from dynsys.results.vectors import CovariantVectors, VectorDiagnostics
@@ -194,7 +194,7 @@ def sharafi(
         at = marks(total, 1, begun)
         for part in forward_in_chunks(tangent, begun, total, steps, "frames", progress, marks=at):
             if (part.n - begun.n) // steps in at:
-                looks.append(part.without_records())
+                looks.append(look_at(tangent, part))
             reached = estimates.after(reached, part)  # this one binding decides what is finished
     count = int(np.searchsorted(known, reached.done, side="right"))
     if begun.single:

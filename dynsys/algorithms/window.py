@@ -15,7 +15,7 @@ import numpy as np
 
 from dynsys.algorithms.checks.representation import marks
 from dynsys.errors import FallbackWarning, InterruptedWarning, InvalidInputError, whole_number, whole_stride
-from dynsys.passes.run_state import Record, RunState, Tangent, begin, raise_if_stopped, run, warm_up
+from dynsys.passes.run_state import Record, RunState, Tangent, begin, look_at, raise_if_stopped, run, warm_up
 from dynsys.passes.status import RUNNING
 
 Array = np.ndarray
@@ -30,7 +30,8 @@ class Window:
     first, start, end : RunState
         Beginning of the run, end of the warm-up, and end of the backward transient.
     states, frames : ndarray, shapes (members, m, dim) and (members, m, dim, k)
-        At the ends of the strides.
+        At the ends of the strides. Without vectors there are no states, and a frame in its own coordinates is the unit
+        matrix: (members, m, 0) and (members, m, k, k).
     R : ndarray, shape (members, window + tail, k (k + 1) / 2)
         Packed factors of all intervals.
     steps, stride, tail : int
@@ -73,17 +74,23 @@ class Window:
         return self.converged // self.stride - 1
 
 
-def planned_bytes(members: int, dim: int, k: int, window: int, tail: int, stride: int = 1) -> int:
+ANGLES_ALONE = "keep angles, rates and exponents without the vectors (vectors=False of ginelli), "
+
+
+def planned_bytes(members: int, dim: int, k: int, window: int, tail: int, stride: int = 1, vectors: bool = True) -> int:
     """Bytes of a window: vectors over the frames, packed triangular factors, states, and rates.
 
         8 members (window / stride (dim k + dim + k) + (window + tail) k (k + 1) / 2)
+
+    Without vectors k^2 coefficients stand in the place of dim k + dim numbers.
 
     Examples
     --------
     >>> planned_bytes(members=1, dim=40, k=40, window=100_000, tail=1_000) / 1e9
     2.00656
     """
-    return 8 * members * (window // stride * (dim * k + dim + k) + (window + tail) * (k * (k + 1) // 2))
+    of_vectors = dim * k + dim if vectors else k * k
+    return 8 * members * (window // stride * (of_vectors + k) + (window + tail) * (k * (k + 1) // 2))
 
 
 def pass_window(
@@ -99,6 +106,7 @@ def pass_window(
     stride: int,
     memory_limit: float,
     progress: Callable[[int, int], None] | None,
+    vectors: bool = True,
 ) -> Window:
     """Pass over warm-up, window and backward transient; memory is planned before. Arguments: as for `ginelli`.
 
@@ -112,17 +120,19 @@ def pass_window(
     tail = whole_number("tail", min(intervals, 1000) if tail is None else tail, 0)
     first = begin(tangent, x0, k, seed)
     members, dim, k = first.Q.shape
-    planned = planned_bytes(members, dim, k, intervals, tail, stride)
-    make = allocator(planned, memory_limit)
-    frames = make((members, intervals // stride, dim, k))
-    states = make((members, intervals // stride, dim))
+    planned = planned_bytes(members, dim, k, intervals, tail, stride, vectors)
+    make = allocator(planned, memory_limit, instead=ANGLES_ALONE if vectors else "")
+    frames = make((members, intervals // stride, dim if vectors else k, k))
+    states = make((members, intervals // stride, dim if vectors else 0))
+    if not vectors:
+        frames[:] = np.eye(k)
     R = make((members, intervals + tail, k * (k + 1) // 2))
 
     at, looks = marks(intervals, stride, first), []
 
     def keep(done: int, part: RunState) -> None:
         if done + part.R.shape[1] in at:
-            looks.append(part.without_records())
+            looks.append(look_at(tangent, part))
         R[:, done : done + part.R.shape[1]] = part.R
         due = slice(-(done + 1) % stride, None, stride)
         strides = slice(done // stride, (done + part.R.shape[1]) // stride)
@@ -136,7 +146,7 @@ def pass_window(
         tell = None if progress is None else lambda done, _: progress(before + done, intervals + tail)
         return run(tangent, begin, count, steps, record, lambda done, part: keep(before + done, part), tell, 1, at)
 
-    end = advance(start, intervals, "frames", 0)
+    end = advance(start, intervals, "frames" if vectors else "R", 0)
     if end.n == start.n + intervals * steps:
         end = advance(end.without_records(), tail, "R", intervals)
     done = (end.n - start.n) // steps
@@ -161,17 +171,17 @@ def pass_window(
     )  # fmt: skip
 
 
-def allocator(planned: int, limit: float, stacklevel: int = 4) -> Callable[[tuple[int, ...]], Array]:
+def allocator(planned: int, limit: float, stacklevel: int = 4, instead: str = "") -> Callable[[tuple[int, ...]], Array]:
     """Room for arrays of `planned` bytes together: in memory up to the limit, else in temporary files.
 
     The files have no name: they vanish with the arrays, or with the process. The warning points to the caller so many
-    levels up.
+    levels up; `instead` is a remedy of the caller's.
     """
     if planned <= limit:
         return np.empty
     folder = tempfile.gettempdir()
     free = shutil.disk_usage(folder).free
-    remedy = "thin the output by stride, follow fewer vectors (k), shorten the window, or raise memory_limit"
+    remedy = f"{instead}thin the output by stride, follow fewer vectors (k), shorten the window, or raise memory_limit"
     if planned > free:
         raise InvalidInputError(
             f"the plan asks for {planned / 2**30:.3g} GiB, more than memory_limit = {limit / 2**30:.3g} GiB, and "

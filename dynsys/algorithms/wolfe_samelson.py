@@ -169,7 +169,7 @@ def wolfe_samelson(
     last = last_growth(window.R, window.finished, LONGEST_CYCLE + 2)
     checks = [
         collapse_check(tangent, window.first, end, last),
-        check_of_factors(window.R, window.finished, window.steps, window.steps * tangent.dt),
+        check_of_factors(tangent, window.R, window.finished, window.steps),
         derivative_check(tangent, derivative_defect(tangent, window.first)),
     ]
     warn_of(checks, stacklevel=2)

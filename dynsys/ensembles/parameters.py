@@ -220,6 +220,11 @@ class Varied(TimeStep):
         return self.time_step.tolerance
 
     @property
+    def precision(self) -> float:
+        """That of every member."""
+        return self.time_step.precision
+
+    @property
     def failure_hint(self) -> str:
         """That of every member."""
         return self.time_step.failure_hint

@@ -27,6 +27,7 @@ from dynsys.passes.status import DIVERGED, RUNNING
 
 Array = np.ndarray
 
+Draw = Callable[[int, int, int, Array], Array]
 Record = Literal["nothing", "growth", "R", "frames"]
 RECORDED: dict[Record, tuple[str, ...]] = {
     "nothing": (),
@@ -123,23 +124,29 @@ class RunState:
         """Number of tangent vectors."""
         return self.Q.shape[2]
 
-    def with_frames(self, k: int | None, seed: int) -> RunState:
-        """The same end with random frames of k columns, keyed by (seed, member). None: dim; 0: the state alone."""
+    def with_frames(self, k: int | None, seed: int, draw: Draw = random_frames) -> RunState:
+        """The same end with random frames of k columns, keyed by (seed, member). None: dim; 0: the state alone.
+
+        `draw(dim, k, seed, members)` makes them, (members, dim, k).
+        """
         dimension = self.x.shape[1]
         k = dimension if k is None else whole_number("k", k, 0)
         if k > dimension:
             raise InvalidInputError(f"k must be at most the dimension {dimension}, got {k}")
-        Q = random_frames(dimension, k, whole_seed(seed), self.members)
+        Q = draw(dimension, k, whole_seed(seed), self.members)
         Q[self.status != RUNNING] = np.nan
         return attrs.evolve(self, Q=Q, **_room(Q.shape, 0, "nothing"))
 
-    def recording(self, n: int, intervals: int, record: Record) -> RunState:
-        """A pass that begins where this one ended and will end at step n, with room for what is recorded."""
+    def recording(self, n: int, intervals: int, record: Record, Q: Array | None = None) -> RunState:
+        """A pass that begins where this one ended and will end at step n, with room for what is recorded.
+
+        `Q` is room for the frames, if the caller has any; default: a copy of these.
+        """
         return attrs.evolve(
             self,
             n=n,
             x=self.x.copy(),
-            Q=self.Q.copy(),
+            Q=self.Q.copy() if Q is None else Q,
             status=self.status.copy(),
             stopped=self.stopped.copy(),
             **_room(self.Q.shape, intervals, record),
@@ -182,6 +189,9 @@ class Tangent(Protocol):
     def dt(self) -> float: ...  # noqa: D102
     @property
     def members(self) -> int | None: ...  # noqa: D102
+    @property
+    def rounding(self) -> float: ...  # noqa: D102
+    def random_frames(self, dim: int, k: int, seed: int, members: Array) -> Array: ...  # noqa: D102
     @property
     def derivative(self) -> str: ...  # noqa: D102
     @property
@@ -237,7 +247,7 @@ def begin(tangent: Tangent, x0: Array | RunState, k: int | None, seed: int) -> R
         return _start(tangent, x0, k, seed)
     start = begin_again(tangent, x0)
     if start.k == 0:
-        return start.with_frames(k, seed)
+        return start.with_frames(k, seed, tangent.random_frames)
     if k is not None and k != start.k:
         raise InvalidInputError(f"the run to be continued follows k = {start.k} vectors, got k = {k}: leave k out")
     return start
@@ -289,7 +299,8 @@ def state_alone(tangent: Tangent, x0: Array | RunState) -> RunState:
 
 
 def _start(tangent: Tangent, x0: Array, k: int | None, seed: int) -> RunState:
-    return _on_clock(tangent, RunState.start(initial_states(tangent, x0), tangent.dimension, k, seed))
+    bare = RunState.start(initial_states(tangent, x0), tangent.dimension, 0, seed)
+    return _on_clock(tangent, bare.with_frames(k, seed, tangent.random_frames))
 
 
 def initial_states(tangent: Tangent, x0: Any) -> Any:
@@ -416,7 +427,7 @@ def record_run(
         chunk = getattr(part, field)
         found[:, done : done + chunk.shape[1]] = chunk
         if (done + chunk.shape[1]) * stride in marks:
-            seen.append(part.without_records())
+            seen.append(look_at(tangent, part))
 
     end = run(tangent, start, intervals, steps_per_interval, kind, keep, progress, stride, marks)
     done = (end.n - start.n) // steps_per_interval
@@ -430,6 +441,11 @@ def record_run(
             stacklevel=3,
         )
     return end, found[:, : done // stride], seen
+
+
+def look_at(tangent: Tangent, part: RunState) -> RunState:
+    """Where a run was, for the checks of its result; with frames if there is a finer step to compare."""
+    return part.with_frames(0, 0).without_records() if tangent.finer() is None else part.without_records()
 
 
 def warm_up(tangent: Tangent, start: RunState, intervals: int, steps_per_interval: int) -> RunState:

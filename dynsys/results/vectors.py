@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 import numpy as np
@@ -90,7 +91,82 @@ class VectorDiagnostics:
 
 
 @attrs.frozen(eq=False, kw_only=True)
-class CovariantVectors(Result):
+class CovariantRecord(Result):
+    """What covariant vectors and their angles alone share; see `CovariantVectors` for the fields."""
+
+    _noun: ClassVar[str]
+
+    method: str
+    times: Array = readonly()
+    available: Array = readonly()
+    rates: Array = readonly()
+    exponents: Array = readonly()
+    dt: float
+    steps_per_interval: int
+    stride: int
+    end: RunState
+    diagnostics: VectorDiagnostics
+
+    @property
+    @abstractmethod
+    def columns(self) -> Array:
+        """The vectors as unit columns in orthonormal coordinates, (..., m, d, k): all that angles ask for."""
+
+    @property
+    def angles(self) -> Array:
+        """Angles between all pairs of vectors, as lines, in radians; shape (..., m, k, k)."""
+        return indicators.angles(self.columns)
+
+    @property
+    def cosines(self) -> Array:
+        """|cos theta_ij| of all pairs of vectors; shape (..., m, k, k)."""
+        return indicators.cosines(self.columns)
+
+    def principal_angles(self, first: Sequence[int], second: Sequence[int]) -> Array:
+        """Principal angles between the spans of two sets of vectors (indices from 0), such as unstable and stable.
+
+        Radians, in ascending order, shape (..., m, p) with p the number of vectors in the smaller set.
+        """
+        return indicators.principal_angles(self.columns[..., list(first)], self.columns[..., list(second)])
+
+    def finite_time_exponents(self, window: int | None = None) -> Array:
+        """Finite-time exponents along the vectors, as `LyapunovSpectrum.finite_time_exponents`; shape (..., m, k)."""
+        return indicators.finite_time_exponents(self.rates, window)
+
+    def __str__(self) -> str:
+        return _text(self)
+
+    def __repr__(self) -> str:
+        planned = self.diagnostics.planned_bytes / 2**20
+        shape = f"{self._noun} {self.columns.shape}"
+        return f"{type(self).__name__}({shape}, {self.method}, {planned:.3g} MiB planned)"
+
+    def _labelled(self, variables: dict[str, Any]) -> xarray.Dataset:
+        """A dataset of these variables and of what all records have."""
+        checks = self.diagnostics
+        return labelled(
+            self,
+            {
+                **variables,
+                "rate": (("time", "vector"), self.rates, PER_TIME),
+                "exponent_mean": (("vector",), self.exponents, PER_TIME),
+                "covariance_residual": ((), checks.covariance_residual),
+                "start_agreement": (("vector",), checks.start_agreement),
+                "frame_agreement": (("vector",), checks.frame_agreement),
+                "subspace": (("vector",), checks.subspaces),
+                "growth_defect": (("vector",), checks.growth_defect, PER_TIME),
+            },
+            {
+                "time": self.times,
+                "available": ("time", self.available),
+                "vector": np.arange(1, self.columns.shape[-1] + 1),
+            },
+            method=self.method,
+        )
+
+
+@attrs.frozen(eq=False, kw_only=True, repr=False)
+class CovariantVectors(CovariantRecord):
     """Covariant Lyapunov vectors along a trajectory, or estimates of them.
 
     Attributes
@@ -115,28 +191,15 @@ class CovariantVectors(Result):
     diagnostics : VectorDiagnostics
     """
 
-    method: str
-    times: Array = readonly()
-    available: Array = readonly()
+    _noun = "vectors"
+
     states: Array = readonly()
     vectors: Array = readonly()
-    rates: Array = readonly()
-    exponents: Array = readonly()
-    dt: float
-    steps_per_interval: int
-    stride: int
-    end: RunState
-    diagnostics: VectorDiagnostics
 
     @property
-    def angles(self) -> Array:
-        """Angles between all pairs of vectors, as lines, in radians; shape (..., m, k, k)."""
-        return indicators.angles(self.vectors)
-
-    @property
-    def cosines(self) -> Array:
-        """|cos theta_ij| of all pairs of vectors; shape (..., m, k, k)."""
-        return indicators.cosines(self.vectors)
+    def columns(self) -> Array:
+        """The vectors."""
+        return self.vectors
 
     @property
     def adjoint(self) -> Array:
@@ -155,50 +218,17 @@ class CovariantVectors(Result):
         adjoint = np.linalg.inv(np.swapaxes(np.where(lost, np.eye(dim), self.vectors), -1, -2))
         return np.where(lost, np.nan, adjoint / np.linalg.norm(adjoint, axis=-2, keepdims=True))
 
-    def principal_angles(self, first: Sequence[int], second: Sequence[int]) -> Array:
-        """Principal angles between the spans of two sets of vectors (indices from 0), such as unstable and stable.
-
-        Radians, in ascending order, shape (..., m, p) with p the number of vectors in the smaller set.
-        """
-        return indicators.principal_angles(self.vectors[..., list(first)], self.vectors[..., list(second)])
-
-    def finite_time_exponents(self, window: int | None = None) -> Array:
-        """Finite-time exponents along the vectors, as `LyapunovSpectrum.finite_time_exponents`; shape (..., m, k)."""
-        return indicators.finite_time_exponents(self.rates, window)
-
     def to_xarray(self) -> xarray.Dataset:
         """A labelled dataset with dimensions member (for ensembles), time, state and vector."""
-        checks = self.diagnostics
-        return labelled(
-            self,
+        return self._labelled(
             {
                 "x": (("time", "state"), self.states),
                 "covariant_vector": (("time", "state", "vector"), self.vectors),
-                "rate": (("time", "vector"), self.rates, PER_TIME),
-                "exponent_mean": (("vector",), self.exponents, PER_TIME),
-                "covariance_residual": ((), checks.covariance_residual),
-                "start_agreement": (("vector",), checks.start_agreement),
-                "frame_agreement": (("vector",), checks.frame_agreement),
-                "subspace": (("vector",), checks.subspaces),
-                "growth_defect": (("vector",), checks.growth_defect, PER_TIME),
-            },
-            {
-                "time": self.times,
-                "available": ("time", self.available),
-                "vector": np.arange(1, self.vectors.shape[-1] + 1),
-            },
-            method=self.method,
+            }
         )
 
-    def __str__(self) -> str:
-        return _text(self)
 
-    def __repr__(self) -> str:
-        planned = self.diagnostics.planned_bytes / 2**20
-        return f"CovariantVectors(vectors {self.vectors.shape}, {self.method}, {planned:.3g} MiB planned)"
-
-
-def _text(clvs: CovariantVectors) -> str:
+def _text(clvs: CovariantRecord) -> str:
     """Exponents, which of the vectors can be relied on, and the checks."""
     exponents, errors, members = means(clvs.exponents, np.full(clvs.exponents.shape, np.nan), clvs.end)
     checks = clvs.diagnostics
@@ -221,7 +251,7 @@ def _text(clvs: CovariantVectors) -> str:
     return "\n".join([head, *table(rows), joined(found)])
 
 
-def _closest(clvs: CovariantVectors) -> list[str]:
+def _closest(clvs: CovariantRecord) -> list[str]:
     """How near two vectors come to each other, and how often."""
     checks = clvs.diagnostics
     if not np.isfinite(checks.smallest_angle).any():
@@ -234,7 +264,7 @@ def _closest(clvs: CovariantVectors) -> list[str]:
     return [f"smallest angle {checks.smallest_angle.flat[m]:.2g} radians ({where}{often})"]
 
 
-def _neutral(clvs: CovariantVectors) -> list[str]:
+def _neutral(clvs: CovariantRecord) -> list[str]:
     """How far the neutral vector is off the flow, and why."""
     checks = clvs.diagnostics
     if not np.isfinite(checks.neutral_angle).any():

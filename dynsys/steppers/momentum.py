@@ -7,83 +7,34 @@ Velocities follow the weights in the state, (theta, v), and begin as 0: initial 
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any
 
 import attrs
-import numpy as np
 
-from dynsys.errors import InvalidInputError, real_array
-from dynsys.steppers.stepper import Stepper, VectorField
-
-Array = np.ndarray
+from dynsys.steppers.optimiser import Optimiser, Part, decay, share
+from dynsys.storage.description import UNSAID
 
 
 def _momentum(value: Any) -> float:
-    momentum = real_array("momentum", value)
-    if momentum.shape or not 0.0 <= momentum < 1.0:
-        raise InvalidInputError(f"momentum must lie in [0, 1), got {value!r:.100}")
-    return float(momentum)
+    return share("momentum", value)
 
 
 @attrs.frozen(eq=False)
-class MomentumStepper(Stepper, ABC):
-    """What the two share: velocities v' = mu v + dt f(t, theta) of the weights, which move as `_weights` says."""
-
-    momentum: float = attrs.field(default=0.9, converter=_momentum)
-    order = 1
-
-    _move: ClassVar[str]  # `_weights` for the compiler, of theta, v' and slope
-
-    @abstractmethod
-    def _weights(self, theta: Array, v: Array, slope: Array) -> Array:
-        """The next weights, from these, the new velocities and dt f; a linear function, so of tangent vectors too."""
-
-    def state_dimension(self, flow: VectorField) -> int:
-        """A velocity for each weight."""
-        return flow.dimension
-
-    def step(self, flow: VectorField, n: int, t: float, x: Array) -> Array:
-        """State (theta, v) after step n, which begins at time t; x has shape (..., 2 dim)."""
-        theta, v = np.split(x, 2, axis=-1)
-        return self._moved(theta, v, self.dt * flow.vector_field(t, theta), axis=-1)
-
-    def step_tangent(self, flow: VectorField, n: int, t: float, x: Array, V: Array) -> tuple[Array, Array]:
-        """One state (2 dim,) and its tangent vectors (2 dim, k) after step n, which begins at time t."""
-        theta, v = np.split(x, 2)
-        dtheta, dv = np.split(V, 2)
-        state = self._moved(theta, v, self.dt * flow.vector_field(t, theta), axis=0)
-        return state, self._moved(dtheta, dv, self.dt * flow.jvp(t, theta, dtheta), axis=0)
-
-    def _moved(self, theta: Array, v: Array, slope: Array, axis: int) -> Array:
-        v = self.momentum * v + slope
-        return np.concatenate([self._weights(theta, v, slope), v], axis=axis)
-
-    @property
-    def source(self) -> str:
-        """The same step, as source for Numba."""
-        return SOURCE.replace("MOVED", self._move)
-
-    @property
-    def numbers(self) -> tuple[float, ...]:
-        """The momentum."""
-        return (self.momentum,)
-
-
-@attrs.frozen(eq=False)
-class HeavyBall(MomentumStepper):
+class HeavyBall(Optimiser):
     """Gradient descent with momentum, Polyak's heavy ball.
 
     On f = -grad L, with learning rate dt and momentum mu,
 
-        v' = mu v - dt grad L(theta),      theta' = theta + v'.
+        v' = mu v + dt (f - weight_decay theta),      theta' = theta + v'.
 
     It is a first-order method for the gradient flow sped up by 1 / (1 - mu). On minibatches it is SGD with momentum, as
     in `torch.optim.SGD(lr=dt, momentum=mu)`, with v = -dt times the buffer there. The state is (theta, v), twice
     as long as that of the flow. Whatever the loss, a step shrinks volume by mu^dim, so that the exponents add up to
     dim ln(mu) / dt. With a momentum of 0 the last dim exponents are -infinity: follow the first dim vectors then.
 
-    At a minimum, each eigenvalue h of the Hessian gives two exponents, ln |r| / dt with r the roots of
+    At a minimum, each eigenvalue h of the Hessian, weight_decay added, gives two exponents, ln |r| / dt with r the
+    roots of
 
         r^2 - (1 + mu - dt h) r + mu = 0;      it is stable for dt h < 2 + 2 mu.
 
@@ -93,6 +44,8 @@ class HeavyBall(MomentumStepper):
         Learning rate. The unit of time is the learning rate times the number of steps.
     momentum : float
         mu, in [0, 1).
+    weight_decay : float
+        >= 0; that of the loss weight_decay |theta|^2 / 2.
 
     References
     ----------
@@ -100,6 +53,7 @@ class HeavyBall(MomentumStepper):
 
     Examples
     --------
+    >>> import numpy as np
     >>> from dynsys import GradientFlow
     >>> bowl = GradientFlow.of("h*w^2/2", ["w"], {"h": np.array([1.0])})
     >>> tangent = bowl.tangent(HeavyBall(dt=0.1, momentum=0.81), backend="numpy")
@@ -108,22 +62,33 @@ class HeavyBall(MomentumStepper):
     (array([-0.11, -0.11]), np.float64(-0.11))
     """
 
-    _move = "theta + v"
+    momentum: float = attrs.field(default=0.9, converter=_momentum)
+    weight_decay: float = attrs.field(default=0.0, converter=decay, metadata=UNSAID)
 
-    def _weights(self, theta: Array, v: Array, slope: Array) -> Array:
-        return theta + v
+    @property
+    def carried(self) -> int:  # no class attribute: stores would hold it, and those written before do not
+        """A velocity."""
+        return 1
+
+    def update(self, n: int, parts: Sequence[Part], slope: Part) -> tuple[Sequence[Part], Sequence[Sequence[Part]]]:
+        """Weights and velocities after a step, and the derivatives; see `Optimiser.update`."""
+        theta, v = parts
+        v = self.momentum * v + self.dt * (slope - self.weight_decay * theta)
+        fade = self.dt * self.weight_decay
+        return (theta + v, v), ((1.0 - fade, self.momentum, self.dt), (-fade, self.momentum, self.dt))
 
 
 @attrs.frozen(eq=False)
-class Nesterov(MomentumStepper):
+class Nesterov(Optimiser):
     """Gradient descent with Nesterov's momentum, in the weights at which the gradient is taken.
 
     On f = -grad L, with learning rate dt and momentum mu,
 
-        v' = mu v - dt grad L(theta),      theta' = theta + mu v' - dt grad L(theta),
+        v' = mu v + dt (f - weight_decay theta),      theta' = theta + mu v' + dt (f - weight_decay theta),
 
     as in `torch.optim.SGD(lr=dt, momentum=mu, nesterov=True)`, with v = -dt times the buffer there. The state is
-    (theta, v). At a minimum, each eigenvalue h of the Hessian gives two exponents, ln |r| / dt with r the roots of
+    (theta, v). At a minimum, each eigenvalue h of the Hessian, weight_decay added, gives two exponents, ln |r| / dt
+    with r the roots of
 
         r^2 - (1 + mu) (1 - dt h) r + mu (1 - dt h) = 0;      it is stable for dt h < (2 + 2 mu) / (1 + 2 mu).
 
@@ -133,6 +98,8 @@ class Nesterov(MomentumStepper):
         Learning rate. The unit of time is the learning rate times the number of steps.
     momentum : float
         mu, in [0, 1).
+    weight_decay : float
+        >= 0; that of the loss weight_decay |theta|^2 / 2.
 
     References
     ----------
@@ -140,40 +107,28 @@ class Nesterov(MomentumStepper):
 
     Examples
     --------
+    >>> import numpy as np
     >>> from dynsys.models.classics import LinearFlow
     >>> _, M = Nesterov(dt=0.1, momentum=0.9).step_tangent(LinearFlow([[-2.0]]), 0, 0.0, np.zeros(2), np.eye(2))
     >>> np.allclose([np.trace(M), np.linalg.det(M)], [1.9 * 0.8, 0.9 * 0.8])
     True
     """
 
-    _move = "theta + (mu * v + slope)"
+    momentum: float = attrs.field(default=0.9, converter=_momentum)
+    weight_decay: float = attrs.field(default=0.0, converter=decay, metadata=UNSAID)
 
-    def _weights(self, theta: Array, v: Array, slope: Array) -> Array:
-        return theta + (self.momentum * v + slope)
+    @property
+    def carried(self) -> int:  # no class attribute: stores would hold it, and those written before do not
+        """A velocity."""
+        return 1
 
-
-SOURCE = '''
-STAGES = 1
-
-
-@njit
-def step_tangent(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):
-    """Slopes of the weights, then velocities and weights; what `linearise` is given is contiguous, as BLAS wants it."""
-    mu = parameters[parameters.size - 1]
-    dim, k = x.size // 2, V.shape[1]
-    U, G = W.T.reshape((2 * k, dim))[:k].T, F[0].reshape((2 * k, dim))[:k].T
-    for c in range(k):
-        for i in range(dim):
-            U[i, c] = V[i, c]
-    linearise(t, x[:dim], U, f[0, :dim], G, parameters, data, rows, scratch)
-    for i in range(dim):
-        theta, slope = x[i], dt * f[0, i]
-        v = mu * x[dim + i] + slope
-        x[i], x[dim + i] = MOVED, v
-    for c in range(k):
-        for i in range(dim):
-            theta, slope = V[i, c], dt * G[i, c]
-            v = mu * V[dim + i, c] + slope
-            V[i, c], V[dim + i, c] = MOVED, v
-
-'''
+    def update(self, n: int, parts: Sequence[Part], slope: Part) -> tuple[Sequence[Part], Sequence[Sequence[Part]]]:
+        """Weights and velocities after a step, and the derivatives; see `Optimiser.update`."""
+        theta, v = parts
+        mu, fade = self.momentum, self.dt * self.weight_decay
+        kick = self.dt * (slope - self.weight_decay * theta)
+        v = mu * v + kick
+        return (theta + (mu * v + kick), v), (
+            (1.0 - (1.0 + mu) * fade, mu * mu, (1.0 + mu) * self.dt),
+            (-fade, mu, self.dt),
+        )

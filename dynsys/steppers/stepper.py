@@ -136,6 +136,15 @@ class Stepper(ABC):
         return ()
 
     @property
+    def fallback(self) -> str:
+        """How a stepper without a compiled form gets one."""
+        return "give it a `tableau` or a `source`"
+
+    def tangent_at_rest(self, flow: VectorField, n: int, t: float, x: Array) -> Array:
+        """Derivative of step n at a state at rest, (dim, dim); of a method that remembers, when all is forgotten."""
+        return self.step_tangent(flow, n, t, x, np.eye(len(x)))[1]
+
+    @property
     def tolerance(self) -> float:
         """Relative error of a step that adapts to the state and the vectors it is given; 0 if nothing adapts.
 

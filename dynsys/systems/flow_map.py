@@ -39,6 +39,11 @@ class FlowMap(Map, ABC):
         """That of the stepper."""
         return self.stepper.tolerance
 
+    @property
+    def precision(self) -> float:
+        """That of the flow."""
+        return self.flow.precision
+
     def fault(self, n: int, x: Array, V: Array) -> str:
         """Whether the derivative is not finite at a state (dim,), though the step is; or empty."""
         return of_step(self, n, x, V)

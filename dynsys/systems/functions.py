@@ -9,11 +9,10 @@ Functions marked `@numba.njit` are compiled into the pass; others are called by 
 from __future__ import annotations
 
 import functools
-import inspect
 import math
 import sys
 from abc import ABC
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -26,37 +25,26 @@ from dynsys.compiled.kernel import Kernel
 from dynsys.equations.definition import Definition
 from dynsys.equations.tracing.limits import NotTraceable
 from dynsys.equations.tracing.trace import Trace, traced
-from dynsys.errors import InvalidInputError, real_array, unmasked, whole_number
+from dynsys.errors import InvalidInputError, real_array, unmasked
 from dynsys.passes.orthonormal import LONG_COLUMN
 from dynsys.storage.description import UNSAID
 from dynsys.systems.equation_kernel import equations_jvp, equations_kernel
+from dynsys.systems.function_arguments import (
+    Function,
+    check_arguments,
+    further_arguments,
+    how_many_vanish,
+    is_function,
+    refuse_torch,
+    room_for,
+    taken_after,
+    whole_dimension,
+)
 from dynsys.systems.function_kernel import form_of, function_source, is_number
 from dynsys.systems.system import DifferentiableSystem, Flow, Map
 from dynsys.systems.time_step import check_parameters
 
 Array = np.ndarray
-Function = Callable[..., Any]
-
-
-def _is_function(_: object, field: attrs.Attribute, value: Any) -> None:
-    if not callable(value):
-        raise InvalidInputError(f"{field.alias} must be a function, got {value!r:.100}")
-
-
-def _dimension(value: Any) -> int:
-    return whole_number("dimension", value, 1)
-
-
-def _vanishing(value: Any) -> int | None:
-    return None if value is None else whole_number("vanishing_exponents", value, 0)
-
-
-def _arguments(value: Any) -> tuple[Any, ...]:
-    if not isinstance(value, tuple | list):
-        raise InvalidInputError(f"args must be a tuple of further arguments such as (0.1,), got {value!r:.100}")
-    for given in value:
-        unmasked("an array of args", given)
-    return tuple(given.item() if isinstance(given, np.generic) else given for given in value)
 
 
 @attrs.frozen(eq=False)
@@ -103,23 +91,24 @@ class FunctionSystem(DifferentiableSystem, ABC):
         is called, if a function does not return real numbers of the shape above.
     """
 
-    function: Function = attrs.field(validator=_is_function)
-    dimension: int = attrs.field(converter=_dimension)
-    _jacobian: Function | None = attrs.field(default=None, validator=optional(_is_function))
-    _jvp: Function | None = attrs.field(default=None, validator=optional(_is_function))
-    args: tuple[Any, ...] = attrs.field(default=(), converter=_arguments)
+    function: Function = attrs.field(validator=is_function)
+    dimension: int = attrs.field(converter=whole_dimension)
+    _jacobian: Function | None = attrs.field(default=None, validator=optional(is_function))
+    _jvp: Function | None = attrs.field(default=None, validator=optional(is_function))
+    args: tuple[Any, ...] = attrs.field(default=(), converter=further_arguments)
     _vanishing: int | None = attrs.field(
-        default=None, converter=_vanishing, alias="vanishing_exponents", kw_only=True, metadata=UNSAID
+        default=None, converter=how_many_vanish, alias="vanishing_exponents", kw_only=True, metadata=UNSAID
     )
 
     _time: ClassVar[type[float] | type[int]]  # what the functions are given as time
 
     def __attrs_post_init__(self) -> None:
-        """Refuse args that do not fit the functions."""
+        """Refuse args that do not fit the functions, and a module of PyTorch."""
+        refuse_torch("function", self.function)
         given = {"function": (self.function, 2), "jacobian": (self._jacobian, 2), "jvp": (self._jvp, 3)}
         for name, (function, first) in given.items():
             if function is not None:
-                _fit(name, function, first, self._all_args)
+                check_arguments(name, function, first, self._all_args)
 
     @property
     def vanishing_exponents(self) -> int:
@@ -187,7 +176,7 @@ class FunctionSystem(DifferentiableSystem, ABC):
     @property
     def parameter_names(self) -> Sequence[str]:
         """Names of the further arguments of `function`."""
-        named = [one.name for one in _further(self.function, 2) if one.kind is not one.VAR_POSITIONAL]
+        named = [one.name for one in taken_after(self.function, 2) if one.kind is not one.VAR_POSITIONAL]
         return named[: len(self._all_args)]
 
     def with_parameters(self, values: Mapping[str, Any]) -> Self:
@@ -205,11 +194,11 @@ class FunctionSystem(DifferentiableSystem, ABC):
     @cached_property
     def _all_args(self) -> tuple[Any, ...]:
         """`args`, and the defaults after them."""
-        others = [_further(f, first) for f, first in ((self._jacobian, 2), (self._jvp, 3)) if f is not None]
-        room = min(map(_room, others), default=math.inf)
+        others = [taken_after(f, first) for f, first in ((self._jacobian, 2), (self._jvp, 3)) if f is not None]
+        room = min(map(room_for, others), default=math.inf)
         args = self.args
-        for argument in _further(self.function, 2)[len(args) :]:
-            default = _arguments([argument.default])
+        for argument in taken_after(self.function, 2)[len(args) :]:
+            default = further_arguments([argument.default])
             if len(args) >= room or not is_number(*default):
                 break
             args += default
@@ -293,7 +282,7 @@ class FunctionSystem(DifferentiableSystem, ABC):
         if not np.isfinite(copies[0]).all():
             return np.full(shape, np.nan)
         answer = function(self._time(t), *copies, *self._all_args)
-        unmasked(f"the answer of {name}", answer)
+        refuse_torch(name, unmasked(f"the answer of {name}", answer))
         try:
             values = np.array(answer, dtype=complex)  # so that an imaginary part is seen, not dropped
         except (TypeError, ValueError):
@@ -371,20 +360,6 @@ class FunctionMap(FunctionSystem, Map):
         return self._values(n, x)
 
 
-def _further(function: Function, first: int) -> list[inspect.Parameter]:
-    """What a function takes by position after its first arguments; nothing if it is one in C that does not say."""
-    try:
-        arguments = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return []
-    return [one for one in arguments if one.kind not in (one.KEYWORD_ONLY, one.VAR_KEYWORD)][first:]
-
-
-def _room(arguments: list[inspect.Parameter]) -> float:
-    """How many arguments fit there."""
-    return math.inf if any(one.kind is one.VAR_POSITIONAL for one in arguments) else len(arguments)
-
-
 def _is_marked(function: Function) -> bool:
     """Whether a function is marked `@numba.njit`; Numba is loaded then."""
     numba: Any = sys.modules.get("numba")
@@ -401,22 +376,6 @@ def _hides_a_marked_one(function: Any) -> bool:
             and (_is_marked(function.func) or _hides_a_marked_one(function.func))
         )
     )
-
-
-def _fit(name: str, function: Function, first: int, args: tuple[Any, ...]) -> None:
-    """Refuse args that a function cannot be called with; one in C that does not say is not asked."""
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
-        return
-    try:
-        signature.bind(*[None] * first, *args)
-    except TypeError as problem:
-        called = "t, x, V" if first == 3 else "t, x"
-        raise InvalidInputError(
-            f"{name} is called as {name}({called}, *args) with {len(args)} args, but its arguments are {signature} "
-            f"({problem}): give as many args as it takes"
-        ) from None
 
 
 def _compiles(function: Any) -> bool:

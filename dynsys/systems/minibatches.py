@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal, Self
 
@@ -13,6 +13,7 @@ import numpy as np
 from dynsys.compiled.kernel import Kernel
 from dynsys.compiled.shuffle import permutations
 from dynsys.errors import InvalidInputError, one_of, real_array, whole_number, whole_seed
+from dynsys.steppers.stepper import Stepper
 from dynsys.systems.system import Flow, PiecewiseFlow
 from dynsys.systems.time_step import field_names
 
@@ -74,9 +75,20 @@ class DataFlow(Flow):
     def batch_kernel(self, size: int) -> Kernel | None:
         """The equations as source for Numba, scaled for batches of `size` samples."""
 
+    def drawn_for(self, n: int, member: int | None = None) -> DataFlow:
+        """The flow with the random numbers of step n, and of a member if they differ, where it draws any: dropout."""
+        return self
+
     def scale(self, samples: int) -> float:
         """Factor of the sum over some samples: 1/samples for the mean, 1 for the sum."""
         return 1.0 / samples if self.reduction == "mean" else 1.0
+
+    def on_device_under(self, stepper: Stepper, flow_at: Callable[[int], DataFlow] | None = None) -> Any:
+        """A step of its own under a stepper on tensors, where there is one.
+
+        `flow_at` gives the flow in force throughout step n where that changes, as with minibatches.
+        """
+        return None
 
     def minibatches(self, size: int, seed: int = 0, *, shared: bool = True) -> Minibatches:
         """The same flow driven by minibatches; see `Minibatches`."""
@@ -218,7 +230,12 @@ class Minibatches(PiecewiseFlow):
 
     def flow_at(self, n: int) -> DataFlow:
         """The flow on the batch of step n."""
-        return self.flow.on(self.rows(n)[0])
+        whose = None if self.shared else self.member or 0
+        return self.flow.drawn_for(n, whose).on(self.rows(n)[0])
+
+    def on_device_under(self, stepper: Stepper) -> Any:
+        """A step under a stepper on tensors, if the flow has one."""
+        return self.flow.on_device_under(stepper, self.flow_at)
 
     @property
     def fallback(self) -> str:

@@ -19,18 +19,19 @@ import numpy as np
 
 from dynsys.algorithms.differences import finite_difference
 from dynsys.compiled.kernel import Kernel, StepKernel, flow_kernel, map_kernel
-from dynsys.errors import InvalidInputError, finite, real_array, unmasked
+from dynsys.errors import InvalidInputError, real_array, unmasked
 from dynsys.steppers.stepper import Stepper, a_stepper
 from dynsys.systems.faults import Watched, of_flow, of_rule
-from dynsys.systems.tangent import Backend, TangentSystem, make_tangent
-from dynsys.systems.time_step import LARGEST_LINEAR, TimeStep, field_names, with_fields
+from dynsys.systems.on_device import Computed, OnDevice, stepped_on_device
+from dynsys.systems.tangent import Backend, TangentSystem, finite_t0, make_tangent
+from dynsys.systems.time_step import LARGEST_LINEAR, TimeStep, field_names, growth_rates, with_fields
 
 Array = np.ndarray
 LARGEST_TRACE = 64  # dimension up to which a Jacobian is formed for its trace
 
 
 @attrs.frozen(eq=False)
-class DynamicalSystem(ABC):
+class DynamicalSystem(Computed, ABC):
     """A system with a state in R^dim: what maps and flows share.
 
     Obligations of a subclass, each checked by `dynsys.testing.check_system`:
@@ -78,10 +79,7 @@ class DynamicalSystem(ABC):
         return ()
 
     def sides(self, t: float | Array, x: Array) -> Array:
-        """On which side of each of the `jumps` a state is: whole numbers (..., len(jumps)); they change at a jump.
-
-        Over leading axes of x, and of t.
-        """
+        """Sides of the `jumps` on which states are: whole numbers (..., len(jumps)), over leading axes of x and t."""
         return np.zeros((*np.shape(x)[:-1], 0), dtype=int)
 
     @property
@@ -193,8 +191,7 @@ class Map(DifferentiableSystem, TimeStep):
         """The linearised map, on which the algorithms run.
 
         `t0`, any finite number, shifts the times that results list and nothing else: the map itself is given n = 0, 1,
-        ..., counted from the start of the run. `backend` is "numba", "numpy", a kind of `TangentSystem`, or "auto",
-        the first of these that can take the step.
+        ..., counted from the start of the run. `backend` is as for `dynsys.systems.tangent.make_tangent`.
 
         Examples
         --------
@@ -244,8 +241,7 @@ class Flow(DifferentiableSystem):
     def tangent(self, stepper: Stepper, *, t0: float = 0.0, backend: Backend = "auto") -> TangentSystem:
         """The linearised flow under a stepper, on which the algorithms run.
 
-        `t0` is the time of step 0. `backend` is "numba", "numpy", a kind of `TangentSystem`, or "auto", the first of
-        these that can take the step.
+        `t0` is the time of step 0; `backend` is as for `dynsys.systems.tangent.make_tangent`.
         """
         return make_tangent(FlowStep(self, stepper, t0), backend)
 
@@ -278,10 +274,6 @@ def _flow(value: Any) -> Flow | PiecewiseFlow:
     return value
 
 
-def _start_time(value: Any) -> float:
-    return finite("t0", value)
-
-
 @attrs.frozen(eq=False)
 class FlowStep(TimeStep):
     """One step of a flow under a stepper. Step n starts at t0 + n dt: computed, never accumulated.
@@ -312,7 +304,7 @@ class FlowStep(TimeStep):
 
     flow: Flow | PiecewiseFlow = attrs.field(converter=_flow)
     stepper: Stepper = attrs.field(converter=a_stepper)
-    t0: float = attrs.field(default=0.0, converter=_start_time)
+    t0: float = attrs.field(default=0.0, converter=finite_t0)
 
     def __attrs_post_init__(self) -> None:
         """Refuse a stepper that is not made for the flow, and a clock that does not move."""
@@ -419,8 +411,10 @@ class FlowStep(TimeStep):
 
     def linear_rates(self, n: int, x: Array) -> Array:
         """Real parts of the eigenvalues of the Jacobian of an autonomous flow; of the step where that is the system."""
-        if self.velocity(n, x) is None or len(x) > LARGEST_LINEAR:
-            return super().linear_rates(n, x)
+        if len(x) > LARGEST_LINEAR:
+            return np.full(len(x), np.nan)
+        if self.velocity(n, x) is None:
+            return growth_rates(self.stepper.tangent_at_rest(self.flow.flow_at(n), n, self.time(n), x), self.dt)
         return -np.sort(-np.linalg.eigvals(self.flow.flow_at(n).jacobian(self.time(n), x)).real)
 
     @property
@@ -486,8 +480,18 @@ class FlowStep(TimeStep):
         return None if kernel is None else flow_kernel(kernel, self.stepper)
 
     @property
+    def precision(self) -> float:
+        """That of the flow."""
+        return self.flow.precision
+
+    def on_device(self) -> OnDevice | None:
+        """The same step on tensors, if the flow is there and takes the stepper, or that is a tableau."""
+        own = self.flow.on_device_under(self.stepper)
+        return own or stepped_on_device(self.flow.on_device(), self.stepper, self.t0)
+
+    @property
     def fallback(self) -> str:
         """What the flow says; or that the stepper has no compiled form, where the flow has."""
         if self.flow.fallback or self.stepper.source is not None or self.flow.kernel() is None:
             return self.flow.fallback
-        return f"the stepper {type(self.stepper).__name__} has no compiled form: give it a `tableau` or a `source`"
+        return f"the stepper {type(self.stepper).__name__} has no compiled form: {self.stepper.fallback}"

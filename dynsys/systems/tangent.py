@@ -24,6 +24,7 @@ from dynsys.algorithms import sharafi as _sharafi
 from dynsys.algorithms import trajectory as _trajectory
 from dynsys.algorithms import wolfe_samelson as _wolfe_samelson
 from dynsys.errors import FallbackWarning, InvalidInputError, finite
+from dynsys.passes.orthonormal import random_frames
 from dynsys.passes.run_state import Record, RunState
 from dynsys.systems.faults import explanation, singular
 from dynsys.systems.time_step import TimeStep
@@ -39,7 +40,8 @@ def _time_step(value: Any) -> TimeStep:
     return value
 
 
-def _shift(value: Any) -> float:
+def finite_t0(value: Any) -> float:
+    """A finite t0."""
     return finite("t0", value)
 
 
@@ -60,7 +62,7 @@ class TangentSystem(ABC):
     name: ClassVar[str] = ""  # by which `backend=` asks for this kind
 
     time_step: TimeStep = attrs.field(converter=_time_step)
-    shift: float = attrs.field(default=0.0, converter=_shift)
+    shift: float = attrs.field(default=0.0, converter=finite_t0)
 
     @classmethod
     def missing(cls, time_step: TimeStep) -> str:
@@ -169,6 +171,15 @@ class TangentSystem(ABC):
         nothing is differentiated.
         """
 
+    def random_frames(self, dim: int, k: int, seed: int, members: Array) -> Array:
+        """Random orthonormal frames in which a run begins; see `dynsys.passes.orthonormal.random_frames`."""
+        return random_frames(dim, k, seed, members)
+
+    @property
+    def rounding(self) -> float:
+        """Relative error of rounding in a pass: that of the steps."""
+        return self.time_step.precision
+
     def on_one_thread(self) -> TangentSystem:
         """The same for one of many workers; no bit depends on the number of threads."""
         return self
@@ -181,9 +192,13 @@ class TangentSystem(ABC):
     trajectory = _trajectory.trajectory
 
 
-Backend = Literal["auto", "numba", "numpy"] | type[TangentSystem]
+Backend = Literal["auto", "torch", "numba", "numpy"] | type[TangentSystem]
 
-AUTOMATIC = ("numba", "numpy")  # "auto" is the first of these that misses nothing
+AUTOMATIC = (
+    "torch",
+    "numba",
+    "numpy",
+)  # "auto" is the first of these that misses nothing; `dynsys.torch` brings its own
 
 
 def kinds_of_tangents() -> dict[str, type[TangentSystem]]:
@@ -205,8 +220,8 @@ def make_tangent(time_step: TimeStep, backend: Backend = "auto", shift: float = 
     ----------
     time_step : TimeStep
     backend : str or kind of TangentSystem
-        "numba", "numpy", the name of any other kind, a kind itself, or "auto": the first of "numba" and "numpy" that
-        misses nothing of the step.
+        "torch", "numba", "numpy", the name of any other kind, a kind itself, or "auto": the first of these three that
+        misses nothing of the step ("torch" is known once `dynsys.torch` is imported).
     shift : float
         Added to the times that results list.
 
@@ -228,9 +243,9 @@ def make_tangent(time_step: TimeStep, backend: Backend = "auto", shift: float = 
                 f"{kind.__name__} itself computes nothing: give a subclass that defines all methods"
             )
     elif backend == "auto":
-        reasons = {name: kinds[name].missing(time_step) for name in AUTOMATIC}
-        kind = kinds[next(name for name, missing in reasons.items() if not missing)]
-        reason = next(iter(reasons.values()))
+        reasons = {name: kinds[name].missing(time_step) for name in AUTOMATIC if name in kinds}
+        name = next(name for name, missing in reasons.items() if not missing)
+        kind, reason = kinds[name], reasons["numba"] if name == "numpy" else ""
     elif isinstance(backend, str) and backend in kinds:
         kind = kinds[backend]
     else:

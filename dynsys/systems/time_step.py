@@ -16,6 +16,7 @@ import numpy as np
 
 from dynsys.errors import InvalidInputError
 from dynsys.systems.faults import of_step
+from dynsys.systems.on_device import Computed
 
 if TYPE_CHECKING:
     from dynsys.compiled.kernel import StepKernel
@@ -24,7 +25,7 @@ Array = np.ndarray
 LARGEST_LINEAR = 200  # dimension up to which eigenvalues are computed
 
 
-class TimeStep(ABC):
+class TimeStep(Computed, ABC):
     """A step x_n -> x_{n+1} = step(n, x_n), with its derivative along tangent vectors.
 
     Obligations of a subclass, each checked by `dynsys.testing.check_tangent`: `dimension`, `step`, and `step_tangent`,
@@ -136,9 +137,7 @@ class TimeStep(ABC):
         """
         if len(x) > LARGEST_LINEAR:
             return np.full(len(x), np.nan)
-        with np.errstate(divide="ignore"):
-            rates = np.log(np.abs(np.linalg.eigvals(self.step_tangent(n, x, np.eye(len(x)))[1]))) / self.dt
-        return -np.sort(-rates)
+        return growth_rates(self.step_tangent(n, x, np.eye(len(x)))[1], self.dt)
 
     @property
     def jumps(self) -> Sequence[str]:
@@ -202,6 +201,12 @@ class TimeStep(ABC):
     def fallback(self) -> str:
         """What keeps the step from being compiled although its maker may expect it to be, with the remedy; or empty."""
         return ""
+
+
+def growth_rates(M: Array, dt: float) -> Array:
+    """Rates of growth under a step, ln |eigenvalues| / dt, descending."""
+    with np.errstate(divide="ignore"):
+        return -np.sort(-np.log(np.abs(np.linalg.eigvals(M))) / dt)
 
 
 def field_names(record: Any) -> list[str]:

@@ -1,14 +1,16 @@
 """Tall orthonormal frames as rows on the device of a model: few vectors of very many components.
 
-V^T = Q R by CholeskyQR: with the Gram matrix G = V V^T = L L^T, Q^T = L^{-1} V and R = L^T. Orthogonality is lost with
-the condition of G, so that it is done twice where that is not small. G is summed in float64, whatever the frame:
-float32 frames are orthonormal to 1e-7. Blocks of columns are overwritten in place, and no second frame is needed. Where
-G is not safely positive definite, Householder reflections take over.
+V^T = Q R by CholeskyQR2: with the Gram matrix G = V V^T = L L^T, Q^T = L^{-1} V and R = L^T; done twice, since the
+first pass loses orthogonality with the square of the condition number. G is summed in float64, whatever the frame, so
+that float32 frames are orthonormal to 1e-7, and most of them after a single pass. Blocks of columns are overwritten in
+place: no second frame is needed. Where G is not safely positive definite, Householder reflections take over.
 
 Y. Yamamoto, Y. Nakatsukasa, Y. Yanagisawa, T. Fukaya, Electron. Trans. Numer. Anal. 44, 306 (2015).
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -18,10 +20,9 @@ from dynsys.passes.orthonormal import SINGULAR_RATIO
 Tensor = torch.Tensor
 Array = np.ndarray
 
-BLOCK = 65_536  # columns that are moved at once
 LARGEST_CONDITION = 1e6  # ratio of the pivots of a scaled Gram matrix beyond which reflections are taken
-ONCE = {torch.float32: 1e5, torch.float64: 100.0}  # condition of a Gram matrix within which one pass is enough
-SAFE = (1e-200, 1e200)  # squares of lengths that have neither over- nor underflown
+ONCE = {torch.float32: 1e6, torch.float64: 100.0}  # condition of a Gram matrix within which one pass is enough
+SAFE_SQUARES = 1e-200, 1e200  # of lengths in float64, which neither over- nor underflow
 
 
 def orthonormalise_rows(V: Tensor) -> Array | None:
@@ -38,64 +39,70 @@ def orthonormalise_rows(V: Tensor) -> Array | None:
     if k == 0:
         return np.zeros((0, 0))
     scale = torch.ones(k, dtype=torch.float64)
-    G = _gram(V)
-    squares = G.diagonal()
-    if not bool(((squares > SAFE[0]) & (squares < SAFE[1])).all()):
-        largest = V.abs().amax(dim=1).double().cpu()
+    G = _gram(V, scale)
+    least, most = SAFE_SQUARES
+    if not bool(((G.diagonal() > least) & (G.diagonal() < most)).all()):
+        largest = torch.linalg.vector_norm(V, float("inf"), dim=1).double().cpu()
         if not bool(torch.isfinite(largest).all()) or bool((largest == 0).any()):
             return None
         scale = 1.0 / largest
         G = _gram(V, scale)
     lengths = G.diagonal().sqrt()
-    R, scale = torch.diag(lengths / scale), scale / lengths
-    G = G / torch.outer(lengths, lengths)
+    R, scale, G = torch.diag(lengths / scale), scale / lengths, G / torch.outer(lengths, lengths)
     for _ in range(2):
         L, failed = torch.linalg.cholesky_ex(G)
         pivots = L.diagonal()
         if failed or bool(pivots.max() > LARGEST_CONDITION * pivots.min()):
             return _by_reflections(V, R, scale)
-        values = torch.linalg.eigvalsh(G)
-        _solve(V, L, scale)
+        _multiply(V, torch.linalg.solve_triangular(L, torch.diag(scale), upper=False))
         R, scale = L.T @ R, torch.ones(k, dtype=torch.float64)
+        values = torch.linalg.eigvalsh(G)
         if bool(values[-1] <= ONCE.get(V.dtype, 1.0) * values[0]):
             break
-        G = _gram(V)
+        G = _gram(V, scale)
     return np.asarray(R.numpy())
 
 
-def _gram(V: Tensor, scale: Tensor | None = None) -> Tensor:
+def _gram(V: Tensor, scale: Tensor) -> Tensor:
     """diag(scale) V V^T diag(scale), summed in float64, on the CPU."""
     k = len(V)
-    G = torch.zeros((k, k), dtype=torch.float64)
-    for block in V.split(BLOCK, dim=1):
-        wide = block.cpu().double() if _single(V) else block.double()
-        if scale is not None:
-            wide = wide * scale.to(wide.device)[:, None]
-        G += (wide @ wide.T).cpu()
-    return G
+    G = torch.zeros((k, k), dtype=torch.float64, device=_place(V))
+    unscaled, scale = bool((scale == 1.0).all()), scale.to(G.device)[:, None]
+    for _, block in _blocks(V):
+        scaled = block if unscaled else block * scale
+        G.addmm_(scaled, scaled.T)
+    return G.cpu()
 
 
-def _solve(V: Tensor, L: Tensor, scale: Tensor) -> None:
-    """V <- L^{-1} diag(scale) V, in place."""
-    inverse = torch.linalg.solve_triangular(L, torch.diag(scale), upper=False)
-    for block in V.split(BLOCK, dim=1):
-        if _single(V):
-            block.copy_((inverse @ block.cpu().double()).to(V.dtype))
-        else:
-            block.copy_(inverse.to(V.device) @ block.double())
+def _multiply(V: Tensor, M: Tensor) -> None:
+    """V <- M V, in place."""
+    M = M.to(_place(V))
+    for part, block in _blocks(V):
+        part.copy_((M @ block).to(V.dtype))
+
+
+def _blocks(V: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Views of V, some columns each, and the same in float64."""
+    for part in V.split(_width(V), dim=1):
+        yield part, part.to(_place(V)).double()
+
+
+def _width(V: Tensor) -> int:
+    """Columns that are moved at once: what stays in a cache of the CPU, or occupies another device."""
+    return 8_192 if V.device.type == "cpu" else 262_144
+
+
+def _place(V: Tensor) -> torch.device:
+    """Where sums are made in float64: on the CPU, where the device has none."""
+    return torch.device("cpu") if V.device.type == "mps" else V.device
 
 
 def _by_reflections(V: Tensor, R: Tensor, scale: Tensor) -> Array | None:
     """The same from where V stands by Householder reflections; another frame is needed."""
-    scaled = (V.cpu().double() if _single(V) else V.double()) * scale.to("cpu" if _single(V) else V.device)[:, None]
+    scaled = V.to(_place(V)).double() * scale.to(_place(V))[:, None]
     Q, S = torch.linalg.qr(scaled.T)
     signs = torch.where(S.diagonal() < 0, -1.0, 1.0)
     if bool((S.diagonal().abs() <= SINGULAR_RATIO * V.shape[1]).any()):  # rows are of length 1
         return None
     V.copy_((Q * signs).T.to(V.dtype))
     return np.asarray((signs.cpu()[:, None] * S.cpu() @ R).numpy())
-
-
-def _single(V: Tensor) -> bool:
-    """Whether the device has no float64: sums are made on the CPU then."""
-    return V.device.type == "mps"

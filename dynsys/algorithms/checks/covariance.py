@@ -12,7 +12,6 @@ import numpy as np
 
 from dynsys.algorithms.window import Window
 from dynsys.indicators import line_distance, principal_angles
-from dynsys.passes.orthonormal import random_frames
 from dynsys.passes.run_state import RunState, Tangent, forward_in_chunks, warm_up
 
 Array = np.ndarray
@@ -56,7 +55,7 @@ def another_frame(tangent: Tangent, window: Window, seed: int) -> tuple[Array, A
     """
     first, start = window.first, window.start
     _, dim, k = first.Q.shape
-    another = attrs.evolve(first, Q=random_frames(dim, k, seed + 1, first.members))
+    another = attrs.evolve(first, Q=tangent.random_frames(dim, k, seed + 1, first.members))
     growth = np.zeros((first.Q.shape[0], k))
     intervals = (start.n - first.n) // window.steps
     if tangent.tolerance == 0.0:
@@ -83,16 +82,20 @@ def smallest_gap(exponents: Array, interval: float) -> tuple[Array, Array]:
         return gap, np.where(gap > 0, np.ceil(-np.log(SHRUNK) / (gap * interval)), np.where(gap <= 0, np.inf, np.nan))
 
 
-def determined_subspaces(one: Array, other: Array, frames_agree: Array, tolerance: float) -> Array:
+def determined_subspaces(
+    one: Array, other: Array, frames_agree: Array, tolerance: float, dim: int | None = None
+) -> Array:
     """Which vectors are determined singly, which only together, and which not at all: labels (members, k).
 
     1, ..., k are cut into runs a, ..., b such that the forward frames agree on the spans of their first a - 1 and first
     b vectors, and the vectors a, ..., b of two backward starts, (members, dim, k), span the same space. A run whose
     last boundary the frames do not know is extended; one which a start still contaminates with directions before it is
     joined to the run before. The members of a run bear the number of its first vector, counted from 0: a vector alone
-    in its run is determined. -1: not determined; that a run spans the whole of R^dim says nothing.
+    in its run is determined. -1: not determined; that a run spans the whole of R^dim says nothing (`dim` where vectors
+    are given by coefficients).
     """
-    members, dim, k = one.shape
+    members, given, k = one.shape
+    dim = given if dim is None else dim
     alone = line_distance(one, other) <= tolerance
     labels = np.tile(np.arange(k), (members, 1))
     known = np.isfinite(one).all(axis=(1, 2)) & np.isfinite(other).all(axis=(1, 2))

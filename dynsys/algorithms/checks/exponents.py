@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from dynsys.algorithms.checks.derivative import derivative_check, derivative_defect
+from dynsys.algorithms.checks.derivative import DIFFERENCES, derivative_check, derivative_defect
 from dynsys.algorithms.checks.representation import (
     LARGEST_REMAINDER,
     LEAST_GROWTH,
@@ -85,13 +85,14 @@ def examine(run: Run) -> tuple[SpectrumDiagnostics, list[tuple[Any, str]]]:
     defect = _determinant_defect(tangent, start, first, run.steps)
     looked = represent(tangent, run.seen or [start], run.steps, run.intervals, exponents)
     zeros, in_errors, in_bars = _declared_zeros(tangent, exponents, error, looked.step_error, moved.speed)
-    given = tangent.derivative in ("jacobian", "jvp") and not tangent.derives
+    given = tangent.derivative != DIFFERENCES and not tangent.derives
     places = [start, *run.seen] if given else [start]  # one that is made of the equations is right everywhere
     untrue = np.fmax.reduce([derivative_defect(tangent, place) for place in places])
     crossed = crossings(tangent, start, run.intervals, run.steps)
 
+    inexact = tangent.tolerance + tangent.rounding
     with np.errstate(over="ignore", invalid="ignore"):  # rounding of the long columns of V, as a share of the short one
-        rounding = 10 * np.finfo(float).eps * np.exp(np.ptp(first, axis=1))
+        rounding = 10 * tangent.rounding * np.exp(np.ptp(first, axis=1))
     resting = np.isfinite(moved.rest).any(axis=1)
     wrong, jumps = derivative_check(tangent, untrue), jump_check(crossed, len(exponents))
     *coarse, torn = step_checks(tangent, exponents, error, looked, moved.time)
@@ -123,7 +124,7 @@ def examine(run: Run) -> tuple[SpectrumDiagnostics, list[tuple[Any, str]]]:
             "warmup=0 and its finite-time exponents, not the standard error",
         ),
         (
-            defect > LARGEST_DETERMINANT_DEFECT + rounding + 10 * tangent.dimension * run.steps * tangent.tolerance,
+            defect > LARGEST_DETERMINANT_DEFECT + rounding + 10 * tangent.dimension * run.steps * inexact,
             "the sum of log R_ii is not log|det|: compare the derivatives with dynsys.testing.check_tangent",
         ),
         (
@@ -149,6 +150,7 @@ def examine(run: Run) -> tuple[SpectrumDiagnostics, list[tuple[Any, str]]]:
             run.steps,
             run.steps * tangent.dt,
             angles_at(tangent, start, end, steps=run.steps),
+            tangent.rounding,
         ),
         wrong,
     ]

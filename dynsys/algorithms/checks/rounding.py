@@ -6,14 +6,15 @@ between it and their span. The error of log R_jj is thus about
 
     e_j = eps |R_:j| / R_jj  ~  eps exp((lambda_1 - lambda_j) tau)
 
-for an interval tau. Nothing that is computed from the same R shows it: not the scatter of the rates, as the error is
-the same whenever the orbit is; and the determinant check has to allow for it.
+for an interval tau; eps is that of the numbers of the pass. Nothing that is computed from the same R shows it: not the
+scatter of the rates, as the error is the same whenever the orbit is; and the determinant check has to allow for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import attrs
 import numpy as np
 
 from dynsys.algorithms.checks.rest import CHECKED_MEMBERS
@@ -23,8 +24,10 @@ from dynsys.passes.run_state import RunState, Tangent
 
 Array = np.ndarray
 
+EPS = float(np.finfo(float).eps)
 GUARD = 4.0  # errors of as many last bits, in each of the steps in which a vector turns
-HARMLESS = 1e4  # by how much errors may be magnified without a closer look
+HARMLESS = 1e4 * EPS  # errors that are not worth a closer look
+LEAST_MAGNIFIED = 10.0  # the same where numbers have fewer digits: errors that are not magnified at all
 LEAST = 1e-8  # share of the largest exponent that is not worth a word
 SHARE = 1e-4  # the same where no error bar is known that says what is
 SAMPLED = 100  # intervals whose factors show the angles
@@ -46,7 +49,7 @@ def lost_digits(R: Array) -> Array:
     return np.linalg.norm(full / largest, axis=-2) * (largest[..., 0, :] / np.diagonal(full, axis1=-2, axis2=-1))
 
 
-def rounding_of_growth(growth: Array, steps: int, length: float, angles: Angles) -> Array:
+def rounding_of_growth(growth: Array, steps: int, length: float, angles: Angles, eps: float = EPS) -> Array:
     """What rounding may have added to exponents, (members, k), 1/time.
 
     By growth alone, errors are magnified by exp(max_{i <= j} log R_ii - log R_jj), times a number of order one that
@@ -63,12 +66,14 @@ def rounding_of_growth(growth: Array, steps: int, length: float, angles: Angles)
         Of an interval.
     angles : callable
         That number of order one, (members, 1, k); asked for where it matters.
+    eps : float
+        Of the numbers of the pass.
     """
     members, _, k = growth.shape
-    found = np.zeros((members, k))
+    found, harmless = np.zeros((members, k)), max(HARMLESS / eps, LEAST_MAGNIFIED)
     with np.errstate(invalid="ignore"):
-        suspects = np.flatnonzero(growth.max(axis=(1, 2)) - growth.min(axis=(1, 2)) > np.log(HARMLESS))
-        suspects = suspects[np.ptp(growth[suspects], axis=2).max(axis=1, initial=0.0) > np.log(HARMLESS)]
+        suspects = np.flatnonzero(growth.max(axis=(1, 2)) - growth.min(axis=(1, 2)) > np.log(harmless))
+        suspects = suspects[np.ptp(growth[suspects], axis=2).max(axis=1, initial=0.0) > np.log(harmless)]
     if not len(suspects):
         return found
     numbers = angles()
@@ -76,8 +81,8 @@ def rounding_of_growth(growth: Array, steps: int, length: float, angles: Angles)
         turned = np.maximum.accumulate(growth[m], axis=1) - growth[m]
         magnified = np.exp(np.minimum(turned, 100.0)) * numbers[m]
         roundings = 1.0 + steps / np.maximum(1.0, turned)
-        errors = np.minimum(1.0, GUARD * np.sqrt(roundings) * np.finfo(float).eps * magnified)
-        errors = np.where(magnified > HARMLESS, errors, 0.0)
+        errors = np.minimum(1.0, GUARD * np.sqrt(roundings) * eps * magnified)
+        errors = np.where(magnified > harmless, errors, 0.0)
         mean = errors.mean(axis=0)
         for j in np.flatnonzero(mean > 0.0):
             different = len(np.unique(np.floor(growth[m, :, j] / mean[j])))
@@ -95,27 +100,28 @@ def angles_of(R: Array) -> Array:
     return np.max(np.nan_to_num(lost_digits(R) / by_growth), axis=1, keepdims=True)
 
 
-def angles_at(tangent: Tangent, *places: RunState, steps: int) -> Angles:
-    """Those in an interval that begins at each of some places."""
+def angles_at(tangent: Tangent, start: RunState, end: RunState, steps: int) -> Angles:
+    """Those of an interval at the start of a run, and of one at its end, with steps that were taken: data may end."""
 
     def angles() -> Array:
-        ends = [
-            tangent.forward(place.without_records(), intervals=1, steps_per_interval=steps, record="R")
+        places = start, attrs.evolve(end, n=max(start.n, end.n - steps))
+        factors = [
+            tangent.forward(place.without_records(), intervals=1, steps_per_interval=steps, record="R").R
             for place in places
         ]
-        return angles_of(np.concatenate([end.R for end in ends], axis=1))
+        return angles_of(np.concatenate(factors, axis=1))
 
     return angles
 
 
 def rounding_check(
-    exponents: Array, error: Array, growth: Array, steps: int, length: float, angles: Angles
+    exponents: Array, error: Array, growth: Array, steps: int, length: float, angles: Angles, eps: float = EPS
 ) -> tuple[Array, str]:
     """The check of a result: members that lose more than two standard errors, or a share of the largest exponent.
 
     Exponents and errors, which may be NaN, are (members, k); the rest is as in `rounding_of_growth`.
     """
-    rounding = rounding_of_growth(growth, steps, length, angles)
+    rounding = rounding_of_growth(growth, steps, length, angles, eps)
     share = np.where(np.isnan(error), SHARE, LEAST)
     negligible = np.fmax(2.0 * error, share * np.max(np.abs(exponents), axis=1, keepdims=True))
     lost = (rounding > negligible).any(axis=1)
@@ -131,15 +137,14 @@ def rounding_check(
     )
 
 
-def check_of_factors(R: Array, finished: Array, steps: int, length: float) -> tuple[Array, str]:
+def check_of_factors(tangent: Tangent, R: Array, finished: Array, steps: int) -> tuple[Array, str]:
     """The same check from the packed factors of a run, (members, m, ...), of which members finished so many."""
     done = int(np.min(finished, initial=R.shape[1], where=finished > 0))
     growth = np.log(packed_diagonal(R[:, :done]))
     some = np.unique(np.linspace(0, done - 1, SAMPLED).round().astype(int))
-    rates = growth / length
-    return rounding_check(
-        rates.mean(axis=1), batch_means_error(rates), growth, steps, length, lambda: angles_of(R[:, some])
-    )
+    length = steps * tangent.dt
+    mean, error = (growth / length).mean(axis=1), batch_means_error(growth / length)
+    return rounding_check(mean, error, growth, steps, length, lambda: angles_of(R[:, some]), tangent.rounding)
 
 
 def lost_steps(tangent: Tangent, start: RunState) -> tuple[Array, str]:
@@ -170,4 +175,6 @@ def check_of_means(tangent: Tangent, exponents: Array, start: RunState, end: Run
     """The same check where growth is known as exponents alone, (members, k), of a run from `start` to `end`."""
     length = steps * tangent.dt
     growth, unknown = length * exponents[:, None], np.full_like(exponents, np.nan)
-    return rounding_check(exponents, unknown, growth, steps, length, angles_at(tangent, start, end, steps=steps))
+    return rounding_check(
+        exponents, unknown, growth, steps, length, angles_at(tangent, start, end, steps=steps), tangent.rounding
+    )

@@ -132,8 +132,9 @@ def frame_shares(C: Array, Q: Array, other: Array, grown: Array) -> Array:
 
 
 def errors_inside(
-    vectors: Array, growth: Array, last: Array, ahead: Array, behind: Array, inexact: Array, stride: int = 1
-) -> Errors:
+    vectors: Array, growth: Array, last: Array, ahead: Array, behind: Array, inexact: Array, stride: int = 1,
+    dim: int | None = None,
+) -> Errors:  # fmt: skip
     """Errors all over a window.
 
     Parameters
@@ -148,8 +149,11 @@ def errors_inside(
         Relative error of an interval's tangent.
     stride : int
         Number of intervals between two times: growth in each is taken to be that of their mean.
+    dim : int, optional
+        Dimension of the state, where vectors are given by coefficients.
     """
-    members, _, _, k = vectors.shape
+    members, _, given, k = vectors.shape
+    followed = k == (given if dim is None else dim)  # all directions
     starts, frames, rounding = np.full((3, members, k + 1, k), np.nan)
     found = Errors(
         starts,
@@ -165,7 +169,7 @@ def errors_inside(
         size = max(1, BLOCK // (len(times.seen) * k * max(vectors.shape[2:])))
         for block in (alike[a : a + size] for a in range(0, len(alike), size)):
             V, grown = vectors[block[:, None], times.seen], growth[block, : end + 1]
-            part = _errors(times, V, grown, ahead[block], behind[block], inexact[block], stride)
+            part = _errors(times, V, grown, ahead[block], behind[block], inexact[block], stride, followed)
             for field in attrs.fields(Errors):
                 getattr(found, field.name)[block] = getattr(part, field.name)
     return found
@@ -203,9 +207,11 @@ class _Times:
         return np.concatenate([short, values], axis=1).reshape(-1, self.count, self.length, *values.shape[2:])
 
 
-def _errors(times: _Times, V: Array, growth: Array, ahead: Array, behind: Array, inexact: Array, stride: int) -> Errors:
-    """The same for members that all have the same times."""
-    members, _, dim, k = V.shape
+def _errors(
+    times: _Times, V: Array, growth: Array, ahead: Array, behind: Array, inexact: Array, stride: int, followed: bool
+) -> Errors:
+    """The same for members that all have the same times; `followed` says whether all directions are."""
+    members, _, _, k = V.shape
     each = np.arange(members)
     gaps = _gaps(V)
     nearest = gaps.min(axis=(-2, -1))
@@ -213,7 +219,7 @@ def _errors(times: _Times, V: Array, growth: Array, ahead: Array, behind: Array,
     at = within + times.length * np.arange(times.count) - (times.count * times.length - len(times.seen))
     rows = np.append(np.arange(k), k - 1)  # what is not followed is taken to grow like the last that is
     faster, slower = np.triu(np.ones((k + 1, k), bool), 1), np.tril(np.ones((k + 1, k), bool), -1)
-    slower[k] = k < dim
+    slower[k] = not followed
     grown = np.cumsum(growth, axis=1)
 
     # log of how a share of v_i in v_j turns it, but for a constant: exp(G_i - G_j) |sin of their angle|

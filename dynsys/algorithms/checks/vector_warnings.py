@@ -12,7 +12,7 @@ from dynsys.algorithms.checks.rounding import check_of_factors, last_growth
 from dynsys.algorithms.checks.vector_errors import Errors
 from dynsys.algorithms.window import Window
 from dynsys.passes.run_state import Tangent
-from dynsys.results.vectors import CovariantVectors
+from dynsys.results.vectors import CovariantRecord
 
 Array = np.ndarray
 
@@ -23,7 +23,7 @@ LARGEST_OFF_FLOW = np.radians(0.05)
 
 
 def failed_checks(
-    tangent: Tangent, window: Window, clvs: CovariantVectors, spread: Array, inside: Errors, at_ends: Array
+    tangent: Tangent, window: Window, clvs: CovariantRecord, spread: Array, inside: Errors, at_ends: Array
 ) -> list[tuple[Array, str]]:
     """The checks that failed, each with the members that did, and the remedy."""
     found, tolerance = clvs.diagnostics, LARGEST_DISAGREEMENT
@@ -32,7 +32,7 @@ def failed_checks(
     asked = f"the gaps need about {needed:.0f}" if needed < 1e9 else "a gap vanishes, for which none is long enough"
     starts = (found.start_agreement.reshape(at_ends.shape) > tolerance).any(axis=-1)
     frames = (found.frame_agreement.reshape(at_ends.shape) > tolerance).any(axis=-1)
-    inexact = np.finfo(float).eps + tangent.tolerance
+    inexact = tangent.rounding + tangent.tolerance
     with np.errstate(over="ignore"):  # how much rounding, or what a step is free to choose, grows while it is pushed
         rounding = 1e3 * inexact * np.exp(spread)
 
@@ -55,7 +55,7 @@ def failed_checks(
     checks = [
         derivative_check(tangent, derivative_defect(tangent, window.first)),
         collapse_check(tangent, window.first, window.end, last_growth(window.R, window.finished, LONGEST_CYCLE + 2)),
-        check_of_factors(window.R, window.finished, window.steps, window.steps * tangent.dt),
+        check_of_factors(tangent, window.R, window.finished, window.steps),
         (
             found.covariance_residual > np.maximum(LARGEST_RESIDUAL, rounding),
             "vectors are not covariant: compare the derivatives with dynsys.testing.check_tangent",

@@ -24,8 +24,8 @@ def rest_check(exponents: Array, moved: Motion, coarse: Array) -> tuple[Any, str
     with np.errstate(invalid="ignore"):
         off = (off > 1e-3 * np.abs(moved.rest[:, : exponents.shape[1]])) & (off * moved.time > LARGEST_REMAINDER)
     return off.any(axis=1) & ~coarse, (
-        "the run comes to rest at a fixed point: its exponents are the real parts of the eigenvalues there, in "
-        "diagnostics.rest, and the means over the way to it are not"
+        "the run comes to rest at a fixed point: its exponents are the rates at which small displacements grow "
+        "there, in diagnostics.rest, and the means over the way to it are not"
     )
 
 

@@ -1,0 +1,270 @@
+"""What a network minimises: its loss on a batch, as a pure function of weights, rows and a key.
+
+A module, its loss and its data are copied once and never changed. Weights are handed in from outside, in the order of
+`model.parameters()`; buffers, such as the running statistics of BatchNorm, are copied for each call, so that nothing is
+remembered; and random numbers, those of dropout, come from a key and not from the state of a generator.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from dynsys.errors import InvalidInputError, unmasked
+from dynsys.training.attention import FUSED, differentiable_attention
+from dynsys.training.curvature import flattened, gradient, hessian_products, pieces
+from dynsys.training.obstacles import check, check_loss, explain
+from dynsys.training.randomness import drawing, kept, states
+
+Array = np.ndarray
+Tensor = torch.Tensor
+Criterion = Callable[[Any, Tensor], Tensor]
+Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+
+DTYPES = (torch.float32, torch.float64)
+TRIED = 32  # samples on which a loss is tried before it is taken: of so many, normal numbers of two precisions differ
+SAME_LOSS = 1e-3  # relative difference of losses in float32 and float64 that rounding explains: noise is the same
+
+
+@attrs.frozen(eq=False)
+class Task:
+    """A module, its loss and its data; made by `of`.
+
+    Attributes
+    ----------
+    module : nn.Module
+        In training or evaluation mode as it was given, each part of it.
+    criterion : callable
+        (outputs, targets) -> the mean over the samples of a batch, or one number for each of them.
+    X, y : Tensor
+        Inputs and targets; their first axis is that of the samples.
+    augment : callable or None
+        (inputs of a batch, generator) -> inputs.
+    """
+
+    module: nn.Module
+    criterion: Criterion
+    X: Tensor
+    y: Tensor
+    augment: Augmentation | None = None
+
+    @classmethod
+    def of(cls, model: Any, criterion: Any, X: Any, y: Any, augment: Any = None) -> Task:
+        """Copies of model and data, on the device of the model, real data in its precision; tried on a few samples.
+
+        Raises
+        ------
+        InvalidInputError
+            For what is no module or no loss, for data that do not fit, and where the loss cannot be computed.
+        """
+        if not isinstance(model, nn.Module):
+            raise InvalidInputError(f"model must be a torch.nn.Module, got {model!r:.100}")
+        for name, function in (("loss", criterion), ("augment", augment)):
+            if not (callable(function) or (name == "augment" and function is None)):
+                raise InvalidInputError(f"{name} must be a function of two arguments, got {function!r:.100}")
+        if isinstance(criterion, nn.Module) and getattr(criterion, "reduction", "mean") == "sum":
+            raise InvalidInputError(
+                f"loss must be the mean over samples, got {criterion} with reduction='sum': leave that out there, and "
+                "give reduction='sum' to the flow"
+            )
+        moving = [p for p in model.parameters() if p.requires_grad]
+        kinds = {(p.dtype, p.device) for p in moving}
+        if len(kinds) != 1 or moving[0].dtype not in DTYPES:
+            found = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds)) or "none that requires grad"
+            raise InvalidInputError(
+                "the trainable parameters of the model must be all float32 or all float64, on one device, got "
+                f"{found}: convert it by model.to(...)"
+            )
+        inputs, targets = (_samples(name, value, moving[0]) for name, value in (("X", X), ("y", y)))
+        if len(inputs) != len(targets):
+            raise InvalidInputError(f"X has {len(inputs)} samples but y has {len(targets)}")
+        check(model, torch.optim.SGD(moving))
+        try:
+            own = copy.deepcopy(model)
+        except Exception as problem:
+            raise InvalidInputError(f"model must be one that copy.deepcopy can copy: {problem}") from problem
+        task = cls(own, criterion, inputs, targets, augment)
+        with kept(task.device):
+            weights, loss = task._tried()
+        check_loss(loss)
+        slopes = gradient(loss, weights)
+        for _ in task.explained(hessian_products(slopes, weights, flattened(slopes, weights)[None])):
+            pass
+        return task
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of the trainable parameters, each once, in the order of `module.parameters()`."""
+        return tuple(name for name, p in self.module.named_parameters() if p.requires_grad)
+
+    @cached_property
+    def parameters(self) -> tuple[Tensor, ...]:
+        """The trainable parameters as they were given: nothing changes them."""
+        return tuple(p.detach() for p in self.module.parameters() if p.requires_grad)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the weights."""
+        return self.parameters[0].dtype
+
+    @property
+    def device(self) -> torch.device:
+        """That of the weights."""
+        return self.parameters[0].device
+
+    @cached_property
+    def dimension(self) -> int:
+        """Number of trainable weights."""
+        return sum(p.numel() for p in self.parameters)
+
+    @property
+    def initial(self) -> Tensor:
+        """The trainable parameters as they were given, one after the other, (n,)."""
+        return torch.cat([p.reshape(-1) for p in self.parameters])
+
+    def weights(self, theta: Tensor) -> list[Tensor]:
+        """The weights of a state (n,) in their shapes, to be differentiated: views of it."""
+        return [piece.requires_grad_() for piece in pieces(theta.detach(), self.parameters)]
+
+    def loss(self, weights: Sequence[Tensor], rows: Array | None = None, key: Sequence[int] = (0,)) -> Tensor:
+        """Mean loss over some samples (default: all) of the module with these weights, with its graph.
+
+        `key` is that of all random numbers that the module, its loss and `augment` draw.
+        """
+        if not self.draws:
+            return self._loss(weights, rows, torch.default_generator)
+        with drawing(self.device, key) as generator:
+            return self._loss(weights, rows, generator)
+
+    def _loss(self, weights: Sequence[Tensor], rows: Array | None, generator: torch.Generator) -> Tensor:
+        X, y = self.X, self.y
+        if rows is not None:
+            index = torch.as_tensor(rows, dtype=torch.int64).to(self.device)
+            X, y = X[index], y[index]
+        with torch.enable_grad():
+            if self.augment is not None:
+                X = self.augment(X, generator)
+            named = {name: buffer.clone() for name, buffer in self.module.named_buffers()}
+            named |= zip(self.names, weights, strict=True)
+            with self.attention():
+                outputs = functional_call(self.module, named, (X,))
+            return _mean(self.criterion(outputs, y), len(X))
+
+    def attention(self) -> AbstractContextManager[None]:
+        """A context in which attention has a second derivative, for passes forward and back."""
+        return differentiable_attention(*self._namespaces)
+
+    @cached_property
+    def _namespaces(self) -> list[dict[str, Any]]:
+        """Those in which the classes of the module are written: they may have a name of their own for attention."""
+        names = {base.__module__ for module in self.module.modules() for base in type(module).__mro__}
+        spaces = [vars(sys.modules[name]) for name in sorted(names) if name in sys.modules]
+        return [space for space in spaces if any(value is FUSED for value in space.values())]
+
+    @cached_property
+    def draws(self) -> bool:
+        """Whether random numbers are drawn: by the module, by its loss, or by `augment`."""
+        with kept(self.device):
+            before = states(self.device)
+            self._tried()
+            return self.augment is not None or not torch.equal(before, states(self.device))
+
+    def explained(self, products: Iterator[Tensor]) -> Iterator[Tensor]:
+        """Products with the Hessian, or an error that names operator, module and remedy where there are none."""
+        try:
+            with self.attention():  # checkpoints run forward once more
+                yield from products
+        except RuntimeError as problem:
+            raise explain(problem, self.module) from problem
+
+    def _tried(self) -> tuple[list[Tensor], Tensor]:
+        """Weights and loss of a few samples, or an error that says why there is none."""
+        rows = np.arange(min(TRIED, len(self.X)))
+        weights = self.weights(self.initial)
+        try:
+            loss = self._loss(weights, rows, torch.Generator(self.device).manual_seed(0))
+        except InvalidInputError:
+            raise
+        except Exception as problem:
+            X, y = (f"{tuple(part.shape)} {part.dtype}" for part in (self.X[rows], self.y[rows]))
+            raise InvalidInputError(
+                f"loss(model(X), y) must work on the first samples, X {X} and y {y}, got an error: {problem}"
+            ) from problem
+        return weights, loss
+
+    @cached_property
+    def double(self) -> Task:
+        """The same in float64, on the CPU where the device has none; itself where that cannot be computed.
+
+        What is drawn may be other numbers, but for the masks of dropout.
+        """
+        if self.dtype == torch.float64:
+            return self
+        where = "cpu" if self.device.type == "mps" else self.device
+        X, y = (part.to(where, torch.float64 if part.is_floating_point() else None) for part in (self.X, self.y))
+        criterion = self.criterion
+        if isinstance(criterion, nn.Module):
+            criterion = copy.deepcopy(criterion).to(where, torch.float64)
+        task = Task(copy.deepcopy(self.module).to(where, torch.float64), criterion, X, y, self.augment)
+        try:
+            with kept(task.device):
+                task._tried()
+        except (InvalidInputError, RuntimeError):  # it says float32 somewhere
+            return self
+        return task
+
+    @cached_property
+    def same_in_double(self) -> bool:
+        """Whether the loss is the same function in float64, random numbers included."""
+        if self.double is self or not self.draws:
+            return True
+        found = []
+        for task in (self, self.double):
+            with drawing(task.device, (0,)):
+                found.append(task._tried()[1].item())
+        return abs(found[0] - found[1]) <= SAME_LOSS * abs(found[0])
+
+
+def _samples(name: str, value: Any, like: Tensor) -> Tensor:
+    """Data as a tensor of its own on the device of the weights, real numbers in their precision."""
+    if not isinstance(value, Tensor):
+        array = np.asarray(unmasked(name, value))
+        if array.dtype.kind not in "fiub":
+            raise InvalidInputError(f"{name} must be an array or tensor of real or whole numbers, got {value!r:.100}")
+        value = torch.as_tensor(np.array(array, dtype=array.dtype.newbyteorder("=")))
+    if value.is_complex() or value.layout != torch.strided or not value.ndim or not value.numel():
+        raise InvalidInputError(
+            f"{name} must be a dense tensor of real or whole numbers, the first axis that of the samples, got "
+            f"{value.dtype} of shape {tuple(value.shape)}"
+        )
+    if value.is_floating_point():
+        if not torch.isfinite(value).all():
+            raise InvalidInputError(f"{name} must be finite, got NaN or infinity")
+        return value.detach().to(like.device, like.dtype, copy=True)
+    return value.to(like.device, value.dtype if value.dtype == torch.bool else torch.int64, copy=True)
+
+
+def _mean(value: Any, samples: int) -> Tensor:
+    """The mean loss of a batch from what the criterion returned."""
+    if not isinstance(value, Tensor) or value.shape not in ((), (1,), (samples,)) or not value.is_floating_point():
+        what = f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"{value!r:.100}"
+        raise InvalidInputError(
+            f"loss(outputs, targets) must be the mean over the {samples} samples of a batch, a number, or one number "
+            f"for each of them, got {what}"
+        )
+    if not value.requires_grad:
+        raise InvalidInputError(
+            "loss(outputs, targets) must depend on the weights by operations that PyTorch records, without .detach(), "
+            ".item() or NumPy on the way, got a loss that does not require grad"
+        )
+    return value.mean()
