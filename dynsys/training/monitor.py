@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 Tensor = torch.Tensor
 Array = np.ndarray
 
+HERE = Path(__file__).parent
 CHECKED_STEPS = 3  # in which the optimiser is compared with the copy that is differentiated
 LARGEST_ASYMMETRY = 0.05  # rounding of bfloat16 gives 0.01
 
@@ -75,6 +77,9 @@ class TrainingMonitor:
     Statistics that a network only records (of BatchNorm) are no part of the state. SGD's momentum counts in units of
     the learning rate at the start, v = -lr buffer. Where the tangent cannot be followed any further, the monitor says
     so once, keeps what it has, and the training goes on.
+
+    `torch.autocast` in bfloat16 needs nothing; a GradScaler, for float16, cannot be used, as the optimiser would see
+    scaled gradients.
 
     References
     ----------
@@ -201,7 +206,7 @@ class TrainingMonitor:
                 [(True, "weights were changed by something else than monitor.step, whose derivative is not in the "
                         "exponents: let all steps go through the monitor (weights that were put back as they were, "
                         "for an evaluation, do no harm)")],
-                stacklevel=4,
+                stacklevel=_up_to_the_loop(),
             )  # fmt: skip
 
     def _differentiate(self, loss: Tensor, vectors: TangentVectors) -> None:
@@ -254,7 +259,7 @@ class TrainingMonitor:
             warn_of(
                 [(True, f"the gradient is not that of a loss (v.Hw and w.Hv differ by {asymmetry:.2g} of their size), "
                         "as with a backward of one's own: the exponents are not those of the training")],
-                stacklevel=5,
+                stacklevel=_up_to_the_loop(),
             )  # fmt: skip
         self._defect = max(self._defect, asymmetry)
 
@@ -263,7 +268,7 @@ class TrainingMonitor:
         if found is None or np.isnan(found[0]):
             return
         if self._defect <= LARGEST_ASYMMETRY:
-            warn_of_dropped(*found, stacklevel=4)
+            warn_of_dropped(*found, stacklevel=_up_to_the_loop())
         if found[0] > TOLERANCE:
             self._defect = max(self._defect, found[0], 2 * LARGEST_ASYMMETRY)
 
@@ -281,7 +286,7 @@ class TrainingMonitor:
         warn_of(
             [(True, f"{why}; the training goes on without its tangent from step {self.steps} on, and the exponents of "
                     f"{len(self._record)} finished intervals are kept")],
-            stacklevel=5,
+            stacklevel=_up_to_the_loop(),
         )  # fmt: skip
 
     def close(self) -> None:
@@ -442,6 +447,14 @@ class TrainingMonitor:
             for weight in piece.weights
         ]
         return checkpoint.checksum([*self._weights, *(value for value in memory if value is not None)])
+
+
+def _up_to_the_loop() -> int:
+    """How far above the function that calls this the user's loop is, as `warn_of` counts."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and Path(frame.f_code.co_filename).parent == HERE:
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _hooked(weight: Tensor) -> bool:

@@ -99,6 +99,6 @@ def random_rows(k: int, dimension: int, moved: int, seed: int, like: Tensor) -> 
     rng = np.random.default_rng([seed, 0])
     V = torch.zeros((k, dimension), dtype=like.dtype, device=like.device)
     for row in V:  # one after the other: a frame of numbers in float64 is large
-        row[:moved] = torch.from_numpy(rng.normal(size=moved))
+        row[:moved] = torch.from_numpy(rng.normal(size=moved)).to(like.dtype)
     orthonormalise_rows(V)
     return V
