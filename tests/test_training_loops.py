@@ -381,3 +381,43 @@ def test_a_rate_of_zero_at_the_start_is_no_obstacle(model, start):
     optimizer.param_groups[0]["lr"] = 0.1
     train(monitor, 5)
     assert np.isfinite(monitor.spectrum().exponents).all()
+
+
+@pytest.mark.parametrize(("before", "now", "stops"), [(0.0, 0.9, True), (0.9, 0.0, False), (0.9, 0.8, False)])
+def test_a_momentum_that_comes_and_goes(model, before, now, stops):
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=before)
+    monitor = TrainingMonitor(model, optimizer, k=2, steps_per_interval=5)
+    train(monitor, 5)
+    optimizer.param_groups[0]["momentum"] = now
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        train(monitor, 5)
+    assert ["remembers more" in str(w.message) for w in caught] == [True] * stops
+    assert len(monitor.spectrum().rates) == (1 if stops else 2)
+    assert monitor.steps == 10
+
+
+class Once(torch.autograd.Function):
+    """A function with one derivative."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return 2.0 * x
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        return 2.0 * gradient
+
+
+def test_a_function_with_one_derivative_is_named_and_later_stops_the_monitor_alone(model):
+    with pytest.raises(ValueError, match="Once, marked once_differentiable"):
+        watched(model).step(F.cross_entropy(Once.apply(model(X)), Y))
+    monitor = watched(model)
+    train(monitor, 5)
+    with pytest.warns(DiagnosticWarning, match="Once, marked once_differentiable"):
+        monitor.step(F.cross_entropy(Once.apply(model(X)), Y))
+    train(monitor, 3)
+    assert monitor.steps == 9
+    with pytest.raises(ValueError, match="without a graph"):
+        monitor.step(torch.tensor(1.0))

@@ -297,6 +297,7 @@ def test_a_file_of_another_training_is_refused(kept, tmp_path):
     wider = nn.Linear(6, 7)
     with pytest.raises(ValueError, match=r"with weights .* got \[\['weight', \[7, 6\]"):
         TrainingMonitor.load(path, wider, optim.Adam(wider.parameters()))
+    assert not fresh._forward_pre_hooks
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(ValueError, match="does not hold a dynsys training monitor"):
         TrainingMonitor.load(path, fresh, other)

@@ -115,6 +115,14 @@ def layout(optimizer: optim.Optimizer) -> list[Piece]:
     ]
 
 
+def remembers_more(optimizer: optim.Optimizer, pieces: Sequence[Piece]) -> bool:
+    """Whether options were changed so that there are buffers which had no place at the start."""
+    rule = RULES.get(type(optimizer))
+    return rule is not None and any(
+        set(rule.buffers(optimizer.param_groups[piece.group])) - set(piece.buffers) for piece in pieces
+    )
+
+
 def trainable(optimizer: optim.Optimizer) -> list[list[Tensor]]:
     """The weights of each param group that require a gradient."""
     return [[weight for weight in group["params"] if weight.requires_grad] for group in optimizer.param_groups]

@@ -17,7 +17,7 @@ from dynsys.results.spectrum import LyapunovSpectrum
 from dynsys.training import checkpoint
 from dynsys.training.clipping import clip
 from dynsys.training.dropped import TOLERANCE, warn_of_dropped
-from dynsys.training.layout import state_vector, trainable
+from dynsys.training.layout import remembers_more, state_vector, trainable
 from dynsys.training.obstacles import check, check_loss, explain
 from dynsys.training.record import Record
 from dynsys.training.slopes import TrainingGradient, accumulate
@@ -171,7 +171,7 @@ class TrainingMonitor:
         loss : Tensor, shape ()
             Scaled as the sum is to be: divide a mean by the number of micro-batches.
         """
-        check_loss(loss)
+        self._check_loss(loss)
         if not self._losses:
             self._begin_step()
         if self._vectors is None:
@@ -180,6 +180,15 @@ class TrainingMonitor:
             self._look_for_dropped()
             self._differentiate(loss, self._vectors)
         self._losses.append(loss.detach())
+
+    def _check_loss(self, loss: Tensor) -> None:
+        try:
+            check_loss(loss)
+        except InvalidInputError as problem:
+            if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.grad_fn is None:
+                raise  # nothing to train with
+            if self._vectors is not None:
+                self._give_up(problem)
 
     def _begin_step(self) -> None:
         for group in self.optimizer.param_groups:
@@ -200,6 +209,9 @@ class TrainingMonitor:
         if len(now) != len(self._weights) or any(a is not b for a, b in zip(now, self._weights, strict=True)):
             self._stop("other weights are trained than at the start: begin a new TrainingMonitor when weights are "
                        "frozen, thawed or added")  # fmt: skip
+        elif remembers_more(self.optimizer, self._pieces):
+            self._stop("the optimizer remembers more than at the start, as with a momentum that was 0: begin a new "
+                       "TrainingMonitor")  # fmt: skip
         elif self._versions and self._versions != _versions(self._weights):
             self._versions = []
             warn_of(
@@ -216,7 +228,7 @@ class TrainingMonitor:
             with self._watch.context():
                 plain, slopes = self._gradient(loss, self._weights)
                 vectors.differentiate(slopes, add=bool(self._losses))
-        except RuntimeError as problem:
+        except (RuntimeError, InvalidInputError) as problem:
             self._give_up(explain(problem, self.model, loss), problem)
         if plain is None:
             loss.backward()
@@ -406,7 +418,11 @@ class TrainingMonitor:
         """
         header, arrays = checkpoint.read(path, memory_limit)
         found = cls(model, optimizer, **header["options"])
-        found._restore(path, header, arrays)
+        try:
+            found._restore(path, header, arrays)
+        except BaseException:
+            found.close()
+            raise
         return found
 
     def _restore(self, path: str | Path, header: dict[str, Any], arrays: dict[str, Array]) -> None:
