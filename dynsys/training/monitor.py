@@ -126,6 +126,8 @@ class TrainingMonitor:
         self._losses: list[Tensor] = []  # of the step under way
         self._loss = self._weights[0].new_tensor(float("nan"))
         self._versions: list[tuple[int, int]] = []
+        self._begun: list[tuple[int, int]] = []  # those of the weights and of gradients within a step
+        self._gradients: list[tuple[int, int]] = []
         self._defect = 0.0
         self.steps = 0
         self.stopped = ""
@@ -175,12 +177,19 @@ class TrainingMonitor:
         self._check_loss(loss)
         if not self._losses:
             self._begin_step()
+            self._begun = _versions(self._weights)
+        elif self._begun != _versions(self._weights):
+            raise InvalidInputError(
+                "weights must stay as they are from backward to step, got others: call monitor.step() in the place of "
+                "optimizer.step() (or of the step of a GradScaler, which is to be left out)"
+            )
         if self._vectors is None:
             loss.backward()
         else:
             self._look_for_dropped()
             self._differentiate(loss, self._vectors)
         self._losses.append(loss.detach())
+        self._gradients = _versions([weight.grad for weight in self._weights if weight.grad is not None])
 
     def _check_loss(self, loss: Tensor) -> None:
         try:
@@ -239,6 +248,15 @@ class TrainingMonitor:
             self._check_symmetry(vectors.asymmetry())
 
     def _update(self) -> None:
+        now = _versions([weight.grad for weight in self._weights if weight.grad is not None])
+        if self._vectors is not None and self._gradients != now:
+            self._give_up(
+                InvalidInputError(
+                    "gradients must stay as they are from monitor.backward to monitor.step, got others, by something "
+                    "whose derivative is not known: for clip_grad_norm_ and clip_grad_value_ give clip_norm and "
+                    "clip_value to the monitor; leave a GradScaler out"
+                )
+            )
         vectors, order, limits = self._vectors, self._in_model_order(), (self.clip_norm, self.clip_value)
         if vectors is None:
             clip(self._weights, order, None, *limits)
