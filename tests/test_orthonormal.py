@@ -208,3 +208,11 @@ def test_start_follows_k_vectors_and_all_by_default(k):
 def test_start_refuses_bad_input_and_says_what_came_and_what_was_expected(x0, k, seed, message):
     with pytest.raises(InvalidInputError, match=message):
         RunState.start(x0, 3, k, seed)
+
+
+def test_first_vectors_leave_out_what_a_stepper_carries_as_long_as_others_last():
+    few, all_of_them = (random_frames(6, k, 3, np.arange(2), carried=2) for k in (3, 6))
+    np.testing.assert_allclose(all_of_them[:, :, :3], few, rtol=0, atol=1e-14)
+    np.testing.assert_array_equal(few[:, 4:], 0.0)
+    np.testing.assert_allclose(all_of_them[:, 4:, :4], 0.0, atol=1e-15)
+    np.testing.assert_allclose(np.swapaxes(all_of_them, 1, 2) @ all_of_them, [np.eye(6)] * 2, rtol=0, atol=1e-14)

@@ -14,7 +14,7 @@ import setuptools
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+*BLOCKS, WATCHED = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=["own_ode", "own_network"])
@@ -28,6 +28,19 @@ def test_code_of_the_readme_runs(block, capsys):
         assert spectrum.exponents[0] > 6 * spectrum.standard_error[0] > 0
     else:
         assert names["runs"].exponents.shape == (8, 4 * 3 + 4 + 4 + 1)
+
+
+@pytest.mark.torch
+def test_the_lines_for_a_training_loop_run(capsys):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    batches = [(torch.randn(16, 4), torch.randint(3, (16,))) for _ in range(20)]
+    criterion, optimizer = torch.nn.CrossEntropyLoss(), torch.optim.Adam(model.parameters())
+    names = {"model": model, "optimizer": optimizer, "loader": batches, "criterion": criterion}
+    exec(compile(WATCHED, "README.md", "exec"), names)
+    assert names["monitor"].spectrum().rates.shape == (2, 5)
+    assert "Lyapunov exponents (per step)" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")

@@ -51,11 +51,12 @@ class TorchTangent(TangentSystem):
 
     def random_frames(self, dim: int, k: int, seed: int, members: Array) -> Array:
         """Random orthonormal frames as those of other backends, made row by row: they are as large as memory allows."""
-        frames = []
+        frames, own = [], dim - self.time_step.carried
         for member in members:
             rng, V = np.random.default_rng([seed, member]), torch.empty((k, dim), dtype=self._step.dtype)
             for row in V.numpy():
                 row[:] = rng.normal(size=dim)
+            V[:own, own:] = 0.0
             orthonormalise_rows(V)
             frames.append(V.numpy())
         return _columns(frames)

@@ -40,15 +40,17 @@ def orthonormalise(V: Array) -> tuple[Array, Array]:
     return Q * signs[..., None, :], R * signs[..., :, None]
 
 
-def random_frames(dim: int, k: int, seed: int, members: Array) -> Array:
+def random_frames(dim: int, k: int, seed: int, members: Array, carried: int = 0) -> Array:
     """Random orthonormal frames, shape (members, dim, k), each keyed by (seed, member).
 
-    A smaller k gives the leading columns of the same frame, so that k exponents are the first k of all.
+    A smaller k gives the leading columns of the same frame, so that k exponents are the first k of all. Columns
+    leave out the last `carried` components, such as an optimiser's memory in units of its own, as long as others last.
     """
     if k == 0:  # a generator for each of many members takes its time
         return np.empty((len(members), dim, 0))
-    columns = [np.random.default_rng([seed, member]).normal(size=(k, dim)).T for member in members]
-    return orthonormalise(np.array(columns))[0]
+    rows = np.array([np.random.default_rng([seed, member]).normal(size=(k, dim)) for member in members])
+    rows[:, : dim - carried, dim - carried :] = 0.0
+    return orthonormalise(np.swapaxes(rows, 1, 2))[0]
 
 
 def packed(R: Array) -> Array:

@@ -317,10 +317,11 @@ class FlowStep(TimeStep):
     @property
     def dimension(self) -> int:
         """That of the flow, and of what the stepper carries along."""
-        return self.flow.dimension + self._carried
+        return self.flow.dimension + self.carried
 
-    @cached_property
-    def _carried(self) -> int:  # kept: every pass asks for the dimension, and a flow on a batch is made for the answer
+    @cached_property  # kept: every pass asks for the dimension, and a flow on a batch is made for the answer
+    def carried(self) -> int:
+        """What the stepper carries along."""
         return self.stepper.state_dimension(self.flow.flow_at(0))
 
     @property
@@ -374,14 +375,14 @@ class FlowStep(TimeStep):
     @property
     def vanishing_exponents(self) -> int:
         """Those of the flow; a stepper that carries a state has other conserved quantities, if any."""
-        return 0 if self._carried else self.flow.vanishing_exponents
+        return 0 if self.carried else self.flow.vanishing_exponents
 
     def finer(self) -> tuple[FlowStep, int] | None:
         """The same flow under the stepper's finer one.
 
         None where the step is the system: data change with it, it remembers something, or it descends a gradient.
         """
-        if isinstance(self.flow, PiecewiseFlow) or self._carried or (self.flow.descends and self.stepper.order == 1):
+        if isinstance(self.flow, PiecewiseFlow) or self.carried or (self.flow.descends and self.stepper.order == 1):
             return None
         stepper, steps = self.stepper.finer()
         return attrs.evolve(self, stepper=stepper), steps
@@ -444,7 +445,7 @@ class FlowStep(TimeStep):
 
     def complete(self, x0: Any) -> Any:
         """Initial states, with zeros for what the stepper carries along if that was left out."""
-        carried, dim = self._carried, self.flow.dimension
+        carried, dim = self.carried, self.flow.dimension
         if not carried:
             return x0
         x = real_array("x0", x0)

@@ -173,7 +173,7 @@ class TangentSystem(ABC):
 
     def random_frames(self, dim: int, k: int, seed: int, members: Array) -> Array:
         """Random orthonormal frames in which a run begins; see `dynsys.passes.orthonormal.random_frames`."""
-        return random_frames(dim, k, seed, members)
+        return random_frames(dim, k, seed, members, self.time_step.carried)
 
     @property
     def rounding(self) -> float:

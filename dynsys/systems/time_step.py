@@ -170,6 +170,11 @@ class TimeStep(Computed, ABC):
         return x0
 
     @property
+    def carried(self) -> int:
+        """How many of the last components are not the system's own, such as momenta; first vectors leave them be."""
+        return 0
+
+    @property
     def members(self) -> int | None:
         """Number of members of an ensemble, where each has a step of its own (`dynsys.vary`). None: any number."""
         return None
