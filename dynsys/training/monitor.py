@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 import torch
 
-from dynsys.errors import InvalidInputError, one_of, positive, warn_of, whole_number, whole_seed
+from dynsys.errors import InvalidInputError, positive, warn_of, whole_number, whole_seed
 from dynsys.results.result import MEMORY_LIMIT
 from dynsys.results.spectrum import LyapunovSpectrum
 from dynsys.training import checkpoint
@@ -57,15 +57,11 @@ class TrainingMonitor:
         Number of tangent vectors. Each takes about the time of a training step, and the memory of weights and buffers.
     seed : int
         Of the first vectors. They are random: the first tens of steps also show how these turn into the growing ones.
+        They lie among the weights, as long as there are some left: the memory of an optimiser has units of its own.
     steps_per_interval : int
         Steps from one factorisation to the next.
     clip_norm, clip_value : float, optional
         Gradients are clipped as by `torch.nn.utils.clip_grad_norm_`, then as by `clip_grad_value_`.
-    perturbed : "weights" or "state"
-        Where the first vectors lie: among the weights, as two trainings that start from other weights differ, whose
-        optimisers remember nothing yet; or in all of the state, as those of `TangentSystem.benettin`. The second
-        moments of Adam are so small that a unit vector along them makes weights differ by orders of magnitude more
-        within steps: a growth that says nothing of the training, and is in the mean of all that follows.
 
     Raises
     ------
@@ -108,7 +104,6 @@ class TrainingMonitor:
         *,
         clip_norm: float | None = None,
         clip_value: float | None = None,
-        perturbed: Literal["weights", "state"] = "weights",
     ) -> None:
         self._names = {id(weight): name for name, weight in check(model, optimizer).items()}
         self.model, self.optimizer = model, optimizer
@@ -116,8 +111,7 @@ class TrainingMonitor:
         self.steps_per_interval = whole_number("steps_per_interval", steps_per_interval, 1)
         self.clip_norm = None if clip_norm is None else positive("clip_norm", clip_norm)
         self.clip_value = None if clip_value is None else positive("clip_value", clip_value)
-        self.perturbed = one_of("perturbed", perturbed, "weights", "state")
-        self._vectors: TangentVectors | None = TangentVectors(optimizer, k, self.seed, self.perturbed)
+        self._vectors: TangentVectors | None = TangentVectors(optimizer, k, self.seed)
         self._pieces, self._weights = self._vectors.pieces, self._vectors.weights
         self.k, self.dimension = self._vectors.rows.shape
         self._gradient = TrainingGradient()
@@ -234,7 +228,7 @@ class TrainingMonitor:
             loss.backward()
             return
         accumulate(plain, self._weights)
-        if self.steps % self.steps_per_interval == 0 and not self._losses:
+        if self._vectors is vectors and self.steps % self.steps_per_interval == 0 and not self._losses:
             self._check_symmetry(vectors.asymmetry())
 
     def _update(self) -> None:
@@ -375,7 +369,6 @@ class TrainingMonitor:
                 "steps_per_interval": self.steps_per_interval,
                 "clip_norm": self.clip_norm,
                 "clip_value": self.clip_value,
-                "perturbed": self.perturbed,
             },
             "training": self._description(),
             "units": [list(piece.units) for piece in self._pieces],

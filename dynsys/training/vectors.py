@@ -31,7 +31,7 @@ class TangentVectors:
         The largest |H v| / |v| that `asymmetry` has seen.
     """
 
-    def __init__(self, optimizer: optim.Optimizer, k: int, seed: int, perturbed: str) -> None:
+    def __init__(self, optimizer: optim.Optimizer, k: int, seed: int) -> None:
         self.optimizer = optimizer
         self.pieces = layout(optimizer)
         self.weights = [weight for piece in self.pieces for weight in piece.weights]
@@ -40,13 +40,7 @@ class TangentVectors:
         self.dimension = dimension(self.pieces)
         count = sum(piece.count for piece in self.pieces)
         k = whole_number("k", k, 1, self.dimension)
-        if perturbed == "weights" and k > count:
-            raise InvalidInputError(
-                f"k must be at most the {count} weights that are perturbed, got {k}: take perturbed='state' to perturb "
-                "the memory of the optimiser too"
-            )
-        moved = count if perturbed == "weights" else self.dimension
-        self.rows = random_rows(k, self.dimension, moved, seed, self.weights[0])
+        self.rows = random_rows(k, self.dimension, count, seed, self.weights[0])
         self.curvature = 0.0
         self._products = self.rows.new_zeros((k, count))
         self._row_parts = [pieces(row[:count], self.weights) for row in self.rows]
@@ -91,14 +85,15 @@ class TangentVectors:
         return None if R is None else np.log(np.diag(R))
 
 
-def random_rows(k: int, dimension: int, moved: int, seed: int, like: Tensor) -> Tensor:
-    """A random orthonormal frame of the first `moved` components, as rows beside a tensor, (k, dimension).
+def random_rows(k: int, dimension: int, weights: int, seed: int, like: Tensor) -> Tensor:
+    """The frame of `dynsys.passes.orthonormal.random_frames` of member 0, as rows beside a tensor, (k, dimension).
 
-    Of all components it is that of `dynsys.passes.orthonormal.random_frames` of member 0.
+    The first vectors, as many as there are weights, lie among these.
     """
     rng = np.random.default_rng([seed, 0])
-    V = torch.zeros((k, dimension), dtype=like.dtype, device=like.device)
+    V = torch.empty((k, dimension), dtype=like.dtype, device=like.device)
     for row in V:  # one after the other: a frame of numbers in float64 is large
-        row[:moved] = torch.from_numpy(rng.normal(size=moved)).to(like.dtype)
+        row.copy_(torch.from_numpy(rng.normal(size=dimension)).to(like.dtype))
+    V[:weights, weights:] = 0.0
     orthonormalise_rows(V)
     return V
