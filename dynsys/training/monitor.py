@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import numpy as np
 import torch
 
-from dynsys.errors import InvalidInputError, positive, warn_of, whole_number, whole_seed
+from dynsys.errors import InvalidInputError, one_of, positive, warn_of, whole_number, whole_seed
 from dynsys.results.result import MEMORY_LIMIT
 from dynsys.results.spectrum import LyapunovSpectrum
 from dynsys.training import checkpoint
@@ -57,11 +57,16 @@ class TrainingMonitor:
         Number of tangent vectors. Each takes about the time of a training step, and the memory of weights and buffers.
     seed : int
         Of the first vectors. They are random: the first tens of steps also show how these turn into the growing ones.
-        They lie among the weights, as long as there are some left: the memory of an optimiser has units of its own.
     steps_per_interval : int
         Steps from one factorisation to the next.
     clip_norm, clip_value : float, optional
         Gradients are clipped as by `torch.nn.utils.clip_grad_norm_`, then as by `clip_grad_value_`.
+    perturbed : "weights" or "state"
+        Where the first vectors lie: among the weights, as two trainings that start from other weights differ, whose
+        optimisers remember nothing yet, and as those of batch mode (if k is larger, the others lie in all of the
+        state); or all of them in all of the state. The second moments of Adam are so small that a unit vector along
+        them makes weights differ by orders of magnitude more within steps: a growth that says nothing of the training,
+        and is in the mean of all that follows.
 
     Raises
     ------
@@ -104,6 +109,7 @@ class TrainingMonitor:
         *,
         clip_norm: float | None = None,
         clip_value: float | None = None,
+        perturbed: Literal["weights", "state"] = "weights",
     ) -> None:
         self._names = {id(weight): name for name, weight in check(model, optimizer).items()}
         self.model, self.optimizer = model, optimizer
@@ -111,7 +117,8 @@ class TrainingMonitor:
         self.steps_per_interval = whole_number("steps_per_interval", steps_per_interval, 1)
         self.clip_norm = None if clip_norm is None else positive("clip_norm", clip_norm)
         self.clip_value = None if clip_value is None else positive("clip_value", clip_value)
-        self._vectors: TangentVectors | None = TangentVectors(optimizer, k, self.seed)
+        self.perturbed = one_of("perturbed", perturbed, "weights", "state")
+        self._vectors: TangentVectors | None = TangentVectors(optimizer, k, self.seed, self.perturbed)
         self._pieces, self._weights = self._vectors.pieces, self._vectors.weights
         self.k, self.dimension = self._vectors.rows.shape
         self._gradient = TrainingGradient()
@@ -369,6 +376,7 @@ class TrainingMonitor:
                 "steps_per_interval": self.steps_per_interval,
                 "clip_norm": self.clip_norm,
                 "clip_value": self.clip_value,
+                "perturbed": self.perturbed,
             },
             "training": self._description(),
             "units": [list(piece.units) for piece in self._pieces],

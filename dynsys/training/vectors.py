@@ -31,7 +31,7 @@ class TangentVectors:
         The largest |H v| / |v| that `asymmetry` has seen.
     """
 
-    def __init__(self, optimizer: optim.Optimizer, k: int, seed: int) -> None:
+    def __init__(self, optimizer: optim.Optimizer, k: int, seed: int, perturbed: str) -> None:
         self.optimizer = optimizer
         self.pieces = layout(optimizer)
         self.weights = [weight for piece in self.pieces for weight in piece.weights]
@@ -40,7 +40,8 @@ class TangentVectors:
         self.dimension = dimension(self.pieces)
         count = sum(piece.count for piece in self.pieces)
         k = whole_number("k", k, 1, self.dimension)
-        self.rows = random_rows(k, self.dimension, count, seed, self.weights[0])
+        moved = count if perturbed == "weights" else self.dimension
+        self.rows = random_rows(k, self.dimension, moved, seed, self.weights[0])
         self.curvature = 0.0
         self._products = self.rows.new_zeros((k, count))
         self._row_parts = [pieces(row[:count], self.weights) for row in self.rows]
@@ -85,15 +86,15 @@ class TangentVectors:
         return None if R is None else np.log(np.diag(R))
 
 
-def random_rows(k: int, dimension: int, weights: int, seed: int, like: Tensor) -> Tensor:
-    """The frame of `dynsys.passes.orthonormal.random_frames` of member 0, as rows beside a tensor, (k, dimension).
+def random_rows(k: int, dimension: int, moved: int, seed: int, like: Tensor) -> Tensor:
+    """A random orthonormal frame as rows beside a tensor, (k, dimension), in the first `moved` components if it can.
 
-    The first vectors, as many as there are weights, lie among these.
+    It is that of `dynsys.passes.orthonormal.random_frames` of member 0, where an optimiser carries the others.
     """
     rng = np.random.default_rng([seed, 0])
     V = torch.empty((k, dimension), dtype=like.dtype, device=like.device)
     for row in V:  # one after the other: a frame of numbers in float64 is large
-        row.copy_(torch.from_numpy(rng.normal(size=dimension)).to(like.dtype))
-    V[:weights, weights:] = 0.0
+        row.copy_(torch.from_numpy(rng.normal(size=dimension)).to(like.dtype))  # MPS has no float64
+    V[:moved, moved:] = 0.0
     orthonormalise_rows(V)
     return V
