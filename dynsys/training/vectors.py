@@ -94,11 +94,11 @@ class TangentVectors:
 def random_rows(k: int, dimension: int, moved: int, seed: int, like: Tensor) -> Tensor:
     """A random orthonormal frame of the first `moved` components, as rows beside a tensor, (k, dimension).
 
-    Of all components it is that of `dynsys.passes.orthonormal.random_frames` of member 0.
+    It is that of `dynsys.passes.orthonormal.random_frames` of member 0, where the others are carried.
     """
     rng = np.random.default_rng([seed, 0])
     V = torch.zeros((k, dimension), dtype=like.dtype, device=like.device)
     for row in V:  # one after the other: a frame of numbers in float64 is large
-        row[:moved] = torch.from_numpy(rng.normal(size=moved))
+        row[:moved] = torch.from_numpy(rng.normal(size=dimension)[:moved])
     orthonormalise_rows(V)
     return V
