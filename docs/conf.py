@@ -56,7 +56,6 @@ if find_spec("torch") is None:  # an extra: its names are stood in for, also whe
     _MockObject.__or__ = _MockObject.__ror__ = lambda self, other: self
 autodoc_typehints = "none"  # the sections say it in words, with shapes
 default_role = "py:obj"
-autodoc_mock_imports = ["torch"]  # an extra: what is written of its part needs nothing of it
 napoleon_google_docstring = False
 napoleon_use_ivar = True
 

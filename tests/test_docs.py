@@ -92,5 +92,5 @@ def test_the_code_of_a_page_runs(name, capsys, tmp_path):
         exec(compile(block, script, "exec"), names)
     assert capsys.readouterr().out
     assert (
-        len(blocks) == {"benettin": 1, "trust": 1, "ginelli": 2, "extending": 11, "derivatives": 4, "pytorch": 3}[name]
+        len(blocks) == {"benettin": 1, "trust": 1, "ginelli": 2, "extending": 11, "derivatives": 4, "pytorch": 4}[name]
     )

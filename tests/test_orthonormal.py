@@ -12,10 +12,13 @@ from steps import kernel_of
 
 from dynsys import InvalidInputError, RunState
 from dynsys.compiled.build import build
+from dynsys.indicators import subspace_distance
 from dynsys.models.classics import LinearMap
+from dynsys.passes import orthonormal
 from dynsys.passes.orthonormal import (
     GRAM_SCHMIDT,
     SINGULAR_RATIO,
+    in_few_coordinates,
     is_singular,
     orthonormalise,
     random_frames,
@@ -208,6 +211,27 @@ def test_start_follows_k_vectors_and_all_by_default(k):
 def test_start_refuses_bad_input_and_says_what_came_and_what_was_expected(x0, k, seed, message):
     with pytest.raises(InvalidInputError, match=message):
         RunState.start(x0, 3, k, seed)
+
+
+def test_tall_frames_in_few_coordinates_have_the_same_products_and_distances(monkeypatch):
+    rng = np.random.default_rng(4)
+    one = random_frames(500, 3, 0, np.arange(2))
+    other = orthonormalise(one + 1e-9 * rng.normal(size=one.shape))[0]
+    kept = in_few_coordinates(one, other)
+    assert kept[0] is one
+    assert kept[1] is other
+    monkeypatch.setattr(orthonormal, "TALL", 60)  # the last block is not full
+    few = in_few_coordinates(one, other)
+    assert few[0].shape == few[1].shape == (2, 6, 3)
+    for a, b in ((0, 0), (0, 1), (1, 1)):
+        there, here = (np.swapaxes(pair[a], 1, 2) @ pair[b] for pair in ((one, other), few))
+        np.testing.assert_allclose(here, there, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(subspace_distance(*few), subspace_distance(one, other), rtol=1e-5)  # of about 1e-8
+    one[1, 499, 0] = np.nan
+    found = in_few_coordinates(one, other)
+    assert np.isfinite(found[0][0]).all()
+    assert np.isnan(found[0][1]).all()
+    assert np.isnan(found[1][1]).all()
 
 
 def test_first_vectors_leave_out_what_a_stepper_carries_as_long_as_others_last():

@@ -36,6 +36,11 @@ def test_a_spectrum_prints_exponents_with_errors_and_its_checks():
     assert lines[5].startswith("Checks: derivative: jacobian; drift")
 
 
+def test_what_is_undecided_is_said():
+    text = str(STEADY.benettin(np.array([1.0, 0.0, 0.0]), intervals=2, warmup=0))
+    assert text.startswith("Regime undecided: the record is too short for error bars")
+
+
 def test_an_ensemble_prints_means_over_the_members_that_finished():
     x0 = np.zeros((3, 3))
     spectrum = STEADY.benettin(x0, intervals=100, warmup=50)

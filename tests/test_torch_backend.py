@@ -20,6 +20,7 @@ from dynsys import (  # noqa: E402
     Adam,
     AdamW,
     DivergenceError,
+    Ensemble,
     Euler,
     HeavyBall,
     InvalidInputError,
@@ -224,6 +225,18 @@ def test_a_member_of_an_ensemble_is_its_run_alone(shared):
         alone = tangent.forward(attrs.evolve(start, **fields), intervals=3, steps_per_interval=4, record="growth")
         for name in ("x", "Q", "growth"):
             np.testing.assert_array_equal(getattr(alone, name)[0], getattr(together, name)[m])
+
+
+def test_an_ensemble_in_blocks_is_the_run_of_all_members(tmp_path):
+    whole = noisy()
+    tangent = whole.minibatches(5, seed=1, shared=False).tangent(HeavyBall(0.05, 0.8))
+    x0 = np.tile(whole.initial(), (5, 1)) + 0.01 * np.arange(5)[:, None]
+    options = {"intervals": 4, "steps_per_interval": 3, "k": 2, "warmup": 0}
+    together = tangent.benettin(x0, **options)
+    runs = Ensemble.of(tangent.benettin, x0, **options).run(tmp_path / "runs.zarr", block=2)
+    np.testing.assert_array_equal(runs.exponent_mean, together.exponents)
+    again = Ensemble.of(tangent.benettin, x0, **options).run(tmp_path / "runs.zarr", block=2)  # of the store
+    np.testing.assert_array_equal(again.exponent_mean, together.exponents)
 
 
 def test_nothing_that_is_handed_in_is_overwritten():

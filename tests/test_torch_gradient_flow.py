@@ -1,5 +1,7 @@
 """TorchGradientFlow: the same function as networks in NumPy, pure in weights, rows and key, whatever the model does."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,8 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from torch_networks import PAIRS, SAMPLES, data, mlp, squares  # noqa: E402
 
-from dynsys import InvalidInputError  # noqa: E402
+from dynsys import Adam, InvalidInputError  # noqa: E402
+from dynsys.storage.description import describe  # noqa: E402
 from dynsys.testing import check_system  # noqa: E402
 from dynsys.torch import TorchGradientFlow  # noqa: E402
 
@@ -315,6 +318,37 @@ class Distances(nn.Module):
 def test_what_has_no_second_derivative_is_refused_at_the_door_by_name(model, inputs, message):
     with pytest.raises(InvalidInputError, match=message):
         flow(model, nn.CrossEntropyLoss(), inputs, np.arange(SAMPLES) % 2)
+
+
+def test_stores_tell_tasks_apart_by_all_that_they_compute():
+    def described(change=lambda model: None, **options):
+        model = nn.Sequential(mlp(2, 4), nn.BatchNorm1d(4), nn.Dropout(0.2), nn.LeakyReLU(0.1), mlp(4, 1)).double()
+        change(model)
+        options = {"loss": nn.MSELoss(), "seed": 3} | options
+        return describe(flow(model, **options).minibatches(5, seed=1).tangent(Adam(1e-3)))
+
+    def set_to(path, name, value):
+        return lambda model: setattr(model.get_submodule(path), name, value)
+
+    same = described()
+    assert described() == same
+    assert json.loads(json.dumps(same)) == same
+    others = [
+        described(lambda model: model.eval()),
+        described(set_to("2", "p", 0.3)),
+        described(set_to("3", "negative_slope", 0.2)),
+        described(lambda model: model[1].running_mean.add_(1.0)),
+        described(lambda model: model[0][0].bias.requires_grad_(False)),
+        described(loss=nn.L1Loss()),
+        described(loss=squares),
+        described(inputs=X + 1.0),
+        described(targets=2.0 * y),
+        described(seed=4),
+        described(reduction="sum"),
+    ]
+    for other in others:
+        assert other != same
+    assert len({json.dumps(other) for other in others}) == len(others)
 
 
 def good(**changes):

@@ -463,6 +463,51 @@ def test_tensors_are_found_in_containers_of_many_kinds():
     assert type(each(torch.clone, packed)) is type(packed)
 
 
+@dataclasses.dataclass
+class Output(OrderedDict):
+    """A mapping and a dataclass in one that refuses `update`, as the outputs of the library transformers are."""
+
+    loss: torch.Tensor
+    logits: torch.Tensor
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            super().__setitem__(field.name, getattr(self, field.name))
+
+    def __setitem__(self, key, value):
+        super().__setitem__(key, value)
+        super().__setattr__(key, value)
+
+    def update(self, *args, **kwargs):
+        raise TypeError("You cannot use ``update`` on an Output instance.")
+
+    def __reduce__(self):
+        return Output, (self.loss, self.logits), None, None, iter(self.items())
+
+
+def test_outputs_of_transformers_are_gone_through_like_any_others():
+    output = Output(torch.ones(1), torch.ones(2))
+    assert [len(t) for t in tensors_in(output)] == [1, 2]
+    doubled = each(lambda t: 2 * t, output)
+    assert float(output.loss) == float(output["loss"]) == 1.0
+    assert float(doubled.loss) == float(doubled["loss"]) == 2.0
+
+    class Model(nn.Module):
+        def __init__(self, drops):
+            super().__init__()
+            self.first, self.last, self.drops = nn.Linear(6, 4), nn.Linear(4, 6), drops
+
+        def forward(self, x):
+            h = torch.tanh(self.first(x))
+            logits = self.last(h.detach() * h if self.drops else h)
+            return Output(logits.square().mean(), logits)
+
+    for drops in (False, True):
+        model = Model(drops)
+        share = dropped_share(model, (torch.randn(ROWS),), {}, list(model.parameters()), 0)
+        assert (share > 0.05) if drops else (share < 1e-6)
+
+
 class Counting(nn.Module):
     """A model that takes another way in every other call."""
 

@@ -10,8 +10,8 @@ torch = pytest.importorskip("torch")
 from torch import nn, optim  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
-from dynsys import Euler, GradientFlow, HeavyBall, Nesterov  # noqa: E402
-from dynsys.torch import TrainingMonitor  # noqa: E402
+from dynsys import Adam, AdamW, Euler, GradientFlow, HeavyBall, Nesterov, RMSprop  # noqa: E402
+from dynsys.torch import TorchGradientFlow, TrainingMonitor  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -129,36 +129,43 @@ def network():
 
 RATE = 0.05
 STEPPERS = {
-    "sgd": (Euler(dt=RATE), {}),
-    "heavy ball": (HeavyBall(dt=RATE, momentum=0.8), {"momentum": 0.8}),
-    "nesterov": (Nesterov(dt=RATE, momentum=0.8), {"momentum": 0.8, "nesterov": True}),
+    "sgd": (Euler(dt=RATE), lambda p: optim.SGD(p, lr=RATE)),
+    "heavy ball": (HeavyBall(dt=RATE, momentum=0.8), lambda p: optim.SGD(p, lr=RATE, momentum=0.8)),
+    "nesterov": (Nesterov(dt=RATE, momentum=0.8), lambda p: optim.SGD(p, lr=RATE, momentum=0.8, nesterov=True)),
+    "adam": (
+        Adam(dt=RATE, beta1=0.8, beta2=0.9, eps=0.1, weight_decay=0.1),
+        lambda p: optim.Adam(p, lr=RATE, betas=(0.8, 0.9), eps=0.1, weight_decay=0.1),
+    ),
+    "adamw": (
+        AdamW(dt=RATE, eps=0.1, weight_decay=0.1),
+        lambda p: optim.AdamW(p, lr=RATE, eps=0.1, weight_decay=0.1),
+    ),
+    "rmsprop": (RMSprop(dt=RATE, alpha=0.8, eps=0.1), lambda p: optim.RMSprop(p, lr=RATE, alpha=0.8, eps=0.1)),
 }
 
 
 @pytest.mark.parametrize("batches", [True, False])
 @pytest.mark.parametrize("name", STEPPERS)
 def test_the_networks_of_dynsys_have_the_same_exponents(name, batches):
-    stepper, options = STEPPERS[name]
+    stepper, make = STEPPERS[name]
     flow, model, x, y = network()
     theta = torch.cat([p.detach().reshape(-1) for p in model.parameters()]).numpy().copy()
-    driven = flow.minibatches(8, seed=1) if batches else flow
+    module = TorchGradientFlow(model, lambda outputs, targets: F.mse_loss(outputs[:, 0], targets), x, y)
+    driven, batched = (each.minibatches(8, seed=1) if batches else each for each in (flow, module))
     tangent = driven.tangent(stepper, backend="numpy")
-    monitor = TrainingMonitor(
-        model,
-        optim.SGD(model.parameters(), lr=RATE, **options),
-        k=tangent.dimension,
-        seed=4,
-        steps_per_interval=5,
-        perturbed="state",
-    )
+    k = tangent.dimension
+    monitor = TrainingMonitor(model, make(model.parameters()), k=k, seed=4, steps_per_interval=5)
     for n in range(60):
         rows = torch.as_tensor(driven.rows(n)).reshape(-1) if batches else slice(None)
         monitor.step(F.mse_loss(model(x[rows])[:, 0], y[rows]))
     found = monitor.spectrum()
-    spectrum = tangent.benettin(theta, intervals=12, steps_per_interval=5, warmup=0, seed=4)
-    np.testing.assert_allclose(found.rates, RATE * spectrum.rates, rtol=0, atol=1e-10)
-    np.testing.assert_allclose(found.end.x, spectrum.end.x, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(found.times * RATE, spectrum.times)
+    for other in (tangent, batched.tangent(stepper)):
+        spectrum = other.benettin(theta, intervals=12, steps_per_interval=5, warmup=0, seed=4)
+        off = np.abs(found.rates - RATE * spectrum.rates)
+        assert off[:, :22].max() < 1e-10
+        assert off.max() < 1e-4  # the last of a spectrum that is wide within an interval see its rounding
+        np.testing.assert_allclose(found.end.x, spectrum.end.x, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(found.times * RATE, spectrum.times)
     if name == "heavy ball":  # whatever the loss, a step shrinks volumes by mu^13
         np.testing.assert_allclose(found.exponents.sum(), 13 * np.log(0.8), rtol=0, atol=1e-10)
 
@@ -236,8 +243,3 @@ def test_the_first_vectors_lie_among_the_weights_unless_all_of_the_state_is_aske
         first[perturbed] = monitor.spectrum().rates[0, 0]
     assert abs(first["weights"]) < 0.05
     assert first["state"] > 1.0  # second moments are tiny: a unit vector along them is no small change
-    bowl = Bowl([1.0, 2.0, 3.0])
-    with pytest.raises(
-        ValueError, match=r"k must be at most the 3 weights that are perturbed, got 4.*perturbed='state'"
-    ):
-        TrainingMonitor(bowl, optim.Adam(bowl.parameters()), k=4)

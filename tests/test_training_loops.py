@@ -312,3 +312,112 @@ def test_bfloat16_autocast_is_followed(model):
                 loss = F.cross_entropy(model(X), Y)
             monitor.step(loss)
     assert np.isfinite(monitor.spectrum().exponents).all()
+
+
+def test_a_loss_that_was_back_propagated_before_is_named(model):
+    monitor = watched(model)
+    weights = model[0].weight.clone()
+    loss = F.cross_entropy(model(X), Y)
+    loss.backward()
+    with pytest.raises(ValueError, match=r"back-propagated before; leave loss\.backward\(\) out"):
+        monitor.step(loss)
+    assert torch.equal(weights, model[0].weight)
+
+
+def test_an_operator_without_a_second_derivative_is_named_and_later_stops_the_monitor_alone(model):
+    def loss(margin):
+        return F.multi_margin_loss(model(X), Y) if margin else F.cross_entropy(model(X), Y)
+
+    with pytest.raises(ValueError, match="multi_margin_loss"):
+        watched(model).step(loss(True))
+    monitor = watched(model)
+    train(monitor, 5)
+    weights = model[0].weight.clone()
+    with pytest.warns(DiagnosticWarning, match=r"multi_margin_loss.*from step 5 on") as caught:
+        monitor.step(loss(True))
+    assert caught[0].filename == __file__
+    assert not torch.equal(weights, model[0].weight)
+    train(monitor, 5)
+    assert monitor.steps == 11
+    assert monitor.spectrum().rates.shape == (1, 2)
+
+
+def test_nothing_is_left_on_a_model_after_close_or_an_end(model):
+    def hooks():
+        return len(model._forward_pre_hooks) + len(model._forward_hooks)
+
+    monitor = watched(model)
+    assert hooks() == 3
+    train(monitor, 5)
+    monitor.close()
+    assert hooks() == 0
+    train(monitor, 5)
+    assert monitor.spectrum().rates.shape == (1, 2)
+    monitor = watched(model)
+    train(monitor, 5)
+    model[0].weight.requires_grad_(False)
+    with pytest.warns(DiagnosticWarning):
+        train(monitor, 1)
+    assert hooks() == 0
+
+
+def test_a_monitor_that_has_stopped_is_kept_as_such(model, tmp_path):
+    monitor = watched(model)
+    train(monitor, 5)
+    monitor.close()
+    train(monitor, 2)
+    path = monitor.save(tmp_path / "monitor.npz")
+    again = TrainingMonitor.load(path, model, monitor.optimizer)
+    train(again, 5)
+    assert (again.steps, again.stopped) == (12, "the monitor was closed")
+    assert np.array_equal(again.spectrum().rates, monitor.spectrum().rates)
+
+
+@pytest.mark.parametrize("start", [0.0, 0.1])
+def test_a_rate_of_zero_at_the_start_is_no_obstacle(model, start):
+    optimizer = optim.SGD(model.parameters(), lr=start, momentum=0.9)
+    monitor = TrainingMonitor(model, optimizer, k=2, steps_per_interval=1)
+    train(monitor, 1)
+    optimizer.param_groups[0]["lr"] = 0.1
+    train(monitor, 5)
+    assert np.isfinite(monitor.spectrum().exponents).all()
+
+
+@pytest.mark.parametrize(("before", "now", "stops"), [(0.0, 0.9, True), (0.9, 0.0, False), (0.9, 0.8, False)])
+def test_a_momentum_that_comes_and_goes(model, before, now, stops):
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=before)
+    monitor = TrainingMonitor(model, optimizer, k=2, steps_per_interval=5)
+    train(monitor, 5)
+    optimizer.param_groups[0]["momentum"] = now
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        train(monitor, 5)
+    assert ["remembers more" in str(w.message) for w in caught] == [True] * stops
+    assert len(monitor.spectrum().rates) == (1 if stops else 2)
+    assert monitor.steps == 10
+
+
+class Once(torch.autograd.Function):
+    """A function with one derivative."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return 2.0 * x
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        return 2.0 * gradient
+
+
+def test_a_function_with_one_derivative_is_named_and_later_stops_the_monitor_alone(model):
+    with pytest.raises(ValueError, match="Once, marked once_differentiable"):
+        watched(model).step(F.cross_entropy(Once.apply(model(X)), Y))
+    monitor = watched(model)
+    train(monitor, 5)
+    with pytest.warns(DiagnosticWarning, match="Once, marked once_differentiable"):
+        monitor.step(F.cross_entropy(Once.apply(model(X)), Y))
+    train(monitor, 3)
+    assert monitor.steps == 9
+    with pytest.raises(ValueError, match="without a graph"):
+        monitor.step(torch.tensor(1.0))

@@ -161,6 +161,20 @@ def test_no_loop_changes_by_a_bit(schedule, options):
     assert_same_bits(MODELS["dropout"], OPTIMIZERS["momentum"], schedule, **options)
 
 
+def test_frozen_weights_and_groups_change_by_no_bit():
+    def model():
+        made = MODELS["batch norm"]()
+        made[0].weight.requires_grad_(False)
+        return made
+
+    def optimizer(weights):
+        first, *others = weights
+        return optim.SGD([{"params": [first, others[0]], "lr": 0.1}, {"params": others[1:], "momentum": 0.9}], lr=0.05)
+
+    monitor = assert_same_bits(model, optimizer, clip_norm=0.5)
+    assert monitor.dimension == 8 + 2 * (8 + 8 + 72 + 9)
+
+
 def test_weight_norm_whose_second_derivative_is_wrong_in_torch_is_named():
     model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(6, 8)), nn.Tanh(), nn.Linear(8, 9))
     before = copy.deepcopy(model.state_dict())
@@ -283,6 +297,7 @@ def test_a_file_of_another_training_is_refused(kept, tmp_path):
     wider = nn.Linear(6, 7)
     with pytest.raises(ValueError, match=r"with weights .* got \[\['weight', \[7, 6\]"):
         TrainingMonitor.load(path, wider, optim.Adam(wider.parameters()))
+    assert not fresh._forward_pre_hooks
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(ValueError, match="does not hold a dynsys training monitor"):
         TrainingMonitor.load(path, fresh, other)

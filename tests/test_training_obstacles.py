@@ -1,5 +1,7 @@
 """What PyTorch cannot differentiate twice, as a survey; what stands in the way is refused by name, and nothing else."""
 
+from types import SimpleNamespace
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -148,8 +150,8 @@ REFUSED_MODELS = {
     ),
     "old weight_norm": (lambda: plain(nn.utils.weight_norm(nn.Linear(2, 2))), r"'1\.1' \(Linear\) with weight_norm"),
     "lazy": (lambda: plain(nn.LazyLinear(2)), r"'1\.1\.weight', which is lazy: call the model once before"),
-    "half": (half, r"'1\.1\.weight' in torch\.float16.* autocast"),
-    "complex": (complex_valued, r"'1\.1\.weight' in torch\.complex64, complex: keep real and imaginary part"),
+    "half": (half, r"'1\.1\.weight' in torch\.float16: keep weights in float32 .* under torch\.autocast$"),
+    "complex": (complex_valued, r"'1\.1\.weight' in torch\.complex64: keep real and imaginary part"),
     "two dtypes": (mixed, "one dtype and on one device, got torch.float32 on cpu, torch.float64 on cpu"),
     "meta": (lambda: plain(nn.Linear(2, 2, device="meta")), r"'1\.1\.weight' \(torch.strided, meta\)"),
 }
@@ -208,6 +210,21 @@ def test_optimisers_without_a_derivative_are_refused(name):
     model = nn.Linear(2, 2, bias=False)
     with pytest.raises(InvalidInputError, match=f"got {name}: .*; take SGD"):
         check(model, trained_by(model, vars(torch.optim)[name]))
+
+
+class Wrapped(torch.optim.SGD):
+    """As accelerate and Lightning wrap an optimiser: one by its kind, which hands on to the one that it holds."""
+
+    def __init__(self, optimizer):
+        self.inner, self.param_groups, self.state = optimizer, optimizer.param_groups, optimizer.state
+
+
+def test_of_an_optimiser_that_is_wrapped_the_one_inside_is_asked_for():
+    model = plain()
+    wrapped = Wrapped(trained_by(model))
+    with pytest.raises(InvalidInputError, match=r"got Wrapped, which wraps it: give the one inside, optimizer\.inner "):
+        check(model, wrapped)
+    assert list(check(model, wrapped.inner)) == ["0.weight", "0.bias"]
 
 
 def test_what_is_no_model_or_optimiser_or_does_not_fit():
@@ -326,6 +343,9 @@ def test_losses_are_checked():
     check_loss(model(x).mean().reshape(1))
     for loss, message in (
         (1.0, "loss must be a tensor, got 1.0: leave out .item"),
+        (SimpleNamespace(loss=model(x).mean()), r"got a SimpleNamespace that has one: give its \.loss"),
+        ({"loss": model(x).mean()}, r"got a dict that has one: give its \['loss'\]"),
+        ((model(x).mean(), model(x)), "got a tuple: give the loss alone"),
         (model(x), r"one real number, got shape \(3, 2\) in torch.float32: take its mean or sum"),
         (model(x).argmax(), "in torch.int64"),
         (model(x).mean().detach(), "got one without a graph: it was computed under torch.no_grad"),

@@ -241,3 +241,29 @@ def test_a_step_that_is_not_repeated_is_noticed():
     predicted = push(optimizer, layout(optimizer), torch.eye(3), torch.zeros(3, 3))
     optimizer.step()
     assert differs(predicted, before)
+
+
+class Wrapper(optim.Optimizer):
+    """Hides an optimiser, and what it remembers."""
+
+    def __init__(self, weights):
+        super().__init__(weights, {"lr": 0.1})
+        self.inner = optim.Adam(self.param_groups)
+
+    def step(self):
+        self.inner.step()
+
+
+class Hoarder(optim.SGD):
+    """Keeps its memory out of its state."""
+
+    def __init__(self, weights):
+        super().__init__(weights, lr=0.1)
+        self.means = [torch.zeros_like(weight) for weight in weights]
+
+
+@pytest.mark.parametrize(("kind", "where"), [(Wrapper, "inner"), (Hoarder, "means")])
+def test_memory_that_is_not_in_the_state_is_refused(kind, where):
+    optimizer = kind([torch.nn.Parameter(torch.randn(3))])
+    with pytest.raises(ValueError, match=f"{kind.__name__}, which has numbers in '{where}'"):
+        layout(optimizer)

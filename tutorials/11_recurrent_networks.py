@@ -247,7 +247,7 @@ for axes, values in ((top, exponents), (bottom, capacities)):
     axes.errorbar(radii, values.mean(axis=0), bar, color="black", marker="o", mfc="white", capsize=3)
 top.set(
     ylabel=r"largest exponent $\lambda_1$ (1/step)",
-    title="What five driven networks forget and remember (± 2 standard errors)",
+    title="Five driven networks (bars: ± 2 standard errors)",
 )
 top.set(ylim=(-0.8, 0.2))
 bottom.set(xlabel="spectral radius (1)", ylabel="memory capacity (steps)")

@@ -8,7 +8,6 @@ from typing import Literal, overload
 import numpy as np
 
 from dynsys.algorithms.checks.covariance import (
-    another_frame,
     covariance_residual,
     determined_subspaces,
     joined,
@@ -150,7 +149,7 @@ def ginelli(
     tangent = in_step(tangent, x0)
     window = pass_window(
         tangent, x0, intervals=intervals, steps_per_interval=steps_per_interval, warmup=warmup, tail=tail, k=k,
-        seed=seed, stride=stride, memory_limit=memory_limit, progress=progress, vectors=vectors,
+        seed=seed, stride=stride, memory_limit=memory_limit, progress=progress, vectors=vectors, compare=True,
     )  # fmt: skip
     members, end = np.arange(len(window.R)), window.end
     triangles = [random_triangles(end, seed, key) for key in (0, 1)]
@@ -170,13 +169,12 @@ def ginelli(
         columns[m, last[m] + 1 :] = growth[m, last[m] + 1 :] = np.nan
     columns, growth = columns[:, : window.strides], growth[:, : window.strides]
 
-    frame, before = None, np.zeros((len(members), C.shape[-1]))
     agreement = np.full(ending.shape[::2], np.nan)
     behind = np.zeros((len(members), C.shape[-1] + 1, C.shape[-1]))
-    if not (isinstance(x0, RunState) and x0.k and window.start.n == window.first.n):  # aligned by an earlier run
-        frame, before = another_frame(tangent, window, seed)
-        agreement = subspace_distance(frame, window.start.Q)
-        behind = frame_shares(first, window.start.Q, frame, before)
+    if window.pair:  # else aligned by an earlier run
+        frame, another_one = window.pair
+        agreement = subspace_distance(another_one, frame)
+        behind = frame_shares(first, frame, another_one, window.before)
     ahead = np.maximum(pair_shares(C, other), start_shares(triangles[0], columns, last, grown))
     clvs, failed = _record(tangent, window, vectors, columns, growth, ending, another, agreement, ahead, behind)
     raise_if_stopped(tangent, end, clvs)

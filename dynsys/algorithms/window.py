@@ -13,8 +13,10 @@ from collections.abc import Callable
 import attrs
 import numpy as np
 
+from dynsys.algorithms.checks.covariance import another_frame
 from dynsys.algorithms.checks.representation import marks
 from dynsys.errors import FallbackWarning, InterruptedWarning, InvalidInputError, whole_number, whole_stride
+from dynsys.passes.orthonormal import in_few_coordinates
 from dynsys.passes.run_state import Record, RunState, Tangent, begin, look_at, raise_if_stopped, run, warm_up
 from dynsys.passes.status import RUNNING
 
@@ -42,6 +44,11 @@ class Window:
         Those of the window, in whole strides, that are followed by the whole backward transient.
     strides : int
         Those to be returned: all, or only the converged ones if a run of one state, or the user, stopped.
+    pair : list of ndarray, shape (members, dim, k)
+        The frame at the end of the warm-up, and that from another first one, if they are to be compared
+        (`dynsys.passes.orthonormal.in_few_coordinates`).
+    before : ndarray, shape (members, k)
+        Log R_ii of the other one on the way.
     planned : int
         Bytes of what is stored.
     looks : list of RunState
@@ -60,6 +67,8 @@ class Window:
     finished: Array
     converged: Array
     strides: int
+    pair: list[Array]
+    before: Array
     planned: int
     looks: list[RunState]
 
@@ -107,8 +116,11 @@ def pass_window(
     memory_limit: float,
     progress: Callable[[int, int], None] | None,
     vectors: bool = True,
+    compare: bool = False,
 ) -> Window:
     """Pass over warm-up, window and backward transient; memory is planned before. Arguments: as for `ginelli`.
+
+    `compare` asks for another first frame, unless an earlier run has aligned this one.
 
     On Ctrl-C the window is the part followed by a whole backward transient, with a warning; KeyboardInterrupt if there
     is none.
@@ -141,12 +153,22 @@ def pass_window(
 
     start = warm_up(tangent, first, warmup, steps)
     raise_if_stopped(tangent, start)
+    aligned = isinstance(x0, RunState) and x0.k and start.n == first.n
+    if tangent.tolerance == 0.0:  # else steps adapt to them
+        first = first.with_frames(0, 0)  # frames may be large, and these are not needed any more
+    pair, before = [], np.zeros((members, k))
+    if compare and not aligned:
+        another, before = another_frame(tangent, first, start, steps, seed)
+        pair = in_few_coordinates(start.Q, another)
+        del another
 
     def advance(begin: RunState, count: int, record: Record, before: int) -> RunState:
         tell = None if progress is None else lambda done, _: progress(before + done, intervals + tail)
         return run(tangent, begin, count, steps, record, lambda done, part: keep(before + done, part), tell, 1, at)
 
-    end = advance(start, intervals, "frames" if vectors else "R", 0)
+    begun, start = start, look_at(tangent, start)
+    end = advance(begun, intervals, "frames" if vectors else "R", 0)
+    del begun
     if end.n == start.n + intervals * steps:
         end = advance(end.without_records(), tail, "R", intervals)
     done = (end.n - start.n) // steps
@@ -167,7 +189,7 @@ def pass_window(
     alone = end.single or done < intervals + tail
     return Window(
         first, start, end, states, frames, R, steps, stride, tail, finished, converged,
-        strides if alone else intervals // stride, planned, looks,
+        strides if alone else intervals // stride, pair, before, planned, looks,
     )  # fmt: skip
 
 

@@ -53,6 +53,32 @@ def random_frames(dim: int, k: int, seed: int, members: Array, carried: int = 0)
     return orthonormalise(np.swapaxes(rows, 1, 2))[0]
 
 
+TALL = 65_536  # rows of frames that are looked at at once
+
+
+def in_few_coordinates(*frames: Array) -> list[Array]:
+    """Frames (members, dim, k) in an orthonormal basis of what they span together: all scalar products are the same.
+
+    Frames of few rows are returned as they are; of tall ones, whose copies would take too much memory, the factor R of
+    all columns side by side is made block by block, (members, columns, k).
+    """
+    members, dim = frames[0].shape[:2]
+    columns = sum(frame.shape[2] for frame in frames)
+    if dim <= max(TALL, columns):
+        return list(frames)
+    found = np.full((members, columns, columns), np.nan)
+    for m in range(members):
+        R: Array = np.zeros((0, columns))
+        for first in range(0, dim, TALL):
+            R = np.vstack([R, np.hstack([frame[m, first : first + TALL] for frame in frames])])
+            if not np.isfinite(R).all():  # LAPACK refuses NaN
+                break
+            R = np.linalg.qr(R, mode="r")  # type: ignore[assignment]
+        else:
+            found[m] = R
+    return np.split(found, np.cumsum([frame.shape[2] for frame in frames])[:-1], axis=2)
+
+
 def packed(R: Array) -> Array:
     """Upper-triangular matrices (..., k, k) as their columns one after the other, (..., k (k + 1) / 2).
 

@@ -96,7 +96,7 @@ def regime(motion: Motion) -> Regime:
         of = "logarithms of the moduli" if motion.kind == "map" else "real parts"
         return Regime("at rest", f"the state no longer moves; {of} of the eigenvalues there: {rates}")
     if motion.kind == "data":
-        return Regime("undecided", "data drive the system: these are exponents of this path, over a finite time")
+        return Regime("undecided", "data drive the system, and these are exponents of this path over a finite time")
     if motion.doubtful:
         return Regime("undecided", "a check failed on which it depends: see the warning")
     if not np.isfinite(errors).all():

@@ -232,7 +232,8 @@ def _text(spectrum: LyapunovSpectrum) -> str:
 def _motion(found: Regime | tuple[Regime, ...]) -> str:
     """The regime, with the reason; of an ensemble the count of each."""
     if isinstance(found, Regime):
-        return f"{found[:1].upper()}{found[1:]}: {found.reason}"
+        word = "regime undecided" if found == "undecided" else str(found)
+        return f"{word[:1].upper()}{word[1:]}: {found.reason}"
     if len({(str(one), one.reason) for one in found}) == 1:
         return f"All {len(found)} members {found[0]}: {found[0].reason}"
     counts = Counter(map(str, found)).most_common()

@@ -164,7 +164,7 @@ def _of_function(function: FunctionType) -> dict[str, Json]:
     closure = {name: part for name, part in bound.nonlocals.items() if part is not function}
     return {
         "def": public_name(function),
-        "its code": _digest(_code(function)),
+        "its code": _digest(code_of(function)),
         **{name: _described(part) for name, part in parts.items() if part},
         **_described(closure),
     }
@@ -178,14 +178,14 @@ def _of_class(kind: type) -> dict[str, Json]:
         if _is_ours(base.__module__):
             code = CODE_OF_MODELS.get(public_name(base), code)
         elif base.__module__.partition(".")[0] not in ("builtins", "abc", "typing"):
-            found["its code"] = code = _digest(code + _code(base))
+            found["its code"] = code = _digest(code + code_of(base))
         for name, value in vars(base).items():
             if not name.startswith("_") and isinstance(value, str | int | float | tuple | list | dict):
                 found[name] = _described(value)
     return found
 
 
-def _code(defined: Any) -> str:
+def code_of(defined: Any) -> str:
     """The code of a function or class, without comments and docstrings; from its bytes where there is no source."""
     try:
         tree: ast.AST = ast.parse(textwrap.dedent(inspect.getsource(defined)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
@@ -60,7 +60,8 @@ def each(function: Callable[[Tensor], Tensor], value: Any) -> Any:
         return type(value)(each(function, part) for part in value)
     if isinstance(value, dict):
         changed = copy.copy(value)
-        changed.update({key: each(function, part) for key, part in value.items()})
+        for key, part in value.items():  # not `update`, which the outputs of transformers refuse
+            changed[key] = each(function, part)
         return changed
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: each(function, getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
@@ -70,11 +71,13 @@ def each(function: Callable[[Tensor], Tensor], value: Any) -> Any:
 
 def tensors_in(value: Any) -> list[Tensor]:
     """The tensors in containers, one after the other."""
-    found: list[Tensor] = []
-
-    def note(tensor: Tensor) -> Tensor:
-        found.append(tensor)
-        return tensor
-
-    each(note, value)
-    return found
+    if isinstance(value, Tensor):
+        return [value]
+    parts: Iterable[Any] = ()
+    if isinstance(value, tuple | list):
+        parts = value
+    elif isinstance(value, dict):
+        parts = value.values()
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        parts = (getattr(value, field.name) for field in dataclasses.fields(value))
+    return [tensor for part in parts for tensor in tensors_in(part)]

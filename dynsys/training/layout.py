@@ -115,6 +115,14 @@ def layout(optimizer: optim.Optimizer) -> list[Piece]:
     ]
 
 
+def remembers_more(optimizer: optim.Optimizer, pieces: Sequence[Piece]) -> bool:
+    """Whether options were changed so that there are buffers which had no place at the start."""
+    rule = RULES.get(type(optimizer))
+    return rule is not None and any(
+        set(rule.buffers(optimizer.param_groups[piece.group])) - set(piece.buffers) for piece in pieces
+    )
+
+
 def trainable(optimizer: optim.Optimizer) -> list[list[Tensor]]:
     """The weights of each param group that require a gradient."""
     return [[weight for weight in group["params"] if weight.requires_grad] for group in optimizer.param_groups]
@@ -134,7 +142,7 @@ def state_vector(optimizer: optim.Optimizer, pieces: Sequence[Piece]) -> Tensor:
             for weight in piece.weights:
                 value = weight if name is None else optimizer.state.get(weight, {}).get(name)
                 if value is not None:
-                    x[begin : begin + weight.numel()] = unit * value.detach().reshape(-1).double().cpu()
+                    x[begin : begin + weight.numel()] = unit * value.detach().reshape(-1).cpu().double()
                 begin += weight.numel()
     return x
 
@@ -147,11 +155,31 @@ def _unit(optimizer: optim.Optimizer, group: int, name: str) -> float:
     return next((-rate for rate in rates if rate > 0.0), -1.0)
 
 
+OPEN = {"defaults", "param_groups", "state"}
+
+
+def _holds_numbers(value: Any) -> bool:
+    """Whether there are arrays of numbers, or an optimiser, in an attribute."""
+    if isinstance(value, Mapping):
+        return any(map(_holds_numbers, value.values()))
+    if isinstance(value, list | tuple | set):
+        return any(map(_holds_numbers, value))
+    if isinstance(value, Tensor):
+        return value.is_floating_point() and value.dim() > 0
+    return isinstance(value, optim.Optimizer)
+
+
 def _buffers(optimizer: optim.Optimizer, group: int) -> tuple[str, ...]:
     """Names of the buffers of a param group, of an unknown optimiser found by a step of a copy."""
     options = optimizer.param_groups[group]
     if type(optimizer) in RULES:
         return RULES[type(optimizer)].buffers(options)
+    hidden = next((name for name, value in vars(optimizer).items() if name not in OPEN and _holds_numbers(value)), None)
+    if hidden is not None:
+        raise InvalidInputError(
+            f"an optimizer must keep all that it remembers in its state, got {type(optimizer).__name__}, which has "
+            f"numbers in {hidden!r}: take one of torch.optim, or of a wrapper the one inside"
+        )
     weights = trainable(optimizer)[group]
     twins = {weight: weight.detach().clone() for weight in weights}
     replaced = {id(weight): twin for weight, twin in twins.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +17,7 @@ from dynsys.results.spectrum import LyapunovSpectrum
 from dynsys.training import checkpoint
 from dynsys.training.clipping import clip
 from dynsys.training.dropped import TOLERANCE, warn_of_dropped
-from dynsys.training.layout import state_vector, trainable
+from dynsys.training.layout import remembers_more, state_vector, trainable
 from dynsys.training.obstacles import check, check_loss, explain
 from dynsys.training.record import Record
 from dynsys.training.slopes import TrainingGradient, accumulate
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 Tensor = torch.Tensor
 Array = np.ndarray
 
+HERE = Path(__file__).parent
 CHECKED_STEPS = 3  # in which the optimiser is compared with the copy that is differentiated
 LARGEST_ASYMMETRY = 0.05  # rounding of bfloat16 gives 0.01
 
@@ -61,9 +63,10 @@ class TrainingMonitor:
         Gradients are clipped as by `torch.nn.utils.clip_grad_norm_`, then as by `clip_grad_value_`.
     perturbed : "weights" or "state"
         Where the first vectors lie: among the weights, as two trainings that start from other weights differ, whose
-        optimisers remember nothing yet; or in all of the state, as those of `TangentSystem.benettin`. The second
-        moments of Adam are so small that a unit vector along them makes weights differ by orders of magnitude more
-        within steps: a growth that says nothing of the training, and is in the mean of all that follows.
+        optimisers remember nothing yet, and as those of batch mode (if k is larger, the others lie in all of the
+        state); or all of them in all of the state. The second moments of Adam are so small that a unit vector along
+        them makes weights differ by orders of magnitude more within steps: a growth that says nothing of the training,
+        and is in the mean of all that follows.
 
     Raises
     ------
@@ -75,6 +78,9 @@ class TrainingMonitor:
     Statistics that a network only records (of BatchNorm) are no part of the state. SGD's momentum counts in units of
     the learning rate at the start, v = -lr buffer. Where the tangent cannot be followed any further, the monitor says
     so once, keeps what it has, and the training goes on.
+
+    `torch.autocast` in bfloat16 needs nothing; a GradScaler, for float16, cannot be used, as the optimiser would see
+    scaled gradients.
 
     References
     ----------
@@ -166,7 +172,7 @@ class TrainingMonitor:
         loss : Tensor, shape ()
             Scaled as the sum is to be: divide a mean by the number of micro-batches.
         """
-        check_loss(loss)
+        self._check_loss(loss)
         if not self._losses:
             self._begin_step()
         if self._vectors is None:
@@ -175,6 +181,15 @@ class TrainingMonitor:
             self._look_for_dropped()
             self._differentiate(loss, self._vectors)
         self._losses.append(loss.detach())
+
+    def _check_loss(self, loss: Tensor) -> None:
+        try:
+            check_loss(loss)
+        except InvalidInputError as problem:
+            if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.grad_fn is None:
+                raise  # nothing to train with
+            if self._vectors is not None:
+                self._give_up(problem)
 
     def _begin_step(self) -> None:
         for group in self.optimizer.param_groups:
@@ -195,13 +210,16 @@ class TrainingMonitor:
         if len(now) != len(self._weights) or any(a is not b for a, b in zip(now, self._weights, strict=True)):
             self._stop("other weights are trained than at the start: begin a new TrainingMonitor when weights are "
                        "frozen, thawed or added")  # fmt: skip
+        elif remembers_more(self.optimizer, self._pieces):
+            self._stop("the optimizer remembers more than at the start, as with a momentum that was 0: begin a new "
+                       "TrainingMonitor")  # fmt: skip
         elif self._versions and self._versions != _versions(self._weights):
             self._versions = []
             warn_of(
                 [(True, "weights were changed by something else than monitor.step, whose derivative is not in the "
                         "exponents: let all steps go through the monitor (weights that were put back as they were, "
                         "for an evaluation, do no harm)")],
-                stacklevel=4,
+                stacklevel=_up_to_the_loop(),
             )  # fmt: skip
 
     def _differentiate(self, loss: Tensor, vectors: TangentVectors) -> None:
@@ -211,7 +229,7 @@ class TrainingMonitor:
             with self._watch.context():
                 plain, slopes = self._gradient(loss, self._weights)
                 vectors.differentiate(slopes, add=bool(self._losses))
-        except RuntimeError as problem:
+        except (RuntimeError, InvalidInputError) as problem:
             self._give_up(explain(problem, self.model, loss), problem)
         if plain is None:
             loss.backward()
@@ -254,7 +272,7 @@ class TrainingMonitor:
             warn_of(
                 [(True, f"the gradient is not that of a loss (v.Hw and w.Hv differ by {asymmetry:.2g} of their size), "
                         "as with a backward of one's own: the exponents are not those of the training")],
-                stacklevel=5,
+                stacklevel=_up_to_the_loop(),
             )  # fmt: skip
         self._defect = max(self._defect, asymmetry)
 
@@ -263,7 +281,7 @@ class TrainingMonitor:
         if found is None or np.isnan(found[0]):
             return
         if self._defect <= LARGEST_ASYMMETRY:
-            warn_of_dropped(*found, stacklevel=4)
+            warn_of_dropped(*found, stacklevel=_up_to_the_loop())
         if found[0] > TOLERANCE:
             self._defect = max(self._defect, found[0], 2 * LARGEST_ASYMMETRY)
 
@@ -281,7 +299,7 @@ class TrainingMonitor:
         warn_of(
             [(True, f"{why}; the training goes on without its tangent from step {self.steps} on, and the exponents of "
                     f"{len(self._record)} finished intervals are kept")],
-            stacklevel=5,
+            stacklevel=_up_to_the_loop(),
         )  # fmt: skip
 
     def close(self) -> None:
@@ -401,7 +419,11 @@ class TrainingMonitor:
         """
         header, arrays = checkpoint.read(path, memory_limit)
         found = cls(model, optimizer, **header["options"])
-        found._restore(path, header, arrays)
+        try:
+            found._restore(path, header, arrays)
+        except BaseException:
+            found.close()
+            raise
         return found
 
     def _restore(self, path: str | Path, header: dict[str, Any], arrays: dict[str, Array]) -> None:
@@ -442,6 +464,14 @@ class TrainingMonitor:
             for weight in piece.weights
         ]
         return checkpoint.checksum([*self._weights, *(value for value in memory if value is not None)])
+
+
+def _up_to_the_loop() -> int:
+    """How far above the function that calls this the user's loop is, as `warn_of` counts."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and Path(frame.f_code.co_filename).parent == HERE:
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _hooked(weight: Tensor) -> bool:

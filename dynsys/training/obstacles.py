@@ -92,9 +92,7 @@ def _check_kind(path: str, module: nn.Module) -> None:
     """Refuse wrappers, compiled and quantised modules."""
     found = next((base.__name__ for base in type(module).__mro__ if base.__name__ in WRAPPERS), None)
     if found:
-        raise InvalidInputError(
-            f"model must be a plain module, got {named(path, module)}, a {found}: {WRAPPERS[found]}"
-        )
+        raise InvalidInputError(f"model must be a plain module, got {named(path, module)}: {WRAPPERS[found]}")
     if module._compiled_call_impl is not None:
         raise InvalidInputError(
             f"model must not be compiled, which leaves one derivative, got {named(path, module)} after its compile(): "
@@ -139,6 +137,12 @@ def _check_optimizer(optimizer: Any) -> None:
         raise InvalidInputError(
             f"optimizer must be a torch.optim.Optimizer, got {optimizer!r:.100}: of a wrapper give the one inside"
         )
+    inside = next((name for name, held in vars(optimizer).items() if isinstance(held, torch.optim.Optimizer)), None)
+    if inside is not None:
+        raise InvalidInputError(
+            f"optimizer must be the one that takes the steps, got {type(optimizer).__name__}, which wraps it: give the "
+            f"one inside, optimizer.{inside} (with Lightning self.optimizers(use_pl_optimizer=False))"
+        )
     for base in type(optimizer).__mro__:
         if base.__name__ in OPTIMIZERS and base.__module__.startswith("torch.optim"):
             raise InvalidInputError(
@@ -174,10 +178,10 @@ def _check_weight(name: str, weight: Tensor) -> None:
     if nn.parameter.is_lazy(weight):
         raise InvalidInputError(f"weights must have a shape, got '{name}', which is lazy: call the model once before")
     if weight.dtype not in (torch.float32, torch.float64):
-        kind = "complex: keep real and imaginary part" if weight.is_complex() else "rounded too much: use autocast with"
-        raise InvalidInputError(
-            f"weights must be float32 or float64, got '{name}' in {weight.dtype}, {kind} as float32"
-        )
+        remedy = "keep real and imaginary part as two real ones"
+        if not weight.is_complex():
+            remedy = "keep weights in float32 (model.float()), and compute in lower precision under torch.autocast"
+        raise InvalidInputError(f"weights must be float32 or float64, got '{name}' in {weight.dtype}: {remedy}")
     if weight.layout != torch.strided or weight.device.type == "meta":
         raise InvalidInputError(f"weights must be dense numbers, got '{name}' ({weight.layout}, {weight.device})")
     if type(weight) not in (Tensor, nn.Parameter):
@@ -190,7 +194,7 @@ def _check_weight(name: str, weight: Tensor) -> None:
 def check_loss(loss: Any) -> None:
     """Refuse a loss that is no scalar with a gradient, or whose gradient `torch.autograd.grad` would not find."""
     if not isinstance(loss, Tensor):
-        raise InvalidInputError(f"loss must be a tensor, got {loss!r:.100}: leave out .item() or float()")
+        raise InvalidInputError(f"loss must be a tensor, got {_not_a_loss(loss)}")
     if loss.numel() != 1 or not loss.is_floating_point():
         raise InvalidInputError(
             f"loss must be one real number, got shape {tuple(loss.shape)} in {loss.dtype}: take its mean or sum"
@@ -212,6 +216,17 @@ def check_loss(loss: Any) -> None:
                 f"functions must have a second derivative, got {function.__name__}, marked once_differentiable, whose "
                 "derivative PyTorch drops in silence: write its backward in differentiable operations, unmarked"
             )
+
+
+def _not_a_loss(loss: Any) -> str:
+    """What came in the place of a loss, and what to do: models of some libraries return it among other things."""
+    if isinstance(getattr(loss, "loss", None), Tensor):
+        return f"a {type(loss).__name__} that has one: give its .loss"
+    if isinstance(loss, dict) and isinstance(loss.get("loss"), Tensor):
+        return "a dict that has one: give its ['loss']"
+    if isinstance(loss, float):
+        return f"{loss!r}: leave out .item() or float()"
+    return f"a {type(loss).__name__}: give the loss alone"
 
 
 def _once(function: Any) -> bool:

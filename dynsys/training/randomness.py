@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from threading import RLock
 
 import numpy as np
 import torch
+
+ONE_AT_A_TIME = RLock()  # generators are those of the process, whichever of its threads asks them
 
 
 @contextmanager
@@ -30,7 +33,10 @@ def drawing(device: torch.device, key: Sequence[int]) -> Iterator[torch.Generato
 def kept(device: torch.device) -> Iterator[None]:
     """A block after which the generators of the process, on the CPU and on this device, are what they were before."""
     on_cpu = device.type == "cpu"
-    with torch.random.fork_rng([] if on_cpu else [device.index or 0], device_type="cuda" if on_cpu else device.type):
+    with (
+        ONE_AT_A_TIME,
+        torch.random.fork_rng([] if on_cpu else [device.index or 0], device_type="cuda" if on_cpu else device.type),
+    ):
         yield
 
 

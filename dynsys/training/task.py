@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -20,11 +20,14 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from dynsys.errors import InvalidInputError, unmasked
+from dynsys.errors import InvalidInputError
+from dynsys.storage.description import Described
 from dynsys.training.attention import FUSED, differentiable_attention
 from dynsys.training.curvature import flattened, gradient, hessian_products, pieces
 from dynsys.training.obstacles import check, check_loss, explain
-from dynsys.training.randomness import drawing, kept, states
+from dynsys.training.randomness import ONE_AT_A_TIME, drawing, kept, states
+from dynsys.training.samples import as_samples, mean_loss
+from dynsys.training.settings import settings
 
 Array = np.ndarray
 Tensor = torch.Tensor
@@ -37,7 +40,7 @@ SAME_LOSS = 1e-3  # relative difference of losses in float32 and float64 that ro
 
 
 @attrs.frozen(eq=False)
-class Task:
+class Task(Described):
     """A module, its loss and its data; made by `of`.
 
     Attributes
@@ -85,7 +88,7 @@ class Task:
                 "the trainable parameters of the model must be all float32 or all float64, on one device, got "
                 f"{found}: convert it by model.to(...)"
             )
-        inputs, targets = (_samples(name, value, moving[0]) for name, value in (("X", X), ("y", y)))
+        inputs, targets = (as_samples(name, value, moving[0]) for name, value in (("X", X), ("y", y)))
         if len(inputs) != len(targets):
             raise InvalidInputError(f"X has {len(inputs)} samples but y has {len(targets)}")
         check(model, torch.optim.SGD(moving))
@@ -101,6 +104,23 @@ class Task:
         for _ in task.explained(hessian_products(slopes, weights, flattened(slopes, weights)[None])):
             pass
         return task
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What stands on the disk for it: code and settings of every module, all numbers, the loss."""
+        numbers = {name: tensor.detach().cpu().numpy() for name, tensor in self.module.state_dict().items()}
+        trained = {name: p.requires_grad for name, p in self.module.named_parameters()}
+        criterion = settings(self.criterion) if isinstance(self.criterion, nn.Module) else self.criterion
+        return {
+            "torch": torch.__version__,
+            "model": settings(self.module),
+            "numbers": numbers,
+            "trained": trained,
+            "loss": criterion,
+            "X": self.X.cpu().numpy(),
+            "y": self.y.cpu().numpy(),
+            "augment": self.augment,
+        }
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -158,11 +178,13 @@ class Task:
             named |= zip(self.names, weights, strict=True)
             with self.attention():
                 outputs = functional_call(self.module, named, (X,))
-            return _mean(self.criterion(outputs, y), len(X))
+            return mean_loss(self.criterion(outputs, y), len(X))
 
-    def attention(self) -> AbstractContextManager[None]:
-        """A context in which attention has a second derivative, for passes forward and back."""
-        return differentiable_attention(*self._namespaces)
+    @contextmanager
+    def attention(self) -> Iterator[None]:
+        """A context in which attention has a second derivative, for passes forward and back, one thread at a time."""
+        with ONE_AT_A_TIME, differentiable_attention(*self._namespaces):
+            yield
 
     @cached_property
     def _namespaces(self) -> list[dict[str, Any]]:
@@ -181,11 +203,15 @@ class Task:
 
     def explained(self, products: Iterator[Tensor]) -> Iterator[Tensor]:
         """Products with the Hessian, or an error that names operator, module and remedy where there are none."""
-        try:
-            with self.attention():  # checkpoints run forward once more
-                yield from products
-        except RuntimeError as problem:
-            raise explain(problem, self.module) from problem
+        while True:
+            try:
+                with self.attention():  # checkpoints run forward once more
+                    product = next(products, None)
+            except RuntimeError as problem:
+                raise explain(problem, self.module) from problem
+            if product is None:
+                return
+            yield product
 
     def _tried(self) -> tuple[list[Tensor], Tensor]:
         """Weights and loss of a few samples, or an error that says why there is none."""
@@ -233,38 +259,3 @@ class Task:
             with drawing(task.device, (0,)):
                 found.append(task._tried()[1].item())
         return abs(found[0] - found[1]) <= SAME_LOSS * abs(found[0])
-
-
-def _samples(name: str, value: Any, like: Tensor) -> Tensor:
-    """Data as a tensor of its own on the device of the weights, real numbers in their precision."""
-    if not isinstance(value, Tensor):
-        array = np.asarray(unmasked(name, value))
-        if array.dtype.kind not in "fiub":
-            raise InvalidInputError(f"{name} must be an array or tensor of real or whole numbers, got {value!r:.100}")
-        value = torch.as_tensor(np.array(array, dtype=array.dtype.newbyteorder("=")))
-    if value.is_complex() or value.layout != torch.strided or not value.ndim or not value.numel():
-        raise InvalidInputError(
-            f"{name} must be a dense tensor of real or whole numbers, the first axis that of the samples, got "
-            f"{value.dtype} of shape {tuple(value.shape)}"
-        )
-    if value.is_floating_point():
-        if not torch.isfinite(value).all():
-            raise InvalidInputError(f"{name} must be finite, got NaN or infinity")
-        return value.detach().to(like.device, like.dtype, copy=True)
-    return value.to(like.device, value.dtype if value.dtype == torch.bool else torch.int64, copy=True)
-
-
-def _mean(value: Any, samples: int) -> Tensor:
-    """The mean loss of a batch from what the criterion returned."""
-    if not isinstance(value, Tensor) or value.shape not in ((), (1,), (samples,)) or not value.is_floating_point():
-        what = f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"{value!r:.100}"
-        raise InvalidInputError(
-            f"loss(outputs, targets) must be the mean over the {samples} samples of a batch, a number, or one number "
-            f"for each of them, got {what}"
-        )
-    if not value.requires_grad:
-        raise InvalidInputError(
-            "loss(outputs, targets) must depend on the weights by operations that PyTorch records, without .detach(), "
-            ".item() or NumPy on the way, got a loss that does not require grad"
-        )
-    return value.mean()

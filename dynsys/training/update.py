@@ -11,6 +11,7 @@ number of vectors. An optimiser of somebody else is differentiated vector by vec
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -116,10 +117,11 @@ def _push_run(
 
     units = (*run.units, 1.0)
     slow = predict or not rule.linear
-    if not slow:  # one weight stands for all
-        values = [torch.zeros(1, dtype=torch.float64) for _ in flat]
-        D = _in_units(derivatives(values)[0], units)
-        D = [[float(d) for d in row] for row in D]
+    if not slow:
+        plain = tuple((name, _plain(options[name])) for name in optimizer.defaults)
+        kept = tuple((name, _plain(value)) for name, value in scalars.items())
+        kind: Any = type(optimizer)
+        D = _in_units(_of_one_weight(kind, run.buffers, plain, kept), units)
     predicted = []
     for begin in range(0, run.count, BLOCK):
         end = min(begin + BLOCK, run.count)
@@ -181,6 +183,23 @@ def _derivatives(
         found = torch.autograd.grad(output, inputs, ones, retain_graph=output is not outputs[-1], allow_unused=True)
         D.append([0.0 if derivative is None else derivative for derivative in found])
     return D, theta.detach()
+
+
+@lru_cache(maxsize=64)
+def _of_one_weight(
+    kind: Any,
+    buffers: tuple[str, ...],
+    options: tuple[tuple[str, Any], ...],
+    scalars: tuple[tuple[str, float], ...],
+) -> list[list[Coefficient]]:
+    """The derivatives that all weights share under a linear rule, found on one."""
+    values = [torch.zeros(1, dtype=torch.float64) for _ in range(2 + len(buffers))]
+    D, _ = _derivatives(kind(values[:1]), dict(options), buffers, dict(scalars), values)
+    return [[float(d) for d in row] for row in D]
+
+
+def _plain(value: Any) -> Any:
+    return float(value) if isinstance(value, Tensor) else value
 
 
 def _number(value: Any) -> Any:

@@ -40,11 +40,6 @@ class TangentVectors:
         self.dimension = dimension(self.pieces)
         count = sum(piece.count for piece in self.pieces)
         k = whole_number("k", k, 1, self.dimension)
-        if perturbed == "weights" and k > count:
-            raise InvalidInputError(
-                f"k must be at most the {count} weights that are perturbed, got {k}: take perturbed='state' to perturb "
-                "the memory of the optimiser too"
-            )
         moved = count if perturbed == "weights" else self.dimension
         self.rows = random_rows(k, self.dimension, moved, seed, self.weights[0])
         self.curvature = 0.0
@@ -92,13 +87,14 @@ class TangentVectors:
 
 
 def random_rows(k: int, dimension: int, moved: int, seed: int, like: Tensor) -> Tensor:
-    """A random orthonormal frame of the first `moved` components, as rows beside a tensor, (k, dimension).
+    """A random orthonormal frame as rows beside a tensor, (k, dimension), in the first `moved` components if it can.
 
-    Of all components it is that of `dynsys.passes.orthonormal.random_frames` of member 0.
+    It is that of `dynsys.passes.orthonormal.random_frames` of member 0, where an optimiser carries the others.
     """
     rng = np.random.default_rng([seed, 0])
-    V = torch.zeros((k, dimension), dtype=like.dtype, device=like.device)
+    V = torch.empty((k, dimension), dtype=like.dtype, device=like.device)
     for row in V:  # one after the other: a frame of numbers in float64 is large
-        row[:moved] = torch.from_numpy(rng.normal(size=moved))
+        row.copy_(torch.from_numpy(rng.normal(size=dimension)))
+    V[:moved, moved:] = 0.0
     orthonormalise_rows(V)
     return V

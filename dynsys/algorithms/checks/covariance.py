@@ -10,7 +10,6 @@ from __future__ import annotations
 import attrs
 import numpy as np
 
-from dynsys.algorithms.window import Window
 from dynsys.indicators import line_distance, principal_angles
 from dynsys.passes.run_state import RunState, Tangent, forward_in_chunks, warm_up
 
@@ -48,26 +47,26 @@ def covariance_residual(
     return residual, spread, inexact
 
 
-def another_frame(tangent: Tangent, window: Window, seed: int) -> tuple[Array, Array]:
+def another_frame(tangent: Tangent, first: RunState, start: RunState, steps: int, seed: int) -> tuple[Array, Array]:
     """The frame after the warm-up from another first one, (members, dim, k), and its log R_ii on the way.
 
-    Where steps adapt to the vectors, two frames would soon be at two states: both begin every interval at the same.
+    The warm-up led from `first` to `start`, with so many steps in an interval. Where steps adapt to the vectors, two
+    frames would soon be at two states: both begin every interval at the same.
     """
-    first, start = window.first, window.start
-    _, dim, k = first.Q.shape
+    _, dim, k = start.Q.shape
     another = attrs.evolve(first, Q=tangent.random_frames(dim, k, seed + 1, first.members))
     growth = np.zeros((first.Q.shape[0], k))
-    intervals = (start.n - first.n) // window.steps
+    intervals = (start.n - first.n) // steps
     if tangent.tolerance == 0.0:
-        for part in forward_in_chunks(tangent, another, intervals, window.steps, "growth"):
+        for part in forward_in_chunks(tangent, another, intervals, steps, "growth"):
             another = part
             growth += part.growth.sum(axis=1)
         return another.Q, growth
     for _ in range(intervals):
         begun = attrs.evolve(another, x=first.x)
-        another = tangent.forward(begun, intervals=1, steps_per_interval=window.steps, record="growth")
+        another = tangent.forward(begun, intervals=1, steps_per_interval=steps, record="growth")
         growth += another.growth[:, 0]
-        first = warm_up(tangent, first, 1, window.steps)
+        first = warm_up(tangent, first, 1, steps)
     return another.Q, growth
 
 
