@@ -74,7 +74,7 @@ class TangentVectors:
         before = {weight: weight.detach().clone() for weight in self.weights} if check else {}
         predicted = push(self.optimizer, self.pieces, self.rows, self._products, predict=check)
         self.optimizer.step()
-        if differs(predicted, before):
+        if check and differs(predicted, before):
             raise InvalidInputError(
                 f"the optimiser must make the same step whenever it is asked to, got {type(self.optimizer).__name__}, "
                 "a copy of which leads to other weights: follow a training with SGD, Adam or another of torch.optim"
