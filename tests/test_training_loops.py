@@ -129,22 +129,61 @@ def test_an_evaluation_between_steps_does_no_harm(model):
     assert monitor.spectrum().rates.shape == (1, 2)
 
 
-@pytest.mark.parametrize("how", ["optimizer.step", "load_state_dict", "by hand"])
+@pytest.mark.parametrize("how", ["load_state_dict", "by hand", ".data", "NumPy"])
 def test_weights_that_others_change_are_noticed_once(model, how):
     monitor = watched(model)
-    train(monitor, 5)
-    if how == "optimizer.step":
-        monitor.optimizer.step()
-    elif how == "load_state_dict":
-        model.load_state_dict(model.state_dict())
-    else:
-        with torch.no_grad():
-            model[0].weight.mul_(0.5)
-    with pytest.warns(DiagnosticWarning, match=r"changed by something else than monitor\.step") as caught:
-        train(monitor, 5)
+
+    def change():
+        if how == "load_state_dict":
+            model.load_state_dict({name: 0.5 * value for name, value in model.state_dict().items()})
+        elif how == "by hand":
+            with torch.no_grad():
+                model[0].weight.mul_(0.5)
+        elif how == ".data":  # moves no version
+            model[0].weight.data.clamp_(-0.1, 0.1)
+        else:
+            model[0].weight.detach().numpy()[0, 0] += 1e-3
+
+    def go():
+        for steps in (5, 5, 1):
+            train(monitor, steps)
+            change()
+
+    with pytest.warns(DiagnosticWarning, match=r"weights were changed by something else than monitor\.step") as caught:
+        go()
     assert len(caught) == 1
     assert caught[0].filename == __file__
     assert monitor.spectrum().rates.shape == (2, 2)
+
+
+@pytest.mark.parametrize("at", [3, 5])
+def test_averaged_weights_that_are_swapped_in_and_out_are_no_change(model, at):
+    monitor = watched(model)
+    train(monitor, at)
+    own = {name: value.clone() for name, value in model.state_dict().items()}
+    model.load_state_dict({name: 0.5 * value for name, value in own.items()})
+    model.load_state_dict(own)
+    train(monitor, 10 - at)
+    assert monitor.spectrum().rates.shape == (2, 2)
+
+
+@pytest.mark.parametrize("how", ["step", "load_state_dict", "clear"])
+def test_a_memory_that_others_change_stops_the_monitor_and_not_the_training(model, how):
+    monitor = watched(model)
+    optimizer = monitor.optimizer
+    train(monitor, 7)
+    if how == "step":
+        optimizer.step()
+    elif how == "load_state_dict":
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": {}})
+    else:
+        optimizer.state.clear()
+    with pytest.warns(DiagnosticWarning, match="the optimizer's state was changed by something else.*step 7") as caught:
+        train(monitor, 5)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert monitor.steps == 12
+    assert monitor.spectrum().rates.shape == (1, 2)
 
 
 @pytest.mark.parametrize("how", ["freeze", "add"])

@@ -26,6 +26,7 @@ from dynsys.training.attention import differentiable_attention
 from dynsys.training.captured import each, tensors_in
 from dynsys.training.double import as_double, generators, in_double, same_draws
 from dynsys.training.operators import named
+from dynsys.training.padding import padding_rows
 
 Tensor = torch.Tensor
 Column = Sequence[Tensor | None]
@@ -148,6 +149,7 @@ def _share_of(
     within, trained = _Within(_copy(model)), {id(weight) for weight in weights}
     moving = [f"module.{name}" for name, weight in model.named_parameters() if id(weight) in trained]
     start = {name: as_double(t.detach()) for name, t in (*within.named_parameters(), *within.named_buffers())}
+    padding = [(moving.index(name), row) for name, row in _padding(model) if name in moving]
     given = each(as_double, (tuple(args), dict(kwargs)))
     inputs = list({id(t): t for t in tensors_in(given) if t.is_floating_point() and with_inputs}.values())
 
@@ -164,7 +166,7 @@ def _share_of(
 
     try:
         with same_draws(generators(within), seed) as rewind:
-            return _share(call, [*(start[name] for name in moving), *inputs], seed, rewind)
+            return _share(call, [*(start[name] for name in moving), *inputs], seed, rewind, padding)
     except CANNOT:
         return float("nan")
     finally:
@@ -172,13 +174,28 @@ def _share_of(
             attributes.update(values)
 
 
+def _padding(model: nn.Module) -> list[tuple[str, int]]:
+    """Names of weights with padding, as they stand among the moving ones, and its row."""
+    names = {id(weight): f"module.{name}" for name, weight in model.named_parameters()}
+    return [(names[id(weight)], row) for weight, row in padding_rows(model)]
+
+
 def _plain(module: nn.Module) -> dict[str, Any]:
     """Attributes of a module that are numbers or words."""
     return {name: value for name, value in vars(module).items() if type(value) in (int, float, bool, str)}
 
 
-def _share(call: Call, point: list[Tensor], seed: int, rewind: Callable[[], None]) -> float:
-    """The smallest share over steps and directions, of S at a point; `call(point, then)` gives `then(outputs)`."""
+def _share(
+    call: Call,
+    point: list[Tensor],
+    seed: int,
+    rewind: Callable[[], None],
+    padding: Sequence[tuple[int, int]] = (),
+) -> float:
+    """The smallest share over steps and directions, of S at a point; `call(point, then)` gives `then(outputs)`.
+
+    Rows that are padding do not move, if they have no gradient.
+    """
     draws = torch.Generator().manual_seed(seed)
     scale: list[Tensor] = []
 
@@ -199,9 +216,13 @@ def _share(call: Call, point: list[Tensor], seed: int, rewind: Callable[[], None
 
         return call(at, then)
 
+    slopes = gradient(point)[0] if padding else []
+    still = [(i, row) for i, row in padding if (g := slopes[i]) is None or not bool(g[row].any())]
     smallest = float("nan")
     for _ in range(DIRECTIONS):
         v = [_direction(t, draws) for t in point]
+        for i, row in still:
+            v[i][row] = 0.0
         slopes, found = gradient(point, v)
         if all(g is None for g in slopes):
             break

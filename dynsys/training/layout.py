@@ -7,12 +7,12 @@ and its own memory c_1, ..., c_b of them (momentum, second moments, ...). Counte
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 import torch
-from torch import optim
+from torch import nn, optim
 
 from dynsys.errors import InvalidInputError
 from dynsys.training.twin import step_of_twin
@@ -115,17 +115,48 @@ def layout(optimizer: optim.Optimizer) -> list[Piece]:
     ]
 
 
+def places(pieces: Sequence[Piece]) -> Iterator[tuple[Piece, Tensor, list[int]]]:
+    """Every weight, and where it and its buffers stand."""
+    for piece in pieces:
+        ahead = 0
+        for weight in piece.weights:
+            yield piece, weight, [column + ahead for column in piece.columns]
+            ahead += weight.numel()
+
+
 def remembers_more(optimizer: optim.Optimizer, pieces: Sequence[Piece]) -> bool:
     """Whether options were changed so that there are buffers which had no place at the start."""
     rule = RULES.get(type(optimizer))
-    return rule is not None and any(
-        set(rule.buffers(optimizer.param_groups[piece.group])) - set(piece.buffers) for piece in pieces
+    if rule is not None:
+        return any(set(rule.buffers(optimizer.param_groups[piece.group])) - set(piece.buffers) for piece in pieces)
+    return any(
+        name not in piece.buffers and isinstance(value, Tensor) and value.is_floating_point() and value.dim() > 0
+        for piece in pieces
+        for weight in piece.weights
+        for name, value in (optimizer.state.get(weight) or {}).items()
     )
 
 
 def trainable(optimizer: optim.Optimizer) -> list[list[Tensor]]:
     """The weights of each param group that require a gradient."""
     return [[weight for weight in group["params"] if weight.requires_grad] for group in optimizer.param_groups]
+
+
+def in_model_order(model: nn.Module, optimizer: optim.Optimizer) -> list[Tensor]:
+    """Weights of the optimiser as `model.parameters()` has them, as norms of the gradient are summed; then others."""
+    weights = {id(w): w for group in optimizer.param_groups for w in group["params"]}
+    first = [w for w in model.parameters() if weights.pop(id(w), None) is not None]
+    return [*first, *weights.values()]
+
+
+def memory(optimizer: optim.Optimizer, pieces: Sequence[Piece]) -> list[Tensor | None]:
+    """The buffers of all weights; None for those that are not there yet."""
+    return [
+        (optimizer.state.get(weight) or {}).get(name)
+        for piece in pieces
+        for name in piece.buffers
+        for weight in piece.weights
+    ]
 
 
 def dimension(pieces: Sequence[Piece]) -> int:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 import torch
 
-from dynsys.errors import InvalidInputError, one_of, positive, warn_of, whole_number, whole_seed
+from dynsys.errors import InvalidInputError, positive, whole_number, whole_seed
 from dynsys.results.result import MEMORY_LIMIT
 from dynsys.results.spectrum import LyapunovSpectrum
 from dynsys.training import checkpoint
 from dynsys.training.clipping import clip
 from dynsys.training.dropped import TOLERANCE, warn_of_dropped
-from dynsys.training.layout import remembers_more, state_vector, trainable
+from dynsys.training.guard import MOVED, Guard
+from dynsys.training.layout import in_model_order, memory, state_vector
+from dynsys.training.loop import up_to_the_loop, warn_in_loop
 from dynsys.training.obstacles import check, check_loss, explain
+from dynsys.training.padding import padding_rows
 from dynsys.training.record import Record
-from dynsys.training.slopes import TrainingGradient, accumulate
+from dynsys.training.slopes import TrainingGradient, accumulate, give_to_others
 from dynsys.training.vectors import TangentVectors
 from dynsys.training.watch import Watch
 
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 Tensor = torch.Tensor
 Array = np.ndarray
 
-HERE = Path(__file__).parent
 CHECKED_STEPS = 3  # in which the optimiser is compared with the copy that is differentiated
 LARGEST_ASYMMETRY = 0.05  # rounding of bfloat16 gives 0.01
 
@@ -61,12 +62,6 @@ class TrainingMonitor:
         Steps from one factorisation to the next.
     clip_norm, clip_value : float, optional
         Gradients are clipped as by `torch.nn.utils.clip_grad_norm_`, then as by `clip_grad_value_`.
-    perturbed : "weights" or "state"
-        Where the first vectors lie: among the weights, as two trainings that start from other weights differ, whose
-        optimisers remember nothing yet, and as those of batch mode (if k is larger, the others lie in all of the
-        state); or all of them in all of the state. The second moments of Adam are so small that a unit vector along
-        them makes weights differ by orders of magnitude more within steps: a growth that says nothing of the training,
-        and is in the mean of all that follows.
 
     Raises
     ------
@@ -109,7 +104,6 @@ class TrainingMonitor:
         *,
         clip_norm: float | None = None,
         clip_value: float | None = None,
-        perturbed: Literal["weights", "state"] = "weights",
     ) -> None:
         self._names = {id(weight): name for name, weight in check(model, optimizer).items()}
         self.model, self.optimizer = model, optimizer
@@ -117,17 +111,15 @@ class TrainingMonitor:
         self.steps_per_interval = whole_number("steps_per_interval", steps_per_interval, 1)
         self.clip_norm = None if clip_norm is None else positive("clip_norm", clip_norm)
         self.clip_value = None if clip_value is None else positive("clip_value", clip_value)
-        self.perturbed = one_of("perturbed", perturbed, "weights", "state")
-        self._vectors: TangentVectors | None = TangentVectors(optimizer, k, self.seed, self.perturbed)
+        self._vectors: TangentVectors | None = TangentVectors(optimizer, k, self.seed, padding_rows(model))
         self._pieces, self._weights = self._vectors.pieces, self._vectors.weights
         self.k, self.dimension = self._vectors.rows.shape
         self._gradient = TrainingGradient()
         self._record = Record()
         self._losses: list[Tensor] = []  # of the step under way
         self._loss = self._weights[0].new_tensor(float("nan"))
-        self._versions: list[tuple[int, int]] = []
-        self._begun: list[tuple[int, int]] = []  # those of the weights and of gradients within a step
-        self._gradients: list[tuple[int, int]] = []
+        self._guard = Guard(model, optimizer, self._pieces)
+        self._warned = False  # of weights that something else changed
         self._defect = 0.0
         self.steps = 0
         self.stopped = ""
@@ -162,8 +154,8 @@ class TrainingMonitor:
         if not self._losses:
             raise InvalidInputError("step needs a loss, or what backward was given before it, got neither")
         self._update()
-        self._loss = torch.stack(self._losses).sum() if len(self._losses) > 1 else self._losses[0]
-        self._losses = []
+        losses, self._losses = self._losses, []
+        self._loss = losses[0] if len(losses) == 1 else torch.stack([loss.reshape(()) for loss in losses]).sum()
         return self._loss
 
     def backward(self, loss: Tensor) -> None:
@@ -177,19 +169,16 @@ class TrainingMonitor:
         self._check_loss(loss)
         if not self._losses:
             self._begin_step()
-            self._begun = _versions(self._weights)
-        elif self._begun != _versions(self._weights):
-            raise InvalidInputError(
-                "weights must stay as they are from backward to step, got others: call monitor.step() in the place of "
-                "optimizer.step() (or of the step of a GradScaler, which is to be left out)"
-            )
+            self._guard.begin()
+        else:
+            self._guard.within_step()
         if self._vectors is None:
             loss.backward()
         else:
             self._look_for_dropped()
             self._differentiate(loss, self._vectors)
         self._losses.append(loss.detach())
-        self._gradients = _versions([weight.grad for weight in self._weights if weight.grad is not None])
+        self._guard.after_backward()
 
     def _check_loss(self, loss: Tensor) -> None:
         try:
@@ -206,68 +195,71 @@ class TrainingMonitor:
                 weight.grad = None
         if self._vectors is None:
             return
-        hooked = next((weight for weight in self._weights if _hooked(weight)), None)
-        if hooked is not None:
-            self._give_up(
-                InvalidInputError(
-                    f"weights must have no hooks on gradients, got one on {self._names[id(hooked)]}, whose derivative "
-                    "is not known: remove it; clipping is done by clip_norm and clip_value"
-                )
-            )
+        begins = self.steps % self.steps_per_interval == 0
+        try:
+            self._guard.before_step(self._names, modules=begins)
+        except InvalidInputError as problem:
+            self._give_up(problem)
             return
-        now = [weight for group in trainable(self.optimizer) for weight in group]
-        if len(now) != len(self._weights) or any(a is not b for a, b in zip(now, self._weights, strict=True)):
-            self._stop("other weights are trained than at the start: begin a new TrainingMonitor when weights are "
-                       "frozen, thawed or added")  # fmt: skip
-        elif remembers_more(self.optimizer, self._pieces):
-            self._stop("the optimizer remembers more than at the start, as with a momentum that was 0: begin a new "
-                       "TrainingMonitor")  # fmt: skip
-        elif self._versions and self._versions != _versions(self._weights):
-            self._versions = []
-            warn_of(
-                [(True, "weights were changed by something else than monitor.step, whose derivative is not in the "
-                        "exponents: let all steps go through the monitor (weights that were put back as they were, "
-                        "for an evaluation, do no harm)")],
-                stacklevel=_up_to_the_loop(),
-            )  # fmt: skip
+        if not self._warned and self._guard.moved(surely=begins):
+            self._warned = True
+            warn_in_loop(MOVED)
 
     def _differentiate(self, loss: Tensor, vectors: TangentVectors) -> None:
         """The gradient of a loss, and the derivative of the gradient along the vectors."""
-        plain = None
         try:
             with self._watch.context():
                 plain, slopes = self._gradient(loss, self._weights)
-                vectors.differentiate(slopes, add=bool(self._losses))
-        except (RuntimeError, InvalidInputError) as problem:
+        except Exception as problem:
             self._give_up(explain(problem, self.model, loss), problem)
-        if plain is None:
             loss.backward()
             return
+        with self._watch.context():
+            give_to_others(loss, self._weights)
+        try:
+            with self._watch.context():
+                vectors.differentiate(slopes, add=bool(self._losses))
+        except Exception as problem:
+            self._give_up(explain(problem, self.model, loss), problem)
         accumulate(plain, self._weights)
         if self._vectors is vectors and self.steps % self.steps_per_interval == 0 and not self._losses:
             self._check_symmetry(vectors.asymmetry())
 
     def _update(self) -> None:
-        now = _versions([weight.grad for weight in self._weights if weight.grad is not None])
-        if self._vectors is not None and self._gradients != now:
-            self._give_up(
-                InvalidInputError(
-                    "gradients must stay as they are from monitor.backward to monitor.step, got others, by something "
-                    "whose derivative is not known: for clip_grad_norm_ and clip_grad_value_ give clip_norm and "
-                    "clip_value to the monitor; leave a GradScaler out"
-                )
-            )
-        vectors, order, limits = self._vectors, self._in_model_order(), (self.clip_norm, self.clip_value)
-        if vectors is None:
+        order, limits = in_model_order(self.model, self.optimizer), (self.clip_norm, self.clip_value)
+        if self._vectors is not None:
+            self._push(self._vectors, order, limits)
+        else:
             clip(self._weights, order, None, *limits)
             self.optimizer.step()
-        else:
-            vectors.step(order, *limits, check=self.steps < CHECKED_STEPS)
         self.steps += 1
         self._watch.before_step(self.steps)
-        self._versions = _versions(self._weights)
-        if vectors is not None and self.steps % self.steps_per_interval == 0:
-            self._finish_interval(vectors)
+        if self._vectors is not None:
+            self._guard.after_step()
+            if self.steps % self.steps_per_interval == 0:
+                self._finish_interval(self._vectors)
+
+    def _push(self, vectors: TangentVectors, order: list[Tensor], limits: tuple[float | None, float | None]) -> None:
+        """Clip, push the vectors, and let the optimiser step; in the first steps compare its copy with it."""
+        check = self.steps < CHECKED_STEPS
+        before = {weight: weight.detach().clone() for weight in self._weights} if check else {}
+        predicted: dict[Tensor, Tensor] = {}
+        try:
+            self._guard.before_update()
+        except InvalidInputError as problem:
+            self._give_up(problem)
+        vectors.clip(order, *limits)
+        if self._vectors is not None:
+            try:
+                predicted = vectors.push(predict=check)
+            except Exception as problem:
+                self._give_up(problem)
+        self.optimizer.step()
+        if self._vectors is not None and check:
+            try:
+                vectors.compare(predicted, before)
+            except InvalidInputError as problem:
+                self._give_up(problem)
 
     def _finish_interval(self, vectors: TangentVectors) -> None:
         growth = vectors.orthonormalise()
@@ -278,28 +270,24 @@ class TrainingMonitor:
         else:
             self._stop("tangent vectors became parallel, where more are followed than directions survive: lower k")
 
-    def _in_model_order(self) -> list[Tensor]:
-        """Trained weights as `model.parameters()` has them, as norms of the gradient are summed; then others."""
-        weights = {id(w): w for group in self.optimizer.param_groups for w in group["params"]}
-        first = [w for w in self.model.parameters() if weights.pop(id(w), None) is not None]
-        return [*first, *weights.values()]
-
     def _check_symmetry(self, asymmetry: float) -> None:
         """Second derivatives of a loss are symmetric; a gradient that is not one of a loss has others."""
         if asymmetry > LARGEST_ASYMMETRY >= self._defect:
-            warn_of(
-                [(True, f"the gradient is not that of a loss (v.Hw and w.Hv differ by {asymmetry:.2g} of their size), "
-                        "as with a backward of one's own: the exponents are not those of the training")],
-                stacklevel=_up_to_the_loop(),
-            )  # fmt: skip
+            warn_in_loop(
+                f"the gradient is not that of a loss (v.Hw and w.Hv differ by {asymmetry:.2g} of their size), "
+                "as with a backward of one's own: the exponents are not those of the training"
+            )
         self._defect = max(self._defect, asymmetry)
 
     def _look_for_dropped(self) -> None:
-        found = self._watch.dropped()
+        try:
+            found = self._watch.dropped()
+        except Exception:  # a model that cannot be copied or called alone: nothing is known
+            found = None
         if found is None or np.isnan(found[0]):
             return
         if self._defect <= LARGEST_ASYMMETRY:
-            warn_of_dropped(*found, stacklevel=_up_to_the_loop())
+            warn_of_dropped(*found, stacklevel=up_to_the_loop())
         if found[0] > TOLERANCE:
             self._defect = max(self._defect, found[0], 2 * LARGEST_ASYMMETRY)
 
@@ -314,11 +302,16 @@ class TrainingMonitor:
         self.stopped = why
         self._vectors = None
         self._watch.remove()
-        warn_of(
-            [(True, f"{why}; the training goes on without its tangent from step {self.steps} on, and the exponents of "
-                    f"{len(self._record)} finished intervals are kept")],
-            stacklevel=_up_to_the_loop(),
-        )  # fmt: skip
+        warn_in_loop(
+            f"{why}; the training goes on without its tangent from step {self.steps} on, and the exponents of "
+            f"{len(self._record)} finished intervals are kept"
+        )
+
+    def __repr__(self) -> str:
+        rate = f", lambda_1 = {self._record.mean[0]:.3g} per step" if len(self._record) else ""
+        ended = f"; {self.stopped}" if self.stopped else ""
+        vectors = f"{self.k} vector{'s' * (self.k > 1)} of {self.dimension:,} numbers"
+        return f"{type(self).__name__}: {vectors}, {self.steps:,} steps{rate}{ended}"
 
     def close(self) -> None:
         """Take off the model what the monitor has put on it; what was found can still be asked for."""
@@ -328,13 +321,18 @@ class TrainingMonitor:
 
     # what it found
 
-    def spectrum(self) -> LyapunovSpectrum:
+    def spectrum(self, since: int = 0) -> LyapunovSpectrum:
         """The exponents so far, of all finished intervals, per step, in frame order.
+
+        Parameters
+        ----------
+        since : int
+            Of the intervals that begin at or after this step: to leave the first steps out.
 
         Raises
         ------
         InvalidInputError
-            Before the first interval is finished.
+            Before the first of these intervals is finished.
 
         Notes
         -----
@@ -342,12 +340,15 @@ class TrainingMonitor:
         fluctuations, not of the choice of weights or batches (follow several seeds for those). `end.x` has weights and
         buffers, in the order of the tangent vectors.
         """
-        if not len(self._record):
+        since = whole_number("since", since, 0)
+        record = self._record.since(since, self.steps_per_interval)
+        if not len(record):
             raise InvalidInputError(
-                f"a spectrum needs a finished interval, got {self.steps} steps with steps_per_interval="
-                f"{self.steps_per_interval}" + (f"; {self.stopped}" if self.stopped else ": train on, or shorten it")
+                f"a spectrum needs a finished interval{f' since step {since}' if since else ''}, got {self.steps} "
+                f"steps with steps_per_interval={self.steps_per_interval}"
+                + (f"; {self.stopped}" if self.stopped else ": train on, or shorten it")
             )
-        return self._record.spectrum(
+        return record.spectrum(
             steps=self.steps,
             steps_per_interval=self.steps_per_interval,
             state=state_vector(self.optimizer, self._pieces).numpy(),
@@ -394,7 +395,6 @@ class TrainingMonitor:
                 "steps_per_interval": self.steps_per_interval,
                 "clip_norm": self.clip_norm,
                 "clip_value": self.clip_value,
-                "perturbed": self.perturbed,
             },
             "training": self._description(),
             "units": [list(piece.units) for piece in self._pieces],
@@ -436,7 +436,8 @@ class TrainingMonitor:
             If the file is damaged or of another training, or model or optimizer are not as they were.
         """
         header, arrays = checkpoint.read(path, memory_limit)
-        found = cls(model, optimizer, **header["options"])
+        options = {name: value for name, value in header["options"].items() if name != "perturbed"}  # of older files
+        found = cls(model, optimizer, **options)
         try:
             found._restore(path, header, arrays)
         except BaseException:
@@ -475,28 +476,5 @@ class TrainingMonitor:
         }
 
     def _checksum(self) -> int:
-        memory = [
-            self.optimizer.state.get(weight, {}).get(name)
-            for piece in self._pieces
-            for name in piece.buffers
-            for weight in piece.weights
-        ]
-        return checkpoint.checksum([*self._weights, *(value for value in memory if value is not None)])
-
-
-def _up_to_the_loop() -> int:
-    """How far above the function that calls this the user's loop is, as `warn_of` counts."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and Path(frame.f_code.co_filename).parent == HERE:
-        frame, level = frame.f_back, level + 1
-    return level
-
-
-def _hooked(weight: Tensor) -> bool:
-    """Whether something happens to the gradient of a weight on its way."""
-    return bool(weight._backward_hooks) or bool(getattr(weight, "_post_accumulate_grad_hooks", None))
-
-
-def _versions(weights: list[Tensor]) -> list[tuple[int, int]]:
-    """What changes when somebody writes to a weight."""
-    return [(weight._version, weight.data_ptr()) for weight in weights]
+        found = memory(self.optimizer, self._pieces)
+        return checkpoint.checksum([*self._weights, *(value for value in found if value is not None)])

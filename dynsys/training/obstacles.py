@@ -251,7 +251,7 @@ def graph(loss: Tensor) -> Iterator[Any]:
 CAUSES = {  # a part of PyTorch's text: what came, and what to do
     "backward through the graph a second time": (
         "a loss whose graph is freed: it was back-propagated before; leave loss.backward() out, and compute the loss "
-        "anew for each step"
+        "anew for each step; losses that share a part of their graph are to be added up, monitor.backward(a + b)"
     ),
     "modified by an inplace operation": (
         "tensors that were changed between forward and backward pass: do not step the optimizer or change weights in "

@@ -30,6 +30,11 @@ class Record:
         self._times.append(step)
         self._sum = self._sum + rates
 
+    def since(self, step: int, steps_per_interval: int) -> Record:
+        """Those of the intervals that begin at or after a step."""
+        first = sum(time - steps_per_interval < step for time in self._times)
+        return self if first == 0 else Record(np.array(self._rates[first:]), np.array(self._times[first:]))
+
     @property
     def rates(self) -> Array:
         """All of them, shape (m, k)."""

@@ -83,6 +83,18 @@ def node_names(loss: Tensor) -> frozenset[str]:
     return frozenset(node.name() for node in graph(loss))
 
 
+def give_to_others(loss: Tensor, weights: Sequence[Tensor]) -> None:
+    """Give all that the loss depends on, but for these weights, the gradient that `loss.backward()` would give it.
+
+    Weights of another optimiser, say, or inputs that require a gradient. The graph is kept.
+    """
+    known = {id(weight) for weight in weights}
+    leaves = [getattr(node, "variable", None) for node in graph(loss) if node.name().endswith("AccumulateGrad")]
+    others = [leaf for leaf in leaves if leaf is not None and id(leaf) not in known]
+    if others:
+        torch.autograd.backward(loss, inputs=others, retain_graph=True)
+
+
 def accumulate(slopes: Sequence[Tensor | None], weights: Sequence[Tensor]) -> None:
     """Add gradients to the `.grad` of the weights as `backward` does: a first one in the memory layout of its weight.
 

@@ -20,7 +20,7 @@ import torch.autograd.forward_ad as forward
 from torch import optim
 
 from dynsys.training.combine import Coefficient, combine
-from dynsys.training.layout import RULES, Piece, Rule
+from dynsys.training.layout import RULES, Piece, Rule, places
 from dynsys.training.twin import step_of_twin
 
 Tensor = torch.Tensor
@@ -226,14 +226,14 @@ def _push_vectors(optimizer: optim.Optimizer, pieces: Sequence[Piece], V: Tensor
         forward.make_dual(torch.zeros(1), torch.zeros(1))
     predicted: dict[Tensor, Tensor] = {}
     first = pieces[0].columns[0]
-    places = list(_places(pieces))
+    everywhere = list(places(pieces))
     for row, slopes in zip(V, H, strict=True):
         with forward.dual_level(), torch.no_grad():
             twins: dict[Tensor, Tensor] = {}
             replaced: dict[int, Any] = {}
             state: dict[Tensor, dict[str, Any]] = {}
             gradients: dict[Tensor, Tensor] = {}
-            for piece, weight, columns in places:
+            for piece, weight, columns in everywhere:
                 twins[weight] = replaced[id(weight)] = twin = _dual(weight, row, columns[0])
                 if weight.grad is not None:
                     gradients[twin] = _dual(weight.grad, slopes, columns[0] - first)
@@ -246,7 +246,7 @@ def _push_vectors(optimizer: optim.Optimizer, pieces: Sequence[Piece], V: Tensor
                 (optimizer.param_groups[piece.group], [twins[weight] for weight in piece.weights]) for piece in pieces
             ]
             after = step_of_twin(optimizer, options, gradients, state, replaced)
-            for piece, weight, columns in places:
+            for piece, weight, columns in everywhere:
                 twin = twins[weight]
                 values = [twin, *(after[twin].get(name) for name in piece.buffers)]
                 for value, column in zip(values, columns, strict=True):
@@ -256,15 +256,6 @@ def _push_vectors(optimizer: optim.Optimizer, pieces: Sequence[Piece], V: Tensor
                 if weight.grad is not None:
                     predicted[weight] = forward.unpack_dual(twin).primal.clone()
     return predicted
-
-
-def _places(pieces: Sequence[Piece]) -> Iterator[tuple[Piece, Tensor, list[int]]]:
-    """Every weight, and where it and its buffers stand."""
-    for piece in pieces:
-        ahead = 0
-        for weight in piece.weights:
-            yield piece, weight, [column + ahead for column in piece.columns]
-            ahead += weight.numel()
 
 
 def _dual(value: Tensor, row: Tensor, column: int) -> Tensor:

@@ -12,7 +12,7 @@ from dynsys.errors import InvalidInputError, whole_number
 from dynsys.training.clipping import clip
 from dynsys.training.curvature import hessian_products_into, pieces
 from dynsys.training.frames import orthonormalise_rows
-from dynsys.training.layout import dimension, layout
+from dynsys.training.layout import Piece, dimension, layout, places
 from dynsys.training.update import differs, push
 
 Tensor = torch.Tensor
@@ -31,7 +31,9 @@ class TangentVectors:
         The largest |H v| / |v| that `asymmetry` has seen.
     """
 
-    def __init__(self, optimizer: optim.Optimizer, k: int, seed: int, perturbed: str) -> None:
+    def __init__(
+        self, optimizer: optim.Optimizer, k: int, seed: int, padding: Sequence[tuple[Tensor, int]] = ()
+    ) -> None:
         self.optimizer = optimizer
         self.pieces = layout(optimizer)
         self.weights = [weight for piece in self.pieces for weight in piece.weights]
@@ -39,9 +41,9 @@ class TangentVectors:
             raise InvalidInputError("the optimizer must have weights that require a gradient, got none")
         self.dimension = dimension(self.pieces)
         count = sum(piece.count for piece in self.pieces)
-        k = whole_number("k", k, 1, self.dimension)
-        moved = count if perturbed == "weights" else self.dimension
-        self.rows = random_rows(k, self.dimension, moved, seed, self.weights[0])
+        still = _still(self.pieces, padding)
+        k = whole_number("k", k, 1, self.dimension - sum(end - begin for begin, end in still))
+        self.rows = random_rows(k, self.dimension, count, still, seed, self.weights[0])
         self.curvature = 0.0
         self._products = self.rows.new_zeros((k, count))
         self._row_parts = [pieces(row[:count], self.weights) for row in self.rows]
@@ -66,15 +68,31 @@ class TangentVectors:
         found = float((A - A.T).abs().max() / (A.abs().max() + rounding))
         return found if np.isfinite(found) else 0.0
 
-    def step(
-        self, order: Sequence[Tensor], clip_norm: float | None, clip_value: float | None, *, check: bool = False
-    ) -> None:
-        """Clip, push the vectors, and let the optimiser step; `check` compares its copy with it."""
+    def clip(self, order: Sequence[Tensor], clip_norm: float | None, clip_value: float | None) -> None:
+        """Clip the gradients of the weights, and the derivatives of the gradient with them."""
         clip(self.weights, order, self._products, clip_norm, clip_value)
-        before = {weight: weight.detach().clone() for weight in self.weights} if check else {}
-        predicted = push(self.optimizer, self.pieces, self.rows, self._products, predict=check)
-        self.optimizer.step()
-        if check and differs(predicted, before):
+
+    def push(self, *, predict: bool = False) -> dict[Tensor, Tensor]:
+        """Push the vectors, ahead of the step of the optimiser; where it will lead to, if asked.
+
+        Raises
+        ------
+        InvalidInputError
+            If the step has no derivative, or fails in a copy of the optimiser.
+        """
+        try:
+            return push(self.optimizer, self.pieces, self.rows, self._products, predict=predict)
+        except (InvalidInputError, torch.OutOfMemoryError):
+            raise
+        except Exception as problem:
+            raise InvalidInputError(
+                f"the optimiser must be one whose step a copy of it can take, got {type(self.optimizer).__name__}, "
+                f"which fails: {type(problem).__name__}: {problem!s:.200}"
+            ) from problem
+
+    def compare(self, predicted: dict[Tensor, Tensor], before: dict[Tensor, Tensor]) -> None:
+        """Refuse an optimiser whose step led elsewhere than that of its copy."""
+        if differs(predicted, before):
             raise InvalidInputError(
                 f"the optimiser must make the same step whenever it is asked to, got {type(self.optimizer).__name__}, "
                 "a copy of which leads to other weights: follow a training with SGD, Adam or another of torch.optim"
@@ -86,15 +104,32 @@ class TangentVectors:
         return None if R is None else np.log(np.diag(R))
 
 
-def random_rows(k: int, dimension: int, moved: int, seed: int, like: Tensor) -> Tensor:
-    """A random orthonormal frame as rows beside a tensor, (k, dimension), in the first `moved` components if it can.
+def random_rows(
+    k: int, dimension: int, count: int, still: Sequence[tuple[int, int]], seed: int, like: Tensor
+) -> Tensor:
+    """A random orthonormal frame as rows beside a tensor, (k, dimension), among the first `count` components if it can.
 
-    It is that of `dynsys.passes.orthonormal.random_frames` of member 0, where an optimiser carries the others.
+    It is that of `dynsys.passes.orthonormal.random_frames` of member 0, where an optimiser carries the others. Columns
+    from the first to before the second of each pair in `still` are 0.
     """
     rng = np.random.default_rng([seed, 0])
     V = torch.empty((k, dimension), dtype=like.dtype, device=like.device)
     for row in V:  # one after the other: a frame of numbers in float64 is large
         row.copy_(torch.from_numpy(rng.normal(size=dimension)).to(like.dtype))  # MPS has no float64
-    V[:moved, moved:] = 0.0
+    for begin, end in still:
+        V[:, begin:end] = 0.0
+    among = count - sum(end - begin for begin, end in still if end <= count)
+    V[:among, count:] = 0.0
     orthonormalise_rows(V)
     return V
+
+
+def _still(pieces: Sequence[Piece], padding: Sequence[tuple[Tensor, int]]) -> list[tuple[int, int]]:
+    """Where rows of weights that never move, and their buffers, stand: first column, and that after the last."""
+    found = []
+    rows = {(id(weight), row) for weight, row in padding}
+    for _, weight, columns in places(pieces):
+        for row in sorted(row for known, row in rows if known == id(weight)):
+            width = weight[row].numel()
+            found += [(column + row * width, column + (row + 1) * width) for column in columns]
+    return found
