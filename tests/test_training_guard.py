@@ -11,8 +11,8 @@ torch = pytest.importorskip("torch")
 from torch import nn, optim  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
-from dynsys import DiagnosticWarning  # noqa: E402
-from dynsys.torch import TrainingMonitor  # noqa: E402
+from dynsys import DiagnosticWarning, Euler  # noqa: E402
+from dynsys.torch import TorchGradientFlow, TrainingMonitor  # noqa: E402
 from dynsys.training.dropped import dropped_share  # noqa: E402
 from dynsys.training.guard import bits  # noqa: E402
 
@@ -177,6 +177,16 @@ def test_padding_that_has_a_gradient_elsewhere_is_seen():
         text = Text(tied).double()
         share = dropped_share(text, (WORDS,), {}, list(text.parameters()), 0)
         assert (share > 1e-2) == tied
+
+
+def test_the_gradient_flow_refuses_samples_with_padding_alone():
+    with pytest.raises(ValueError, match="samples must have no padding, got an embedding with padding_idx=2"):
+        TorchGradientFlow(Text(), nn.CrossEntropyLoss(), WORDS, NEXT)
+    flow = TorchGradientFlow(Text().double(), nn.CrossEntropyLoss(), torch.where(WORDS == 2, 0, WORDS), NEXT)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        spectrum = flow.tangent(Euler(dt=0.1)).benettin(flow.initial(), intervals=10, k=2, warmup=0)
+    assert spectrum.diagnostics.derivative_defect < 1e-6
 
 
 # options, losses, hooks

@@ -46,7 +46,7 @@ class TrainingMonitor:
 
         lambda_i = 1/T sum log R_ii      per step.
 
-    The training itself does not change by a bit.
+    The training itself does not change by a bit (PyTorch's own numbers depend on the number of its threads).
 
     Parameters
     ----------
@@ -73,6 +73,13 @@ class TrainingMonitor:
     Statistics that a network only records (of BatchNorm) are no part of the state. SGD's momentum counts in units of
     the learning rate at the start, v = -lr buffer. Where the tangent cannot be followed any further, the monitor says
     so once, keeps what it has, and the training goes on.
+
+    In the first steps of Adam, RMSprop and their kin, whose second moments are still nearly 0, vectors may grow more than
+    in hundreds of later ones, and the mean keeps that: `spectrum(since=...)` leaves these steps out.
+
+    Looked at now and then is whether the *model* drops derivatives (`.detach()`, NumPy). What the loss drops outside of
+    it is not seen: compute it in a module that returns the loss, and watch that. Hooks on tensors inside
+    (`retain_grad`, `register_hook`) are called again for every vector: look at such gradients without a monitor.
 
     `torch.autocast` in bfloat16 needs nothing; a GradScaler, for float16, cannot be used, as the optimiser would see
     scaled gradients.

@@ -25,6 +25,7 @@ from dynsys.storage.description import Described
 from dynsys.training.attention import FUSED, differentiable_attention
 from dynsys.training.curvature import flattened, gradient, hessian_products, pieces
 from dynsys.training.obstacles import check, check_loss, explain
+from dynsys.training.padding import padding_rows
 from dynsys.training.randomness import ONE_AT_A_TIME, drawing, kept, states
 from dynsys.training.samples import as_samples, mean_loss
 from dynsys.training.settings import settings
@@ -96,6 +97,7 @@ class Task(Described):
         if len(inputs) != len(targets):
             raise InvalidInputError(f"X has {len(inputs)} samples but y has {len(targets)}")
         check(model, torch.optim.SGD(moving))
+        _check_padding(model, inputs)
         try:
             own = copy.deepcopy(model)
             if isinstance(criterion, nn.Module):  # with weights of classes, for one
@@ -265,3 +267,14 @@ class Task(Described):
             with drawing(task.device, (0,)):
                 found.append(task._tried()[1].item())
         return abs(found[0] - found[1]) <= SAME_LOSS * abs(found[0])
+
+
+def _check_padding(model: nn.Module, X: Tensor) -> None:
+    """Refuse samples with padding: its row is a part of the state by which no derivative is known."""
+    for weight, row in padding_rows(model):
+        if weight.requires_grad and (X.is_floating_point() or bool((row == X).any())):
+            raise InvalidInputError(
+                f"samples must have no padding, got an embedding with padding_idx={row}, whose row has no gradient in "
+                "PyTorch though the loss depends on it, so that the tangent is not that of the flow: leave padding_idx "
+                "out (the row is then trained, too), or follow the training with a TrainingMonitor"
+            )
