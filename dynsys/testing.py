@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dynsys.algorithms.differences import FEW, RUNGS, differences, finite_difference
+from dynsys.algorithms.differences import EPS, FEW, RUNGS, differences, finite_difference
 from dynsys.backends import NumpyTangent
 from dynsys.equations.scalar_function import ScalarFunction
 from dynsys.errors import ContractError
@@ -25,6 +25,17 @@ EXACT = 1e-11  # two exact ways to the same number, relative
 DIFFERENCES = 1e-7  # a derivative against differences, relative, beside their own error
 ROUNDING = 1e-11
 DOUBT = 1e-3  # errors of differences excuse no more, as a share of the largest entry of a row
+ROUNDINGS, ROUNDINGS_OF_DIFFERENCES = 100.0, 1e3  # in units of the precision of a system, where that is lower
+
+
+def _exact(precision: float) -> float:
+    """How far two exact ways may be apart, relative, where answers are rounded so."""
+    return max(EXACT, ROUNDINGS * precision)
+
+
+def _by_differences(precision: float) -> float:
+    """The same of a derivative against differences."""
+    return max(DIFFERENCES, ROUNDINGS_OF_DIFFERENCES * precision)
 
 
 def _agree(a: Array, b: Array, tolerance: float, what: str) -> None:
@@ -40,14 +51,16 @@ def _agree(a: Array, b: Array, tolerance: float, what: str) -> None:
         )
 
 
-def _is_derivative(found: Array, slopes: Array, errors: Array, tolerance: float, what: str) -> None:
+def _is_derivative(
+    found: Array, slopes: Array, errors: Array, tolerance: float, what: str, precision: float = 0.0
+) -> None:
     """Hold a derivative against differences, entry by entry, within ten of their errors."""
     if np.shape(found) != slopes.shape:
         raise ContractError(f"{what}: shapes {np.shape(found)} and {slopes.shape} differ")
     rows = np.max(np.abs(slopes), axis=1, keepdims=True, initial=0.0)
     excused = np.minimum(10.0 * errors, np.maximum(DOUBT * rows, DIFFERENCES * max(1.0, np.max(rows, initial=0.0))))
     allowed = tolerance * np.abs(slopes) + excused + (1e-3 * DIFFERENCES + tolerance - DIFFERENCES) * rows
-    allowed += ROUNDING * np.max(rows, initial=0.0)  # within a rule, of terms that cancel
+    allowed += max(ROUNDING, ROUNDINGS * precision) * np.max(rows, initial=0.0)  # within a rule, of terms that cancel
     apart = np.abs(np.asarray(found) - slopes)
     if not (apart <= allowed).all():
         i, j = np.argwhere(~(apart <= allowed))[0]
@@ -62,7 +75,8 @@ def check_system(system: DifferentiableSystem | PiecewiseFlow, x: Array, *, t: f
 
     The rule keeps shapes and works over leading axes; it is pure (same answer twice, arguments unchanged);
     `jacobian` and `jvp` agree with each other and, entry by entry, with differences of the rule that know their errors
-    (`dynsys.algorithms.differences`); `jvp` is linear. Choose a state where the rule is smooth.
+    (`dynsys.algorithms.differences`); `jvp` is linear. Choose a state where the rule is smooth. A rule of a lower
+    `precision` than double may differ by its rounding.
 
     Raises
     ------
@@ -81,7 +95,8 @@ def check_system(system: DifferentiableSystem | PiecewiseFlow, x: Array, *, t: f
     dim = system.dimension
     if x.shape != (dim,):
         raise ContractError(f"x must have shape ({dim},), that of a state, got {x.shape}")
-    rng = np.random.default_rng(seed)
+    rng, precision = np.random.default_rng(seed), system.precision
+    exact, tolerance = _exact(precision), _by_differences(precision)
     many = x + 1e-2 * rng.normal(size=(2, 3, dim))
     before = many.copy()
     try:
@@ -93,7 +108,7 @@ def check_system(system: DifferentiableSystem | PiecewiseFlow, x: Array, *, t: f
     _agree(
         values,
         np.array([[system.rule(t, z) for z in row] for row in many]),
-        EXACT,
+        exact,
         "the rule over leading axes",
     )
     _agree(system.rule(t, many), values, 0.0, "the rule called twice")
@@ -102,7 +117,7 @@ def check_system(system: DifferentiableSystem | PiecewiseFlow, x: Array, *, t: f
     V = rng.normal(size=(dim, min(dim, 3)))
     if dim <= FEW:
         V = np.hstack([np.eye(dim), V])  # every entry by itself: a small one does not hide behind a large one
-    slopes = differences(lambda z: system.rule(t, z), x, V)
+    slopes = differences(lambda z: system.rule(t, z), x, V, precision=precision)
     name, x_before, V_before = type(system).__name__, x.copy(), V.copy()
     jacobian = np.asarray(system.jacobian(t, x))
     if jacobian.shape != (dim, dim):
@@ -110,11 +125,11 @@ def check_system(system: DifferentiableSystem | PiecewiseFlow, x: Array, *, t: f
     product = system.jvp(t, x, V)
     _agree(x, x_before, 0.0, f"the state handed to jacobian and jvp of {name}, before and after")
     _agree(V, V_before, 0.0, f"the vectors handed to jvp of {name}, before and after")
-    _is_derivative(product, *slopes, DIFFERENCES, f"jvp of {name} against differences of the rule")
-    _is_derivative(jacobian @ V, *slopes, DIFFERENCES, f"jacobian of {name} against differences of the rule")
+    _is_derivative(product, *slopes, tolerance, f"jvp of {name} against differences of the rule", precision)
+    _is_derivative(jacobian @ V, *slopes, tolerance, f"jacobian of {name} against differences of the rule", precision)
     if system.derivative != "finite differences":
-        _agree(jacobian @ V, product, EXACT, f"jacobian of {name} against its jvp")
-        _agree(system.jvp(t, x, -2.0 * V), -2.0 * product, EXACT, f"jvp of {name}, linear in V")
+        _agree(jacobian @ V, product, exact, f"jacobian of {name} against its jvp")
+        _agree(system.jvp(t, x, -2.0 * V), -2.0 * product, exact, f"jvp of {name}, linear in V")
     if not 0 <= system.vanishing_exponents <= dim:
         raise ContractError(f"vanishing_exponents must lie between 0 and {dim}, got {system.vanishing_exponents}")
 
@@ -125,7 +140,8 @@ def check_tangent(tangent: TangentSystem, x: Array, *, seed: int = 0, steps: int
     `step` against differences of itself that know their errors, one-sided where states end; linear in V; arguments
     unchanged; a pass over two intervals equals the same pass by NumPy (so a compiled kernel is held against the
     equations); k vectors are the first of all.
-    Steps that adapt to the vectors they are given (`TangentSystem.tolerance`) may differ by as much.
+    Steps that adapt to the vectors they are given (`TangentSystem.tolerance`) may differ by as much, and what is computed
+    in single precision by its rounding; of a pass in single precision only the first vector is compared.
 
     Raises
     ------
@@ -140,7 +156,9 @@ def check_tangent(tangent: TangentSystem, x: Array, *, seed: int = 0, steps: int
     V = rng.normal(size=(dim, dim))
     x_before, V_before = x.copy(), V.copy()
     pushed_x, pushed_V = tangent.step(2, x, V)
-    same = EXACT + 1e3 * steps * tangent.tolerance
+    precision = tangent.of_member(0).precision
+    exact, passes = _exact(precision), _by_differences(tangent.rounding) if tangent.rounding > EPS else EXACT
+    same = max(exact, passes) + 1e3 * steps * tangent.tolerance
     _agree(x, x_before, 0.0, "the state handed to step, before and after")
     _agree(V, V_before, 0.0, "the vectors handed to step, before and after")
 
@@ -153,9 +171,10 @@ def check_tangent(tangent: TangentSystem, x: Array, *, seed: int = 0, steps: int
     what = "the tangent step against differences of the step"
     # far from the state, where long differences look, steps that adapt may take minutes
     rungs = (RUNGS, 0 if tangent.tolerance else RUNGS)
-    _is_derivative(M, *differences(step, x, np.eye(dim), rungs), DIFFERENCES + loose, what)
-    _agree(pushed_V, M @ V, 100.0 * EXACT + loose, "the tangent step, linear in V")
-    _agree(tangent.step(2, x, -2.0 * V)[1], -2.0 * pushed_V, EXACT, "the tangent step, linear in V")
+    slopes = differences(step, x, np.eye(dim), rungs, precision)
+    _is_derivative(M, *slopes, _by_differences(precision) + loose, what, precision)
+    _agree(pushed_V, M @ V, 100.0 * exact + loose, "the tangent step, linear in V")
+    _agree(tangent.step(2, x, -2.0 * V)[1], -2.0 * pushed_V, exact, "the tangent step, linear in V")
     _agree(tangent.step(2, x, V[:, :1])[0], pushed_x, same, "the state, whatever the vectors")
 
     def run(kind: TangentSystem, k: int) -> RunState:
@@ -163,19 +182,24 @@ def check_tangent(tangent: TangentSystem, x: Array, *, seed: int = 0, steps: int
         return kind.forward(start, intervals=2, steps_per_interval=steps, record="growth")
 
     ours, reference = run(tangent, dim), run(NumpyTangent(tangent.time_step, tangent.shift), dim)
-    found, expected = (STATUSES[int(end.status[0])] for end in (ours, reference))
-    if found != expected:
-        raise ContractError(f"the pass is {found}, the NumPy pass {expected}")
+    status, wanted = (STATUSES[int(end.status[0])] for end in (ours, reference))
+    if status != wanted:
+        raise ContractError(f"the pass is {status}, the NumPy pass {wanted}")
     if ours.status[0] != RUNNING:
         raise ContractError(
-            f"the pass is {found} within {2 * steps} steps from this state, and there is nothing to compare: choose "
+            f"the pass is {status} within {2 * steps} steps from this state, and there is nothing to compare: choose "
             "another state, or fewer steps"
         )
-    for field in ("x", "Q", "growth"):
+    seen = slice(None) if passes == EXACT else slice(1)  # rounding of what grows hides what does not
+    for field, found, expected in (
+        ("x", ours.x, reference.x),
+        ("Q", ours.Q[..., seen], reference.Q[..., seen]),
+        ("growth", ours.growth[..., seen], reference.growth[..., seen]),
+    ):
         _agree(
-            getattr(ours, field),
-            getattr(reference, field),
-            EXACT,
+            found,
+            expected,
+            passes,
             f"{field} of a pass against the NumPy pass",
         )
     leading = run(tangent, max(1, dim - 1))

@@ -101,6 +101,36 @@ def test_an_update_of_the_wrong_shape_is_refused_by_name(kind, found):
         flow.tangent(kind(0.1), backend="numpy")
 
 
+class Branching(Tamed):
+    """A branch on the slope, which whole arrays do not have, and one on the number of the step, which they do."""
+
+    def update(self, n, parts, slope):
+        theta, v = parts
+        rate = self.dt if slope > 0.0 or n > 5 else 2.0 * self.dt
+        return (theta + rate * slope, v), ((1.0, 0.0, rate), (0.0, 1.0, 0.0))
+
+
+class Warming(Tamed):
+    """A branch on the number of the step alone."""
+
+    def update(self, n, parts, slope):
+        theta, v = parts
+        if n < 2:
+            return (theta + 0.5 * self.dt * slope, v), ((1.0, 0.0, 0.5 * self.dt), (0.0, 1.0, 0.0))
+        return (theta + self.dt * slope, v), ((1.0, 0.0, self.dt), (0.0, 1.0, 0.0))
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_a_branch_on_the_step_is_compiled_and_one_on_the_slope_is_refused_with_the_remedy(backend):
+    flow = GradientFlow.of("h*a^2/2 + a*b + b^4", ["a", "b"], {"h": [2.0]})
+    with pytest.raises(InvalidInputError, match="Branching must work on whole arrays.*got a branch.*write `a"):
+        flow.tangent(Branching(0.1), backend=backend)
+    rates = flow.tangent(Warming(0.1), backend=backend).benettin([0.0, 0.0], intervals=4, warmup=0, k=2).rates
+    H = np.array([[2.0, 1.0], [1.0, 0.0]])
+    volumes = [np.log(abs(np.linalg.det(np.eye(2) - rate * H))) / 0.1 for rate in (0.05, 0.05, 0.1, 0.1)]
+    np.testing.assert_allclose(rates.sum(axis=1), volumes, rtol=1e-12)
+
+
 @attrs.frozen(eq=False)
 class Summing(Optimiser):
     """AdaGrad: what is carried is a sum, which forgets nothing."""

@@ -11,6 +11,7 @@ import pytest
 
 from dynsys import (
     RK4,
+    ContractError,
     DiagnosticWarning,
     DormandPrince,
     Euler,
@@ -399,3 +400,20 @@ def test_single_precision_raises_no_false_alarm_and_hides_no_wrong_derivative():
     double = TorchFlow(right, 10).tangent(RK4(0.5))
     assert double.time_step.precision == 2.0**-52
     np.testing.assert_allclose(rates.exponents, double.benettin(x0, **run).exponents, atol=1e-5)
+
+
+def test_contracts_know_single_precision_and_still_find_a_wrong_derivative():
+    def right(t, x):
+        return torch.stack([10 * (x[1] - x[0]), x[0] * (28 - x[2]) - x[1], x[0] * x[1] - 8 / 3 * x[2]])
+
+    def lossy(t, x):  # a thousandth of one entry is dropped
+        return right(t, x) + 1e-3 * torch.stack([x[1], x[0], x[0]]) * (x[2] - x[2].detach())
+
+    x0 = np.array([1.0, 2.0, 20.0])
+    single = TorchFlow(right, 3, dtype=torch.float32)
+    check_system(single, x0)
+    check_tangent(single.tangent(RK4(0.01)), x0)
+    with pytest.raises(ContractError, match="jvp of TorchFlow against differences"):
+        check_system(TorchFlow(lossy, 3, dtype=torch.float32), x0)
+    with pytest.raises(ContractError, match="against differences of the step"):
+        check_tangent(TorchFlow(lossy, 3, dtype=torch.float32).tangent(Euler(0.5)), x0)

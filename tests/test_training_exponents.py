@@ -184,7 +184,29 @@ def test_float32_has_the_exponents_of_float64():
     np.testing.assert_allclose(rates[0], rates[1], rtol=0, atol=1e-6)
 
 
+class OwnAdam(optim.Adam):
+    """Nothing new, but no optimiser of torch: it might do anything."""
+
+
+class Normalised(optim.Optimizer):
+    """One that mixes the weights of a tensor: it divides by the length of its mean of gradients."""
+
+    def __init__(self, params, lr):
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for weight in group["params"]:
+                state = self.state[weight]
+                mean = state.setdefault("mean", torch.zeros_like(weight))
+                mean.mul_(0.9).add_(weight.grad, alpha=0.1)
+                weight.add_(mean / (mean.norm() + 1e-3), alpha=-group["lr"])
+
+
 WHOLE = {
+    "a subclass": (lambda p: OwnAdam(p, lr=0.01), {}),
+    "of one's own": (lambda p: Normalised(p, lr=0.01), {"clip_norm": 0.1}),
     "adam": (lambda p: optim.Adam(p, lr=0.01), {}),
     "clipped by norm": (lambda p: optim.SGD(p, lr=0.5, momentum=0.9), {"clip_norm": 0.05}),
     "hardly clipped": (lambda p: optim.SGD(p, lr=0.5, momentum=0.9), {"clip_norm": 50.0}),

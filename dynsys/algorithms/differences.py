@@ -42,7 +42,9 @@ FIRST = EPS**0.2  # the step, as a share of the entry: rounding and h^4 are as l
 FEW = 16  # entries whose columns are found one by one, however few vectors there are
 
 
-def differences(function: Function, x: Array, V: Array, rungs: tuple[int, int] = (RUNGS, RUNGS)) -> tuple[Array, Array]:
+def differences(
+    function: Function, x: Array, V: Array, rungs: tuple[int, int] = (RUNGS, RUNGS), precision: float = EPS
+) -> tuple[Array, Array]:
     """Derivatives of a function at x along the columns of V, and estimates of their errors.
 
     Up to 16 entries, or as many as there are columns, the Jacobian is found column by column, each with a step of its
@@ -55,7 +57,7 @@ def differences(function: Function, x: Array, V: Array, rungs: tuple[int, int] =
         May be NaN, or raise a ValueError or ArithmeticError, beyond the end of its domain.
     x : ndarray, shape (dim,)
     V : ndarray, shape (dim, k)
-    rungs : (int, int)
+    rungs, precision
         As for `along`.
 
     Returns
@@ -68,7 +70,7 @@ def differences(function: Function, x: Array, V: Array, rungs: tuple[int, int] =
         value = np.asarray(function(x[None]), dtype=float)[0]
     few = dim <= max(k, FEW)
     directions = np.eye(dim) if few else V.T
-    found = np.array([along(function, x, value, direction, rungs) for direction in directions])
+    found = np.array([along(function, x, value, direction, rungs, precision=precision) for direction in directions])
     slopes, errors = np.moveaxis(found.reshape(len(directions), 2, -1), 0, -1)
     if not few:
         return slopes, errors

@@ -93,7 +93,15 @@ class Optimiser(Stepper, ABC):
         """Refuse an `update` that does not give what it should."""
         parts = 1 + self.carried
         with np.errstate(all="ignore"):
-            moved, coefficients = self.update(0, (np.ones(1),) * parts, np.ones(1))
+            try:
+                moved, coefficients = self.update(0, (np.ones(2),) * parts, np.ones(2))
+            except ValueError as problem:
+                if "truth value" not in str(problem):
+                    raise
+                raise InvalidInputError(
+                    f"update of {type(self).__name__} must work on whole arrays, one number per weight, got a branch "
+                    "on one of them: write `a * (f > 0.0) + b * (f <= 0.0)` in the place of `a if f > 0.0 else b`"
+                ) from problem
         if (found := [len(moved), *map(len, coefficients)]) != [parts, *[parts + 1] * parts]:
             raise InvalidInputError(
                 f"update of {type(self).__name__} must give {parts} part(s), the weights and carried = {self.carried}, "

@@ -74,7 +74,7 @@ class TangentVectors:
         before = {weight: weight.detach().clone() for weight in self.weights} if check else {}
         predicted = push(self.optimizer, self.pieces, self.rows, self._products, predict=check)
         self.optimizer.step()
-        if differs(predicted, before):
+        if check and differs(predicted, before):
             raise InvalidInputError(
                 f"the optimiser must make the same step whenever it is asked to, got {type(self.optimizer).__name__}, "
                 "a copy of which leads to other weights: follow a training with SGD, Adam or another of torch.optim"
@@ -94,7 +94,7 @@ def random_rows(k: int, dimension: int, moved: int, seed: int, like: Tensor) -> 
     rng = np.random.default_rng([seed, 0])
     V = torch.empty((k, dimension), dtype=like.dtype, device=like.device)
     for row in V:  # one after the other: a frame of numbers in float64 is large
-        row.copy_(torch.from_numpy(rng.normal(size=dimension)))
+        row.copy_(torch.from_numpy(rng.normal(size=dimension)).to(like.dtype))  # MPS has no float64
     V[:moved, moved:] = 0.0
     orthonormalise_rows(V)
     return V

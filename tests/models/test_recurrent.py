@@ -137,6 +137,14 @@ def test_inputs_end_where_they_end():
         )
 
 
+def test_there_is_no_step_before_the_first():
+    network = RNN.random(10, gain=1.5, seed=0, inputs=U)
+    with pytest.raises(InvalidInputError, match="that of step -1 "):  # not the last one
+        network.step(-1, np.zeros(10))
+    round_about = InputSeries(U, periodic=True)
+    np.testing.assert_array_equal(round_about.at(-1), U[-1])
+
+
 def test_a_large_gain_stretches_nothing_in_flat_places_and_fewer_vectors_are_followed():
     network = RNN.random(60, gain=30.0, seed=0)
     for backend in ("numpy", "auto"):

@@ -60,14 +60,14 @@ class InputSeries:
         Raises
         ------
         InvalidInputError
-            Beyond the end of a series that is not periodic.
+            Before the start, or beyond the end, of a series that is not periodic.
         """
         length = len(self.values)
-        if n + steps > length and not self.periodic:
+        if not (self.periodic or 0 <= n <= length - steps):
+            asked = n if n < 0 else max(n, length)
             raise InvalidInputError(
-                f"inputs are given for {length} steps, and a run asks for that of step {max(n, length)} (counted from "
-                "0 at its start, its warm-up included): give more of them, take fewer steps, or say "
-                "InputSeries(values, periodic=True)"
+                f"inputs are given for {length} steps, and a run asks for that of step {asked} (counted from 0 at its "
+                "start, its warm-up included): give more of them, take fewer steps, or say InputSeries(values, periodic=True)"
             )
         return self.values[None, np.arange(n, n + steps) % length]
 
