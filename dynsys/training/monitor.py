@@ -15,6 +15,7 @@ from dynsys.errors import InvalidInputError, one_of, positive, warn_of, whole_nu
 from dynsys.results.result import MEMORY_LIMIT
 from dynsys.results.spectrum import LyapunovSpectrum
 from dynsys.training import checkpoint
+from dynsys.training.between import Between, versions
 from dynsys.training.clipping import clip
 from dynsys.training.dropped import TOLERANCE, warn_of_dropped
 from dynsys.training.layout import remembers_more, state_vector, trainable
@@ -126,6 +127,7 @@ class TrainingMonitor:
         self._losses: list[Tensor] = []  # of the step under way
         self._loss = self._weights[0].new_tensor(float("nan"))
         self._versions: list[tuple[int, int]] = []
+        self._between = Between()
         self._defect = 0.0
         self.steps = 0
         self.stopped = ""
@@ -175,12 +177,16 @@ class TrainingMonitor:
         self._check_loss(loss)
         if not self._losses:
             self._begin_step()
+            self._between.begin(self._weights)
+        else:
+            self._between.check_weights(self._weights)
         if self._vectors is None:
             loss.backward()
         else:
             self._look_for_dropped()
             self._differentiate(loss, self._vectors)
         self._losses.append(loss.detach())
+        self._between.after_backward(self._weights)
 
     def _check_loss(self, loss: Tensor) -> None:
         try:
@@ -213,7 +219,7 @@ class TrainingMonitor:
         elif remembers_more(self.optimizer, self._pieces):
             self._stop("the optimizer remembers more than at the start, as with a momentum that was 0: begin a new "
                        "TrainingMonitor")  # fmt: skip
-        elif self._versions and self._versions != _versions(self._weights):
+        elif self._versions and self._versions != versions(self._weights):
             self._versions = []
             warn_of(
                 [(True, "weights were changed by something else than monitor.step, whose derivative is not in the "
@@ -239,6 +245,9 @@ class TrainingMonitor:
             self._check_symmetry(vectors.asymmetry())
 
     def _update(self) -> None:
+        changed = self._between.changed(self._weights)
+        if changed is not None and self._vectors is not None:
+            self._give_up(changed)
         vectors, order, limits = self._vectors, self._in_model_order(), (self.clip_norm, self.clip_value)
         if vectors is None:
             clip(self._weights, order, None, *limits)
@@ -247,7 +256,7 @@ class TrainingMonitor:
             vectors.step(order, *limits, check=self.steps < CHECKED_STEPS)
         self.steps += 1
         self._watch.before_step(self.steps)
-        self._versions = _versions(self._weights)
+        self._versions = versions(self._weights)
         if vectors is not None and self.steps % self.steps_per_interval == 0:
             self._finish_interval(vectors)
 
@@ -477,8 +486,3 @@ def _up_to_the_loop() -> int:
 def _hooked(weight: Tensor) -> bool:
     """Whether something happens to the gradient of a weight on its way."""
     return bool(weight._backward_hooks) or bool(getattr(weight, "_post_accumulate_grad_hooks", None))
-
-
-def _versions(weights: list[Tensor]) -> list[tuple[int, int]]:
-    """What changes when somebody writes to a weight."""
-    return [(weight._version, weight.data_ptr()) for weight in weights]

@@ -204,7 +204,13 @@ def _plain(value: Any) -> Any:
 
 
 def _number(value: Any) -> Any:
-    return value.clone() if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float32)
+    """A number of the state as torch keeps it: in float32, or in float64 where that is the default."""
+    double = torch.get_default_dtype() == torch.float64
+    return (
+        value.clone()
+        if isinstance(value, Tensor)
+        else torch.tensor(value, dtype=torch.float64 if double else torch.float32)
+    )
 
 
 def _in_units(D: list[list[Coefficient]], units: tuple[float, ...]) -> list[list[Coefficient]]:
