@@ -32,7 +32,7 @@ from dynsys import (  # noqa: E402
 from dynsys.models.classics import Henon  # noqa: E402
 from dynsys.passes import run_state  # noqa: E402
 from dynsys.testing import check_tangent  # noqa: E402
-from dynsys.torch import TorchGradientFlow, TorchTangent  # noqa: E402
+from dynsys.torch import TorchGradientFlow, TorchTangent, TrainingMonitor  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -164,6 +164,19 @@ def test_it_is_the_training_that_pytorch_does(stepper, optimizer, dtype):
     np.testing.assert_allclose(
         run.states[-1, : whole.dimension], found, rtol=0, atol=1e-13 if dtype.itemsize == 8 else 1e-5
     )
+
+
+@pytest.mark.parametrize(("stepper", "optimizer"), OPTIMISERS.values(), ids=OPTIMISERS)
+def test_a_monitor_of_the_training_finds_the_same_exponents(stepper, optimizer):
+    """Per step, where these are per unit of time: two ways from the loss to the exponents."""
+    sgd, k = flow().minibatches(5, seed=1), 4
+    batch = sgd.tangent(stepper).benettin(flow().initial(), intervals=12, steps_per_interval=5, warmup=0, k=k, seed=3)
+    model = mlp(2, 3, 1)
+    monitor = TrainingMonitor(model, optimizer(model.parameters()), k=k, seed=3, steps_per_interval=5)
+    for n in range(60):
+        rows = torch.as_tensor(sgd.rows(n)[0])
+        monitor.step(squares(model(torch.as_tensor(X)[rows]), torch.as_tensor(y)[rows]).mean())
+    np.testing.assert_allclose(monitor.spectrum().rates, batch.rates * stepper.dt, rtol=0, atol=1e-10)
 
 
 def test_it_is_taken_where_there_is_a_step_on_tensors_and_refused_with_the_reason_elsewhere():
@@ -446,6 +459,45 @@ def test_scaling_of_a_relu_unit_is_neutral_at_a_minimum(stepper):
     Q = np.linalg.qr(np.vstack([scaling.T, np.zeros((len(x) - 9, 2))]))[0]
     spectrum = tangent.benettin(attrs.evolve(start, Q=Q[None]), intervals=50, steps_per_interval=5)
     np.testing.assert_allclose(spectrum.exponents, 0.0, atol=1e-10)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+def test_memory_is_some_frames_whatever_the_number_of_vectors():
+    """In another process, which tells its peak: of 200,000 weights, between 10 and 40 vectors, in frames."""
+    code = """
+import sys
+import numpy as np, torch
+from torch import nn
+from dynsys import HeavyBall
+from dynsys.torch import TorchGradientFlow
+
+def status(name):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(name)) * 1024
+
+torch.set_num_threads(1)
+model = nn.Sequential(nn.Linear(200, 900), nn.Tanh(), nn.Linear(900, 10))
+X, labels = np.random.default_rng(0).normal(size=(64, 200)), np.arange(64) % 10
+flow = TorchGradientFlow(model, nn.CrossEntropyLoss(), X, labels)
+tangent, peaks = flow.minibatches(16, seed=1).tangent(HeavyBall(0.01)), []
+for k in (10, 40):
+    for algorithm, options in (("benettin", {}), ("ginelli", {"tail": 1, "vectors": False})):
+        call = getattr(tangent, algorithm)
+        call(flow.initial(), intervals=1, warmup=1, k=1, **options)
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")
+        before = status("VmRSS:")
+        call(flow.initial(), intervals=2, steps_per_interval=2, warmup=1, k=k, **options)
+        peaks.append(status("VmHWM:") - before)
+frame = 4 * 2 * flow.dimension * 30
+print((peaks[2] - peaks[0]) / frame, (peaks[3] - peaks[1]) / frame)
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    spectrum, angles = map(float, done.stdout.split())
+    assert spectrum < 4.5  # the start, the end of an interval and the next one; what is freed may not be given back
+    assert angles < 6.5
 
 
 @pytest.mark.parametrize("device", ["cuda", "mps"])

@@ -205,6 +205,20 @@ def test_weights_go_in_and_out_in_the_order_of_the_parameters():
         whole.vector_field(0.0, np.zeros(3))
 
 
+def test_weights_of_classes_are_copied_and_take_the_precision_of_the_model():
+    weights = torch.tensor([1.0, 3.0])
+    labels = np.arange(SAMPLES) % 2
+    loss = nn.CrossEntropyLoss(weight=weights)
+    whole = flow(mlp(2, 3, 2), loss, X, labels)
+    found = float(whole.loss(whole.initial()))
+    expected = nn.functional.cross_entropy(mlp(2, 3, 2)(torch.tensor(X)), torch.tensor(labels), weights.double())
+    assert found == pytest.approx(expected.item(), rel=1e-12)
+    loss.weight.zero_()
+    assert float(whole.loss(whole.initial())) == found
+    assert loss.weight.dtype == torch.float32
+    assert len(repr(whole)) < 400
+
+
 class Tokens(nn.Module):
     def __init__(self):
         super().__init__()

@@ -432,3 +432,21 @@ def test_models_as_their_users_write_them(name):
         assert torch.equal(a, b)
     assert np.isfinite(monitor.spectrum().exponents).all()
     assert monitor.spectrum().diagnostics.derivative_defect < 1e-3
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+@pytest.mark.parametrize("name", ["momentum", "adam", "fused"])
+def test_a_training_on_another_device_has_the_exponents_of_the_cpu(device, name):
+    if not (torch.cuda if device == "cuda" else torch.backends.mps).is_available():
+        pytest.skip(f"no {device}")
+    rates = []
+    for place in ("cpu", device):
+        torch.manual_seed(0)
+        model = MODELS["tanh"]().to(place)
+        monitor = TrainingMonitor(model, OPTIMIZERS[name](model.parameters()), k=3, clip_norm=1.0)
+        for _ in range(40):
+            x, y = torch.randn(16, 6).to(place), torch.randint(0, 9, (16,)).to(place)
+            monitor.step(F.cross_entropy(model(x), y))
+        assert monitor._vectors.rows.device.type == place
+        rates.append(monitor.spectrum().rates)
+    np.testing.assert_allclose(rates[1], rates[0], rtol=0, atol=1e-4)

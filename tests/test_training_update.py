@@ -10,10 +10,7 @@ from torch import optim  # noqa: E402
 from dynsys.training.layout import RULES, dimension, layout, state_vector  # noqa: E402
 from dynsys.training.update import differs, push  # noqa: E402
 
-pytestmark = [
-    pytest.mark.torch,
-    pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),  # by torch, at its first dual number
-]
+pytestmark = pytest.mark.torch
 
 OPTIONS = {
     "sgd": (optim.SGD, {"lr": 0.1, "weight_decay": 0.1}),

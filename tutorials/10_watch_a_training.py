@@ -87,7 +87,7 @@ assert same
 # %% [markdown]
 # `monitor.last` has the numbers of the last interval for a logger. An exponent is per *step*: the mean of ln(growth)
 # of a small change. (At a constant rate η, divide it by η for one per unit of the gradient flow's time.) A training
-# is a transient, so the mean since the start says little, and neither does its error bar; look at when what happens.
+# is a transient, so the mean since the start says little, and its error bar no more; look at what happens when.
 
 # %%
 times = spectrum.times
@@ -107,16 +107,17 @@ assert np.all(np.abs(spectrum.rates[-20:].mean(axis=0)) < 0.01)
 
 # %% [markdown]
 # The first vector is a small change of the initial weights, in a random direction. In the first twenty steps, while the
-# network leaves its random start and the momentum gathers speed, it grows by some per cent in each step. After that the
-# growth falls about as 1/time. So small changes are magnified by a power of the time, not exponentially: this training
-# is as insensitive as one can be that is still on its way. Exactly zero the growth is not before the loss is flat.
+# network leaves its random start and the momentum gathers speed, it grows by a few per cent in each step. After that
+# its rate of growth falls about as 1/time. So small changes are magnified by a power of the time, not exponentially:
+# this training is about as insensitive as one that is still on its way can be. The rate vanishes only when the loss is
+# flat.
 #
 # ## The edge of stability
 #
-# Full-batch gradient descent, now on squares, at the rate η = 0.1. The *sharpness* h is the largest eigenvalue of the
-# Hessian of the loss; near a minimum the step is 1 − ηH, so that one with h > 2/η repels. It takes ten lines to
-# compute h from products of the Hessian with a vector; the monitor needs such products, too, but each for its own
-# vector.
+# Full-batch gradient descent, now with a squared loss, at the learning rate η = 0.1. The *sharpness* h is the largest
+# eigenvalue of the Hessian H of the loss. Near a minimum a step multiplies a small change by 1 − ηH, so that a minimum
+# with h > 2/η repels. It takes ten lines to compute h from products of the Hessian with a vector; the monitor needs
+# such products, too, with its own vectors.
 
 # %%
 wanted = one_hot(y, 10).float()
@@ -165,14 +166,14 @@ bottom.set(xlabel="time (steps)", ylabel="growth over 10 steps (1/step)", ylim=(
 plt.show()
 
 # %% [markdown]
-# *Middle*: the sharpness grows until it has passed 2/η, and goes on; then it falls back below, and the same again: on
-# average it is 2/η, which is the edge (J. Cohen and others, arXiv:2103.00065). *Top*: when it falls back the loss has a
-# peak, and recovers. *Bottom*: that is when small changes grow, by a factor of e^0.4 or so, and shrink again.
+# *Middle*: the sharpness grows past 2/η, falls back below it, and grows again: it stays close to 2/η, the edge of
+# stability (J. Cohen and others, arXiv:2103.00065). *Top*: while it falls back the loss has a peak, from which it
+# recovers. *Bottom*: that is when small changes grow, by a factor of e^0.4 or so, and shrink again.
 #
 # Note what does *not* happen: the exponent does not announce the peak. The sharpness passes the edge two hundred steps
 # before; it says how fast a change *would* grow if it pointed along the sharp direction. The exponent says what changes
-# do, and at first they hardly point there, just as the training itself hardly does. Both find the unstable direction
-# together, and so exponent and loss rise together. An exponent is a statement about the path, not a forecast.
+# *do*, and at first they hardly point there; neither does the motion of the weights. Both find the unstable direction
+# at the same time, and so exponent and loss rise together. An exponent is a statement about the path, not a forecast.
 
 # %%
 peak = 300 + int(np.argmax(losses[300:900]))
@@ -188,8 +189,8 @@ assert peak - reached > 100
 # %% [markdown]
 # ## A learning rate that is too large
 #
-# Back to the batches, with momentum, at four rates, each with three initial weights and orders of the data. The largest
-# rate is hopeless. Does the exponent know earlier than the loss?
+# Back to the batches, with momentum, at four learning rates, and for each with three seeds of the initial weights and
+# of the order of the data. The largest rate is hopeless. Does the exponent know earlier than the loss?
 
 
 # %%
@@ -226,13 +227,13 @@ for rate, some in runs.items():
 
 # %% [markdown]
 # At the rate 2 training fails, and the loss shows it as soon as the exponent does: within ten steps it is several times
-# what it was. Nobody needs a monitor for that, and we know of no network here whose failure the exponent announced.
+# what it was. Nobody needs a monitor for that.
 #
-# But look at the rate 1.1. After 25 steps its loss is as good as at 0.1, or better; the growth is fifty times as
-# large, 30 per cent in every step, and stays. This training is chaotic: it learns, up to a point, but not to the end,
-# and what it learns hangs on the last digit of its weights. At 0.5, which learns best of all, changes grow for a
-# while, and no longer when the loss is flat. There is a second way to see that, without a monitor and at the price of
-# a training: change one weight in its seventh digit, train again, and count the test images on which the two networks
+# But look at the rate 1.1. After 25 steps its loss is about as good as at 0.1; the growth is fifty times as large,
+# 30 per cent in every step, and goes on. This training is chaotic: it learns, up to a point, but not to the end, and
+# what it learns depends on the last digits of its weights. At 0.5, which learns best of all, changes grow for a while,
+# but no longer once the loss is flat. There is a second way to see that, without a monitor and at the cost of another
+# training: change one weight in its seventh digit, train again, and count the test images on which the two networks
 # disagree.
 
 
@@ -261,13 +262,13 @@ assert late[1.1].min() > 3 * late[0.1].max()
 assert np.abs(kept[0.5]).max() < 0.01 < growing[0.5].min()
 
 # %% [markdown]
-# So: the loss for failure, the exponent for whether a training can be repeated.
+# So ask the loss whether a training fails, and the exponent whether it can be repeated.
 #
 # ## Adam, and a run that is resumed
 #
-# Nothing changes for another optimiser; its memory, here two moments for each weight, is part of the state, and what is
-# done to the weights goes through it, too. A monitor is saved beside the checkpoint that you write anyway, and goes on
-# from there, to the bit.
+# With another optimiser nothing changes in the loop. Its memory, here two moments for each weight, is part of the
+# state: a change of the weights lives on in it, too. A monitor is saved beside the checkpoint that you write anyway,
+# and goes on from there with the same bits.
 
 
 # %%
@@ -306,14 +307,14 @@ assert np.array_equal(rates_of_adam, resumed.spectrum().rates)
 # ## Exercises
 #
 # 1. Can the first exponent be trusted? Train a network in float64 by Adam, once with a monitor and k = 1, and once from
-#    weights that lie a distance of 1e-7 beside its own, along the monitor's first vector. That is
+#    weights at a distance of 1e-7 from its own, along the monitor's first vector. That is
 #    `np.random.default_rng([seed, 0]).normal(size=number of weights)`, made a unit vector.
 # 2. With weight decay 0.01, what is the exponent of a direction along which the loss is flat?
 # 3. Follow gradient descent at η = 0.2 instead of 0.1. Where is the edge, and does the loss still fall?
 #
 # ## Answers
 #
-# *1.* They agree, but for what the change has by then left in Adam's memory, which the pair does not count.
+# *1.* They agree, but for the change in Adam's memory, which is part of the tangent vector and not of the distance.
 
 # %%
 double = [network().double() for _ in range(2)]
@@ -378,12 +379,13 @@ assert at_twice[-1] < at_twice[300]
 assert rises > 0.1
 
 # %% [markdown]
-# Which networks, optimisers and loops it works with, what it costs, and what to do where it refuses: docs/pytorch.md.
+# Which networks, optimisers and loops the monitor works with, what it costs, and what to do where it refuses:
+# docs/pytorch.md.
 #
 # ## The headline
 #
-# The training is not touched. Full-batch descent ends at the edge, sharpness 2/η. A rate that fails is seen in the
-# loss; one that learns chaotically only in the exponent.
+# A monitor does not touch the training. Full-batch descent ends at the edge, where the sharpness is 2/η. A rate at
+# which training fails is seen in the loss; one at which it is chaotic, only in the exponent.
 
 # %%
 print(f"the same weights: {same}; sharpness × η/2: {np.median(curvature[-30:]):.3f}")

@@ -3,12 +3,12 @@
 #
 # A recurrent network feeds on its own output: h' = tanh(g J h), again and again. That is a dynamical system, with as
 # many exponents as units, before anybody trains anything. With weak weights it falls silent; with strong ones it is
-# chaotic and two almost equal states have nothing in common soon after. In between it is said to compute best. This
-# tutorial asks three questions with numbers: where is the edge, and how sure is that? How much of a large network is
-# chaotic? And what does a network that listens to an input remember, on either side?
+# chaotic: two states that are almost equal soon have nothing in common. In between it is said to compute best. This
+# tutorial asks three questions, and answers them with numbers: where is the edge, and how sure is that? How much of a
+# large network is chaotic? And what does a network that listens to an input remember, on either side of the edge?
 #
 # Needed from before: exponents, their errors and the Kaplan-Yorke dimension (tutorial 1), sweeps (tutorial 6). Nothing
-# of learning: the weights are drawn, and stay.
+# learns here: the weights are drawn at random, and stay as they are.
 #
 # Run it with `python tutorials/11_recurrent_networks.py`, or cell by cell in an editor that knows `# %%`.
 
@@ -60,7 +60,7 @@ assert abs(spectrum.exponents.sum() - volume) < 1e-6
 #
 #     Δ = g² ⟨tanh²(√Δ z)⟩,        λ₁ = ½ ln(g² ⟨sech⁴(√Δ z)⟩),        z standard normal.
 #
-# For g ≤ 1 that is Δ = 0, λ₁ = ln g: silence. Above it is chaos. `mean_field_exponent` solves it. Our networks have a
+# For g ≤ 1 that is Δ = 0, λ₁ = ln g: silence. Above 1 it is chaos. `mean_field_exponent` solves it. Our networks have a
 # hundred units, and each draw is another network: the honest error bar is the scatter over draws, not the standard
 # error of one run. The gain is a parameter, so `sweep` runs all gains of a draw side by side.
 
@@ -104,10 +104,10 @@ assert (middle[gains > 1] > 4 * error[gains > 1]).all()
 # The curve is right, and yet every single point is off by four of its error bars or more: above the edge all networks
 # are less chaotic than theory says, below it all are slower to fall silent (there λ₁ is ln g plus the logarithm of the
 # spectral radius of J, which is a little above 1). Gains between are left out: there a network of a hundred units may
-# rest, go round in a cycle or be chaotic, depending on the draw. An average over such different things would be no
-# number.
+# rest, go round in a cycle or be chaotic, depending on the draw. An average over such different things would mean
+# nothing.
 #
-# A small systematic deviation is a reason to doubt the program, or the theory. It is neither: it is N.
+# A small systematic deviation is a reason to doubt the program, or the theory. Here neither is wrong: N is finite.
 
 # %%
 sizes, several = np.array([50, 100, 200]), [32, 16, 8]
@@ -184,7 +184,7 @@ assert (means[:, 1] < 0.4).all()
 # Drive the network with a series of inputs u_n. Does its state become a function of the inputs alone, whatever it was
 # at the beginning? Jaeger called that the *echo state property*. It is what makes a network a memory: train a linear
 # readout on its states, and nothing else. `RNN.echo_state` draws sparse weights of a given spectral radius, which
-# takes the part of the gain. Two starts, and the exponent of the driven network:
+# plays the part of the gain. Two starts, and the exponent of the driven network:
 
 # %%
 steps, washout = 3_000, 200
@@ -206,8 +206,8 @@ for scale, radius in ((0.5, 0.9), (0.5, 1.2), (0.5, 2.0), (0.1, 1.1)):
 # beginning for ever.
 #
 # The last line is a warning. There the exponent is negative, and two starts do not meet either: with so weak an input
-# the network has two attractors, and each start has found another one. An exponent is about small displacements: that
-# it is negative is necessary, not sufficient. Two starts are the other half of the check.
+# the network has two attractors, and each start has found a different one. An exponent is about small displacements:
+# that it is negative is necessary, not sufficient. Two starts are the other half of the check.
 #
 # ## What does it remember?
 #
@@ -262,9 +262,8 @@ print(
 
 # %% [markdown]
 # Memory is best where the exponent is still negative but small: an input fades by exp(λ₁) in a step, and must not fade
-# too fast. Where λ₁ is positive the past of the network itself drowns the inputs. So "the edge of chaos" is true, in
-# this sense: of forgetting, somewhat before chaos. It says nothing about what a task needs that wants more than
-# memory.
+# too fast. Where λ₁ is positive the past of the network itself drowns the inputs. In this sense "the edge of chaos" is
+# right, though memory is best somewhat before it. That says nothing about tasks that need more than memory.
 #
 # ## Exercises
 #
@@ -276,7 +275,7 @@ print(
 # ## Answers
 #
 # *1.* `mean_field_exponent(gain, drive)` takes the variance of the noise. Its zero is near 1.6; on either side the
-# network has the sign of theory.
+# network has the sign that theory gives.
 
 # %%
 end_of_chaos = brentq(lambda drive: mean_field_exponent(2.0, drive), 0.1, 10.0)
@@ -308,7 +307,7 @@ assert stopped
 
 # %% [markdown]
 # *3.* Negative. The state repeats itself with the input, and a driven map has no exponent that must vanish: two
-# networks that hear the same song are at the same place of it.
+# networks that hear the same song are at the same place in it.
 
 # %%
 song = InputSeries(u[:7], periodic=True)
@@ -321,8 +320,8 @@ assert np.abs(heard[7:] - heard[:7]).max() < 1e-12
 # %% [markdown]
 # ## The headline
 #
-# Finite networks lead to mean field as 1/N does; a fixed share of all directions is chaotic; and a driven network has
-# echo states where its own exponent is negative, not where the spectral radius is below 1.
+# Networks of N units differ from mean field by a term in 1/N; a fixed share of all directions is chaotic; and whether a
+# driven network has echo states is told by its own exponent, which must be negative, and not by the spectral radius.
 
 # %%
 print(f"λ1 at g = 3: {limit:.4f} ± {limit_error:.4f} from runs, {mean_field_exponent(3.0):.4f} from theory")

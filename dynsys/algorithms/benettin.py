@@ -97,6 +97,7 @@ def benettin(
     begun = begin(tangent, x0, k, seed)
     start = warm_up(tangent, begun, whole_number("warmup", warmup, 0), steps_per_interval)
     raise_if_stopped(tangent, start)
+    begun = begun.with_frames(0, 0)  # the frames are not needed any more, and may be large
     looks = marks(intervals, stride, start)
     end, growth, seen = record_run(tangent, start, intervals, steps_per_interval, "growth", progress, stride, looks)
     return _spectrum(tangent, begun, start, end, growth, seen, steps_per_interval, stride, transient=warmup == 0)

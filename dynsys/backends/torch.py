@@ -123,8 +123,8 @@ def _columns(frames: list[Array]) -> Array:
 
 
 def _finite(V: Tensor) -> bool:
-    """Whether all entries are, without room for another frame."""
-    return not len(V) or bool(torch.isfinite(torch.linalg.vector_norm(V, float("inf"), dim=1)).all())
+    """Whether all entries are, row by row: without room for another frame."""
+    return all(bool(torch.isfinite(row).all()) for row in V)
 
 
 DTYPES = (torch.float32, torch.float64)

@@ -235,7 +235,7 @@ class TrainingMonitor:
             loss.backward()
             return
         accumulate(plain, self._weights)
-        if self.steps % self.steps_per_interval == 0 and not self._losses:
+        if self._vectors is vectors and self.steps % self.steps_per_interval == 0 and not self._losses:
             self._check_symmetry(vectors.asymmetry())
 
     def _update(self) -> None:

@@ -39,6 +39,10 @@ TRIED = 32  # samples on which a loss is tried before it is taken: of so many, n
 SAME_LOSS = 1e-3  # relative difference of losses in float32 and float64 that rounding explains: noise is the same
 
 
+def _shown(data: Tensor) -> str:
+    return f"<{data.dtype} {tuple(data.shape)} on {data.device}>"
+
+
 @attrs.frozen(eq=False)
 class Task(Described):
     """A module, its loss and its data; made by `of`.
@@ -55,10 +59,10 @@ class Task(Described):
         (inputs of a batch, generator) -> inputs.
     """
 
-    module: nn.Module
+    module: nn.Module = attrs.field(repr=lambda module: type(module).__name__)
     criterion: Criterion
-    X: Tensor
-    y: Tensor
+    X: Tensor = attrs.field(repr=_shown)
+    y: Tensor = attrs.field(repr=_shown)
     augment: Augmentation | None = None
 
     @classmethod
@@ -94,8 +98,10 @@ class Task(Described):
         check(model, torch.optim.SGD(moving))
         try:
             own = copy.deepcopy(model)
+            if isinstance(criterion, nn.Module):  # with weights of classes, for one
+                criterion = copy.deepcopy(criterion).to(moving[0].device, moving[0].dtype)
         except Exception as problem:
-            raise InvalidInputError(f"model must be one that copy.deepcopy can copy: {problem}") from problem
+            raise InvalidInputError(f"model and loss must be such that copy.deepcopy can copy: {problem}") from problem
         task = cls(own, criterion, inputs, targets, augment)
         with kept(task.device):
             weights, loss = task._tried()

@@ -10,6 +10,7 @@ number of vectors. An optimiser of somebody else is differentiated vector by vec
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
@@ -214,6 +215,9 @@ def _in_units(D: list[list[Coefficient]], units: tuple[float, ...]) -> list[list
 
 def _push_vectors(optimizer: optim.Optimizer, pieces: Sequence[Piece], V: Tensor, H: Tensor) -> dict[Tensor, Tensor]:
     """The same for an optimiser that may do anything, vector by vector: a step of a copy of all of it for each."""
+    with warnings.catch_warnings(), forward.dual_level():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, at the first dual number of a process
+        forward.make_dual(torch.zeros(1), torch.zeros(1))
     predicted: dict[Tensor, Tensor] = {}
     first = pieces[0].columns[0]
     places = list(_places(pieces))

@@ -94,7 +94,7 @@ def random_rows(k: int, dimension: int, moved: int, seed: int, like: Tensor) -> 
     rng = np.random.default_rng([seed, 0])
     V = torch.empty((k, dimension), dtype=like.dtype, device=like.device)
     for row in V:  # one after the other: a frame of numbers in float64 is large
-        row.copy_(torch.from_numpy(rng.normal(size=dimension)))
+        row.copy_(torch.from_numpy(rng.normal(size=dimension)).to(like.dtype))  # MPS has no float64
     V[:moved, moved:] = 0.0
     orthonormalise_rows(V)
     return V
