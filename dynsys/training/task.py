@@ -36,6 +36,7 @@ Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 DTYPES = (torch.float32, torch.float64)
 TRIED = 32  # samples on which a loss is tried before it is taken: of so many, normal numbers of two precisions differ
+REPEATED = 100.0  # roundings by which a loss may differ from itself
 SAME_LOSS = 1e-3  # relative difference of losses in float32 and float64 that rounding explains: noise is the same
 
 
@@ -103,8 +104,7 @@ class Task(Described):
         except Exception as problem:
             raise InvalidInputError(f"model and loss must be such that copy.deepcopy can copy: {problem}") from problem
         task = cls(own, criterion, inputs, targets, augment)
-        with kept(task.device):
-            weights, loss = task._tried()
+        weights, loss = task._repeated()
         check_loss(loss)
         slopes = gradient(loss, weights)
         for _ in task.explained(hessian_products(slopes, weights, flattened(slopes, weights)[None])):
@@ -173,10 +173,11 @@ class Task(Described):
             return self._loss(weights, rows, generator)
 
     def _loss(self, weights: Sequence[Tensor], rows: Array | None, generator: torch.Generator) -> Tensor:
-        X, y = self.X, self.y
-        if rows is not None:
+        if rows is None:
+            X, y = self.X.clone(), self.y.clone()  # a model may write into its input
+        else:
             index = torch.as_tensor(rows, dtype=torch.int64).to(self.device)
-            X, y = X[index], y[index]
+            X, y = self.X[index], self.y[index]
         with torch.enable_grad():
             if self.augment is not None:
                 X = self.augment(X, generator)
@@ -232,6 +233,22 @@ class Task(Described):
             raise InvalidInputError(
                 f"loss(model(X), y) must work on the first samples, X {X} and y {y}, got an error: {problem}"
             ) from problem
+        return weights, loss
+
+    def _repeated(self) -> tuple[list[Tensor], Tensor]:
+        """The same, if the loss is a function: equal whenever it is computed with the same random numbers."""
+        found = []
+        for _ in range(2):
+            with drawing(self.device, (0,)):
+                weights, loss = self._tried()
+            found.append(loss.item())
+        rounding = REPEATED * torch.finfo(self.dtype).eps  # sums on a GPU take any order
+        if abs(found[0] - found[1]) > rounding * abs(found[0]):
+            raise InvalidInputError(
+                "loss(model(X), y) must be the same whenever it is computed with the same weights, got "
+                f"{found[0]:.10g} and {found[1]:.10g}: draw random numbers by PyTorch, not by NumPy or random, and let "
+                "the model remember nothing"
+            )
         return weights, loss
 
     @cached_property
