@@ -87,8 +87,9 @@ def costs(every_case: list[Case], rounds: int, quick: bool) -> None:
     for case in every_case:
         for optimiser in ("SGD", "momentum", "Adam"):
             asked = counts if optimiser == "momentum" else counts[:2]
-            entrants = [Contestant("plain", plain(case, optimiser, 2 * EVERY), 2 * EVERY)]
-            entrants += [Contestant(f"k = {k}", monitored(case, optimiser, EVERY, k), EVERY) for k in asked]
+            steps = case.intervals * EVERY
+            entrants = [Contestant("plain", plain(case, optimiser, 2 * steps), 2 * steps)]
+            entrants += [Contestant(f"k = {k}", monitored(case, optimiser, steps, k), steps) for k in asked]
             unit, *timings = race(entrants, rounds, time.process_time)
             cost = [over(timing, unit) / k for timing, k in zip(timings, asked, strict=True)]
             rows.append(
@@ -110,12 +111,12 @@ def shares(every_case: list[Case], rounds: int, quick: bool) -> None:
 
     k, rows = 2 if quick else 5, []
     for case in every_case:
-        frame = _random_frame(k, 2 * case.weights)
+        steps, frame = case.intervals * EVERY, _random_frame(k, 2 * case.weights)
         entrants = [
-            Contestant("plain", plain(case, "momentum", 2 * EVERY), 2 * EVERY),
-            Contestant("monitored", monitored(case, "momentum", EVERY, k), EVERY),
-            Contestant("gradient", partial(gradients, case.model(), case, EVERY), EVERY),
-            Contestant("products", partial(products, case.model(), case, k, EVERY), EVERY),
+            Contestant("plain", plain(case, "momentum", 2 * steps), 2 * steps),
+            Contestant("monitored", monitored(case, "momentum", steps, k), steps),
+            Contestant("gradient", partial(gradients, case.model(), case, steps), steps),
+            Contestant("products", partial(products, case.model(), case, k, steps), steps),
             Contestant("factorisation", partial(orthonormalise_rows, frame), EVERY),
         ]
         unit, *timings = race(entrants, rounds, time.process_time)

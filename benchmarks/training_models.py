@@ -49,12 +49,15 @@ class Case:
     make : callable () -> Module
     inputs, targets : Tensor
         One batch.
+    intervals : int
+        How many a run takes, so that it lasts long enough to be timed.
     """
 
     name: str
     make: Callable[[], nn.Module]
     inputs: Tensor
     targets: Tensor
+    intervals: int = 1
 
     def model(self) -> nn.Module:
         """A new network, the same every time; no other random number is disturbed."""
@@ -110,7 +113,7 @@ def cases(images_in_batch: int = 128, texts_in_batch: int = 16) -> dict[str, Cas
     small = max(1, images_in_batch // 2)
     of = f"batch {images_in_batch}"
     return {
-        "MLP": Case(f"MLP 784-100-10, {of}", lambda: perceptron(784, 100, 10), X, classes),
+        "MLP": Case(f"MLP 784-100-10, {of}", lambda: perceptron(784, 100, 10), X, classes, intervals=8),
         "CNN": Case(f"CNN, batch {small}", convolutions, X[:small].view(-1, 1, 28, 28), classes[:small]),
         "transformer": Case(
             f"transformer, batch {texts_in_batch} x 32", CharacterTransformer, text[:, :-1], text[:, 1:]

@@ -140,8 +140,8 @@ def check_tangent(tangent: TangentSystem, x: Array, *, seed: int = 0, steps: int
     `step` against differences of itself that know their errors, one-sided where states end; linear in V; arguments
     unchanged; a pass over two intervals equals the same pass by NumPy (so a compiled kernel is held against the
     equations); k vectors are the first of all.
-    Steps that adapt to the vectors they are given (`TangentSystem.tolerance`) may differ by as much, and what is computed
-    in single precision by its rounding; of a pass in single precision only the first vector is compared.
+    Steps that adapt to the vectors they are given (`TangentSystem.tolerance`) may differ by as much, and what is
+    computed in single precision by its rounding; of a pass in single precision only the first vector is compared.
 
     Raises
     ------

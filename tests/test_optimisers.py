@@ -20,7 +20,9 @@ from dynsys import (
     Nesterov,
     PoincareMap,
     RMSprop,
+    StroboscopicMap,
     sweep,
+    vary,
 )
 from dynsys.models.classics import LinearFlow, Lorenz63
 from dynsys.storage.description import describe
@@ -288,6 +290,20 @@ def test_numbers_of_an_optimiser_are_swept_side_by_side(backend):
         for j, beta1 in enumerate(grid["beta1"]):
             exact = exponents(Adam(0.05, beta1, 0.8, eps), [2.0])
             np.testing.assert_allclose(np.sort(runs.exponent_mean[i, j])[::-1], exact, rtol=1e-6)
+
+
+def test_first_vectors_lie_among_the_weights_in_whatever_a_step_is_put():
+    flow = GradientFlow.of("(y - a*b*x)^2", ["a", "b"], {"x": [1.0, 2.0], "y": [0.5, 1.5]})
+    x0, run = np.array([[0.3, 0.4], [0.3, 0.4]]), {"intervals": 6, "warmup": 0, "k": 2}
+    alone = flow.tangent(Adam(0.01), backend="numpy")
+    expected = alone.benettin(x0, **run).rates
+    assert alone.time_step.carried == 4
+    assert not alone.random_frames(6, 2, 0, np.arange(1))[:, 2:].any()
+    varied = vary(flow.tangent(Adam(0.01, beta1=0.5), backend="numpy"), {"beta1": [0.9, 0.9]})
+    np.testing.assert_array_equal(varied.benettin(x0, **run).rates, expected)
+    thrice = StroboscopicMap(flow, Adam(0.01), 3).tangent(backend="numpy")
+    longer = alone.benettin(x0, steps_per_interval=3, **run)
+    np.testing.assert_allclose(thrice.benettin(x0, **run).rates, 0.03 * longer.rates, rtol=1e-10)
 
 
 @pytest.mark.numba

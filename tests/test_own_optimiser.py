@@ -110,6 +110,15 @@ class Branching(Tamed):
         return (theta + rate * slope, v), ((1.0, 0.0, rate), (0.0, 1.0, 0.0))
 
 
+class Overwriting(Tamed):
+    """It would change the state that its user gave."""
+
+    def update(self, n, parts, slope):
+        theta, v = parts
+        v *= self.keep
+        return (theta + self.dt * slope, v), ((1.0, 0.0, self.dt), (0.0, self.keep, 0.0))
+
+
 class Warming(Tamed):
     """A branch on the number of the step alone."""
 
@@ -121,10 +130,12 @@ class Warming(Tamed):
 
 
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
-def test_a_branch_on_the_step_is_compiled_and_one_on_the_slope_is_refused_with_the_remedy(backend):
+def test_an_update_for_numbers_is_refused_with_the_remedy_and_a_branch_on_the_step_is_compiled(backend):
     flow = GradientFlow.of("h*a^2/2 + a*b + b^4", ["a", "b"], {"h": [2.0]})
-    with pytest.raises(InvalidInputError, match="Branching must work on whole arrays.*got a branch.*write `a"):
+    with pytest.raises(InvalidInputError, match=r"Branching must work on whole arrays.*got a branch.*write `a"):
         flow.tangent(Branching(0.1), backend=backend)
+    with pytest.raises(InvalidInputError, match="Overwriting must leave what it is given as it is"):
+        flow.tangent(Overwriting(0.1), backend=backend)
     rates = flow.tangent(Warming(0.1), backend=backend).benettin([0.0, 0.0], intervals=4, warmup=0, k=2).rates
     H = np.array([[2.0, 1.0], [1.0, 0.0]])
     volumes = [np.log(abs(np.linalg.det(np.eye(2) - rate * H))) / 0.1 for rate in (0.05, 0.05, 0.1, 0.1)]

@@ -405,3 +405,38 @@ def test_what_does_not_fit_is_refused_by_name(changes, message):
     assert good().dimension == 13
     with pytest.raises(InvalidInputError, match=message):
         good(**changes)
+
+
+class Remembers(torch.nn.Linear):
+    """Counts its calls, and acts on the number."""
+
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return super().forward(x) * (1.0 + 0.01 * self.calls)
+
+
+class DrawsElsewhere(torch.nn.Linear):
+    def forward(self, x):
+        return super().forward(x) * np.random.default_rng().uniform(0.5, 1.5)
+
+
+@pytest.mark.parametrize("kind", [Remembers, DrawsElsewhere])
+def test_a_model_that_is_no_function_of_its_weights_is_refused(kind):
+    X = np.linspace(-1.0, 1.0, 12).reshape(6, 2)
+    with pytest.raises(InvalidInputError, match=r"must be the same whenever it is computed.*draw random numbers by"):
+        TorchGradientFlow(kind(2, 1).double(), torch.nn.MSELoss(), X, X[:, :1])
+
+
+def test_a_model_that_writes_into_its_input_does_not_change_the_data():
+    class Centred(torch.nn.Linear):
+        def forward(self, x):
+            x += 1.0
+            return super().forward(x)
+
+    X = np.linspace(-1.0, 1.0, 12).reshape(6, 2)
+    flow = TorchGradientFlow(Centred(2, 1).double(), torch.nn.MSELoss(), X, X[:, :1])
+    theta = flow.initial()
+    assert flow.loss(theta) == flow.loss(theta) == flow.on(np.arange(6)).loss(theta)
+    np.testing.assert_array_equal(flow.vector_field(0.0, theta), flow.vector_field(0.0, theta))

@@ -164,7 +164,7 @@ def test_the_networks_of_dynsys_have_the_same_exponents(name, batches):
         spectrum = other.benettin(theta, intervals=12, steps_per_interval=5, warmup=0, seed=4)
         off = np.abs(found.rates - RATE * spectrum.rates)
         assert off[:, :22].max() < 1e-10
-        assert off.max() < 1e-4  # the last of a spectrum that is wide within an interval see its rounding
+        assert off.max() < 1e-2  # the last see the rounding of a frame that is nearly singular within an interval
         np.testing.assert_allclose(found.end.x, spectrum.end.x, rtol=0, atol=1e-12)
         np.testing.assert_allclose(found.times * RATE, spectrum.times)
     if name == "heavy ball":  # whatever the loss, a step shrinks volumes by mu^13

@@ -13,6 +13,7 @@ from torch.nn import functional as F  # noqa: E402
 
 from dynsys import DiagnosticWarning, Euler  # noqa: E402
 from dynsys.torch import TorchGradientFlow, TrainingMonitor  # noqa: E402
+from dynsys.training import checkpoint  # noqa: E402
 from dynsys.training.dropped import dropped_share  # noqa: E402
 from dynsys.training.guard import bits  # noqa: E402
 
@@ -342,3 +343,15 @@ def test_the_spectrum_since_a_step(model):
     monitor.close()
     assert repr(monitor).endswith("; the monitor was closed")
     assert "\n" not in repr(monitor)
+
+
+def test_files_of_monitors_that_had_an_option_for_the_first_vectors_are_read(model, tmp_path):
+    monitor = watch(model)
+    train(monitor, 7)
+    path = monitor.save(tmp_path / "monitor.npz")
+    header, arrays = checkpoint.read(path, 1e9)
+    del header["format"]
+    header["options"]["perturbed"] = "state"
+    checkpoint.write(path, header, arrays)
+    again = TrainingMonitor.load(path, model, monitor.optimizer)
+    assert torch.equal(again._vectors.rows, monitor._vectors.rows)

@@ -238,6 +238,11 @@ class Varied(TimeStep):
         """Initial states with what the step carries along."""
         return self.time_step.complete(x0)
 
+    @property
+    def carried(self) -> int:
+        """That of every member."""
+        return self.time_step.carried
+
     def step_kernel(self) -> StepKernel | None:
         """One kernel with a row of parameters for each member, where the members' kernels differ in these alone."""
         return self._kernel

@@ -24,6 +24,13 @@ from dynsys.steppers.stepper import Stepper, VectorField
 Array = np.ndarray
 Part = Any  # one number per weight: an array, a tensor or, when compiled, a number
 
+NO_ARRAYS = {  # what NumPy says of an update that is written for numbers: what to do
+    "truth value": (
+        "must work on whole arrays, one number per weight, got a branch on one of them: write "
+        "`a * (f > 0.0) + b * (f <= 0.0)` in the place of `a if f > 0.0 else b`"
+    ),
+    "read-only": "must leave what it is given as it is, got an operation in place: write `v = v + g` for `v += g`",
+}
 LATE = 2**53  # a step by which no power of a number below 1 is left
 
 
@@ -92,16 +99,16 @@ class Optimiser(Stepper, ABC):
     def check(self, flow: VectorField) -> None:
         """Refuse an `update` that does not give what it should."""
         parts = 1 + self.carried
+        ones = np.ones(2)
+        ones.flags.writeable = False  # as states are, whose views the parts are
         with np.errstate(all="ignore"):
             try:
-                moved, coefficients = self.update(0, (np.ones(2),) * parts, np.ones(2))
+                moved, coefficients = self.update(0, (ones,) * parts, ones)
             except ValueError as problem:
-                if "truth value" not in str(problem):
-                    raise
-                raise InvalidInputError(
-                    f"update of {type(self).__name__} must work on whole arrays, one number per weight, got a branch "
-                    "on one of them: write `a * (f > 0.0) + b * (f <= 0.0)` in the place of `a if f > 0.0 else b`"
-                ) from problem
+                for text, remedy in NO_ARRAYS.items():
+                    if text in str(problem):
+                        raise InvalidInputError(f"update of {type(self).__name__} {remedy}") from problem
+                raise
         if (found := [len(moved), *map(len, coefficients)]) != [parts, *[parts + 1] * parts]:
             raise InvalidInputError(
                 f"update of {type(self).__name__} must give {parts} part(s), the weights and carried = {self.carried}, "

@@ -106,6 +106,11 @@ class StroboscopicMap(FlowMap):
         return self.flow_step.complete(x0)
 
     @property
+    def carried(self) -> int:
+        """What the stepper carries along."""
+        return self.flow_step.carried
+
+    @property
     def period(self) -> float:
         """T = steps dt."""
         return self.steps * self.stepper.dt

@@ -19,6 +19,7 @@ import torch
 from dynsys.steppers.optimiser import Optimiser
 from dynsys.steppers.runge_kutta import Euler
 from dynsys.steppers.stepper import Stepper
+from dynsys.training.combine import combine
 from dynsys.training.task import Task
 
 Tensor = torch.Tensor
@@ -80,12 +81,8 @@ class Descent:
         f, products = self.flow_at(n).linearised(parts[0], V)
         moved, coefficients = self.update(n, parts, f)
         rows = [[*row[:-1], -row[-1]] for row in coefficients]  # H v = -J v
-        pushed = torch.empty_like(x)
         for v, product in zip(V, products, strict=True):
-            inputs = [*v.chunk(self.parts), product]
-            for row, out in zip(rows, pushed.chunk(self.parts), strict=True):
-                _combine(row, inputs, out)
-            v.copy_(pushed)
+            combine(rows, list(v.chunk(self.parts)), product)
         return torch.cat(list(moved)), V
 
 
@@ -121,19 +118,3 @@ class Velocity:
         for row, product in zip(pushed, products, strict=True):
             torch.neg(product, out=row)
         return slope, pushed
-
-
-def _combine(row: Sequence[Part], inputs: Sequence[Tensor], out: Tensor) -> None:
-    """Write sum_j row_j inputs_j, the small ones, which come last, first."""
-    terms = [(a, v) for a, v in zip(row, inputs, strict=True) if isinstance(a, Tensor) or a != 0.0]
-    if not terms:
-        out.zero_()
-        return
-    a, v = terms.pop()
-    torch.mul(v, a, out=out)
-    while terms:
-        a, v = terms.pop()
-        if isinstance(a, Tensor):
-            out.addcmul_(a, v)
-        else:
-            out.add_(v, alpha=a)

@@ -13,11 +13,11 @@ import torch
 from torch import nn, optim
 
 from dynsys.errors import InvalidInputError
+from dynsys.training.between import Versions, versions
 from dynsys.training.layout import Piece, memory, remembers_more, trainable
 from dynsys.training.operators import named
 
 Tensor = torch.Tensor
-Versions = list[tuple[int, int] | None]
 
 MOVED = (
     "weights were changed by something else than monitor.step, whose derivative is not in the exponents: leave "
@@ -38,8 +38,6 @@ class Guard:
         self._bits: Tensor | None = None  # after the last step; None before the first
         self._weights_then: Versions = []
         self._memory_then: Versions = []
-        self._begun: Versions = []  # within a step
-        self._gradients: Versions = []
 
     def after_step(self) -> None:
         """Remember what a step has left."""
@@ -89,31 +87,6 @@ class Guard:
             return False
         return not torch.equal(bits(self._weights), self._bits.to(self._weights[0].device))
 
-    def begin(self) -> None:
-        """Remember the weights with which a step begins."""
-        self._begun = versions(self._weights)
-
-    def within_step(self) -> None:
-        """Refuse weights that were changed since `begin`."""
-        if self._begun != versions(self._weights):
-            raise InvalidInputError(
-                "weights must stay as they are from backward to step, got others: call monitor.step() in the place of "
-                "optimizer.step() (or of the step of a GradScaler, which is to be left out)"
-            )
-
-    def after_backward(self) -> None:
-        """Remember the gradients."""
-        self._gradients = versions([weight.grad for weight in self._weights])
-
-    def before_update(self) -> None:
-        """Refuse gradients that were changed since `after_backward`."""
-        if self._gradients != versions([weight.grad for weight in self._weights]):
-            raise InvalidInputError(
-                "gradients must stay as they are from monitor.backward to monitor.step, got others, by something "
-                "whose derivative is not known: for clip_grad_norm_ and clip_grad_value_ give clip_norm and "
-                "clip_value to the monitor; leave a GradScaler out"
-            )
-
 
 def check_hooks(model: nn.Module | None, optimizer: optim.Optimizer) -> None:
     """Refuse hooks that act on a step of the optimiser, and those of modules that double backward would call again."""
@@ -134,11 +107,6 @@ def check_hooks(model: nn.Module | None, optimizer: optim.Optimizer) -> None:
 def bits(weights: Sequence[Tensor]) -> Tensor:
     """The bits of each weight added up as whole numbers: another change of one entry gives another sum."""
     return torch.stack([weight.detach().view(WHOLE[weight.dtype]).sum() for weight in weights])
-
-
-def versions(tensors: Sequence[Tensor | None]) -> Versions:
-    """What changes when somebody writes to tensors, or puts others in their places."""
-    return [None if tensor is None else (tensor._version, tensor.data_ptr()) for tensor in tensors]
 
 
 def _kinds(weights: Sequence[Tensor]) -> list[Any]:

@@ -14,6 +14,7 @@ from dynsys.errors import InvalidInputError, positive, whole_number, whole_seed
 from dynsys.results.result import MEMORY_LIMIT
 from dynsys.results.spectrum import LyapunovSpectrum
 from dynsys.training import checkpoint
+from dynsys.training.between import Between
 from dynsys.training.clipping import clip
 from dynsys.training.dropped import TOLERANCE, warn_of_dropped
 from dynsys.training.guard import MOVED, Guard
@@ -74,8 +75,8 @@ class TrainingMonitor:
     the learning rate at the start, v = -lr buffer. Where the tangent cannot be followed any further, the monitor says
     so once, keeps what it has, and the training goes on.
 
-    In the first steps of Adam, RMSprop and their kin, whose second moments are still nearly 0, vectors may grow more than
-    in hundreds of later ones, and the mean keeps that: `spectrum(since=...)` leaves these steps out.
+    In the first steps of Adam, RMSprop and their kin, whose second moments are still nearly 0, vectors may grow more
+    than in hundreds of later ones, and the mean keeps that: `spectrum(since=...)` leaves these steps out.
 
     Looked at now and then is whether the *model* drops derivatives (`.detach()`, NumPy). What the loss drops outside of
     it is not seen: compute it in a module that returns the loss, and watch that. Hooks on tensors inside
@@ -126,6 +127,7 @@ class TrainingMonitor:
         self._losses: list[Tensor] = []  # of the step under way
         self._loss = self._weights[0].new_tensor(float("nan"))
         self._guard = Guard(model, optimizer, self._pieces)
+        self._between = Between()
         self._warned = False  # of weights that something else changed
         self._defect = 0.0
         self.steps = 0
@@ -176,16 +178,16 @@ class TrainingMonitor:
         self._check_loss(loss)
         if not self._losses:
             self._begin_step()
-            self._guard.begin()
+            self._between.begin(self._weights)
         else:
-            self._guard.within_step()
+            self._between.check_weights(self._weights)
         if self._vectors is None:
             loss.backward()
         else:
             self._look_for_dropped()
             self._differentiate(loss, self._vectors)
         self._losses.append(loss.detach())
-        self._guard.after_backward()
+        self._between.after_backward(self._weights)
 
     def _check_loss(self, loss: Tensor) -> None:
         try:
@@ -251,10 +253,9 @@ class TrainingMonitor:
         check = self.steps < CHECKED_STEPS
         before = {weight: weight.detach().clone() for weight in self._weights} if check else {}
         predicted: dict[Tensor, Tensor] = {}
-        try:
-            self._guard.before_update()
-        except InvalidInputError as problem:
-            self._give_up(problem)
+        changed = self._between.changed(self._weights)
+        if changed is not None:
+            self._give_up(changed)
         vectors.clip(order, *limits)
         if self._vectors is not None:
             try:

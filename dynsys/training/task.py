@@ -37,6 +37,7 @@ Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 DTYPES = (torch.float32, torch.float64)
 TRIED = 32  # samples on which a loss is tried before it is taken: of so many, normal numbers of two precisions differ
+REPEATED = 100.0  # roundings by which a loss may differ from itself
 SAME_LOSS = 1e-3  # relative difference of losses in float32 and float64 that rounding explains: noise is the same
 
 
@@ -105,8 +106,7 @@ class Task(Described):
         except Exception as problem:
             raise InvalidInputError(f"model and loss must be such that copy.deepcopy can copy: {problem}") from problem
         task = cls(own, criterion, inputs, targets, augment)
-        with kept(task.device):
-            weights, loss = task._tried()
+        weights, loss = task._repeated()
         check_loss(loss)
         slopes = gradient(loss, weights)
         for _ in task.explained(hessian_products(slopes, weights, flattened(slopes, weights)[None])):
@@ -175,10 +175,11 @@ class Task(Described):
             return self._loss(weights, rows, generator)
 
     def _loss(self, weights: Sequence[Tensor], rows: Array | None, generator: torch.Generator) -> Tensor:
-        X, y = self.X, self.y
-        if rows is not None:
+        if rows is None:
+            X, y = self.X.clone(), self.y.clone()  # a model may write into its input
+        else:
             index = torch.as_tensor(rows, dtype=torch.int64).to(self.device)
-            X, y = X[index], y[index]
+            X, y = self.X[index], self.y[index]
         with torch.enable_grad():
             if self.augment is not None:
                 X = self.augment(X, generator)
@@ -236,6 +237,22 @@ class Task(Described):
             ) from problem
         return weights, loss
 
+    def _repeated(self) -> tuple[list[Tensor], Tensor]:
+        """The same, if the loss is a function: equal whenever it is computed with the same random numbers."""
+        found = []
+        for _ in range(2):
+            with drawing(self.device, (0,)):
+                weights, loss = self._tried()
+            found.append(loss.item())
+        rounding = REPEATED * torch.finfo(self.dtype).eps  # sums on a GPU take any order
+        if abs(found[0] - found[1]) > rounding * abs(found[0]):
+            raise InvalidInputError(
+                "loss(model(X), y) must be the same whenever it is computed with the same weights, got "
+                f"{found[0]:.10g} and {found[1]:.10g}: draw random numbers by PyTorch, not by NumPy or random, and let "
+                "the model remember nothing"
+            )
+        return weights, loss
+
     @cached_property
     def double(self) -> Task:
         """The same in float64, on the CPU where the device has none; itself where that cannot be computed.
@@ -272,7 +289,7 @@ class Task(Described):
 def _check_padding(model: nn.Module, X: Tensor) -> None:
     """Refuse samples with padding: its row is a part of the state by which no derivative is known."""
     for weight, row in padding_rows(model):
-        if weight.requires_grad and (X.is_floating_point() or bool((row == X).any())):
+        if weight.requires_grad and (X.is_floating_point() or bool(X.eq(row).any())):
             raise InvalidInputError(
                 f"samples must have no padding, got an embedding with padding_idx={row}, whose row has no gradient in "
                 "PyTorch though the loss depends on it, so that the tangent is not that of the flow: leave padding_idx "

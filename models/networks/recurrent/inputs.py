@@ -67,7 +67,8 @@ class InputSeries:
             asked = n if n < 0 else max(n, length)
             raise InvalidInputError(
                 f"inputs are given for {length} steps, and a run asks for that of step {asked} (counted from 0 at its "
-                "start, its warm-up included): give more of them, take fewer steps, or say InputSeries(values, periodic=True)"
+                "start, its warm-up included): give more of them, take fewer steps, or say "
+                "InputSeries(values, periodic=True)"
             )
         return self.values[None, np.arange(n, n + steps) % length]
 
