@@ -95,6 +95,15 @@ def test_inputs_and_weights_without_an_optimiser_get_the_gradient_of_backward(mo
         assert torch.equal(a, b)
 
 
+def test_what_is_frozen_between_forward_and_backward_gets_none(model):
+    monitor = TrainingMonitor(model, optim.SGD(model[0].parameters(), lr=0.1), k=2)
+    loss = F.cross_entropy(model(X), Y)
+    model[2].requires_grad_(False)
+    monitor.step(loss)
+    assert model[2].weight.grad is None
+    assert monitor.steps == 1
+
+
 def test_hooks_of_other_leaves_are_called_as_often_as_by_backward(model):
     x, calls = X.clone().requires_grad_(), []
     x.register_hook(lambda gradient: calls.append(1))

@@ -135,10 +135,11 @@ def warn_of_dropped(share: float, where: Sequence[str] = (), stacklevel: int = 1
     places = f" in {', '.join(where)}" if where else ""
     text = (
         f"tangents are dropped in silence{places}: double backward is {100 * share:.2g} % off differences of the "
-        "gradient, and the exponents are not those of this training; look for .detach(), .data, torch.no_grad(), NumPy "
-        "or a torch.autograd.Function whose backward is not made of differentiable operations, and compute that part "
-        "in the graph (gradients that are stopped or passed straight through on purpose cannot be followed); weights "
-        "that are not to be trained must not be given to the optimizer"
+        "gradient, and the exponents are not those of this training; look for .detach(), .data, torch.no_grad(), "
+        "NumPy, padding_idx of tied weights or of F.embedding, or a torch.autograd.Function whose backward is not made "
+        "of differentiable operations, and compute that part in the graph (gradients that are stopped or passed "
+        "straight through on purpose cannot be followed); weights that are not to be trained must not be given to the "
+        "optimizer"
     )
     warn_of([(share > TOLERANCE, text)], stacklevel + 1)
 

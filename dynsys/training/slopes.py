@@ -90,7 +90,7 @@ def give_to_others(loss: Tensor, weights: Sequence[Tensor]) -> None:
     """
     known = {id(weight) for weight in weights}
     leaves = [getattr(node, "variable", None) for node in graph(loss) if node.name().endswith("AccumulateGrad")]
-    others = [leaf for leaf in leaves if leaf is not None and id(leaf) not in known]
+    others = [leaf for leaf in leaves if leaf is not None and leaf.requires_grad and id(leaf) not in known]
     if others:
         torch.autograd.backward(loss, inputs=others, retain_graph=True)
 
