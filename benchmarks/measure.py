@@ -96,3 +96,8 @@ def _cell(value: Any) -> str:
 def exponents(values: np.ndarray) -> str:
     """The three leading exponents, for a table."""
     return ", ".join(f"{value:.3f}" for value in np.asarray(values)[:3])
+
+
+def over(timing: Timing, unit: Timing) -> float:
+    """How many plain steps a step takes beyond one; median of the rounds."""
+    return float(np.median(timing.times / unit.times - 1.0))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.measure import Contestant, Timing, race, table
+from benchmarks.measure import Contestant, over, race, table
 
 if TYPE_CHECKING:
     from benchmarks.training_models import Case
@@ -50,22 +50,6 @@ def training(rounds: int, quick: bool) -> None:
 # time
 
 
-def plain(case: Case, optimiser: str, steps: int) -> Callable[[], None]:
-    """Some steps of a training, which goes on in the next call."""
-    from benchmarks.training_models import OPTIMISERS
-
-    model = case.model()
-    optimizer = OPTIMISERS[optimiser](model.parameters())
-
-    def run() -> None:
-        for _ in range(steps):
-            optimizer.zero_grad()
-            case.loss(model).backward()
-            optimizer.step()
-
-    return run
-
-
 def monitored(case: Case, optimiser: str, steps: int, k: int) -> Callable[[], None]:
     """The same with a monitor."""
     from benchmarks.training_models import OPTIMISERS
@@ -83,6 +67,8 @@ def monitored(case: Case, optimiser: str, steps: int, k: int) -> Callable[[], No
 
 def costs(every_case: list[Case], rounds: int, quick: bool) -> None:
     """A vector in plain steps: three optimisers, few and, for one of them, many vectors."""
+    from benchmarks.training_models import plain
+
     counts, rows = (1, 2) if quick else (1, 5, 20), []
     for case in every_case:
         for optimiser in ("SGD", "momentum", "Adam"):
@@ -100,18 +86,14 @@ def costs(every_case: list[Case], rounds: int, quick: bool) -> None:
     table([*header, *(f"k = {k}" for k in counts)], rows)
 
 
-def over(timing: Timing, unit: Timing) -> float:
-    """How many plain steps a step takes beyond one; median of the rounds."""
-    return float(np.median(timing.times / unit.times - 1.0))
-
-
 def shares(every_case: list[Case], rounds: int, quick: bool) -> None:
     """Where that goes, with momentum: Hessian products, their multiply-adds, the factorisation, the rest."""
+    from benchmarks.training_models import gradients, plain, products, random_frame
     from dynsys.training.frames import orthonormalise_rows
 
     k, rows = 2 if quick else 5, []
     for case in every_case:
-        steps, frame = case.intervals * EVERY, _random_frame(k, 2 * case.weights)
+        steps, frame = case.intervals * EVERY, random_frame(k, 2 * case.weights)
         entrants = [
             Contestant("plain", plain(case, "momentum", 2 * steps), 2 * steps),
             Contestant("monitored", monitored(case, "momentum", steps, k), steps),
@@ -138,42 +120,13 @@ def factorised_share(total: np.ndarray, factorised: np.ndarray) -> float:
     return float(np.median(factorised / total))
 
 
-def _random_frame(k: int, dimension: int) -> Any:
-    import torch
-
-    return torch.randn(k, dimension, generator=torch.Generator().manual_seed(0))
-
-
-def gradients(model: Any, case: Case, times: int) -> None:
-    """Gradients with their graph."""
-    from dynsys.training.attention import differentiable_attention
-    from dynsys.training.curvature import gradient
-
-    for _ in range(times):
-        with differentiable_attention():
-            gradient(case.loss(model), list(model.parameters()))
-
-
-def products(model: Any, case: Case, k: int, times: int) -> None:
-    """Gradients with their graph, each followed by k products with the Hessian."""
-    from dynsys.training.attention import differentiable_attention
-    from dynsys.training.curvature import gradient, hessian_products
-
-    weights = list(model.parameters())
-    V = _random_frame(k, case.weights)
-    for _ in range(times):
-        with differentiable_attention():
-            slopes = gradient(case.loss(model), weights)
-        for _ in hessian_products(slopes, weights, V):
-            pass
-
-
 def multiply_adds(case: Case) -> float:
     """Multiply-adds of a Hessian product over those of forward and backward, of matrix products and convolutions."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from dynsys.training.attention import differentiable_attention
+    from benchmarks.training_models import products
+    from dynsys.training.second_derivatives.attention import differentiable_attention
 
     def counted(work: Callable[[], Any]) -> int:
         with FlopCounterMode(display=False) as counter, differentiable_attention():
@@ -215,7 +168,7 @@ def run(name: str, what: str, optimiser: str, k: int) -> dict[str, float]:
 
     import dynsys.torch  # noqa: F401  in all of them
     from benchmarks.memory import peak_memory
-    from benchmarks.training_models import cases
+    from benchmarks.training_models import cases, plain
 
     torch.set_num_threads(1)
     case = cases()[name]
@@ -226,13 +179,13 @@ def run(name: str, what: str, optimiser: str, k: int) -> dict[str, float]:
 
 def with_graph(case: Case, optimiser: str, steps: int) -> Callable[[], None]:
     """A training whose gradients have a graph, through which one product with the Hessian goes, without a frame."""
-    from benchmarks.training_models import OPTIMISERS
-    from dynsys.training.attention import differentiable_attention
+    from benchmarks.training_models import OPTIMISERS, random_frame
     from dynsys.training.curvature import gradient, hessian_products
+    from dynsys.training.second_derivatives.attention import differentiable_attention
 
     model = case.model()
     weights = list(model.parameters())
-    optimizer, v = OPTIMISERS[optimiser](weights), _random_frame(1, case.weights)
+    optimizer, v = OPTIMISERS[optimiser](weights), random_frame(1, case.weights)
 
     def run() -> None:
         for _ in range(steps):

@@ -10,6 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from dynsys.training.curvature import gradient, hessian_products
+from dynsys.training.second_derivatives.attention import differentiable_attention
+
 Tensor = torch.Tensor
 
 OPTIMISERS: dict[str, Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]] = {
@@ -122,3 +125,40 @@ def cases(images_in_batch: int = 128, texts_in_batch: int = 16) -> dict[str, Cas
             f"MLP 784-700-550-100, {of}", lambda: perceptron(784, 700, 550, 100), *images(images_in_batch, 100)
         ),
     }
+
+
+def plain(case: Case, optimiser: str, steps: int) -> Callable[[], None]:
+    """Some steps of a training, which goes on in the next call."""
+    model = case.model()
+    optimizer = OPTIMISERS[optimiser](model.parameters())
+
+    def run() -> None:
+        for _ in range(steps):
+            optimizer.zero_grad()
+            case.loss(model).backward()
+            optimizer.step()
+
+    return run
+
+
+def random_frame(k: int, dimension: int) -> torch.Tensor:
+    """As many rows of random numbers."""
+    return torch.randn(k, dimension, generator=torch.Generator().manual_seed(0))
+
+
+def gradients(model: nn.Module, case: Case, times: int) -> None:
+    """Gradients with their graph."""
+    for _ in range(times):
+        with differentiable_attention():
+            gradient(case.loss(model), list(model.parameters()))
+
+
+def products(model: nn.Module, case: Case, k: int, times: int) -> None:
+    """Gradients with their graph, each followed by k products with the Hessian."""
+    weights = list(model.parameters())
+    V = random_frame(k, case.weights)
+    for _ in range(times):
+        with differentiable_attention():
+            slopes = gradient(case.loss(model), weights)
+        for _ in hessian_products(slopes, weights, V):
+            pass

@@ -16,9 +16,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks.measure import Contestant, race, seconds, table
-from benchmarks.training import over, plain, products
-from benchmarks.training_models import Case, images, perceptron
+from benchmarks.measure import Contestant, over, race, seconds, table
+from benchmarks.training_models import Case, images, perceptron, plain, products
 from dynsys.torch import TrainingMonitor
 
 Tensor = torch.Tensor

@@ -300,7 +300,7 @@ def test_attention_has_a_second_derivative(dtype):
     tokens, labels = RNG.integers(0, 7, (SAMPLES, 5)), np.arange(SAMPLES) % 2
     whole = flow(Attending().to(dtype), nn.CrossEntropyLoss(), tokens, labels)
     differentiated(whole.minibatches(6, seed=1).flow_at(3))
-    assert torch.nn.functional.scaled_dot_product_attention.__module__ != "dynsys.training.attention"
+    assert torch.nn.functional.scaled_dot_product_attention.__module__ != "dynsys.training.second_derivatives.attention"
 
 
 class Bags(nn.Module):

@@ -14,7 +14,7 @@ from torch import nn  # noqa: E402
 from torch.nn.attention import SDPBackend, sdpa_kernel  # noqa: E402
 
 from dynsys import InvalidInputError  # noqa: E402
-from dynsys.training.attention import FUSED, attention, differentiable_attention, on_forward  # noqa: E402
+from dynsys.training.second_derivatives.attention import FUSED, attention, differentiable_attention, on_forward  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

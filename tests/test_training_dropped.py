@@ -16,10 +16,16 @@ from torch import nn  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 
 from dynsys import DiagnosticWarning  # noqa: E402
-from dynsys.training.attention import on_forward  # noqa: E402
-from dynsys.training.captured import CapturedCall, each, tensors_in  # noqa: E402
-from dynsys.training.double import in_double  # noqa: E402
-from dynsys.training.dropped import TOLERANCE, dropped_in, dropped_share, dropped_share_of, warn_of_dropped  # noqa: E402
+from dynsys.training.second_derivatives.attention import on_forward  # noqa: E402
+from dynsys.training.second_derivatives.captured import CapturedCall, each, tensors_in  # noqa: E402
+from dynsys.training.second_derivatives.double import in_double  # noqa: E402
+from dynsys.training.second_derivatives.dropped import (  # noqa: E402
+    TOLERANCE,
+    dropped_in,
+    dropped_share,
+    dropped_share_of,
+    warn_of_dropped,
+)
 
 pytestmark = pytest.mark.torch
 

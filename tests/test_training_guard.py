@@ -14,8 +14,8 @@ from torch.nn import functional as F  # noqa: E402
 from dynsys import DiagnosticWarning, Euler  # noqa: E402
 from dynsys.torch import TorchGradientFlow, TrainingMonitor  # noqa: E402
 from dynsys.training import checkpoint  # noqa: E402
-from dynsys.training.dropped import dropped_share  # noqa: E402
 from dynsys.training.guard import bits  # noqa: E402
+from dynsys.training.second_derivatives.dropped import dropped_share  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

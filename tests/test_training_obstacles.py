@@ -10,9 +10,9 @@ import torch_survey  # noqa: E402
 from torch import nn  # noqa: E402
 
 from dynsys import InvalidInputError  # noqa: E402
-from dynsys.training.attention import differentiable_attention  # noqa: E402
-from dynsys.training.dropped import dropped_share  # noqa: E402
-from dynsys.training.obstacles import check, check_loss, explain  # noqa: E402
+from dynsys.training.second_derivatives.attention import differentiable_attention  # noqa: E402
+from dynsys.training.second_derivatives.dropped import dropped_share  # noqa: E402
+from dynsys.training.second_derivatives.obstacles import check, check_loss, explain  # noqa: E402
 
 pytestmark = [
     pytest.mark.torch,

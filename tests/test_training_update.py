@@ -7,8 +7,8 @@ torch = pytest.importorskip("torch")
 
 from torch import optim  # noqa: E402
 
-from dynsys.training.layout import RULES, dimension, layout, state_vector  # noqa: E402
-from dynsys.training.update import differs, push  # noqa: E402
+from dynsys.training.optimisers.layout import RULES, dimension, layout, state_vector  # noqa: E402
+from dynsys.training.optimisers.update import differs, push  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

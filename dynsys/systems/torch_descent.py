@@ -19,8 +19,8 @@ import torch
 from dynsys.steppers.optimiser import Optimiser
 from dynsys.steppers.runge_kutta import Euler
 from dynsys.steppers.stepper import Stepper
-from dynsys.training.combine import combine
-from dynsys.training.task import Task
+from dynsys.training.batch.task import Task
+from dynsys.training.optimisers.combine import combine
 
 Tensor = torch.Tensor
 Part = Any  # a tensor, one number per weight, or a number

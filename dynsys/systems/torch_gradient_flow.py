@@ -21,8 +21,8 @@ from dynsys.steppers.stepper import Stepper
 from dynsys.systems.minibatches import DataFlow
 from dynsys.systems.time_step import check_parameters
 from dynsys.systems.torch_descent import Descent, Velocity
+from dynsys.training.batch.task import Augmentation, Criterion, Task
 from dynsys.training.curvature import flattened, gradient, hessian_products
-from dynsys.training.task import Augmentation, Criterion, Task
 
 Array = np.ndarray
 Tensor = torch.Tensor

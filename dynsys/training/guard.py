@@ -14,8 +14,8 @@ from torch import nn, optim
 
 from dynsys.errors import InvalidInputError
 from dynsys.training.between import Versions, versions
-from dynsys.training.layout import Piece, memory, remembers_more, trainable
-from dynsys.training.operators import named
+from dynsys.training.optimisers.layout import Piece, memory, remembers_more, trainable
+from dynsys.training.second_derivatives.operators import named
 
 Tensor = torch.Tensor
 

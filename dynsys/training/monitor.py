@@ -16,13 +16,13 @@ from dynsys.results.spectrum import LyapunovSpectrum
 from dynsys.training import checkpoint
 from dynsys.training.between import Between
 from dynsys.training.clipping import clip
-from dynsys.training.dropped import TOLERANCE, warn_of_dropped
 from dynsys.training.guard import MOVED, Guard
-from dynsys.training.layout import in_model_order, memory, state_vector
 from dynsys.training.loop import up_to_the_loop, warn_in_loop
-from dynsys.training.obstacles import check, check_loss, explain
-from dynsys.training.padding import padding_rows
+from dynsys.training.optimisers.layout import in_model_order, memory, state_vector
 from dynsys.training.record import Record
+from dynsys.training.second_derivatives.dropped import TOLERANCE, warn_of_dropped
+from dynsys.training.second_derivatives.obstacles import check, check_loss, explain
+from dynsys.training.second_derivatives.padding import padding_rows
 from dynsys.training.slopes import TrainingGradient, accumulate, give_to_others
 from dynsys.training.vectors import TangentVectors
 from dynsys.training.watch import Watch

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from dynsys.training.attention import _Attention
 from dynsys.training.curvature import gradient
-from dynsys.training.obstacles import graph
+from dynsys.training.second_derivatives.attention import _Attention
+from dynsys.training.second_derivatives.obstacles import graph
 
 Tensor = torch.Tensor
 

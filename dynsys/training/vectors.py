@@ -12,8 +12,8 @@ from dynsys.errors import InvalidInputError, whole_number
 from dynsys.training.clipping import clip
 from dynsys.training.curvature import hessian_products_into, pieces
 from dynsys.training.frames import orthonormalise_rows
-from dynsys.training.layout import Piece, dimension, layout, places
-from dynsys.training.update import differs, push
+from dynsys.training.optimisers.layout import Piece, dimension, layout, places
+from dynsys.training.optimisers.update import differs, push
 
 Tensor = torch.Tensor
 Array = np.ndarray

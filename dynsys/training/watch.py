@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager
 
 import torch
 
-from dynsys.training.attention import on_forward
-from dynsys.training.captured import CapturedCall
-from dynsys.training.dropped import TOLERANCE, dropped_in, dropped_share
+from dynsys.training.second_derivatives.attention import on_forward
+from dynsys.training.second_derivatives.captured import CapturedCall
+from dynsys.training.second_derivatives.dropped import TOLERANCE, dropped_in, dropped_share
 
 Tensor = torch.Tensor
 

@@ -16,7 +16,7 @@ import torch.utils.checkpoint
 from torch import nn
 
 from dynsys.errors import InvalidInputError
-from dynsys.training.operators import OPERATORS, Operator, named, operator_of, users_of
+from dynsys.training.second_derivatives.operators import OPERATORS, Operator, named, operator_of, users_of
 
 Tensor = torch.Tensor
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from dynsys.training.captured import each
+from dynsys.training.second_derivatives.captured import each
 
 SINGLE, DOUBLE = (torch.float32, torch.float16, torch.bfloat16), torch.float64
 

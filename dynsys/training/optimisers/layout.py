@@ -15,7 +15,7 @@ import torch
 from torch import nn, optim
 
 from dynsys.errors import InvalidInputError
-from dynsys.training.twin import step_of_twin
+from dynsys.training.optimisers.twin import step_of_twin
 
 Tensor = torch.Tensor
 Options = Mapping[str, Any]

@@ -22,11 +22,11 @@ import torch
 from torch import nn
 
 from dynsys.errors import warn_of
-from dynsys.training.attention import differentiable_attention
-from dynsys.training.captured import each, tensors_in
-from dynsys.training.double import as_double, generators, in_double, same_draws
-from dynsys.training.operators import named
-from dynsys.training.padding import padding_rows
+from dynsys.training.second_derivatives.attention import differentiable_attention
+from dynsys.training.second_derivatives.captured import each, tensors_in
+from dynsys.training.second_derivatives.double import as_double, generators, in_double, same_draws
+from dynsys.training.second_derivatives.operators import named
+from dynsys.training.second_derivatives.padding import padding_rows
 
 Tensor = torch.Tensor
 Column = Sequence[Tensor | None]

@@ -22,13 +22,13 @@ from torch.func import functional_call
 
 from dynsys.errors import InvalidInputError
 from dynsys.storage.description import Described
-from dynsys.training.attention import FUSED, differentiable_attention
+from dynsys.training.batch.randomness import ONE_AT_A_TIME, drawing, kept, states
+from dynsys.training.batch.samples import as_samples, mean_loss
+from dynsys.training.batch.settings import settings
 from dynsys.training.curvature import flattened, gradient, hessian_products, pieces
-from dynsys.training.obstacles import check, check_loss, explain
-from dynsys.training.padding import padding_rows
-from dynsys.training.randomness import ONE_AT_A_TIME, drawing, kept, states
-from dynsys.training.samples import as_samples, mean_loss
-from dynsys.training.settings import settings
+from dynsys.training.second_derivatives.attention import FUSED, differentiable_attention
+from dynsys.training.second_derivatives.obstacles import check, check_loss, explain
+from dynsys.training.second_derivatives.padding import padding_rows
 
 Array = np.ndarray
 Tensor = torch.Tensor

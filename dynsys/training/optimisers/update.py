@@ -19,9 +19,9 @@ import torch
 import torch.autograd.forward_ad as forward
 from torch import optim
 
-from dynsys.training.combine import Coefficient, combine
-from dynsys.training.layout import RULES, Piece, Rule, places
-from dynsys.training.twin import step_of_twin
+from dynsys.training.optimisers.combine import Coefficient, combine
+from dynsys.training.optimisers.layout import RULES, Piece, Rule, places
+from dynsys.training.optimisers.twin import step_of_twin
 
 Tensor = torch.Tensor
 

@@ -1,0 +1,1 @@
+"""The derivative of one step of an optimiser of PyTorch, and the state that it carries."""
