@@ -14,7 +14,7 @@ between the two points makes a difference, too, but not at all steps h and along
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -160,7 +160,8 @@ def _share_of(
     def call(point: list[Tensor], then: Callable[[Any], Any]) -> Any:
         for attributes, values in plain:  # a model may count its calls
             attributes.update(values)
-        at = {name: t.clone() for name, t in start.items()} | dict(zip(moving, point, strict=False))
+        at = dict(zip(moving, point, strict=False))
+        at |= {name: t.clone() for name, t in start.items() if name not in at}
         moved = {id(old): new for old, new in zip(inputs, point[len(moving) :], strict=True)}
         args, kwargs = each(lambda t: moved.get(id(t), t.clone()), given)  # which a model may change in place
         with in_double(), differentiable_attention(), torch.enable_grad():
@@ -202,9 +203,9 @@ def _share(
     scale: list[Tensor] = []
 
     def gradient(at: list[Tensor], along: list[Tensor] | None = None) -> tuple[Column, Column]:
-        """Grad S, and H v by double backward if v is given."""
+        """Grad S, and H v by double backward if v is given; the point is the model's, to write into."""
         rewind()
-        at = [t.detach().clone().requires_grad_() for t in at]
+        at = [t.detach().requires_grad_() for t in at]
 
         def then(outputs: Any) -> tuple[Column, Column]:
             S, none = _scalar(outputs, seed, scale), [None] * len(at)
@@ -218,21 +219,22 @@ def _share(
 
         return call(at, then)
 
-    slopes = gradient(point)[0] if padding else []
+    slopes = gradient([t.clone() for t in point])[0] if padding else []
     still = [(i, row) for i, row in padding if (g := slopes[i]) is None or not bool(g[row].any())]
     smallest = float("nan")
     for _ in range(DIRECTIONS):
         v = [_direction(t, draws) for t in point]
         for i, row in still:
             v[i][row] = 0.0
-        slopes, found = gradient(point, v)
+        slopes, found = gradient([t.clone() for t in point], v)
         if all(g is None for g in slopes):
             break
+        rounding, slopes = ROUNDING * _norm(slopes), []  # large, in double precision: kept no longer than needed
         for h in STEPS:
             up, down = (gradient([t + s * h * d for t, d in zip(point, v, strict=True)])[0] for s in (1, -1))
             column = [None if a is None or b is None else (a - b) / (2 * h) for a, b in zip(up, down, strict=True)]
             largest = max(_norm(found), _norm(column))
-            off = _norm([_minus(a, b) for a, b in zip(found, column, strict=True)]) - ROUNDING * _norm(slopes) / h
+            off = _norm(_minus(a, b) for a, b in zip(found, column, strict=True)) - rounding / h
             share = max(0.0, off) / largest if largest > 0.0 else 0.0
             smallest = min(share, smallest) if smallest == smallest else share
             if smallest <= TOLERANCE:
@@ -263,7 +265,7 @@ def _direction(t: Tensor, draws: torch.Generator) -> Tensor:
     return torch.randn(t.shape, generator=draws, dtype=torch.float64).to(t) * torch.where(size > 0, size, 1.0)
 
 
-def _norm(tensors: Sequence[Tensor | None]) -> float:
+def _norm(tensors: Iterable[Tensor | None]) -> float:
     return float(np.sqrt(sum(float(t.detach().double().square().sum()) for t in tensors if t is not None)))
 
 
