@@ -13,7 +13,7 @@ from dynsys.passes.run_state import Record, RunState
 from dynsys.passes.status import DIVERGED, RUNNING, SINGULAR
 from dynsys.systems.tangent import TangentSystem
 from dynsys.systems.time_step import TimeStep
-from dynsys.training.frames import orthonormalise_rows
+from dynsys.training.frames import orthonormalise_rows, random_rows
 
 Array = np.ndarray
 Tensor = torch.Tensor
@@ -51,14 +51,8 @@ class TorchTangent(TangentSystem):
 
     def random_frames(self, dim: int, k: int, seed: int, members: Array) -> Array:
         """Random orthonormal frames as those of other backends, made row by row: they are as large as memory allows."""
-        frames, own = [], dim - self.time_step.carried
-        for member in members:
-            rng, V = np.random.default_rng([seed, member]), torch.empty((k, dim), dtype=self._step.dtype)
-            for row in V.numpy():
-                row[:] = rng.normal(size=dim)
-            V[:own, own:] = 0.0
-            orthonormalise_rows(V)
-            frames.append(V.numpy())
+        own, dtype = dim - self.time_step.carried, self._step.dtype
+        frames = [random_rows(k, dim, own, (seed, int(member)), dtype, "cpu").numpy() for member in members]
         return _columns(frames)
 
     def step(self, n: int, x: Array, V: Array, *, member: int = 0) -> tuple[Array, Array]:

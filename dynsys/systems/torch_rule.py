@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from threading import RLock
 from typing import Any
 
 import attrs
@@ -15,11 +14,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dynsys.errors import InvalidInputError
 from dynsys.systems.function_arguments import Function
+from dynsys.training.batch.randomness import ONE_AT_A_TIME
 
 Array = np.ndarray
 Tensor = torch.Tensor
-
-ONE_AT_A_TIME = RLock()  # forward mode counts its levels for the whole process, whichever of its threads is in one
 
 
 @attrs.frozen(eq=False)

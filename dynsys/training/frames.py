@@ -10,7 +10,8 @@ Y. Yamamoto, Y. Nakatsukasa, Y. Yanagisawa, T. Fukaya, Electron. Trans. Numer. A
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,31 @@ Array = np.ndarray
 LARGEST_CONDITION = 1e6  # ratio of the pivots of a scaled Gram matrix beyond which reflections are taken
 ONCE = {torch.float32: 1e6, torch.float64: 100.0}  # condition of a Gram matrix within which one pass is enough
 SAFE_SQUARES = 1e-200, 1e200  # of lengths in float64, which neither over- nor underflow
+
+
+def random_rows(
+    k: int,
+    dim: int,
+    own: int,
+    key: Sequence[int],
+    dtype: torch.dtype,
+    device: Any,
+    still: Sequence[tuple[int, int]] = (),
+) -> Tensor:
+    """A random orthonormal frame as rows, (k, dim), keyed by (seed, member): that of `random_frames`, row by row.
+
+    As many rows as can lie among the first `own` components, those of weights, not of what an optimiser carries.
+    Columns from the first to before the second of each pair in `still` are 0.
+    """
+    rng = np.random.default_rng(key)
+    V = torch.empty((k, dim), dtype=dtype, device=device)
+    for row in V:  # one after the other: a frame of numbers in float64 is large
+        row.copy_(torch.from_numpy(rng.normal(size=dim)).to(dtype))  # MPS has no float64
+    for begin, end in still:
+        V[:, begin:end] = 0.0
+    V[: own - sum(end - begin for begin, end in still if end <= own), own:] = 0.0
+    orthonormalise_rows(V)
+    return V
 
 
 def orthonormalise_rows(V: Tensor) -> Array | None:

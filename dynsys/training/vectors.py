@@ -11,7 +11,7 @@ from torch import optim
 from dynsys.errors import InvalidInputError, whole_number
 from dynsys.training.clipping import clip
 from dynsys.training.curvature import hessian_products_into, pieces
-from dynsys.training.frames import orthonormalise_rows
+from dynsys.training.frames import orthonormalise_rows, random_rows
 from dynsys.training.optimisers.layout import Piece, dimension, layout, places
 from dynsys.training.optimisers.update import differs, push
 
@@ -43,7 +43,8 @@ class TangentVectors:
         count = sum(piece.count for piece in self.pieces)
         still = _still(self.pieces, padding)
         k = whole_number("k", k, 1, self.dimension - sum(end - begin for begin, end in still))
-        self.rows = random_rows(k, self.dimension, count, still, seed, self.weights[0])
+        like = self.weights[0]
+        self.rows = random_rows(k, self.dimension, count, (seed, 0), like.dtype, like.device, still)
         self.curvature = 0.0
         self._products = self.rows.new_zeros((k, count))
         self._row_parts = [pieces(row[:count], self.weights) for row in self.rows]
@@ -102,26 +103,6 @@ class TangentVectors:
         """Make them orthonormal: log R_ii, shape (k,), or None where that cannot be."""
         R = orthonormalise_rows(self.rows)
         return None if R is None else np.log(np.diag(R))
-
-
-def random_rows(
-    k: int, dimension: int, count: int, still: Sequence[tuple[int, int]], seed: int, like: Tensor
-) -> Tensor:
-    """A random orthonormal frame as rows beside a tensor, (k, dimension), among the first `count` components if it can.
-
-    It is that of `dynsys.passes.orthonormal.random_frames` of member 0, where an optimiser carries the others. Columns
-    from the first to before the second of each pair in `still` are 0.
-    """
-    rng = np.random.default_rng([seed, 0])
-    V = torch.empty((k, dimension), dtype=like.dtype, device=like.device)
-    for row in V:  # one after the other: a frame of numbers in float64 is large
-        row.copy_(torch.from_numpy(rng.normal(size=dimension)).to(like.dtype))  # MPS has no float64
-    for begin, end in still:
-        V[:, begin:end] = 0.0
-    among = count - sum(end - begin for begin, end in still if end <= count)
-    V[:among, count:] = 0.0
-    orthonormalise_rows(V)
-    return V
 
 
 def _still(pieces: Sequence[Piece], padding: Sequence[tuple[Tensor, int]]) -> list[tuple[int, int]]:

@@ -13,7 +13,8 @@ from threading import RLock
 import numpy as np
 import torch
 
-ONE_AT_A_TIME = RLock()  # generators are those of the process, whichever of its threads asks them
+# generators, places of attention and levels of forward mode are those of the process, whichever thread asks them
+ONE_AT_A_TIME = RLock()
 
 
 @contextmanager
