@@ -54,7 +54,7 @@ class KernelCache(caching._Cache):
 
 
 def kernel_decorator(source: str | None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """What marks the kernel of a module with this source, which is kept; None: that calls users' functions, and is not."""
+    """What marks the kernel of a module with this source, which is kept; None: that calls users' functions: not."""
     compile_ = numba.njit(error_model="numpy", fastmath={"contract"}, nogil=True, pipeline_class=sealed_compiler())
 
     def mark(function: Callable[..., Any]) -> Callable[..., Any]:
