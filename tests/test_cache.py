@@ -127,7 +127,7 @@ def test_folders_and_files_are_the_users_own_whatever_the_mask(fresh):
     assert found.folder == home / ".cache" / "dynsys"
     for path in [home / ".cache", found.folder]:
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
-    for path in [found.folder / "key", *found.entries()]:
+    for path in [found.folder / "dynsys.key", *found.entries()]:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
@@ -154,7 +154,7 @@ def test_a_folder_that_others_can_write_is_not_used_but_our_own_is_made_private(
 def test_empty_and_relative_variables(fresh, tmp_path):
     ours = tmp_path / "home" / ".cache" / "dynsys"
     for value in ("", "relative", "./"):
-        assert fresh(XDG_CACHE_HOME=value, DYNSYS_CACHE="") == (Cache(ours, (ours / "key").read_bytes()), [])
+        assert fresh(XDG_CACHE_HOME=value, DYNSYS_CACHE="") == (Cache(ours, (ours / "dynsys.key").read_bytes()), [])
     assert fresh(XDG_CACHE_HOME=tmp_path / "xdg")[0].folder == tmp_path / "xdg" / "dynsys"
     assert fresh(DYNSYS_CACHE="../asked")[0].folder == tmp_path / "current" / ".." / "asked"
 
@@ -167,7 +167,7 @@ def test_without_a_home_nothing_is_kept_but_where_it_is_said(fresh, home, tmp_pa
     assert not Path("/nonexistent").exists()
     found, said = fresh(DYNSYS_CACHE=tmp_path / "asked")
     assert (found.folder, said) == (tmp_path / "asked", [])
-    assert (tmp_path / "asked" / "key").read_bytes() == found.key  # there is no better place
+    assert (tmp_path / "asked" / "dynsys.key").read_bytes() == found.key  # there is no better place
 
 
 @posix
@@ -190,7 +190,7 @@ def test_without_a_variable_the_home_is_that_of_the_user(fresh, monkeypatch, tmp
 def test_a_key_that_is_not_whole_or_not_secret_is_replaced(fresh, spoil):
     found, _ = fresh()
     found.keep("kernel", "source", b"content")
-    key = found.folder / "key"
+    key = found.folder / "dynsys.key"
     if spoil in ("cut", "empty"):
         key.write_bytes(found.key[:16] if spoil == "cut" else b"")
     elif spoil == "open to others":
@@ -213,7 +213,7 @@ def test_emptying_removes_what_dynsys_made_and_nothing_else(here):
     name = here.entries()[0].name
     old = [f"dynsys_{'0' * 20}.py", f"sample_{'0' * 20}.json", f"{name}.{'0' * 32}.partial"]
     compiled = [f"dynsys_{'0' * 20}.forward-339.py311.nbi", f"dynsys_{'0' * 20}.cpython-311.pyc"]
-    mine = ["thesis.partial", "key", "kernel_notes.kept", f"data_{'0' * 20}.json", "dynsys_of_my_own.py"]
+    mine = ["thesis.partial", "dynsys.key", "key", "kernel_notes.kept", f"data_{'0' * 20}.json", "dynsys_of_my_own.py"]
     (here.folder / "__pycache__").mkdir()
     for file in [*old, *mine, *(f"__pycache__/{each}" for each in [*compiled, "mine.pyc"])]:
         (here.folder / file).write_text("")

@@ -1,6 +1,6 @@
 """What was made once is kept for other processes: derived equations and compiled kernels, under a seal.
 
-    ~/.cache/dynsys/key               32 random bytes that nobody else may read
+    ~/.cache/dynsys/dynsys.key        32 random bytes that nobody else may read
     ~/.cache/dynsys/KIND_NAME.kept    the seal of an entry, and what was made
 
 A kernel is code, and is executed. So an entry counts only if its seal is right: HMAC-SHA256, with the key, over the
@@ -28,11 +28,11 @@ from dynsys.errors import FallbackWarning
 from dynsys.storage.files import write_whole
 
 FORMAT = b"dynsys kept 1\n"
-KEY_BYTES, DIGEST_BYTES = 32, 32
+KEY, KEY_BYTES, DIGEST_BYTES = "dynsys.key", 32, 32
 HEAD = len(FORMAT) + 2 * DIGEST_BYTES
 LARGEST = 2**30  # bytes; no entry is that large
 ENTRY = re.compile(r"([a-z]+)_([0-9a-f]{32})\.kept")
-LEFT = re.compile(r"(key|[a-z]+_[0-9a-f]{32}\.kept)\.[0-9a-f]{32}\.partial")  # by a process that was killed
+LEFT = re.compile(r"(dynsys\.key|[a-z]+_[0-9a-f]{32}\.kept)\.[0-9a-f]{32}\.partial")  # by a process that was killed
 BEFORE = re.compile(r"(dynsys|equations|vectors|dense|graph|sample)_[0-9a-f]{20}\.(py|json|.*\.(pyc|nbi|nbc))")  # 0.1.0
 WINDOWS = sys.platform == "win32"
 
@@ -180,8 +180,9 @@ def _private(folder: Path, *, ours: bool) -> Path:
         each.mkdir(mode=0o700, exist_ok=True)
     if not WINDOWS:  # where folders of users are their own
         found = folder.stat()
-        if found.st_uid != os.geteuid():
-            raise PermissionError(f"{folder} belongs to another user (uid {found.st_uid})")
+        for owner in (found.st_uid, folder.lstat().st_uid):  # of the folder, and of a link that leads there
+            if owner != os.geteuid():
+                raise PermissionError(f"{folder} belongs to another user (uid {owner})")
         if found.st_mode & 0o022 and ours:
             folder.chmod(0o700)
         elif found.st_mode & 0o022:
@@ -191,7 +192,7 @@ def _private(folder: Path, *, ours: bool) -> Path:
 
 def _key(folder: Path) -> bytes:
     """The key in a folder; a new one if there is none, or no whole one that is the user's alone."""
-    path = folder / "key"
+    path = folder / KEY
     found = _own_file(path, secret=True)
     if found is not None and len(found) == KEY_BYTES:
         return found
