@@ -23,7 +23,7 @@ CONTROLS = (  # Unicode gives them no name but these aliases
     "END OF MEDIUM", "SUBSTITUTE", "ESCAPE", "INFORMATION SEPARATOR FOUR", "INFORMATION SEPARATOR THREE",
     "INFORMATION SEPARATOR TWO", "INFORMATION SEPARATOR ONE",
 )  # fmt: skip
-FORMULA = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"  # a spreadsheet computes, and may execute, a cell of text that begins with one of these
+FORMULA = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"  # a text that begins so is computed, or executed, by a spreadsheet
 
 
 def plain_name(what: str, name: str) -> str:
@@ -45,7 +45,7 @@ def plain_name(what: str, name: str) -> str:
     for character in name:
         if unicodedata.category(character) in UNSEEN or character in FILLERS:
             raise InvalidInputError(
-                f"the name of a {what} must be without invisible characters, got {ascii(name[:60])} with "
+                f"the name of a {what} must be without invisible characters, got {name[:60]!a} with "
                 f"{called(character)}: rename it"
             )
     return name

@@ -95,7 +95,8 @@ def weight_dynamics(
     """
     from dynsys.models.weight_dynamics.runs import TrainingRuns
     from dynsys.models.weight_dynamics.study import Study
-    from dynsys.models.weight_dynamics.task import paper_task, read_table, regression_task
+    from dynsys.models.weight_dynamics.table import read_table
+    from dynsys.models.weight_dynamics.task import paper_task, regression_task
 
     if study is Kind.paper:
         _only(context, ("study", "members", "steps", "seed", "workers", "output"))
