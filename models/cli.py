@@ -21,6 +21,7 @@ from dynsys.models.reporting.terminal import Interrupted, console
 from dynsys.models.training_chaos.command import training_chaos
 from dynsys.models.training_response.command import training_response
 from dynsys.models.weight_dynamics.command import check_jacobian, weight_dynamics
+from dynsys.storage.escaping import terminal
 from dynsys.storage.inspection import export as export_store
 from dynsys.storage.inspection import report
 
@@ -60,7 +61,7 @@ def main() -> None:
 
 
 def _leave(problem: object, status: int) -> None:
-    console.print(f"dynsys: {problem}", style="bold", markup=False, soft_wrap=True)
+    console.print(f"dynsys: {terminal(problem)}", style="bold", markup=False, soft_wrap=True)
     sys.exit(status)
 
 
@@ -101,7 +102,7 @@ def inspect(
 
     Example: `dynsys inspect weight-dynamics/runs.zarr`
     """
-    typer.echo(report(store))
+    typer.echo(terminal(report(store)))
 
 
 @app.command()
@@ -114,4 +115,4 @@ def export(
     Example: `dynsys export weight-dynamics/runs.zarr runs.nc`
     """
     for file in export_store(store, target):
-        typer.echo(file)
+        typer.echo(terminal(file))
