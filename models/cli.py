@@ -137,9 +137,8 @@ def cache(
         ("entries", here.entries()),
         ("left by killed processes and earlier versions", here.remains()),
     ):
-        typer.echo(
-            f"{terminal(here.folder)}: {len(files)} {title}, {sum(path.stat().st_size for path in files) / 2**20:.1f} MiB"
-        )
+        size = sum(path.stat().st_size for path in files) / 2**20
+        typer.echo(f"{terminal(here.folder)}: {len(files)} {title}, {size:.1f} MiB")
     for name in here.damaged() if check else ():
         typer.echo(f"damaged, will be made anew: {name}")
     if empty:
