@@ -215,6 +215,7 @@ def test_emptying_removes_what_dynsys_made_and_nothing_else(here):
     compiled = [f"dynsys_{'0' * 20}.forward-339.py311.nbi", f"dynsys_{'0' * 20}.cpython-311.pyc"]
     mine = ["thesis.partial", "dynsys.key", "key", "kernel_notes.kept", f"data_{'0' * 20}.json", "dynsys_of_my_own.py"]
     (here.folder / "__pycache__").mkdir()
+    (here.folder / f"kernel_{'0' * 32}.kept").mkdir()
     for file in [*old, *mine, *(f"__pycache__/{each}" for each in [*compiled, "mine.pyc"])]:
         (here.folder / file).write_text("")
     assert {path.name for path in here.remains()} == {*old, *compiled}

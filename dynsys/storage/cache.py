@@ -114,7 +114,8 @@ class Cache:
     def _files(self, pattern: re.Pattern[str], inside: str = ".") -> list[Path]:
         if self.folder is None or not (self.folder / inside).is_dir():
             return []
-        return sorted(path for path in (self.folder / inside).iterdir() if pattern.fullmatch(path.name))
+        named = (path for path in (self.folder / inside).iterdir() if pattern.fullmatch(path.name))
+        return sorted(path for path in named if path.is_symlink() or not path.is_dir())
 
     def empty(self) -> None:
         """Remove all entries and remains. What dynsys did not make stays, as does the key."""
