@@ -5,6 +5,7 @@ import shutil
 import stat
 import sys
 import uuid
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -218,12 +219,9 @@ def test_files_of_others_in_a_store_stay_and_leftovers_of_a_kill_go(store, tmp_p
 
 def test_names_of_leftovers_are_those_that_are_written(monkeypatch, tmp_path):
     """Zarr and we write to these names first: a kill at any of them leaves what is known."""
-    names, replace, move = [], os.replace, type(tmp_path).replace
-    monkeypatch.setattr("os.replace", lambda a, b, **_: (names.append(a), replace(a, b))[1])
-    monkeypatch.setattr("pathlib.Path.replace", lambda a, b: (names.append(a), move(a, b))[1])
-    seen_as = []
-    monkeypatch.setattr("dynsys.storage.files.os.replace", lambda a, b: (seen_as.append(is_leftover(a)), replace(a, b)))
-    monkeypatch.setattr("pathlib.Path.replace", lambda a, b: (seen_as.append(is_leftover(a)), move(a, b))[1])
+    known, replace, move = [], os.replace, Path.replace
+    monkeypatch.setattr("os.replace", lambda old, new: (known.append(is_leftover(Path(old))), replace(old, new)))
+    monkeypatch.setattr(Path, "replace", lambda old, new: (known.append(is_leftover(old)), move(old, new))[1])
 
     def failing(members):
         if 3 in members:
@@ -232,8 +230,8 @@ def test_names_of_leftovers_are_those_that_are_written(monkeypatch, tmp_path):
 
     with pytest.warns(UserWarning, match="failed"):
         Ensemble(failing, 6).run(tmp_path / "a.zarr", block=2)
-    assert len(seen_as) > 15
-    assert all(seen_as)
+    assert len(known) > 15
+    assert all(known)
 
 
 @posix
@@ -308,3 +306,37 @@ def test_nothing_is_written_or_deleted_through_a_link_within_a_store(store, tmp_
         STUDY.run(path)
     assert seen(tmp_path / "elsewhere") == before
     xarray.testing.assert_identical(open_store(path).load(), open_store(store).load())  # reading is no harm
+
+
+# ---- the checkpoint of a monitor, which is written again and again
+
+
+@pytest.mark.torch
+@posix
+@taken
+def test_a_checkpoint_takes_the_place_of_a_checkpoint_and_of_nothing_else(put, tmp_path):
+    pytest.importorskip("torch")
+    from dynsys.training import checkpoint
+
+    path = tmp_path / "monitor.npz"
+    put(path)
+    before = seen(tmp_path)
+    with pytest.raises(InvalidInputError, match=r"monitor.npz .* is not overwritten: choose another name, or move it"):
+        checkpoint.write(path, {"steps": 1}, {"a": np.zeros(2)})
+    assert seen(tmp_path) == before
+    path = tmp_path / "other.npz"
+    for steps in range(3):
+        checkpoint.write(path, {"steps": steps}, {"a": np.full(2, steps)})
+        header, arrays = checkpoint.read(path, 2**20)
+        assert (header["steps"], arrays["a"].tolist()) == (steps, [steps, steps])
+    assert not list(tmp_path.glob("*.partial"))
+    path.chmod(0o444)
+    with pytest.raises(InvalidInputError, match="is write-protected, and is not overwritten"):
+        checkpoint.write(path, {"steps": 9}, {})
+    np.savez(tmp_path / "arrays.npz", header=np.array("mine"), a=np.zeros(3))
+    spectrum().save(tmp_path / "result.npz")
+    before = seen(tmp_path)
+    for name in ("arrays.npz", "result.npz"):
+        with pytest.raises(InvalidInputError, match="holds no dynsys training monitor"):
+            checkpoint.write(tmp_path / name, {"steps": 1}, {})
+    assert seen(tmp_path) == before
