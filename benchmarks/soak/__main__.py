@@ -33,11 +33,12 @@ from benchmarks.soak.store import Files, block_of, committed, content, differenc
 EVENTS = {"SIGKILL": 5, "SIGTERM": 3, "SIGINT": 3, "SIGINT twice": 1, "SIGKILL of a worker": 3, "full disk": 3}
 HANGS = 300.0  # seconds in which a process must end that was told to, or whose disk is full
 GIVEN_UP = 5  # starts that fail one after the other, for no reason of ours
+INTERRUPTED = (("KeyboardInterrupt", ""), ("signal 2", ""), ("exit -2", ""))  # the last: when it had ended
 EXPECTED = {  # beside "returned": what each event may end with, and a part of what it says
     "SIGKILL": (("signal 9", ""),),
     "SIGTERM": (("signal 15", ""),),
-    "SIGINT": (("KeyboardInterrupt", ""),),
-    "SIGINT twice": (("KeyboardInterrupt", ""),),
+    "SIGINT": INTERRUPTED,
+    "SIGINT twice": INTERRUPTED,
     "SIGKILL of a worker": (("BrokenProcessPool", ""),),
     "full disk": (("OSError", "No space left"), ("InvalidInputError", "and the disk has"), ("signal 9", "")),
     "nothing": (),
@@ -68,7 +69,12 @@ class Soak:
         command = [sys.executable, "-m", "benchmarks.soak.child", *map(str, arguments)]
         errors = (self.home / f"errors-{arguments[0]}").open("w")
         root = Path(__file__).parents[2]
-        environment = {**os.environ, "PYTHONPATH": str(root), "DYNSYS_CACHE": str(cache)}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(root),
+            "DYNSYS_CACHE": str(cache),
+            "XDG_CACHE_HOME": str(cache / "key"),
+        }
         with errors:
             process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True, cwd=root,
