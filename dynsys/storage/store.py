@@ -25,7 +25,7 @@ from dynsys.errors import StoreError
 from dynsys.passes.status import FAILED, STATUS
 from dynsys.storage.before import data_in_todays_words
 from dynsys.storage.description import Json
-from dynsys.storage.files import PARTIAL, write_whole
+from dynsys.storage.files import is_leftover, write_whole
 from dynsys.storage.header import Header, fill_value, sealed, unsealed
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 
-ROOT, COPY = "zarr.json", "status/header.json"
+ROOT, COPY, LOCK = "zarr.json", "status/header.json", "status/lock"
 HEADER = "dynsys_ensemble"  # the attribute that holds it
 UNIMPORTANT: dict[str, Json] = {"storage_transformers": []}  # what another version of Zarr may leave out
 
@@ -68,7 +68,7 @@ class Store:
         StoreError
             If the folder holds no store, or naming what is damaged.
         """
-        header, damaged = _read_header(path)
+        header, damaged = read_header(path)
         if header is None:
             what = f"its header is damaged ({'; '.join(damaged)})" if damaged else f"it lacks {ROOT}"
             raise StoreError(f"{path} is no store of an ensemble: {what}")
@@ -86,13 +86,14 @@ class Store:
 
         None if the folder is empty, but for what an earlier call left before it had a first block.
         """
-        for partial in path.rglob(PARTIAL):
-            partial.unlink()
-        header, damaged = _read_header(path)
+        header, damaged = read_header(path)
+        if header is None and damaged:
+            raise StoreError(f"{path}: both copies of its header are damaged ({'; '.join(damaged)})")
+        for leftover in filter(is_leftover, path.rglob("*.partial")):
+            leftover.unlink()
         if header is None:
-            if damaged:
-                raise StoreError(f"{path}: both copies of its header are damaged ({'; '.join(damaged)})")
             return None, []
+        _refuse_links(path, header)
         wrong = _wrong_documents(path, header)
         _write_documents(path, wrong)
         store = cls(path, header, _arrays(path, header, "r+"))
@@ -135,7 +136,7 @@ class Store:
         if not read or not (file.exists() or (self.values(STATUS, block) == FAILED).any()):
             return []
         try:
-            unsealed(_read_json(file))
+            unsealed(read_json(file))
         except (ValueError, TypeError, KeyError, OSError) as problem:
             return [f"{STATUS}/{file.name} ({problem})"]
         return []
@@ -174,7 +175,7 @@ class Store:
         found: dict[int, str] = {}
         for file in (self.path / STATUS).glob("failures.*.json"):
             try:
-                found |= {int(member): text for member, text in unsealed(_read_json(file))["failures"].items()}
+                found |= {int(member): text for member, text in unsealed(read_json(file))["failures"].items()}
             except (ValueError, TypeError, KeyError) as problem:
                 raise StoreError(f"{file} is damaged: {problem}. Run the study again to mend it") from None
         return dict(sorted(found.items()))
@@ -270,7 +271,7 @@ def _write_documents(path: Path, documents: dict[str, Json]) -> None:
         write_whole(path / name, json.dumps(document, indent=1))
 
 
-def _read_json(path: Path) -> Json:
+def read_json(path: Path) -> Json:
     """The content of a file of ours; ValueError if it is none."""
     try:
         return json.loads(path.read_bytes())
@@ -278,14 +279,14 @@ def _read_json(path: Path) -> Json:
         raise ValueError(str(problem)) from None
 
 
-def _read_header(path: Path) -> tuple[Header | None, list[str]]:
+def read_header(path: Path) -> tuple[Header | None, list[str]]:
     """The header, from the first of its two copies that is right, and what is wrong with the copies that are there."""
     damaged, found = [], None
     for name, where in ((ROOT, ("attributes", HEADER)), (COPY, ())):
         if not (path / name).exists():
             continue
         try:
-            content = _read_json(path / name)
+            content = read_json(path / name)
             for key in where:
                 content = content[key]
             found = found or Header.of_json(content)
@@ -294,12 +295,20 @@ def _read_header(path: Path) -> tuple[Header | None, list[str]]:
     return found, damaged
 
 
+def _refuse_links(path: Path, header: Header) -> None:
+    """Refuse to write where a part of a store leads to a folder elsewhere: a store has no links."""
+    for name in header.variables:
+        for part in (path / name, path / name / "c"):
+            if part.is_symlink():
+                raise StoreError(f"{part} is a link, and nothing is written through it: put what it leads to there")
+
+
 def _wrong_documents(path: Path, header: Header) -> dict[str, Json]:
     """Of the files that describe a store those that are not as they should be, by name, as they should be."""
     wrong = {}
     for name, document in _documents(header).items():
         try:
-            right = UNIMPORTANT | _read_json(path / name) == UNIMPORTANT | document
+            right = UNIMPORTANT | read_json(path / name) == UNIMPORTANT | document
         except (ValueError, TypeError, OSError):
             right = False
         if not right:
