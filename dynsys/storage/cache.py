@@ -84,7 +84,7 @@ class Cache:
         try:
             write_whole(self.folder / _name(kind, origin), self._head(kind, origin, content) + content, private=True)
         except OSError as problem:
-            _say_once(self.folder, str(problem))
+            _say_once(self.folder, problem.strerror or str(problem))  # not the name, which is another every time
 
     def _head(self, kind: str, origin: bytes, content: bytes) -> bytes:
         seal = hmac.digest(self.key, b"\0".join([FORMAT, kind.encode(), origin, content]), "sha256")
@@ -175,9 +175,15 @@ def _home() -> Path:
 def _private(folder: Path, *, ours: bool) -> Path:
     """A folder that belongs to the user, that nobody else can write; made if there is none.
 
-    One of `ours`, by its name, is made private where others could write it.
+    One of `ours`, by its name, is made private where others could write it, and is not made where another user is at
+    home: a ~/.cache that root leaves there (`sudo -E`) would be closed to that user.
     """
-    for each in [*reversed(folder.parents), folder]:
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    if not WINDOWS and ours and missing:
+        home = missing[-1].parent
+        if home.stat().st_uid not in (0, os.geteuid()):
+            raise PermissionError(f"{home} belongs to another user (uid {home.stat().st_uid})")
+    for each in [*reversed(missing), folder]:
         each.mkdir(mode=0o700, exist_ok=True)
     if not WINDOWS:  # where folders of users are their own
         found = folder.stat()
