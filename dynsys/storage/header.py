@@ -97,6 +97,7 @@ class Header:
                 f"{self.members} members in blocks of {self.block} are more than {MOST_BLOCKS} blocks: enlarge block"
             )
         for name, variable in self.variables.items():
+            plain_name("variable", name)
             if not re.fullmatch(r"\w[\w-]*", name):
                 raise InvalidInputError(f"a variable needs a name of letters, digits, _ and -, got {name!r}")
             lengths = dict(zip(variable.dims, variable.shape, strict=True))
