@@ -214,14 +214,17 @@ def test_emptying_removes_what_dynsys_made_and_nothing_else(here):
     old = [f"dynsys_{'0' * 20}.py", f"sample_{'0' * 20}.json", f"{name}.{'0' * 32}.partial"]
     compiled = [f"dynsys_{'0' * 20}.forward-339.py311.nbi", f"dynsys_{'0' * 20}.cpython-311.pyc"]
     mine = ["thesis.partial", "dynsys.key", "key", "kernel_notes.kept", f"data_{'0' * 20}.json", "dynsys_of_my_own.py"]
+    being_written = f"{name}.{'1' * 32}.partial"
     (here.folder / "__pycache__").mkdir()
-    for file in [*old, *mine, *(f"__pycache__/{each}" for each in [*compiled, "mine.pyc"])]:
+    (here.folder / f"kernel_{'0' * 32}.kept").mkdir()
+    for file in [*old, *mine, being_written, *(f"__pycache__/{each}" for each in [*compiled, "mine.pyc"])]:
         (here.folder / file).write_text("")
+    os.utime(here.folder / old[-1], (0, 0))
     assert {path.name for path in here.remains()} == {*old, *compiled}
     here.empty()
     assert (here.entries(), here.remains()) == ([], [])
     left = {str(path.relative_to(here.folder)) for path in here.folder.rglob("*") if path.is_file()}
-    assert left == {*mine, "__pycache__/mine.pyc"}
+    assert left == {*mine, being_written, "__pycache__/mine.pyc"}
 
 
 def test_a_disk_that_is_full_is_said_once(here, monkeypatch):
