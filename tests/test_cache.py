@@ -236,3 +236,39 @@ def test_a_disk_that_is_full_is_said_once(here, monkeypatch):
     with pytest.warns(FallbackWarning, match="No space left"):
         assert here.once("kernel", "one", lambda: b"one") == b"one"
     assert here.once("kernel", "two", lambda: b"two") == b"two"  # in silence
+
+
+def test_the_command_shows_checks_and_empties(fresh, monkeypatch, capsys):
+    cli = pytest.importorskip("dynsys.models.cli")
+
+    def dynsys_cache(*options):
+        monkeypatch.setattr(sys, "argv", ["dynsys", "cache", *options])
+        try:
+            cli.main()
+        except SystemExit as leave:
+            return leave.code or 0, "".join(capsys.readouterr())
+        return 0, "".join(capsys.readouterr())
+
+    found, _ = fresh()
+    none = f"{found.folder}: 0 entries, 0.0 MiB\n{found.folder}: 0 left by killed processes and earlier versions, 0.0 MiB\n"
+    assert dynsys_cache() == (0, none)
+    for source in "abc":
+        found.keep("kernel", source, bytes(2**20))
+    (found.folder / "thesis.txt").write_text("mine")
+    status, text = dynsys_cache("--check")
+    assert (status, "3 entries, 3.0 MiB" in text, "damaged" in text) == (0, True, False)
+    first, second, _ = found.entries()
+    first.write_bytes(b"")
+    second.unlink()
+    second.symlink_to(found.folder / "nowhere")
+    status, text = dynsys_cache("--check")
+    assert (status, text.count("damaged, will be made anew: ")) == (0, 2)
+    assert first.name in text
+    assert second.name in text
+    status, text = dynsys_cache("--empty")
+    assert (status, text.endswith("emptied\n")) == (0, True)
+    assert {path.name for path in found.folder.iterdir()} == {"dynsys.key", "thesis.txt"}
+    fresh(HOME="/nonexistent")
+    status, text = dynsys_cache("--empty")
+    assert status == 1
+    assert "nothing is kept" in text

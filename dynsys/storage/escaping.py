@@ -69,7 +69,9 @@ def terminal(text: object) -> str:
     >>> print(terminal("red\x1b[31m"))
     red\x1b[31m
     """
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in str(text))
+    return "".join(
+        c if c.isprintable() or c == "\n" or unicodedata.category(c) == "Zs" else ascii(c)[1:-1] for c in str(text)
+    )
 
 
 def markdown(text: object) -> str:

@@ -15,6 +15,7 @@ from dynsys.errors import InvalidInputError, whole_number
 from dynsys.passes.status import MEMBER, STATUS
 from dynsys.storage.before import in_todays_words
 from dynsys.storage.description import Json, describe
+from dynsys.storage.escaping import plain_name
 
 if TYPE_CHECKING:
     import xarray
@@ -45,6 +46,8 @@ class Variable:
             raise InvalidInputError(f"a value of type {self.dtype} cannot be stored: choose among {', '.join(DTYPES)}")
         if len(self.dims) != len(self.shape) or not all(isinstance(name, str) for name in self.dims):
             raise InvalidInputError(f"dimensions {self.dims} do not fit the shape {self.shape}")
+        for name in self.dims:
+            plain_name("dimension", name)
         for length in self.shape:
             whole_number("the length of a dimension", length, 1)
         if not isinstance(self.attributes, dict) or "_FillValue" in self.attributes:

@@ -90,6 +90,7 @@ class Outputs:
         page = self._page(lines, made, {name: {_digest(content)} for name, content in new.items()})
         if os.path.lexists(self.page) and not self._is_ours(self.page.name, before, page.encode()):
             self._refuse(f"was changed after dynsys {self.command} wrote it")
+        self._refuse_blocked(new)
         for name, content in new.items():
             if os.path.lexists(folder / name) and not self._is_ours(name, before, content):
                 self._refuse(f"is not as dynsys {self.command} left it", folder / name)
@@ -112,6 +113,7 @@ class Outputs:
         """
         folder, new = self.page.parent, _contents(files)
         before = self.listed()
+        self._refuse_blocked(new)
         if before is None:
             write_whole(self.page, self._page(lines, made, {name: {_digest(content)} for name, content in new.items()}))
         there = {name: content for name, content in new.items() if os.path.lexists(folder / name)}
@@ -121,6 +123,11 @@ class Outputs:
             for name, content in there.items()
             if name not in (before or {}) and not self._is_ours(name, {}, content)
         ]
+
+    def _refuse_blocked(self, names: Iterable[str]) -> None:
+        for folder in {(self.page.parent / name).parent for name in names}:
+            if os.path.lexists(folder) and not folder.is_dir():
+                self._refuse("is no folder", folder)
 
     def _put(self, files: Mapping[str, bytes]) -> None:
         for name, content in files.items():
