@@ -4,7 +4,9 @@ What is compiled and derived there is so small that a process takes a fraction o
 """
 # ruff: noqa: T201  what is printed is read by the test
 
+import contextlib
 import hashlib
+import io
 import json
 import os
 import pickle
@@ -183,12 +185,16 @@ def look(folder):
     return [names, read, written]
 
 
-def empty():
-    """As `dynsys cache --empty`, many times."""
-    for _ in range(200):
-        kept().empty()
-        time.sleep(0.002)
-    return True
+def empty(until=None):
+    """As `dynsys cache --check --empty`, once, or again and again until there is a file; how often."""
+    from dynsys.models.cli import cache as command
+
+    times = 0
+    with contextlib.redirect_stdout(io.StringIO()):
+        while not times or (until and not Path(until).exists()):
+            command(check=True, empty=True)
+            times += 1
+    return times
 
 
 ACTIONS = {each.__name__: each for each in (use, use_twice, plant, plant_key, link_own, swap, look, empty)}
@@ -207,12 +213,13 @@ def become(request):
         os.setuid(uid)
     for forgotten in (kept, cache._say_once):
         forgotten.cache_clear()
-    kill_at, bytes_ = request.get("kill_at", 0), request.get("kill_after_bytes")
-    if bytes_ is not None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_, bytes_))
-    if kill_at:
-        _kill_at(kill_at, request["under"])
+    while "go" in request and not Path(request["go"]).exists():
+        time.sleep(0.001)
+    if "most_bytes" in request:  # of a file; what writes more is killed, or fails
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL if request["kill"] else signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (request["most_bytes"],) * 2)
+    if "kill_at" in request:
+        _kill_at(request["kill_at"], request["under"])
 
 
 def _kill_at(most, under):
@@ -238,6 +245,7 @@ def serve():
     for _ in range(2):  # imports what is imported when it is needed: other users may not see the installation
         use(1.25)
         load.cache_clear()
+    empty()
     for line in sys.stdin:
         request = json.loads(line)
         if isinstance(request, int):

@@ -42,7 +42,7 @@ def soak(options: argparse.Namespace) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     log, home = Log(options.out), Path(tempfile.mkdtemp(prefix="dynsys-soak-"))
     try:
-        with small_disk(home / "disk", options.megabytes) as full:
+        with small_disk(home / "disk", f"size={options.megabytes}m,mode=700") as full:
             log("start", seed=options.seed, minutes=options.minutes, full=full, kernels=not options.spare_kernels)
             one = Soak(
                 home, log, random.Random(options.seed), time.monotonic() + 60 * options.minutes, options.every,

@@ -23,14 +23,19 @@ from benchmarks.soak.store import Files, block_of, committed, content, differenc
 EVENTS = {"SIGKILL": 5, "SIGTERM": 3, "SIGINT": 3, "SIGINT twice": 1, "SIGKILL of a worker": 3, "full disk": 3}
 HANGS = 300.0  # seconds in which a process must end that was told to, or whose disk is full
 GIVEN_UP = 5  # starts that fail one after the other, for no reason of ours
-INTERRUPTED = (("KeyboardInterrupt", ""), ("signal 2", ""), ("exit -2", ""))  # the last: when it had ended
-EXPECTED = {  # beside "returned": what each event may end with, and a part of what it says
-    "SIGKILL": (("signal 9", ""),),
-    "SIGTERM": (("signal 15", ""),),
+INTERRUPTED = (("KeyboardInterrupt", ""), ("signal 2", ""), ("exit -2", ""))
+EXPECTED = {  # beside "returned": what each event may end with ("exit": when all was done), and a part of what it says
+    "SIGKILL": (("signal 9", ""), ("exit -9", "")),
+    "SIGTERM": (("signal 15", ""), ("exit -15", "")),
     "SIGINT": INTERRUPTED,
     "SIGINT twice": INTERRUPTED,
     "SIGKILL of a worker": (("BrokenProcessPool", ""),),
-    "full disk": (("OSError", "No space left"), ("InvalidInputError", "and the disk has"), ("signal 9", "")),
+    "full disk": (
+        ("OSError", "No space left"),
+        ("InvalidInputError", "and the disk has"),
+        ("signal 9", ""),
+        ("exit -9", ""),
+    ),
     "nothing": (),
 }
 

@@ -19,10 +19,10 @@ LEAVE = (0, 4096, 40_000)  # bytes that are left on a full disk
 
 
 @contextmanager
-def small_disk(folder: Path, megabytes: int) -> Iterator[bool]:
-    """A small disk in a folder, where root may mount one; whether there is one."""
+def small_disk(folder: Path, options: str) -> Iterator[bool]:
+    """A small disk in a folder, where root may mount one; whether there is one. Options are those of tmpfs."""
     folder.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     mounted = (
         shutil.which("mount") is not None
         and os.geteuid() == 0

@@ -17,8 +17,10 @@ import os
 import re
 import stat
 import sys
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -33,6 +35,7 @@ HEAD = len(FORMAT) + 2 * DIGEST_BYTES
 LARGEST = 2**30  # bytes; no entry is that large
 ENTRY = re.compile(r"([a-z]+)_([0-9a-f]{32})\.kept")
 LEFT = re.compile(r"(dynsys\.key|[a-z]+_[0-9a-f]{32}\.kept)\.[0-9a-f]{32}\.partial")  # by a process that was killed
+BEING_WRITTEN = 600.0  # seconds; a file that has changed since may be that of a process that is writing it
 BEFORE = re.compile(r"(dynsys|equations|vectors|dense|graph|sample)_[0-9a-f]{20}\.(py|json|.*\.(pyc|nbi|nbc))")  # 0.1.0
 WINDOWS = sys.platform == "win32"
 
@@ -109,7 +112,8 @@ class Cache:
 
     def remains(self) -> list[Path]:
         """Files of processes that were killed, and of earlier versions, which nobody reads any more."""
-        return [*self._files(LEFT), *self._files(BEFORE), *self._files(BEFORE, "__pycache__")]
+        left = [path for path in self._files(LEFT) if time.time() - _last_change(path) > BEING_WRITTEN]
+        return [*left, *self._files(BEFORE), *self._files(BEFORE, "__pycache__")]
 
     def _files(self, pattern: re.Pattern[str], inside: str = ".") -> list[Path]:
         if self.folder is None or not (self.folder / inside).is_dir():
@@ -121,6 +125,23 @@ class Cache:
         """Remove all entries and remains. What dynsys did not make stays, as does the key."""
         for path in [*self.entries(), *self.remains()]:
             path.unlink(missing_ok=True)
+
+
+def size(paths: Iterable[Path]) -> int:
+    """Bytes of files together, but for those that another process has removed meanwhile."""
+    total = 0
+    for path in paths:
+        with suppress(FileNotFoundError):
+            total += path.lstat().st_size
+    return total
+
+
+def _last_change(path: Path) -> float:
+    """When a file was last written; now, if another process has removed it."""
+    try:
+        return path.lstat().st_mtime
+    except FileNotFoundError:
+        return time.time()
 
 
 def _name(kind: str, origin: bytes) -> str:
