@@ -70,7 +70,7 @@ def _candidates(expression: sympy.Expr) -> set[sympy.Expr]:
 
     steps = (sympy.floor, sympy.ceiling, sympy.Mod)
     found: set[sympy.Expr] = expression.atoms(
-        sympy.Max, sympy.Min, *steps, sympy.Pow, sympy.exp, Guard, Largest, Switch, Vanishing
+        sympy.Max, sympy.Min, *steps, sympy.Pow, sympy.exp, sympy.Piecewise, Guard, Largest, Switch, Vanishing
     )
     return found
 
@@ -81,6 +81,8 @@ def _is_own(part: sympy.Expr, variable: sympy.Symbol) -> bool:
 
     if isinstance(part, sympy.exp):
         return _may_be_infinite(part.args[0], variable)
+    if isinstance(part, sympy.Piecewise):  # by the chain rule 0 * NaN, where a case that does not hold has no slope
+        return any(_is_own(inner, variable) for case, _ in part.args for inner in _candidates(case))
     if not isinstance(part, sympy.Pow):
         return True
     base, power = part.args
@@ -94,7 +96,7 @@ def _slope(part: sympy.Expr, variable: sympy.Symbol) -> sympy.Expr:
 
     from dynsys.equations.finite.special import Guard, Largest, Switch, Vanishing
 
-    inner = [derivative(argument, variable) for argument in part.args]
+    inner = [] if part.is_Piecewise else [derivative(argument, variable) for argument in part.args]
     match part:
         case sympy.Max() | sympy.Min():
             return _of_first(part, inner)
@@ -106,6 +108,8 @@ def _slope(part: sympy.Expr, variable: sympy.Symbol) -> sympy.Expr:
             return part.slope(inner[1])
         case Guard(args=(test, _)):
             return Guard(test, inner[1])
+        case sympy.Piecewise(args=cases):
+            return sympy.Piecewise(*[(derivative(case, variable), condition) for case, condition in cases])
         case sympy.exp():
             return Guard(part, part * inner[0])
         case sympy.Pow(args=(base, power)):

@@ -14,7 +14,7 @@ import attrs
 
 from dynsys.equations.expression_size import check_size, complex_terms, sizes
 from dynsys.equations.source import EXACT_BITS, FUNCTIONS, OTHERS, STEPS
-from dynsys.equations.vocabulary import FLOATS, function_named, in_known_functions, with_whole_constant
+from dynsys.equations.vocabulary import FLOATS, function_named, in_known_functions, remainder, with_whole_constant
 from dynsys.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -216,7 +216,8 @@ class _Reader:
                 raise self.refuse("a division by zero")
             both = number is not None and constant is not None
             number = self.constant(step, apply, number, constant) if both else None
-            value, number = self.settled(step, apply(value, other), number)
+            made = remainder(value, other) if isinstance(step.op, ast.Mod) else apply(value, other)
+            value, number = self.settled(step, made, number)
         return value, number
 
     def call(self, node: ast.Call, name: str, arguments: list[tuple[Any, float | None]]) -> tuple[Any, float | None]:
@@ -388,6 +389,8 @@ def check_functions(expression: sympy.Expr, origin: str, *known: str) -> None:
                 f"{origin} contains {part}, which cannot be differentiated or computed: {first}write it with "
                 f"{', '.join((*FUNCTIONS, *OTHERS, *STEPS))}, Abs, sign, Max, Min or Piecewise"
             )
+        if part.is_Pow and part.is_number and not part.is_extended_real:
+            raise InvalidInputError(f"{origin} contains {part}, which is no real number")
         if (part.is_Number or (part.is_Pow and part.is_number)) and not _is_float(part):
             raise InvalidInputError(f"{origin} contains {part.evalf(3)}, which no floating-point number can hold")
 
