@@ -22,6 +22,7 @@ from dynsys.equations.expression import parse
 from dynsys.equations.sample_loss import SampleLoss
 from dynsys.equations.source import FUNCTIONS, numpy_functions, to_source
 from dynsys.models.activations import Activation
+from dynsys.storage.cache import Cache
 
 SYMBOLS = {name: sympy.Symbol(name, real=True) for name in "xy"}
 posix = pytest.mark.skipif(sys.platform == "win32", reason="limits of a process and pipes are those of POSIX")
@@ -32,7 +33,7 @@ def scratch(tmp_path_factory):
     """A folder for everything, also for what is derived from equations: their fuzz fills no cache of the user."""
     folder = tmp_path_factory.mktemp("untrusted")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dynsys.equations.definition, "cache_folder", lambda: folder)
+        patch.setattr(dynsys.equations.definition, "kept", lambda: Cache(folder, b"key"))
         yield folder
 
 
@@ -90,6 +91,7 @@ import numpy as np
 import sympy
 from dynsys import GradientFlow, InvalidInputError, SymbolicFlow
 from dynsys.models.activations import Activation
+from dynsys.storage.cache import Cache
 
 ways = {
     "flow": lambda text: SymbolicFlow.of({"x": text, "y": "x"}).jacobian(0.0, np.array([0.3, 0.4])),
