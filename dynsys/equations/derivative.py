@@ -70,7 +70,17 @@ def _candidates(expression: sympy.Expr) -> set[sympy.Expr]:
 
     steps = (sympy.sign, sympy.Heaviside, sympy.floor, sympy.ceiling, sympy.Mod)
     found: set[sympy.Expr] = expression.atoms(
-        sympy.Max, sympy.Min, *steps, sympy.Abs, sympy.Pow, sympy.exp, sympy.Piecewise, Guard, Largest, Switch, Vanishing
+        sympy.Max,
+        sympy.Min,
+        *steps,
+        sympy.Abs,
+        sympy.Pow,
+        sympy.exp,
+        sympy.Piecewise,
+        Guard,
+        Largest,
+        Switch,
+        Vanishing,
     )
     return found
 

@@ -76,7 +76,7 @@ def assignments(targets: Iterable[str], expressions: Iterable[sympy.Expr]) -> li
 
 
 def _float(number: sympy.Number) -> str:
-    """A number with all its digits, refused if no float holds it: what `check_functions` cannot see, as in polynomials."""
+    """A number with all its digits; one that no float holds is refused, where `check_functions` could not see it."""
     try:
         found = float(number)
     except OverflowError:

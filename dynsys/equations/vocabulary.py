@@ -35,7 +35,7 @@ FLOATS: dict[str, Callable[..., float]] = {name: getattr(math, name) for name in
 
 
 def remainder(a: Any, b: Any) -> Any:
-    """a - b floor(a/b), of the sign of b: of a ratio that is a number SymPy 1.14 may give one of the other sign.
+    """A - b floor(a/b), of the sign of b: of a ratio that is a number SymPy 1.14 may give one of the other sign.
 
     Examples
     --------
@@ -59,7 +59,13 @@ def function_named(name: str) -> Callable[..., Any]:
     if name in ("Max", "Min"):
         kind = special.Largest if name == "Max" else special.Least
         return lambda *arguments: kind.of(arguments)
-    own = {"Mod": remainder, "exprel": quotients.exprel, "expit": special.expit, "softplus": special.softplus, "sech": special.sech}
+    own = {
+        "Mod": remainder,
+        "exprel": quotients.exprel,
+        "expit": special.expit,
+        "softplus": special.softplus,
+        "sech": special.sech,
+    }
     found: Callable[..., Any] = own.get(name) or getattr(sympy, "Abs" if name == "abs" else name)
     return found
 

@@ -4,7 +4,9 @@
     runs.zarr/NAME/zarr.json     a variable, in chunks of one block of members each; those without members in one chunk
     runs.zarr/NAME/c/0/3         the chunk of block 3, with its checksum, not compressed: its size is known beforehand
     runs.zarr/status/            the chunk of `status` is written last: with it a block is committed
-    runs.zarr/status/header.json a copy of the header; beside it the lock, and what members that failed said
+    runs.zarr/status/header.json a copy of the header; beside it the lock
+    runs.zarr/status/block.3.json     the checksums of the chunks of block 3, which belong together, and what members
+                                 that failed said; shared.json: those of variables without members
 
 Everything is JSON and numbers: opening a store runs nothing that is in it.
 """
@@ -14,9 +16,10 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 import numpy as np
@@ -26,7 +29,8 @@ from dynsys.passes.status import FAILED, STATUS
 from dynsys.storage.before import data_in_todays_words
 from dynsys.storage.description import Json
 from dynsys.storage.files import PARTIAL, write_whole
-from dynsys.storage.header import Header, fill_value, sealed, unsealed
+from dynsys.storage.header import Header, Variable, fill_value, sealed, unsealed
+from dynsys.storage.record import Record
 
 if TYPE_CHECKING:
     import xarray
@@ -35,6 +39,7 @@ Array = np.ndarray
 
 ROOT, COPY = "zarr.json", "status/header.json"
 HEADER = "dynsys_ensemble"  # the attribute that holds it
+LONGEST = 2**26  # bytes of a file of JSON
 UNIMPORTANT: dict[str, Json] = {"storage_transformers": []}  # what another version of Zarr may leave out
 
 
@@ -52,7 +57,7 @@ class Store:
         documents = _documents(header)
         root = {ROOT: documents.pop(ROOT)}
         _write_documents(path, documents)
-        store = cls(path, header, _arrays(path, header, "r+"))
+        store = cls(path, header, _arrays(path, header))
         store.share(data)
         _write_documents(path, root)  # from here on there is a store
         return store
@@ -73,7 +78,7 @@ class Store:
             what = f"its header is damaged ({'; '.join(damaged)})" if damaged else f"it lacks {ROOT}"
             raise StoreError(f"{path} is no store of an ensemble: {what}")
         damaged += _wrong_documents(path, header)
-        store = None if damaged else cls(path, header, _arrays(path, header, "r"))
+        store = None if damaged else cls(path, header, _arrays(path, header))
         if store is not None:
             damaged += store.check(read=False)[1] if whole else store.check_shared(read=False)
         if store is None or damaged:
@@ -95,7 +100,7 @@ class Store:
             return None, []
         wrong = _wrong_documents(path, header)
         _write_documents(path, wrong)
-        store = cls(path, header, _arrays(path, header, "r+"))
+        store = cls(path, header, _arrays(path, header))
         return store, [*wrong] if any(map(store._committed, range(header.blocks))) else []  # else it was being made
 
     def check(self, read: bool = True) -> tuple[list[int], list[str]]:
@@ -105,7 +110,7 @@ class Store:
         """
         by_member, finished, damaged = self.header.by_member, [], []
         for block in filter(self._committed, range(self.header.blocks)):
-            wrong = self._wrong(by_member, block, read) or self._wrong_failures(block, read)
+            wrong = self._wrong(block, by_member, read) or self._wrong_failures(block, read)
             damaged += wrong
             if not wrong:
                 finished.append(block)
@@ -119,20 +124,30 @@ class Store:
 
     def check_shared(self, read: bool = True) -> list[str]:
         """The files of variables without members that are damaged."""
-        return self._wrong(self.header.shared, 0, read)
+        return self._wrong(None, self.header.shared, read)
 
     def _committed(self, block: int) -> bool:
         return (self.path / STATUS / self.header.variables[STATUS].file(block)).exists()
 
-    def _wrong(self, names: Iterable[str], block: int, read: bool) -> list[str]:
-        """The chunks of a block that are damaged, and how."""
-        files = {name: f"{name}/{self.header.variables[name].file(block)}" for name in names}
-        return [f"{file} ({problem})" for name, file in files.items() if (problem := self._problem(name, block, read))]
+    def _wrong(self, block: int | None, names: Sequence[str], read: bool) -> list[str]:
+        """The record of a block (None: of what members share) or those of its chunks that are damaged, and how."""
+        record = None
+        if self.header.bound and names:
+            try:
+                record = self._record(block, names)
+            except Exception as problem:  # whatever stands there instead
+                return [f"{self._record_file(block).relative_to(self.path)} ({problem or type(problem).__name__})"]
+        files = {name: f"{name}/{self.header.variables[name].file(block or 0)}" for name in names}
+        found = {name: self._problem(name, block or 0, read, record) for name in names}
+        return [f"{files[name]} ({problem})" for name, problem in found.items() if problem]
+
+    def _record(self, block: int | None, names: Sequence[str]) -> Record:
+        return Record.of_json(_read_json(self._record_file(block)), self.identity, block, names)
 
     def _wrong_failures(self, block: int, read: bool) -> list[str]:
         """The file of a block that says why members failed, if it is damaged, or missing though some did."""
-        file = self._failures(block)
-        if not read or not (file.exists() or (self.values(STATUS, block) == FAILED).any()):
+        file = self._record_file(block)
+        if self.header.bound or not read or not (file.exists() or (self.values(STATUS, block) == FAILED).any()):
             return []
         try:
             unsealed(_read_json(file))
@@ -140,7 +155,7 @@ class Store:
             return [f"{STATUS}/{file.name} ({problem})"]
         return []
 
-    def _problem(self, name: str, block: int, read: bool) -> str:
+    def _problem(self, name: str, block: int, read: bool, record: Record | None) -> str:
         """What is wrong with the chunk of a block; empty if nothing is."""
         variable = self.header.variables[name]
         chunk = self.path / name / variable.file(block)
@@ -150,11 +165,13 @@ class Store:
         right = size >= 4 * count if variable.dtype == "str" else size == count * np.dtype(variable.dtype).itemsize + 4
         if not right:
             return f"cut short or too long: {size} bytes"
+        elsewhere = record is not None and not record.holds(name, chunk)
         try:
-            _ = read and self.values(name, block)
+            _ = (read or elsewhere) and self.values(name, block)
         except Exception as problem:  # whatever a codec says of bytes that are not its own
-            return "checksum" if "checksum" in str(problem) else f"{type(problem).__name__}: {problem}"
-        return ""
+            wrong = "checksum" if "checksum" in str(problem) else f"{type(problem).__name__}: {problem}"
+            return wrong if read else ""
+        return "not the one that was written there" if elsewhere else ""
 
     def values(self, name: str, block: int) -> Array:
         """The values of a variable for the members of a block."""
@@ -172,41 +189,72 @@ class Store:
     def failures(self) -> dict[int, str]:
         """What members said that raised an error."""
         found: dict[int, str] = {}
-        for file in (self.path / STATUS).glob("failures.*.json"):
+        for block in filter(self._committed, range(self.header.blocks)):
+            file = self._record_file(block)
             try:
-                found |= {int(member): text for member, text in unsealed(_read_json(file))["failures"].items()}
-            except (ValueError, TypeError, KeyError) as problem:
+                if self.header.bound or file.exists():
+                    said = _read_json(file)
+                    found |= {int(member): str(text) for member, text in unsealed(said)["failures"].items()}
+            except Exception as problem:  # whatever stands there instead
                 raise StoreError(f"{file} is damaged: {problem}. Run the study again to mend it") from None
         return dict(sorted(found.items()))
 
     def commit(self, block: int, data: xarray.Dataset, failures: Mapping[int, str]) -> None:
         """Write a block; what it says about its status comes last, and makes it valid."""
         self.withdraw(block)
-        if failures:
+        names = self.header.by_member
+        chunks = {name: self._encoded(name, block, data[name].values) for name in names}
+        if self.header.bound:
+            write_whole(self._record_file(block), json.dumps(Record.of(self.identity, block, chunks, failures).json()))
+        elif failures:
             said = {"failures": {str(member): text for member, text in failures.items()}}
-            write_whole(self._failures(block), json.dumps(sealed(said)))
-        for name in self.header.by_member:
-            region = self.header.variables[name].region(self.header.members_of(block))
-            self.arrays[name][region] = data[name].values
+            write_whole(self._record_file(block), json.dumps(sealed(said)))
+        for name, content in chunks.items():
+            self._write(name, block, content)
 
     def withdraw(self, block: int) -> None:
-        """Make a block one that is not finished. Its damaged chunks go: Zarr would read what it half overwrites."""
+        """Make a block one that is not finished."""
         for name in reversed(self.header.by_member):
             (self.path / name / self.header.variables[name].file(block)).unlink(missing_ok=True)
-        self._failures(block).unlink(missing_ok=True)
+        self._record_file(block).unlink(missing_ok=True)
 
-    def _failures(self, block: int) -> Path:
-        return self.path / STATUS / f"failures.{block}.json"
+    def _record_file(self, block: int | None) -> Path:
+        name = "shared" if block is None else f"{'block' if self.header.bound else 'failures'}.{block}"
+        return self.path / STATUS / f"{name}.json"
+
+    def _encoded(self, name: str, block: int, values: Array) -> bytes:
+        """The chunk with the values of a variable for the members of a block."""
+        import zarr
+
+        variable, memory = self.header.variables[name], dict[str, Any]()
+        with zarr.config.set({"array.write_empty_chunks": True}):  # a block of NaN is a block
+            array = _array_in(memory, name, variable, self.header.block)
+        array[variable.region(self.header.members_of(block))] = values
+        content: bytes = memory[f"{name}/{variable.file(block)}"].to_bytes()
+        return content
+
+    def _write(self, name: str, block: int, content: bytes) -> None:
+        file = self.path / name / self.header.variables[name].file(block)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, content)
 
     def share(self, data: xarray.Dataset) -> list[str]:
-        """Write the variables without members that are missing or damaged; names of those that have other values."""
-        other = []
-        for name in self.header.shared:
-            if self._problem(name, 0, read=True):
-                self.arrays[name][...] = data[name].values
-            elif not same(self.values(name, 0), data[name].values):
-                other.append(name)
-        return other
+        """Write the variables without members, if any is damaged; else the names of those that have other values."""
+        names = self.header.shared
+        if not self.check_shared():
+            return [name for name in names if not same(self.values(name, 0), data[name].values)]
+        chunks = {name: self._encoded(name, 0, data[name].values) for name in names}
+        if self.header.bound:
+            write_whole(self._record_file(None), json.dumps(Record.of(self.identity, None, chunks, {}).json()))
+        for name, content in chunks.items():
+            self._write(name, 0, content)
+        return []
+
+    @cached_property
+    def identity(self) -> str:
+        """A digest of the header: what tells this store from others."""
+        digest: str = self.header.json()["sha256"]
+        return digest
 
     def dataset(self) -> xarray.Dataset:
         """The dataset as it is now, in today's words: numbers are read from disk when needed."""
@@ -230,23 +278,9 @@ def same(first: Array, second: Array) -> bool:
 
 def _documents(header: Header) -> dict[str, Json]:
     """The files that describe a store, by name."""
-    import zarr
-    from zarr.codecs import Crc32cCodec
-
     memory: dict[str, Any] = {}
     for name, variable in header.variables.items():
-        zarr.create_array(
-            zarr.storage.MemoryStore(memory),
-            name=name,
-            shape=variable.shape,
-            chunks=variable.chunk(header.block),
-            dtype=str if variable.dtype == "str" else np.dtype(variable.dtype).newbyteorder("<"),
-            compressors=[Crc32cCodec()],
-            fill_value=fill_value(variable.dtype),
-            attributes=variable.attributes,
-            dimension_names=variable.dims,
-            zarr_format=3,
-        )
+        _array_in(memory, name, variable, header.block)
     documents = {name: json.loads(text.to_bytes()) for name, text in memory.items() if name != ROOT}
     described = json.loads(json.dumps(header.json()))  # tuples are lists in a file
     further = [name for name, variable in header.variables.items() if variable.coordinate and name not in variable.dims]
@@ -264,6 +298,25 @@ def _documents(header: Header) -> dict[str, Json]:
     return documents | {COPY: described, ROOT: root}
 
 
+def _array_in(memory: dict[str, Any], name: str, variable: Variable, block: int) -> Any:
+    """A variable as an array of Zarr whose files are kept in a mapping."""
+    import zarr
+    from zarr.codecs import Crc32cCodec
+
+    return zarr.create_array(
+        zarr.storage.MemoryStore(memory),
+        name=name,
+        shape=variable.shape,
+        chunks=variable.chunk(block),
+        dtype=str if variable.dtype == "str" else np.dtype(variable.dtype).newbyteorder("<"),
+        compressors=[Crc32cCodec()],
+        fill_value=fill_value(variable.dtype),
+        attributes=variable.attributes,
+        dimension_names=variable.dims,
+        zarr_format=3,
+    )
+
+
 def _write_documents(path: Path, documents: dict[str, Json]) -> None:
     for name, document in documents.items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -272,6 +325,8 @@ def _write_documents(path: Path, documents: dict[str, Json]) -> None:
 
 def _read_json(path: Path) -> Json:
     """The content of a file of ours; ValueError if it is none."""
+    if not path.is_file() or path.stat().st_size > LONGEST:  # a pipe may never end
+        raise ValueError("it is no file" if not path.is_file() else f"it has more than {LONGEST} bytes")
     try:
         return json.loads(path.read_bytes())
     except RecursionError as problem:
@@ -299,7 +354,7 @@ def _wrong_documents(path: Path, header: Header) -> dict[str, Json]:
     wrong = {}
     for name, document in _documents(header).items():
         try:
-            right = UNIMPORTANT | _read_json(path / name) == UNIMPORTANT | document
+            right = _canonical(_read_json(path / name)) == _canonical(document)
         except (ValueError, TypeError, OSError):
             right = False
         if not right:
@@ -307,8 +362,12 @@ def _wrong_documents(path: Path, header: Header) -> dict[str, Json]:
     return wrong
 
 
-def _arrays(path: Path, header: Header, mode: Literal["r", "r+"]) -> dict[str, Any]:
+def _canonical(document: dict[str, Json]) -> str:
+    """Text that tells 1 from 1.0 and True."""
+    return json.dumps(UNIMPORTANT | document, sort_keys=True)
+
+
+def _arrays(path: Path, header: Header) -> dict[str, Any]:
     import zarr
 
-    with zarr.config.set({"array.write_empty_chunks": True}):  # a block of NaN is a block
-        return {name: zarr.open_array(path / name, mode=mode, zarr_format=3) for name in header.variables}
+    return {name: zarr.open_array(path / name, mode="r", zarr_format=3) for name in header.variables}

@@ -1,10 +1,10 @@
 """Targets: any text gives a system or an InvalidInputError, and what is taken means what Python's own reading says."""
 
 import numpy as np
-
-from dynsys import InvalidInputError, SymbolicMap
 from fuzz.reading import Open, evaluate
 from fuzz.texts import any_text
+
+from dynsys import InvalidInputError, SymbolicMap
 
 STATES = ((0.37, -1.25), (1.75, 0.625), (-0.8125, 0.3), (2.5, 3.25), (-1.5, -0.4375))
 SLACK = 1e4  # SymPy may write a formula in another way
@@ -40,7 +40,11 @@ def check(text, helper=None):
         except Open:
             continue
         said = "agrees"
-        assert agrees(value[0], right.ball), f"{text!r} at {state}: {value[0]!r}, and not {float(right.ball.value)!r} ± {float(right.ball.error):.1e}"
+        assert agrees(value[0], right.ball), (
+            f"{text!r} at {state}: {value[0]!r}, and not {float(right.ball.value)!r} ± {float(right.ball.error):.1e}"
+        )
         for slope, true in zip(slopes[0], right.slopes, strict=True):
-            assert agrees(slope, true), f"slope of {text!r} at {state}: {slope!r}, and not {float(true.value)!r} ± {float(true.error):.1e}"
+            assert agrees(slope, true), (
+                f"slope of {text!r} at {state}: {slope!r}, and not {float(true.value)!r} ± {float(true.error):.1e}"
+            )
     return said

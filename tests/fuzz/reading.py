@@ -183,7 +183,9 @@ def lossy(function, slope, second):
     def of(u):
         found = smooth(function, slope, second)(u)
         inner = [abs(s.value) for s in u.slopes]
-        return Number(found.ball, tuple(Ball(s.value, s.error + 4 * EPS * a) for s, a in zip(found.slopes, inner, strict=False)))
+        return Number(
+            found.ball, tuple(Ball(s.value, s.error + 4 * EPS * a) for s, a in zip(found.slopes, inner, strict=False))
+        )
 
     return of
 
@@ -265,8 +267,10 @@ def atan2(a, b):
         angle = m.atan2(a.known.value, b.known.value)
         error = (abs(a.ball.value) * b.ball.error + abs(b.ball.value) * a.ball.error) / square.ball.value
         zero = constant(0, len(a.slopes))
-        moved = [(b * Number(s, zero.slopes) - a * Number(t, zero.slopes)) / square for s, t in
-                 zip(a.slopes, b.slopes, strict=True)]
+        moved = [
+            (b * Number(s, zero.slopes) - a * Number(t, zero.slopes)) / square
+            for s, t in zip(a.slopes, b.slopes, strict=True)
+        ]
         return Number(Ball.of(angle, error), tuple(each.known for each in moved))
 
     return Number.guarded(make)
@@ -318,9 +322,7 @@ FUNCTIONS = {
     "exp": exp,
     "log": logarithm,
     "sqrt": sqrt,
-    "erf": smooth(
-        m.erf, lambda a: 2 / m.sqrt(m.pi) * m.exp(-a * a), lambda a: -4 * a / m.sqrt(m.pi) * m.exp(-a * a)
-    ),
+    "erf": smooth(m.erf, lambda a: 2 / m.sqrt(m.pi) * m.exp(-a * a), lambda a: -4 * a / m.sqrt(m.pi) * m.exp(-a * a)),
     "Abs": absolute,
     "abs": absolute,
     "sign": sign,
@@ -364,7 +366,11 @@ def evaluate(text, values):
     """
     count = len(values)
     names = {name: variable(value, i, count) for i, (name, value) in enumerate(values.items())}
-    names |= FUNCTIONS | {"t": constant(0, count), "_number": lambda value: written(value, count), "pi": constant(m.pi, count, EPS * 4)}
+    names |= FUNCTIONS | {
+        "t": constant(0, count),
+        "_number": lambda value: written(value, count),
+        "pi": constant(m.pi, count, EPS * 4),
+    }
     tree = _Numbered().visit(ast.parse(text.strip().replace("^", "**"), mode="eval"))
     code = compile(ast.fix_missing_locations(tree), "<a text that dynsys took>", "eval")
     try:
