@@ -59,7 +59,7 @@ def function_named(name: str) -> Callable[..., Any]:
     if name in ("Max", "Min"):
         kind = special.Largest if name == "Max" else special.Least
         return lambda *arguments: kind.of(arguments)
-    own = {
+    own: dict[str, Any] = {
         "Mod": remainder,
         "exprel": quotients.exprel,
         "expit": special.expit,

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 
 from dynsys.errors import InvalidInputError, need
+from dynsys.results.axes import check_axes
 from dynsys.storage.before import result_in_todays_words
 from dynsys.storage.description import public_name
 
@@ -34,7 +35,8 @@ LONGEST_HEADER = 2**20  # bytes; some numbers and words
 def _read_only(value: Any, dtype: type) -> Array:
     if isinstance(value, np.ndarray) and value.dtype == dtype and not value.flags.writeable:
         return value  # handed over
-    array: Array = np.array(value, dtype=dtype)  # a copy: later changes elsewhere cannot reach the record
+    # a copy: later changes elsewhere cannot reach the record
+    array: Array = np.array(value).astype(dtype, casting="same_kind") if dtype is int else np.array(value, dtype=dtype)
     array.flags.writeable = False
     return array
 
@@ -94,12 +96,14 @@ class Result(ABC):
             header = json.loads(str(text))
             if header["format"] != FORMAT or result_in_todays_words(header["class"]) != public_name(cls):
                 raise ValueError(f"it holds a {header['class']} of {header['format']}")
-            return _restore(cls, header["values"], arrays)
+            found: Self = _restore(cls, header["values"], arrays)
+            check_axes(found, arrays)
+            return found
         except FileNotFoundError:
             raise
         except Exception as problem:
             reason = f"it lacks {problem}" if isinstance(problem, KeyError) else problem
-            raise InvalidInputError(f"{path} does not hold a {cls.__name__} of {FORMAT}: {reason}") from problem
+            raise InvalidInputError(f"{path} does not hold a {cls.__name__} of {FORMAT}: {reason!s:.500}") from problem
 
 
 def _read(file: ZipFile, member: ZipInfo) -> Array:
@@ -144,8 +148,9 @@ def _restore(cls: type, values: dict[str, Any], arrays: dict[str, Array], prefix
         else:
             found[field.name] = values[field.name]
         kind = types[field.name]
-        if not isinstance(found[field.name], int | float if kind is float else kind):
-            raise TypeError(f"{key} is {found[field.name]!r:.50}")
+        value = found[field.name]
+        if not isinstance(value, int | float if kind is float else kind) or (kind is not bool and value is True):
+            raise TypeError(f"{key} is {value!r:.50}")
     return cls(**found)
 
 

@@ -127,7 +127,7 @@ class Store:
         return self._wrong(None, self.header.shared, read)
 
     def _committed(self, block: int) -> bool:
-        return (self.path / STATUS / self.header.variables[STATUS].file(block)).exists()
+        return self._chunk(STATUS, block).exists()
 
     def _wrong(self, block: int | None, names: Sequence[str], read: bool) -> list[str]:
         """The record of a block (None: of what members share) or those of its chunks that are damaged, and how."""
@@ -158,7 +158,7 @@ class Store:
     def _problem(self, name: str, block: int, read: bool, record: Record | None) -> str:
         """What is wrong with the chunk of a block; empty if nothing is."""
         variable = self.header.variables[name]
-        chunk = self.path / name / variable.file(block)
+        chunk = self._chunk(name, block)
         if not chunk.is_file():
             return "missing"
         size, count = chunk.stat().st_size, math.prod(variable.chunk(self.header.block))
@@ -169,8 +169,9 @@ class Store:
         try:
             _ = (read or elsewhere) and self.values(name, block)
         except Exception as problem:  # whatever a codec says of bytes that are not its own
-            wrong = "checksum" if "checksum" in str(problem) else f"{type(problem).__name__}: {problem}"
-            return wrong if read else ""
+            if "checksum" in str(problem):
+                return "checksum" if read else ""  # whoever reads it is told so
+            return f"{type(problem).__name__}: {problem}"
         return "not the one that was written there" if elsewhere else ""
 
     def values(self, name: str, block: int) -> Array:
@@ -205,18 +206,20 @@ class Store:
         names = self.header.by_member
         chunks = {name: self._encoded(name, block, data[name].values) for name in names}
         if self.header.bound:
-            write_whole(self._record_file(block), json.dumps(Record.of(self.identity, block, chunks, failures).json()))
+            self._write(self._record_file(block), json.dumps(Record.of(self.identity, block, chunks, failures).json()))
         elif failures:
             said = {"failures": {str(member): text for member, text in failures.items()}}
-            write_whole(self._record_file(block), json.dumps(sealed(said)))
+            self._write(self._record_file(block), json.dumps(sealed(said)))
         for name, content in chunks.items():
-            self._write(name, block, content)
+            self._write(self._chunk(name, block), content)
 
     def withdraw(self, block: int) -> None:
         """Make a block one that is not finished."""
-        for name in reversed(self.header.by_member):
-            (self.path / name / self.header.variables[name].file(block)).unlink(missing_ok=True)
-        self._record_file(block).unlink(missing_ok=True)
+        for file in (*(self._chunk(name, block) for name in reversed(self.header.by_member)), self._record_file(block)):
+            _own(self.path, file).unlink(missing_ok=True)
+
+    def _chunk(self, name: str, block: int) -> Path:
+        return self.path / name / self.header.variables[name].file(block)
 
     def _record_file(self, block: int | None) -> Path:
         name = "shared" if block is None else f"{'block' if self.header.bound else 'failures'}.{block}"
@@ -233,10 +236,8 @@ class Store:
         content: bytes = memory[f"{name}/{variable.file(block)}"].to_bytes()
         return content
 
-    def _write(self, name: str, block: int, content: bytes) -> None:
-        file = self.path / name / self.header.variables[name].file(block)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, content)
+    def _write(self, file: Path, content: str | bytes) -> None:
+        _write(self.path, file, content)
 
     def share(self, data: xarray.Dataset) -> list[str]:
         """Write the variables without members, if any is damaged; else the names of those that have other values."""
@@ -245,9 +246,9 @@ class Store:
             return [name for name in names if not same(self.values(name, 0), data[name].values)]
         chunks = {name: self._encoded(name, 0, data[name].values) for name in names}
         if self.header.bound:
-            write_whole(self._record_file(None), json.dumps(Record.of(self.identity, None, chunks, {}).json()))
+            self._write(self._record_file(None), json.dumps(Record.of(self.identity, None, chunks, {}).json()))
         for name, content in chunks.items():
-            self._write(name, 0, content)
+            self._write(self._chunk(name, 0), content)
         return []
 
     @cached_property
@@ -319,8 +320,24 @@ def _array_in(memory: dict[str, Any], name: str, variable: Variable, block: int)
 
 def _write_documents(path: Path, documents: dict[str, Json]) -> None:
     for name, document in documents.items():
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path / name, json.dumps(document, indent=1))
+        _write(path, path / name, json.dumps(document, indent=1))
+
+
+def _write(path: Path, file: Path, content: str | bytes) -> None:
+    """Write a file of a store."""
+    _own(path, file).parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, content)
+
+
+def _own(path: Path, file: Path) -> Path:
+    """The place of a file of a store; refused if a link, or what is no file, stands there: that is of others."""
+    for place in (*reversed(file.relative_to(path).parents[:-1]), file.relative_to(path)):
+        found = path / place
+        wrong = found.is_symlink() or (found.is_file() if found != file else found.is_dir() or found.is_fifo())
+        if wrong:
+            what = "link" if found.is_symlink() else "file" if found != file else "folder or pipe"
+            raise StoreError(f"{found} is a {what}, and no part of a store: move it away")
+    return file
 
 
 def _read_json(path: Path) -> Json:
