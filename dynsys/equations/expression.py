@@ -6,6 +6,7 @@ import ast
 import difflib
 import math
 import operator
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -71,14 +72,20 @@ def parse(
     if len(text) > _LONGEST:
         raise InvalidInputError(f"an expression must have at most {_LONGEST} characters, got {len(text)}: use helpers")
     source = text.strip().replace("^", "**")
-    try:
-        tree = ast.parse(source, mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as problem:
-        reason = problem.msg if isinstance(problem, SyntaxError) else problem  # without Python's file and line
-        raise InvalidInputError(f"the expression {text[:100]!r} cannot be read: {reason}") from None
-    expression = _Reader(source, symbols, functions or {}).read(tree.body, 0)[0]
+    expression = _Reader(source, symbols, functions or {}).read(syntax_tree(source), 0)[0]
     check_size(expression, f"the expression {text[:100]!r}", derivatives)
     return expression
+
+
+def syntax_tree(source: str) -> ast.expr:
+    """The syntax of a text, or an error that says why there is none; nothing is said of Python, whose text it is not."""
+    try:
+        with warnings.catch_warnings():  # of digits before a keyword, and of escapes in strings
+            warnings.simplefilter("ignore")
+            return ast.parse(source, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as problem:
+        reason = problem.msg if isinstance(problem, SyntaxError) else problem  # without Python's file and line
+        raise InvalidInputError(f"the expression {source[:100]!r} cannot be read: {reason}") from None
 
 
 @attrs.frozen

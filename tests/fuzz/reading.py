@@ -356,8 +356,10 @@ class _Numbered(ast.NodeTransformer):
         return ast.Call(ast.Name("_number", ast.Load()), [node], [])
 
 
-def evaluate(text, values):
+def evaluate(text, values, others=None):
     """The number that a text denotes at these exact values of its variables.
+
+    `others` are numbers by name: constants, or what an earlier text denotes.
 
     Raises
     ------
@@ -365,12 +367,9 @@ def evaluate(text, values):
         Where nothing can be said.
     """
     count = len(values)
-    names = {name: variable(value, i, count) for i, (name, value) in enumerate(values.items())}
-    names |= FUNCTIONS | {
-        "t": constant(0, count),
-        "_number": lambda value: written(value, count),
-        "pi": constant(m.pi, count, EPS * 4),
-    }
+    names = {name: variable(value, i, count) for i, (name, value) in enumerate(values.items())} | FUNCTIONS
+    names |= {"t": constant(0, count), "pi": constant(m.pi, count, EPS * 4)} | (others or {})
+    names["_number"] = lambda value: written(value, count)
     tree = _Numbered().visit(ast.parse(text.strip().replace("^", "**"), mode="eval"))
     code = compile(ast.fix_missing_locations(tree), "<a text that dynsys took>", "eval")
     try:

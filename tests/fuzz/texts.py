@@ -95,3 +95,27 @@ def any_text(draw, names):
     """Mathematics, harsh mathematics, or something like it."""
     text = term(draw, names, draw.randrange(1, 5), harsh=not draw.randrange(4))
     return text if draw.randrange(3) else mangled(draw, text)
+
+
+def vector_text(draw, depth):
+    """An expression in vectors x, b (2), a matrix W (2, 2) and a number g; smooth, so that any rounding stays small."""
+    if not depth:
+        return draw.choice(("x", "b", "x", "W@x", "W.T@x", "W@b", "g*x"))
+
+    def part():
+        return vector_text(draw, depth - 1)
+
+    kind = draw.randrange(9)
+    if kind <= 2:
+        return f"{part()} {draw.choice('+-*')} {part()}"
+    if kind == 3:
+        return f"{draw.choice(('W', 'W.T', '2*W', 'W@W', 'W@W.T', '-W'))}@({part()})"
+    if kind == 4:
+        return f"{draw.choice(('sin', 'cos', 'tanh', 'atan', 'erf', 'expit', 'sech'))}({part()})"
+    if kind == 5:
+        return f"{draw.choice(('sum', 'mean'))}({part()})*{draw.choice(('x', 'b'))}"
+    if kind == 6:
+        return f"(({part()})@({part()}))*({draw.choice(('x', 'b', 'W@x'))})"
+    if kind == 7:
+        return f"({part()}){draw.choice(('^2', '**2', '/g', '*g', '/(1 + x^2)'))}"
+    return f"{draw.choice('-+')}({part()})"
