@@ -22,6 +22,7 @@ from dynsys.models.training_chaos.command import training_chaos
 from dynsys.models.training_response.command import training_response
 from dynsys.models.weight_dynamics.command import check_jacobian, weight_dynamics
 from dynsys.storage.cache import kept
+from dynsys.storage.escaping import terminal
 from dynsys.storage.inspection import export as export_store
 from dynsys.storage.inspection import report
 
@@ -61,7 +62,7 @@ def main() -> None:
 
 
 def _leave(problem: object, status: int) -> None:
-    console.print(f"dynsys: {problem}", style="bold", markup=False, soft_wrap=True)
+    console.print(f"dynsys: {terminal(problem)}", style="bold", markup=False, soft_wrap=True)
     sys.exit(status)
 
 
@@ -102,7 +103,7 @@ def inspect(
 
     Example: `dynsys inspect weight-dynamics/runs.zarr`
     """
-    typer.echo(report(store))
+    typer.echo(terminal(report(store)))
 
 
 @app.command()
@@ -115,7 +116,7 @@ def export(
     Example: `dynsys export weight-dynamics/runs.zarr runs.nc`
     """
     for file in export_store(store, target):
-        typer.echo(file)
+        typer.echo(terminal(file))
 
 
 @app.command()
@@ -136,7 +137,8 @@ def cache(
         ("entries", here.entries()),
         ("left by killed processes and earlier versions", here.remains()),
     ):
-        typer.echo(f"{here.folder}: {len(files)} {title}, {sum(path.stat().st_size for path in files) / 2**20:.1f} MiB")
+        size = sum(path.stat().st_size for path in files) / 2**20
+        typer.echo(f"{terminal(here.folder)}: {len(files)} {title}, {size:.1f} MiB")
     for name in here.damaged() if check else ():
         typer.echo(f"damaged, will be made anew: {name}")
     if empty:

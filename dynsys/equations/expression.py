@@ -78,7 +78,7 @@ def parse(
 
 
 def syntax_tree(source: str) -> ast.expr:
-    """The syntax of a text, or an error that says why there is none; nothing is said of Python, whose text it is not."""
+    """The syntax of a text, or an error that says why there is none."""
     try:
         with warnings.catch_warnings():  # of digits before a keyword, and of escapes in strings
             warnings.simplefilter("ignore")

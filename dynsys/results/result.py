@@ -21,6 +21,7 @@ from dynsys.errors import InvalidInputError, need
 from dynsys.results.axes import check_axes
 from dynsys.storage.before import result_in_todays_words
 from dynsys.storage.description import public_name
+from dynsys.storage.files import new_file
 
 if TYPE_CHECKING:
     import xarray
@@ -61,13 +62,11 @@ class Result(ABC):
         """A labelled dataset, of an ensemble with the dimension member and the status of each."""
 
     def save(self, path: str | Path) -> Path:
-        """Write the record to `path` (.npz): arrays as they are, the rest as JSON. Refuses to overwrite."""
+        """Write the record to `path` (.npz): arrays as they are, the rest as JSON. What exists is never overwritten."""
         path = Path(path)
-        if path.exists():
-            raise InvalidInputError(f"{path} exists already: choose another name, or remove it first")
         arrays: dict[str, Array] = {}
         header = {"format": FORMAT, "class": public_name(type(self)), "values": _flatten(self, arrays)}
-        with path.open("wb") as file:
+        with new_file(path) as file:
             np.savez_compressed(file, **{"header": np.array(json.dumps(header)), **arrays})  # type: ignore[arg-type]
         return path
 

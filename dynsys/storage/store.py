@@ -27,20 +27,25 @@ import numpy as np
 from dynsys.errors import StoreError
 from dynsys.passes.status import FAILED, STATUS
 from dynsys.storage.before import data_in_todays_words
-from dynsys.storage.description import Json
-from dynsys.storage.files import PARTIAL, write_whole
-from dynsys.storage.header import Header, Variable, fill_value, sealed, unsealed
+from dynsys.storage.documents import (
+    ROOT,
+    array_in,
+    documents,
+    own_place,
+    read_header,
+    read_json,
+    write_documents,
+    write_in,
+    wrong_documents,
+)
+from dynsys.storage.files import is_leftover
+from dynsys.storage.header import Header, sealed, unsealed
 from dynsys.storage.record import Record
 
 if TYPE_CHECKING:
     import xarray
 
 Array = np.ndarray
-
-ROOT, COPY = "zarr.json", "status/header.json"
-HEADER = "dynsys_ensemble"  # the attribute that holds it
-LONGEST = 2**26  # bytes of a file of JSON
-UNIMPORTANT: dict[str, Json] = {"storage_transformers": []}  # what another version of Zarr may leave out
 
 
 @attrs.frozen(eq=False)
@@ -54,12 +59,12 @@ class Store:
     @classmethod
     def create(cls, path: Path, header: Header, data: xarray.Dataset) -> Self:
         """Make a store with the layout of a block, whose variables without members are written; its members are not."""
-        documents = _documents(header)
-        root = {ROOT: documents.pop(ROOT)}
-        _write_documents(path, documents)
+        described = documents(header)
+        root = {ROOT: described.pop(ROOT)}
+        write_documents(path, described)
         store = cls(path, header, _arrays(path, header))
         store.share(data)
-        _write_documents(path, root)  # from here on there is a store
+        write_documents(path, root)  # from here on there is a store
         return store
 
     @classmethod
@@ -73,11 +78,11 @@ class Store:
         StoreError
             If the folder holds no store, or naming what is damaged.
         """
-        header, damaged = _read_header(path)
+        header, damaged = read_header(path)
         if header is None:
             what = f"its header is damaged ({'; '.join(damaged)})" if damaged else f"it lacks {ROOT}"
             raise StoreError(f"{path} is no store of an ensemble: {what}")
-        damaged += _wrong_documents(path, header)
+        damaged += wrong_documents(path, header)
         store = None if damaged else cls(path, header, _arrays(path, header))
         if store is not None:
             damaged += store.check(read=False)[1] if whole else store.check_shared(read=False)
@@ -91,15 +96,15 @@ class Store:
 
         None if the folder is empty, but for what an earlier call left before it had a first block.
         """
-        for partial in path.rglob(PARTIAL):
-            partial.unlink()
-        header, damaged = _read_header(path)
+        header, damaged = read_header(path)
+        if header is None and damaged:
+            raise StoreError(f"{path}: both copies of its header are damaged ({'; '.join(damaged)})")
+        for leftover in filter(is_leftover, path.rglob("*.partial")):
+            leftover.unlink()
         if header is None:
-            if damaged:
-                raise StoreError(f"{path}: both copies of its header are damaged ({'; '.join(damaged)})")
             return None, []
-        wrong = _wrong_documents(path, header)
-        _write_documents(path, wrong)
+        wrong = wrong_documents(path, header)
+        write_documents(path, wrong)
         store = cls(path, header, _arrays(path, header))
         return store, [*wrong] if any(map(store._committed, range(header.blocks))) else []  # else it was being made
 
@@ -142,7 +147,7 @@ class Store:
         return [f"{files[name]} ({problem})" for name, problem in found.items() if problem]
 
     def _record(self, block: int | None, names: Sequence[str]) -> Record:
-        return Record.of_json(_read_json(self._record_file(block)), self.identity, block, names)
+        return Record.of_json(read_json(self._record_file(block)), self.identity, block, names)
 
     def _wrong_failures(self, block: int, read: bool) -> list[str]:
         """The file of a block that says why members failed, if it is damaged, or missing though some did."""
@@ -150,7 +155,7 @@ class Store:
         if self.header.bound or not read or not (file.exists() or (self.values(STATUS, block) == FAILED).any()):
             return []
         try:
-            unsealed(_read_json(file))
+            unsealed(read_json(file))
         except (ValueError, TypeError, KeyError, OSError) as problem:
             return [f"{STATUS}/{file.name} ({problem})"]
         return []
@@ -194,7 +199,7 @@ class Store:
             file = self._record_file(block)
             try:
                 if self.header.bound or file.exists():
-                    said = _read_json(file)
+                    said = read_json(file)
                     found |= {int(member): str(text) for member, text in unsealed(said)["failures"].items()}
             except Exception as problem:  # whatever stands there instead
                 raise StoreError(f"{file} is damaged: {problem}. Run the study again to mend it") from None
@@ -216,7 +221,7 @@ class Store:
     def withdraw(self, block: int) -> None:
         """Make a block one that is not finished."""
         for file in (*(self._chunk(name, block) for name in reversed(self.header.by_member)), self._record_file(block)):
-            _own(self.path, file).unlink(missing_ok=True)
+            own_place(self.path, file).unlink(missing_ok=True)
 
     def _chunk(self, name: str, block: int) -> Path:
         return self.path / name / self.header.variables[name].file(block)
@@ -231,13 +236,13 @@ class Store:
 
         variable, memory = self.header.variables[name], dict[str, Any]()
         with zarr.config.set({"array.write_empty_chunks": True}):  # a block of NaN is a block
-            array = _array_in(memory, name, variable, self.header.block)
+            array = array_in(memory, name, variable, self.header.block)
         array[variable.region(self.header.members_of(block))] = values
         content: bytes = memory[f"{name}/{variable.file(block)}"].to_bytes()
         return content
 
     def _write(self, file: Path, content: str | bytes) -> None:
-        _write(self.path, file, content)
+        write_in(self.path, file, content)
 
     def share(self, data: xarray.Dataset) -> list[str]:
         """Write the variables without members, if any is damaged; else the names of those that have other values."""
@@ -275,113 +280,6 @@ def same(first: Array, second: Array) -> bool:
     """Whether two arrays of one layout have the same values, to the bit."""
     text = second.dtype.kind in "UT"
     return bool((first == second).all()) if text else first.astype(second.dtype).tobytes() == second.tobytes()
-
-
-def _documents(header: Header) -> dict[str, Json]:
-    """The files that describe a store, by name."""
-    memory: dict[str, Any] = {}
-    for name, variable in header.variables.items():
-        _array_in(memory, name, variable, header.block)
-    documents = {name: json.loads(text.to_bytes()) for name, text in memory.items() if name != ROOT}
-    described = json.loads(json.dumps(header.json()))  # tuples are lists in a file
-    further = [name for name, variable in header.variables.items() if variable.coordinate and name not in variable.dims]
-    coordinates = {"coordinates": " ".join(further)} if further else {}  # as xarray and CF write it
-    root = {
-        "zarr_format": 3,
-        "node_type": "group",
-        "attributes": header.attributes | coordinates | {HEADER: described},
-        "consolidated_metadata": {  # where xarray looks first
-            "kind": "inline",
-            "must_understand": False,
-            "metadata": {name: documents[f"{name}/{ROOT}"] for name in header.variables},
-        },
-    }
-    return documents | {COPY: described, ROOT: root}
-
-
-def _array_in(memory: dict[str, Any], name: str, variable: Variable, block: int) -> Any:
-    """A variable as an array of Zarr whose files are kept in a mapping."""
-    import zarr
-    from zarr.codecs import Crc32cCodec
-
-    return zarr.create_array(
-        zarr.storage.MemoryStore(memory),
-        name=name,
-        shape=variable.shape,
-        chunks=variable.chunk(block),
-        dtype=str if variable.dtype == "str" else np.dtype(variable.dtype).newbyteorder("<"),
-        compressors=[Crc32cCodec()],
-        fill_value=fill_value(variable.dtype),
-        attributes=variable.attributes,
-        dimension_names=variable.dims,
-        zarr_format=3,
-    )
-
-
-def _write_documents(path: Path, documents: dict[str, Json]) -> None:
-    for name, document in documents.items():
-        _write(path, path / name, json.dumps(document, indent=1))
-
-
-def _write(path: Path, file: Path, content: str | bytes) -> None:
-    """Write a file of a store."""
-    _own(path, file).parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, content)
-
-
-def _own(path: Path, file: Path) -> Path:
-    """The place of a file of a store; refused if a link, or what is no file, stands there: that is of others."""
-    for place in (*reversed(file.relative_to(path).parents[:-1]), file.relative_to(path)):
-        found = path / place
-        wrong = found.is_symlink() or (found.is_file() if found != file else found.is_dir() or found.is_fifo())
-        if wrong:
-            what = "link" if found.is_symlink() else "file" if found != file else "folder or pipe"
-            raise StoreError(f"{found} is a {what}, and no part of a store: move it away")
-    return file
-
-
-def _read_json(path: Path) -> Json:
-    """The content of a file of ours; ValueError if it is none."""
-    if not path.is_file() or path.stat().st_size > LONGEST:  # a pipe may never end
-        raise ValueError("it is no file" if not path.is_file() else f"it has more than {LONGEST} bytes")
-    try:
-        return json.loads(path.read_bytes())
-    except RecursionError as problem:
-        raise ValueError(str(problem)) from None
-
-
-def _read_header(path: Path) -> tuple[Header | None, list[str]]:
-    """The header, from the first of its two copies that is right, and what is wrong with the copies that are there."""
-    damaged, found = [], None
-    for name, where in ((ROOT, ("attributes", HEADER)), (COPY, ())):
-        if not (path / name).exists():
-            continue
-        try:
-            content = _read_json(path / name)
-            for key in where:
-                content = content[key]
-            found = found or Header.of_json(content)
-        except (ValueError, TypeError, KeyError, OSError) as problem:
-            damaged.append(f"{name}: {problem}")
-    return found, damaged
-
-
-def _wrong_documents(path: Path, header: Header) -> dict[str, Json]:
-    """Of the files that describe a store those that are not as they should be, by name, as they should be."""
-    wrong = {}
-    for name, document in _documents(header).items():
-        try:
-            right = _canonical(_read_json(path / name)) == _canonical(document)
-        except (ValueError, TypeError, OSError):
-            right = False
-        if not right:
-            wrong[name] = document
-    return wrong
-
-
-def _canonical(document: dict[str, Json]) -> str:
-    """Text that tells 1 from 1.0 and True."""
-    return json.dumps(UNIMPORTANT | document, sort_keys=True)
 
 
 def _arrays(path: Path, header: Header) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 
 from dynsys.errors import InvalidInputError
-from dynsys.storage.files import written_whole
+from dynsys.storage.files import unlike_a_file, written_whole
 
 Tensor = torch.Tensor
 Array = np.ndarray
@@ -23,8 +24,10 @@ LONGEST_HEADER = 2**26  # bytes; every weight has its name in it
 
 
 def write(path: str | Path, header: dict[str, Any], arrays: dict[str, Array]) -> Path:
-    """Write numbers and arrays to a file (.npz), in the place of one that may be there."""
+    """Write numbers and arrays to a file (.npz), in the place of one of this format that may be there."""
     path = Path(path)
+    if os.path.lexists(path) and (reason := unlike_a_file(path) or _unlike_a_checkpoint(path)):
+        raise InvalidInputError(f"{path} {reason}, and is not overwritten: choose another name, or move it away")
     with written_whole(path) as file:
         np.savez(file, header=np.array(json.dumps({"format": FORMAT, **header})), **arrays)  # type: ignore[arg-type]
     return path
@@ -49,6 +52,20 @@ def read(path: str | Path, memory_limit: float) -> tuple[dict[str, Any], dict[st
     except Exception as problem:
         reason = f"it lacks {problem}" if isinstance(problem, KeyError) else problem
         raise InvalidInputError(f"{path} does not hold a {FORMAT}: {reason}") from problem
+
+
+def _unlike_a_checkpoint(path: Path) -> str:
+    """What tells a file from one that `write` wrote, in words; empty if nothing does."""
+    try:
+        with ZipFile(path) as file:
+            if file.getinfo("header.npy").file_size > LONGEST_HEADER:
+                raise ValueError
+        with np.load(path, allow_pickle=False) as file:
+            if json.loads(str(file["header"]))["format"] == FORMAT:
+                return ""
+    except Exception:  # whatever the readers say of what is no archive of theirs
+        pass
+    return f"holds no {FORMAT}"
 
 
 def checksum(tensors: Sequence[Tensor]) -> int:

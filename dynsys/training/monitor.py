@@ -392,7 +392,8 @@ class TrainingMonitor:
     def save(self, path: str | Path) -> Path:
         """Write the monitor to a file (.npz), beside the state of model and optimizer that you keep; see `load`.
 
-        It takes the place of an earlier file at once: a process that is killed leaves the old one or the new one.
+        It takes the place of an earlier file of a monitor at once: a process that is killed leaves the old one or the
+        new one. Anything else that has the name, a link too, is left alone, and refused.
         """
         if self._losses:
             raise InvalidInputError("save must come after step, got backward before it: the gradient is half done")

@@ -9,6 +9,7 @@ import numpy as np
 
 from dynsys.models.weight_dynamics.study import PAPER_LEARNING_RATE
 from dynsys.plotting import grid, save_figure, style
+from dynsys.storage.escaping import label
 
 if TYPE_CHECKING:
     import xarray
@@ -38,7 +39,7 @@ def draw_all(data: xarray.Dataset, folder: Path) -> list[Path]:
     rate = data.attrs["learning_rate"]
     paper = "the paper's" if rate == PAPER_LEARNING_RATE else f"the paper's: {PAPER_LEARNING_RATE:g}"
     note = f"learning rate {rate:g} ({paper}), T = {float(data.time[-1]):.4g}"
-    title = f"{data.attrs['task']}\n{note}, {data.sizes['member']} runs of each activation"
+    title = f"{label(data.attrs['task'])}\n{note}, {data.sizes['member']} runs of each activation"
     folder.mkdir(exist_ok=True)
     drawings = (final_losses, exponents, exponents_against_loss, single_runs)
     with style():

@@ -7,11 +7,48 @@ import shutil
 from dynsys.storage.header import sealed
 
 HOSTILE = (
-    10**18, 10**30, -1, 0, 1, 2**63, 1e308, 1e-320, float("nan"), float("inf"), True, False, None, "", "../../escape", "/tmp/escape",
-    "member", "status", "x", "\x1b[31m", "\ud800", "a" * 10_000, [], {}, [[]], [1] * 1000, {"a": {"b": [None]}}, "object", "O",
-    "float64", "int8", "str", "NaN", ["member"], ["member", "member"], "zarr.json", "..", "dynsys ensemble, format 1",
-    "dynsys ensemble, format 2", json.loads('{"a":' * 200 + "1" + "}" * 200), json.loads("[" * 900 + "]" * 900),
-)  # fmt: skip
+    10**18,
+    10**30,
+    -1,
+    0,
+    1,
+    2**63,
+    1e308,
+    1e-320,
+    float("nan"),
+    float("inf"),
+    True,
+    False,
+    None,
+    "",
+    "../../escape",
+    "/tmp/escape",
+    "member",
+    "status",
+    "x",
+    "\x1b[31m",
+    "\ud800",
+    "a" * 10_000,
+    [],
+    {},
+    [[]],
+    [1] * 1000,
+    {"a": {"b": [None]}},
+    "object",
+    "O",
+    "float64",
+    "int8",
+    "str",
+    "NaN",
+    ["member"],
+    ["member", "member"],
+    "zarr.json",
+    "..",
+    "dynsys ensemble, format 1",
+    "dynsys ensemble, format 2",
+    json.loads('{"a":' * 200 + "1" + "}" * 200),
+    json.loads("[" * 900 + "]" * 900),
+)
 
 
 def files_of(path):
@@ -111,7 +148,7 @@ def instead(draw, file, outside):
 
 
 def damage(draw, path, other, outside):
-    """Damage one of the files of a folder; `other` is one of the same kind, `outside` a folder that is to stay as it is."""
+    """Damage one of the files of a folder; `other` is one of the same kind, `outside` a folder that must stay."""
     files = files_of(path)
     if not files:
         return "nothing left"

@@ -10,9 +10,9 @@ import xarray
 from fuzz.damages import damage, edited
 
 from dynsys import DiagnosticWarning, Ensemble, InvalidInputError, StoreError
+from dynsys.storage.documents import COPY, HEADER, ROOT, documents
 from dynsys.storage.header import Header
 from dynsys.storage.inspection import export, open_store, report
-from dynsys.storage.store import COPY, HEADER, ROOT, _documents
 
 
 def forged(draw, path):
@@ -20,12 +20,12 @@ def forged(draw, path):
     try:
         content = edited(draw, json.loads((path / COPY).read_bytes()))
         try:
-            documents = _documents(Header.of_json(content))
+            found = documents(Header.of_json(content))
         except Exception:
             root = json.loads((path / ROOT).read_bytes())
             root["attributes"][HEADER] = content
-            documents = {ROOT: root, COPY: content}
-        for name, document in documents.items():
+            found = {ROOT: root, COPY: content}
+        for name, document in found.items():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             (path / name).write_text(json.dumps(document))
     except (OSError, ValueError, TypeError, KeyError):  # damaged before
