@@ -1,15 +1,14 @@
-"""Target: a damaged cache. What comes out is what was put in for exactly that, or is made anew; nothing else happens."""
+"""Target: a damaged cache. What comes out is what was put in for exactly that, or is made anew."""
 
 import os
 import shutil
 import warnings
 from unittest import mock
 
-from fuzz.damages import damage
-
 from dynsys import FallbackWarning
 from dynsys.storage import cache
 from dynsys.storage.cache import kept
+from fuzz.damages import damage
 
 ENTRIES = [(kind, f"source {i}", bytes([i]) * (50 * i)) for i in range(4) for kind in ("kernel", "equations")]
 LARGE = 2**20

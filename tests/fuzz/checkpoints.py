@@ -5,10 +5,10 @@ import warnings
 
 import numpy as np
 import torch
-from fuzz.results import Results
 
 from dynsys import InvalidInputError
 from dynsys.torch import TrainingMonitor
+from fuzz.results import Results
 
 
 def training():

@@ -9,10 +9,10 @@ import zipfile
 
 import numpy as np
 import pytest
-from fuzz.damages import bytes_of, edited
 
 from dynsys import GALI, CovariantVectors, InvalidInputError, LyapunovSpectrum, LyapunovVectors, Trajectory
 from dynsys.models.classics import Henon
+from fuzz.damages import bytes_of, edited
 
 DTYPES = ("<f8", ">f8", "<f4", "<i8", "|i1", "|b1", "<U3", "|O", "<c16", "<M8[s]", "|V8", "<f2", "S3", "<U0")
 

@@ -92,7 +92,7 @@ class Stores:
         except Exception as problem:
             problem.add_note("; ".join(done))
             raise
-        return said
+        return ", ".join(said)
 
     def looked_at(self, path):
         said = self.read(lambda: open_store(path).load())
