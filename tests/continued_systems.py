@@ -202,7 +202,7 @@ CASES = {  # a tangent, one that is the same in other objects, and those that ar
     "the order of equations": (
         lambda: stepped(SymbolicFlow.of({"x": "-x", "y": "x - y"})),
         [],
-        [(lambda: stepped(SymbolicFlow.of({"y": "x - y", "x": "-x"})), r"components\[0\] = x")],
+        [(lambda: stepped(SymbolicFlow.of({"y": "x - y", "x": "-x"})), r"components = \['x', 'y'\]")],
     ),
     "a flow or a map": (
         lambda: mapped(SymbolicMap.of({"x": "x/2"})),
@@ -293,7 +293,7 @@ CASES = {  # a tangent, one that is the same in other objects, and those that ar
     "a plane": (
         lambda: mapped(PoincareMap(SPIRAL, RK4(0.01), normal=[0.0, 1.0])),
         [lambda: mapped(PoincareMap(SPIRAL, DormandPrince(0.02), normal=[0.0, 1.0], limit=10_000))],
-        [(lambda: mapped(PoincareMap(SPIRAL, RK4(0.01), normal=[1.0, 0.0])), r"normal\[0\] = 0 and .* normal\[0\] = 1"),
+        [(lambda: mapped(PoincareMap(SPIRAL, RK4(0.01), normal=[1.0, 0.0])), r"= \[0, 1\], .* normal = \[1, 0\]"),
          (lambda: mapped(PoincareMap(SPIRAL, RK4(0.01), normal=[0.0, 1.0], offset=0.1)), "offset = 0, .* 0.1"),
          (lambda: mapped(PoincareMap(SPIRAL, RK4(0.01), normal=[0.0, 1.0], direction=-1)), "direction = 1, .* -1"),
          (lambda: mapped(PoincareMap(LinearFlow([[0.2, -1.0], [1.0, 0.1]]), RK4(0.01), normal=[0.0, 1.0])),
@@ -326,7 +326,7 @@ CASES = {  # a tangent, one that is the same in other objects, and those that ar
     "a spline": (
         lambda: stepped(FunctionFlow(along(CubicSpline(range(20), np.sin(range(20)))), 1)),
         [lambda: stepped(FunctionFlow(along(CubicSpline(range(20), np.sin(range(20)))), 1))],
-        [(lambda: stepped(FunctionFlow(along(CubicSpline(range(20), np.cos(range(20)))), 1)), "another function.spline._?c of shape")],
+        [(lambda: stepped(FunctionFlow(along(CubicSpline(range(20), range(20))), 1)), "another function.spline")],
     ),
     "lambdas": (
         lambda: mapped(FunctionMap(lambda n, x: 0.5 * x, 1)),

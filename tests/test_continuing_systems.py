@@ -1,21 +1,27 @@
 """A run goes on with what it was begun with: to the bit with the same, by name refused with anything else."""
 
+import copy
 import json
+import math
 import pickle
 import subprocess
 import sys
+from fractions import Fraction
 
 import attrs
 import continued_systems
 import numpy as np
 import pytest
+import xarray
 from continued_systems import (
     CASES,
     FORCED,
     PARAMETERS,
     Noisy,
+    Plain,
     begun,
     descent,
+    helper,
     lorenz,
     mapped,
     network,
@@ -31,6 +37,7 @@ from dynsys import (
     RK4,
     Adam,
     DormandPrince,
+    Ensemble,
     Flow,
     FunctionFlow,
     FunctionMap,
@@ -41,6 +48,7 @@ from dynsys import (
     Trajectory,
     vary,
 )
+from dynsys.models.activations import GELU, Tanh
 from dynsys.models.classics import Henon, Logistic, Lorenz63
 from dynsys.systems.identity import told
 from dynsys.systems.sameness import differing
@@ -327,3 +335,67 @@ def test_trajectories_keep_what_they_were_of(tmp_path):
     run = stepped(Lorenz63()).trajectory([1.0, 2.0, 20.0], intervals=3)
     assert isinstance(reloaded(run, tmp_path), Trajectory)
     assert reloaded(run, tmp_path).end.system == run.end.system == stepped(Lorenz63()).identity
+
+
+@pytest.mark.parametrize(
+    ("value", "same", "other", "named"),
+    [
+        ((1, 2), [1.0, 2.0], (1, 3), r"a\[1\] = 2, .*a\[1\] = 3"),
+        (np.arange(40), np.arange(40.0), np.arange(1, 41), "another function.a"),
+        (list(range(40)), np.arange(40), list(range(1, 41)), "another function.a"),
+        (Fraction(1, 2), 0.5, Fraction(1, 4), "function.a = 0.5, .*function.a = 0.25"),
+        ({"k": 1, "l": 0}, {"l": 0.0, "k": 1.0}, {"k": 2, "l": 0}, "function.a.k = 1"),
+        ({1, 2, 3}, {3, 2, 1}, {1, 2, 4}, r"function.a\[2\] = 3"),
+        (np.sin, np.sin, np.cos, "function.a sin, .* function.a cos"),
+        (math.sin, math.sin, math.cos, "function.a sin, .* function.a cos"),
+        (helper, helper, scaled, "function.a helper, .* function.a scaled"),
+        (b"ab", b"ab", b"ac", "another function.a"),
+        ("linear", "linear", "cubic", "function.a = linear, .*function.a = cubic"),
+        (Tanh(), Tanh(), GELU(), "function.a Tanh, .* function.a GELU"),
+        (xarray.DataArray(np.arange(30)), xarray.DataArray(np.arange(30)), xarray.DataArray(np.ones(30)), "another"),
+        (None, None, 3, "function.a = 3"),
+    ],
+    ids=str,
+)
+def test_whatever_is_an_argument_is_compared(value, same, other, named):
+    def rule(n, x, a):
+        return 0.5 * x
+
+    def tangent(a):
+        return mapped(FunctionMap(rule, 1, lambda n, x, a: [[0.5]], args=(a,)))
+
+    end = tangent(value).trajectory([0.5], intervals=3).end
+    tangent(same).trajectory(end, intervals=2)
+    tangent(copy.deepcopy(value)).trajectory(end, intervals=2)
+    if value is not None:
+        with pytest.raises(InvalidInputError, match=named):
+            tangent(other).trajectory(end, intervals=2)
+
+
+def test_functions_that_call_one_another_are_told_once():
+    """Told along every way from the last to the first, these would be 2^30."""
+    names = {"__name__": "many"}
+    for i in range(30):
+        exec(f"def f{i}(n, x): return [{' '.join(f'f{j}(n, x),' for j in range(i))} f29]", names)
+    text = told(FunctionMap(names["f29"], 1, lambda n, x: [[0.5]]).identity)
+    assert len(text) < 25_000
+
+
+@pytest.mark.parametrize("kind", ["flow", "function", "varied"])
+def test_tangents_are_pickled_with_what_they_were_told(kind):
+    tangent = {
+        "flow": lambda: stepped(Lorenz63()),
+        "function": lambda: stepped(FunctionFlow(lorenz, 3)),
+        "varied": lambda: vary(mapped(Logistic()), {"r": [3.7, 3.8]}),
+    }[kind]()
+    before = tangent.identity
+    assert pickle.loads(pickle.dumps(tangent)).identity == before == attrs.evolve(tangent).identity
+    assert tangent.identity is before
+
+
+def test_a_store_does_not_see_what_a_tangent_was_told():
+    tangent = tangent_of(Plain(3.7))
+    before = Ensemble.of(tangent.benettin, [[0.3]], intervals=3).definition
+    tangent.benettin([0.3], intervals=40)
+    fresh = Ensemble.of(tangent_of(Plain(3.7)).benettin, [[0.3]], intervals=3).definition
+    assert before == fresh

@@ -16,7 +16,8 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
-from types import FunctionType
+from numbers import Number
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import attrs
@@ -25,6 +26,7 @@ import numpy as np
 from dynsys.errors import InvalidInputError
 from dynsys.systems.identity_of_code import (
     CODE,
+    LIBRARIES,
     NAME,
     PYTHON,
     argument_names,
@@ -45,7 +47,8 @@ SHAPE, LENGTH, DIGEST, UNSEEN, REST = "its shape", "its length", "its digest", "
 SHORT, FEW = 300, 16  # characters of a text, numbers of an array, that are told as they are
 LONG = 5_000  # characters of equations
 ROOM = 20_000  # characters for all, beyond which parts are told by their digests
-DEEPEST = 8  # parts within parts
+DEEPEST = 20  # parts within parts
+PIECE = 2**20  # numbers that are digested at a time
 
 
 class Identified(ABC):
@@ -101,7 +104,7 @@ def told(identity: Mapping[str, Any]) -> str:
     >>> told(LinearFlow([[-1.0]]).identity)
     '{"its class": {"its name": "dynsys.models.classics.LinearFlow"}, "matrix": [[-1]]}'
     """
-    return json.dumps(_brief(_node(identity, ()), ROOM))
+    return json.dumps(_brief(_node(identity, (), {}), ROOM))
 
 
 def read(text: str) -> Json:
@@ -138,8 +141,11 @@ def equations_told(kind: str, equations: Mapping[str, Any], helpers: Mapping[str
     return {"its kind": kind, EQUATIONS: f"{len(equations)} of them, {digest(json.dumps(found))}"}
 
 
-def _node(value: Any, within: tuple[int, ...]) -> Json:
-    """A value as JSON; `within` says of what it is a part. A dictionary is a mapping by names, or says what it is."""
+def _node(value: Any, within: tuple[int, ...], done: dict[int, Json]) -> Json:
+    """A value as JSON: a dictionary is a mapping by names, or says what it is.
+
+    `within` says of what it is a part, and `done` has the functions that were told: several may call the same.
+    """
     match value:
         case None | bool():
             return value
@@ -147,7 +153,7 @@ def _node(value: Any, within: tuple[int, ...]) -> Json:
             text = str.__str__(value)
             return text if len(text) <= SHORT else {LENGTH: len(text), DIGEST: digest(text)}
         case np.generic():
-            return _node(value.item(), within)
+            return _node(value.item(), within, done)
         case int():
             return int(value)
         case float():
@@ -156,11 +162,15 @@ def _node(value: Any, within: tuple[int, ...]) -> Json:
             return int(value) if value.is_integer() and abs(value) < 2**53 else float(value)
         case complex():
             return repr(value)
+        case Number():
+            return _node(float(value), within, done)  # type: ignore[arg-type]
+        case bytes():
+            return {LENGTH: len(value), DIGEST: digest(value)}
         case np.ndarray():
             return _array(value)
     if id(value) in within or len(within) > DEEPEST:
         return {UNSEEN: "a part within parts"}
-    below = functools.partial(_node, within=(*within, id(value)))
+    below = functools.partial(_node, within=(*within, id(value)), done=done)
     match value:
         case type():
             return _of_code(*of_class(value), below)
@@ -170,14 +180,22 @@ def _node(value: Any, within: tuple[int, ...]) -> Json:
             return {str(name): below(part) for name, part in value.items()}
         case list() | tuple():
             return _array(np.array(value)) if len(value) > FEW and _numbers(value) else [below(part) for part in value]
+        case set() | frozenset():
+            return sorted(map(below, value), key=json.dumps)
         case partial(func=function, args=args, keywords=keywords):
             node = below(function)
-            return {**node, **below(_named(function, args) | keywords)} if isinstance(node, dict) else node
+            return {**({"of": node} if UNSEEN in node else node), **below(_named(function, args) | keywords)}
+        case np.ufunc() | BuiltinFunctionType():
+            return {NAME: value.__name__}
     if inspect.ismethod(value):
         return {**below(value.__func__), "self": below(value.__self__)}
     function = getattr(value, "py_func", value)  # what Numba compiled
     if isinstance(function, FunctionType):
-        return _of_code(*of_function(function), below)
+        if id(function) in done:  # told in full before
+            return done[id(function)]
+        head, parts = of_function(function)
+        done[id(function)] = head
+        return _of_code(head, parts, below)
     return _object(value, below)
 
 
@@ -196,11 +214,14 @@ def _object(value: Any, below: Any) -> Json:
     kind = type(value)
     torch: Any = sys.modules.get("torch")  # not loaded, there are none
     if torch is not None and isinstance(value, torch.Tensor):
-        return _array(value.detach().double().cpu().numpy())
+        value = value.detach().cpu()
+        return _array((value.float() if value.dtype == torch.bfloat16 else value).numpy())
     if torch is not None and isinstance(value, torch.nn.Module):
         return below({CLASS: kind, "text": repr(value), **value.state_dict()})
     if package_of(kind) == "sympy":
         return below(str(value))
+    if package_of(kind) in LIBRARIES and "__array__" in dir(kind):  # a table of pandas or xarray
+        return _array(np.asarray(value))
     interpolates = package_of(kind) == "scipy" and _attributes(value)
     if attrs.has(kind) or package_of(kind) == "dynsys" or interpolates or not goes_by_name(kind):
         return below(parts_of(value))
@@ -217,15 +238,17 @@ def _array(array: np.ndarray) -> Json:
     if isinstance(array, np.ma.MaskedArray) or kind not in "biufcSU":
         return {UNSEEN: f"array of {array.dtype}"}
     if kind not in "SU" and array.size <= FEW:
-        return _node(array.tolist(), ())
-    numbers = np.asarray(array)
-    if kind in "bf" or (kind in "iu" and np.abs(numbers).max(initial=0) < 2**53):
-        numbers = np.asarray(numbers, dtype=float) + 0.0  # there is one zero
-    return {SHAPE: list(array.shape), DIGEST: digest(np.ascontiguousarray(numbers, numbers.dtype.newbyteorder("<")))}
+        return _node(array.tolist(), (), {})
+    exact = kind in "bf" or (kind in "iu" and array.max(initial=0) < 2**53 and array.min(initial=0) > -(2**53))
+    flat, found = np.ravel(array), hashlib.sha256()
+    for i in range(0, array.size, PIECE):
+        piece = flat[i : i + PIECE].astype("<f8" if exact else array.dtype.newbyteorder("<"))
+        found.update((piece + 0.0 if exact else piece).tobytes())  # there is one zero
+    return {SHAPE: list(array.shape), DIGEST: found.hexdigest()[:16]}
 
 
 def digest(content: Any) -> str:
-    """A fingerprint of text, bytes or an array."""
+    """A fingerprint of text or bytes."""
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()[:16]
 
 

@@ -24,7 +24,20 @@ from dynsys.storage.description import bytes_of, public_name
 
 NAME, CODE, PYTHON = "its name", "its code", "its python"
 
-LIBRARIES = {*sys.stdlib_module_names, "numpy", "scipy", "torch", "numba", "sympy", "attr", "attrs", "xarray", "jax"}
+LIBRARIES = {
+    *sys.stdlib_module_names,
+    "numpy",
+    "scipy",
+    "torch",
+    "numba",
+    "sympy",
+    "attr",
+    "attrs",
+    "xarray",
+    "jax",
+    "pandas",
+    "polars",
+}
 MAKING = {"__init__", "__post_init__", "__attrs_post_init__", "__attrs_init__", "__new__", "__setstate__"}
 CHANGING = {
     "append",
@@ -156,7 +169,7 @@ def _decides(value: Any, function: FunctionType) -> bool:
     """Whether something that a function reaches decides how it moves: no module, logger or figure does."""
     if value is function or isinstance(value, type):
         return False
-    if isinstance(value, SIMPLE) or attrs.has(type(value)):
+    if isinstance(value, SIMPLE) or attrs.has(type(value)) or "__array__" in dir(type(value)):
         return True
     called = getattr(value, "py_func", value)
     if isinstance(called, FunctionType):  # of other packages that are installed, versions differ

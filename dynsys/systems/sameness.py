@@ -138,8 +138,10 @@ def _differences(before: Json, now: Json, path: str) -> Iterator[Difference]:
             return
         yield from _parts(before, now, path)
     elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        for i, (there, here) in enumerate(zip(before, now, strict=True)):
-            yield from _differences(there, here, f"{path}[{i}]")
+        pairs = enumerate(zip(before, now, strict=True))
+        found = [d for i, (there, here) in pairs for d in _differences(there, here, f"{path}[{i}]")]
+        numbers = all(not isinstance(part, dict) for _, *parts in found for part in parts)
+        yield from [(path, before, now)] if len(found) > 1 and numbers else found
     elif not any(isinstance(told, dict) and UNSEEN in told for told in (before, now)):
         yield path, before, now
 
@@ -163,7 +165,7 @@ def _said(path: str, told: Json) -> str:
             return f"{path or 'the system'} {_printable(str(name).rpartition('.')[-1])}"
         case {"its shape": shape, "its digest": _}:
             return f"{path} of shape {_printable(str(shape))}"
-        case dict() | list():
+        case dict():
             return path or "the system"
         case _:
             return f"{path} = {_printable(str(told))}"
