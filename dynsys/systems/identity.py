@@ -48,6 +48,7 @@ SHORT, FEW = 300, 16  # characters of a text, numbers of an array, that are told
 LONG = 5_000  # characters of equations
 ROOM = 20_000  # characters for all, beyond which parts are told by their digests
 DEEPEST = 20  # parts within parts
+LEAST = 120  # characters that every part has room for
 PIECE = 2**20  # numbers that are digested at a time
 
 
@@ -254,11 +255,11 @@ def digest(content: Any) -> str:
 
 def _brief(node: Json, room: int) -> Json:
     text = json.dumps(node)
-    if len(text) <= max(room, SHORT):
+    if len(text) <= max(room, LEAST):
         return node
     if not isinstance(node, dict):
         return {LENGTH: len(node), DIGEST: digest(text)}
-    if len(node) * SHORT <= ROOM:
+    if len(node) * LEAST <= room:
         return {name: _brief(part, room // len(node)) for name, part in node.items()}
     head = {name: _brief(node[name], SHORT) for name in (CLASS, NAME, CODE, PYTHON) if name in node}
     return {**head, REST: {LENGTH: len(node), DIGEST: digest(text)}}
