@@ -13,7 +13,7 @@ import numpy as np
 from dynsys.algorithms.differences import EPS, FEW, RUNGS, differences, finite_difference
 from dynsys.backends import NumpyTangent
 from dynsys.equations.scalar_function import ScalarFunction
-from dynsys.errors import ContractError
+from dynsys.errors import ContractError, real_array
 from dynsys.passes.run_state import RunState
 from dynsys.passes.status import RUNNING, STATUSES
 from dynsys.systems.system import DifferentiableSystem, PiecewiseFlow
@@ -91,7 +91,7 @@ def check_system(system: DifferentiableSystem | PiecewiseFlow, x: Array, *, t: f
                 )
             check_system(system.flow_at(n), x, t=t, seed=seed)
         return
-    x = np.array(x, dtype=float)
+    x = real_array("x", x)
     dim = system.dimension
     if x.shape != (dim,):
         raise ContractError(f"x must have shape ({dim},), that of a state, got {x.shape}")
@@ -148,7 +148,7 @@ def check_tangent(tangent: TangentSystem, x: Array, *, seed: int = 0, steps: int
     ContractError
         Naming the broken promise.
     """
-    x = np.array(tangent.complete(x), dtype=float)
+    x = real_array("x", tangent.complete(real_array("x", x)))
     rng = np.random.default_rng(seed)
     dim = tangent.dimension
     if x.shape != (dim,):
@@ -219,7 +219,7 @@ def check_activation(activation: ScalarFunction, *, points: Any = None) -> None:
     >>> from dynsys.models.activations import Tanh
     >>> check_activation(Tanh())
     """
-    d = np.linspace(-6.0, 6.0, 97) + 0.003 if points is None else np.array(points, dtype=float)
+    d = np.linspace(-6.0, 6.0, 97) + 0.003 if points is None else real_array("points", points)
     for kink in activation.kinks:
         d = d[np.abs(d - kink) > 1e-2]
     before, name = d.copy(), type(activation).__name__

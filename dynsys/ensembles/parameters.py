@@ -13,7 +13,7 @@ import numpy as np
 
 from dynsys.compiled.kernel import StepKernel, StepSource
 from dynsys.compiled.lanes import LaneSource
-from dynsys.errors import FallbackWarning, InvalidInputError, real_array
+from dynsys.errors import FallbackWarning, InvalidInputError, real, shown
 from dynsys.systems.tangent import TangentSystem, kinds_of_tangents
 from dynsys.systems.time_step import TimeStep
 
@@ -26,12 +26,15 @@ def parameter_values(values: Any) -> dict[str, Array]:
         raise InvalidInputError(
             f"values must be parameters with their values, as {{'rho': [20, 28]}}, got {values!r:.100}"
         )
-    arrays = {str(name): np.array(given) for name, given in values.items()}
-    for name, array in arrays.items():
-        if array.ndim != 1 or not array.size or array.dtype.kind not in "biuf" or not np.isfinite(array).all():
-            raise InvalidInputError(f"the values of {name} must be a 1-D array of finite numbers, got {array!r:.100}")
+    arrays = {}
     for name, given in values.items():
-        real_array(f"the values of {name}", given)  # refuses masks, which are gone from the arrays
+        array = real(f"the values of {name}", given, "be a 1-D array of finite numbers")
+        if array.ndim != 1 or not array.size or not np.isfinite(array).all():
+            raise InvalidInputError(
+                f"the values of {name} must be a 1-D array of finite numbers, got {shown(given)}"
+            )
+        kept = np.array(given)  # whole numbers as such: some parameters are sizes
+        arrays[str(name)] = kept if kept.dtype.kind in "biuf" else array
     return arrays
 
 

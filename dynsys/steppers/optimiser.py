@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from dynsys.errors import InvalidInputError, finite, real_array
+from dynsys.errors import InvalidInputError, finite
 from dynsys.steppers.stepper import Stepper, VectorField
 
 Array = np.ndarray
@@ -36,10 +36,10 @@ LATE = 2**53  # a step by which no power of a number below 1 is left
 
 def share(name: str, value: Any) -> float:
     """What a mean keeps of itself in a step: a number in [0, 1), or an InvalidInputError with its name."""
-    number = real_array(name, value)
-    if number.shape or not 0.0 <= number < 1.0:
+    number = finite(name, value)
+    if not 0.0 <= number < 1.0:
         raise InvalidInputError(f"{name} must lie in [0, 1), got {value!r:.100}")
-    return float(number)
+    return number
 
 
 def decay(value: Any) -> float:

@@ -19,7 +19,7 @@ from dynsys.compiled.samples import LARGEST, sample_kernel
 from dynsys.equations.loss_graph import loss_graph
 from dynsys.equations.sample_loss import SampleLoss
 from dynsys.equations.scalar_function import ScalarFunction
-from dynsys.errors import InvalidInputError, real_array, unmasked
+from dynsys.errors import InvalidInputError, real, real_array, real_or_complex
 from dynsys.systems.loss_along_graph import LossAlongGraph
 from dynsys.systems.minibatches import DataFlow, table
 from dynsys.systems.time_step import check_parameters
@@ -208,10 +208,10 @@ class GradientFlow(DataFlow):
 
     def jvp(self, t: float, x: Array, V: Array) -> Array:
         """Minus the Hessian at the state x times the columns of V, shape (dim, k); of many weights without it."""
-        V = np.asarray(unmasked("V", V))
+        V = real("V", V)
         if not self._graph:
             return self.jacobian(t, x) @ V
-        along = self._along(self._graph, np.asarray(unmasked("x", x)))
+        along = self._along(self._graph, real("x", x))
         return -self.scale(self.samples) * np.stack([along.hessian_product(v) for v in V.T], axis=1)
 
     def _along(self, graph: LossGraph, x: Array) -> LossAlongGraph:
@@ -223,7 +223,7 @@ class GradientFlow(DataFlow):
 
     def _summed(self, function: str, x: Array) -> Any:
         """A function of `SampleLoss.source`, or the same along the graph."""
-        x = np.asarray(unmasked("x", x))
+        x = real_or_complex("x", x)
         if not self._graph:
             return self.sample.functions[function](x, self.data, self.parameters, self._fused)
         found = [getattr(self._along(self._graph, state), function) for state in x.reshape(-1, self.dimension)]

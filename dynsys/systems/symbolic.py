@@ -30,7 +30,7 @@ from dynsys.equations.definition import Definition, define
 from dynsys.equations.latex import equations_latex, jacobian_latex, vectors_latex
 from dynsys.equations.vectors.definition import VectorDefinition, define_vectors
 from dynsys.equations.vectors.dense import DenseDefinition, define_dense
-from dynsys.errors import InvalidInputError, real_array, unmasked, whole_number
+from dynsys.errors import InvalidInputError, real_array, real_or_complex, whole_number
 from dynsys.systems.array_parameters import ARRAY, array_of_shape, checked_array, shapes_of
 from dynsys.systems.equation_kernel import equations_jvp, equations_kernel
 from dynsys.systems.system import DifferentiableSystem, Flow, Map
@@ -257,12 +257,12 @@ class SymbolicSystem(DifferentiableSystem, ABC):
 
     def jacobian(self, t: float, x: Array) -> Array:
         """Jacobian at one state, shape (dim, dim), derived by SymPy; at kinks as `dynsys.equations.derivative` says."""
-        return self.definition.functions["jacobian"](t, np.asarray(unmasked("x", x)), self._values)
+        return self.definition.functions["jacobian"](t, real_or_complex("x", x), self._values)
 
     def jvp(self, t: float, x: Array, V: Array) -> Array:
         """Jacobian at one state times the columns of V, shape (dim, k); that of a lattice is never formed."""
         return equations_jvp(
-            self.definition, t, np.asarray(unmasked("x", x)), np.asarray(unmasked("V", V)), self._values
+            self.definition, t, real_or_complex("x", x), real_or_complex("V", V), self._values
         )
 
     def equation_text(self, i: int) -> str:
@@ -285,7 +285,7 @@ class SymbolicFlow(SymbolicSystem, Flow):
 
     def vector_field(self, t: float, x: Array) -> Array:
         """Velocity dx/dt at time t; x has shape (..., dim)."""
-        return self.definition.functions["rule"](t, np.asarray(unmasked("x", x)), self._values)
+        return self.definition.functions["rule"](t, real_or_complex("x", x), self._values)
 
     def autonomous(self, x: Array) -> bool:
         """Whether the time stands in no equation."""
@@ -317,7 +317,7 @@ class SymbolicMap(SymbolicSystem, Map):
 
     def step(self, n: int, x: Array) -> Array:
         """State after step n; x has shape (..., dim)."""
-        return self.definition.functions["rule"](n, np.asarray(unmasked("x", x)), self._values)
+        return self.definition.functions["rule"](n, real_or_complex("x", x), self._values)
 
 
 Named = tuple[tuple[str, Any], ...]

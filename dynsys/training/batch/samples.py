@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dynsys.errors import InvalidInputError, unmasked
+from dynsys.errors import InvalidInputError, real
 
 Tensor = torch.Tensor
 
@@ -15,9 +15,8 @@ Tensor = torch.Tensor
 def as_samples(name: str, value: Any, like: Tensor) -> Tensor:
     """Data as a tensor of its own on the device of the weights, real numbers in their precision."""
     if not isinstance(value, Tensor):
-        array = np.asarray(unmasked(name, value))
-        if array.dtype.kind not in "fiub":
-            raise InvalidInputError(f"{name} must be an array or tensor of real or whole numbers, got {value!r:.100}")
+        real(name, value, "be an array or tensor of real or whole numbers")
+        array = np.asarray(value)
         value = torch.as_tensor(np.array(array, dtype=array.dtype.newbyteorder("=")))
     if value.is_complex() or value.layout != torch.strided or not value.ndim or not value.numel():
         raise InvalidInputError(
