@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -73,6 +75,19 @@ class FallbackWarning(UserWarning):
     """Something slower or less exact than possible is used (finite differences, no compiler, ...)."""
 
 
+class LongRunWarning(UserWarning):
+    """A run will take more than a day: how many steps, at what speed, until when."""
+
+
+def levels_up() -> int:
+    """How far above its caller the line outside of dynsys is that called it, as `warnings.warn` counts."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and Path(frame.f_code.co_filename).is_relative_to(HERE):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+HERE = Path(__file__).parent
 ARRAY = "be an array of real numbers"
 
 

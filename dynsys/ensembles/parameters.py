@@ -30,9 +30,7 @@ def parameter_values(values: Any) -> dict[str, Array]:
     for name, given in values.items():
         array = real(f"the values of {name}", given, "be a 1-D array of finite numbers")
         if array.ndim != 1 or not array.size or not np.isfinite(array).all():
-            raise InvalidInputError(
-                f"the values of {name} must be a 1-D array of finite numbers, got {shown(given)}"
-            )
+            raise InvalidInputError(f"the values of {name} must be a 1-D array of finite numbers, got {shown(given)}")
         kept = np.array(given)  # whole numbers as such: some parameters are sizes
         arrays[str(name)] = kept if kept.dtype.kind in "biuf" else array
     return arrays

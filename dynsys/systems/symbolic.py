@@ -261,9 +261,7 @@ class SymbolicSystem(DifferentiableSystem, ABC):
 
     def jvp(self, t: float, x: Array, V: Array) -> Array:
         """Jacobian at one state times the columns of V, shape (dim, k); that of a lattice is never formed."""
-        return equations_jvp(
-            self.definition, t, real_or_complex("x", x), real_or_complex("V", V), self._values
-        )
+        return equations_jvp(self.definition, t, real_or_complex("x", x), real_or_complex("V", V), self._values)
 
     def equation_text(self, i: int) -> str:
         """The equation of component i, for an error."""
