@@ -141,17 +141,19 @@ def real_series(name: str, value: Any, axes: str) -> np.ndarray:
     return array
 
 
-def real_or_complex(name: str, value: Any) -> np.ndarray:
+def real_or_complex(name: str, value: Any, wanted: str = ARRAY) -> np.ndarray:
     """The same where complex numbers lose nothing: states at which equations are evaluated, as for their derivatives.
 
     >>> real_or_complex("x", [1.0, 2j])
     array([1.+0.j, 0.+2.j])
     """
-    is_complex = type(value) is np.ndarray and value.dtype.kind == "c"
-    if not is_complex and isinstance(value, list | tuple | np.generic):
-        with suppress(ValueError):  # rows of unequal lengths
-            is_complex = np.iscomplexobj(value) and not _dropped(value)
-    return np.asarray(value) if is_complex else real(name, value)
+    if type(value) is np.ndarray and value.dtype.kind == "c":
+        return value
+    if isinstance(value, list | tuple | complex):
+        with suppress(Exception):  # of rows of unequal lengths, or of an entry: `real` says which
+            if not _dropped(value) and np.iscomplexobj(value):
+                return np.asarray(value)
+    return real(name, value, wanted)
 
 
 def unmasked(name: str, value: Any) -> None:
@@ -172,6 +174,8 @@ def _dropped(value: Any) -> str:
     """What NumPy would forget without a word, masks of arrays and of lists of them, units; or empty."""
     if isinstance(value, list | tuple):
         return next(filter(None, map(_dropped, value)), "")
+    if isinstance(value, np.ndarray) and value.dtype.kind == "O":
+        return KINDS["O"]  # in a list, too
     if isinstance(value, np.ma.MaskedArray):
         return "masked entries: fill them, or leave them out" if np.ma.getmaskarray(value).any() else ""
     kind = type(value)

@@ -282,7 +282,8 @@ def line_distance(U: Array, V: Array) -> Array:
     ndarray, shape (..., k)
     """
     U, V = real_series("U", U, "dim, k"), real_series("V", V, "dim, k")
-    U = U / np.linalg.norm(U, axis=-2, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):  # as for `_unit`
+        U = U / np.linalg.norm(U, axis=-2, keepdims=True)
     return np.linalg.norm(U - V * np.sum(U * V, axis=-2, keepdims=True), axis=-2)
 
 

@@ -120,10 +120,12 @@ def pass_window(
     progress: Callable[[int, int], None] | None,
     vectors: bool = True,
     compare: bool = False,
+    others: bool = False,
 ) -> Window:
     """Pass over warm-up, window and backward transient; memory is planned before. Arguments: as for `ginelli`.
 
-    `compare` asks for another first frame, unless an earlier run has aligned this one.
+    `compare` asks for another first frame, unless an earlier run has aligned this one. `others` says that as many
+    vectors, and their coordinates, will be kept beside these.
 
     On Ctrl-C the window is the part followed by a whole backward transient, with a warning; KeyboardInterrupt if there
     is none.
@@ -138,6 +140,7 @@ def pass_window(
     planned = planned_bytes(members, dim, k, intervals, tail, stride, vectors)
     m = intervals // stride
     beside = 8 * (members * (m * (k + dim * vectors) + 2 * intervals * k) + 3 * m)  # rates, states once more, times
+    beside += 8 * members * m * (dim + k) * k * others
     pace = plan_run(
         tangent, first, warmup + intervals + tail, steps, progress, needed=beside, remedy=f"shorten the window, {FEWER}"
     )

@@ -107,6 +107,10 @@ class Pace:
     at: int = -1  # intervals that were done then
     announced: bool = False
 
+    def for_blocks(self, blocks: int, members: int) -> Pace:
+        """That of as many runs, one after the other, each with so many members."""
+        return attrs.evolve(self, intervals=self.intervals * blocks, members=members)
+
     def during(self, progress: Report | None = None, before: int = 0) -> Report:
         """What a part of the run that begins after so many intervals calls after each of its calls."""
 
@@ -135,7 +139,7 @@ class Pace:
         of_members = f" of {self.members} members" if self.members > 1 else ""
         warnings.warn(
             f"{intervals * self.steps_per_interval:.3g} steps{of_members} at {self.steps_per_interval / seconds:.3g} "
-            f"steps per second will take {duration(rest)}{_until(rest)}: Ctrl-C keeps what is finished of the record, "
+            f"steps per second will take {duration(rest)}{until(rest)}: Ctrl-C keeps what is finished of the record, "
             "and nothing of a warm-up; take fewer intervals, or fewer steps_per_interval",
             LongRunWarning,
             stacklevel=levels_up(),
@@ -152,7 +156,8 @@ def duration(seconds: float) -> str:
     return f"{days:.3g} days" if days < 1000 else f"{days / 365.25:.3g} years"
 
 
-def _until(seconds: float) -> str:
+def until(seconds: float) -> str:
+    """The day on which it is over, if calendars have it."""
     try:
         return f", until {datetime.now() + timedelta(seconds=seconds):%Y-%m-%d}"
     except OverflowError:  # after the year 9999

@@ -44,13 +44,15 @@ def _step_length(value: Any) -> float:
 
 
 def _row(value: Any) -> tuple[float, ...]:
-    row = real("a row of a tableau", value if isinstance(value, np.ndarray) else list(value))
+    row = real("a row of a tableau", value)
     if row.ndim != 1 or not np.isfinite(row).all():
         raise InvalidInputError(f"a row of a tableau must be finite numbers, got {shown(value)}")
     return tuple(row.tolist())
 
 
 def _rows(value: Any) -> tuple[tuple[float, ...], ...]:
+    if not isinstance(value, list | tuple | np.ndarray):
+        raise InvalidInputError(f"a of a tableau must be a sequence of rows, got {shown(value)}")
     return tuple(map(_row, value))
 
 

@@ -25,7 +25,7 @@ from dynsys.compiled.kernel import Kernel
 from dynsys.equations.definition import Definition
 from dynsys.equations.tracing.limits import NotTraceable
 from dynsys.equations.tracing.trace import Trace, traced
-from dynsys.errors import InvalidInputError, real, real_array, shown
+from dynsys.errors import InvalidInputError, real, real_array, real_or_complex, shown
 from dynsys.passes.orthonormal import LONG_COLUMN
 from dynsys.storage.description import UNSAID
 from dynsys.systems.equation_kernel import equations_jvp, equations_kernel
@@ -283,7 +283,7 @@ class FunctionSystem(DifferentiableSystem, ABC):
             return np.full(shape, np.nan)
         answer = function(self._time(t), *copies, *self._all_args)
         refuse_torch(name, answer)
-        values = real_array(name, _real_part(name, answer), f"return numbers of shape {shape}")
+        values = _real_answer(name, answer, f"return numbers of shape {shape}")
         if values.shape != shape:
             raise InvalidInputError(
                 f"{name} must return numbers of shape {shape}, got shape {values.shape}: {shown(answer)}"
@@ -355,21 +355,14 @@ class FunctionMap(FunctionSystem, Map):
         return self._values(n, x)
 
 
-def _real_part(name: str, answer: Any) -> Any:
-    """An answer, without imaginary parts that vanish, as those of roots that happen to be real; None as NaN."""
-    if type(answer) is np.ndarray and answer.dtype == np.float64:
-        return answer
-    if answer is None:
-        return np.nan
-    try:
-        given = np.asarray(answer)
-    except ValueError:  # rows of unequal lengths, of which `real` knows more
-        return answer
-    if given.dtype.kind == "c" and not np.ma.is_masked(answer):
-        if given.imag.any():
-            raise InvalidInputError(f"{name} must return real numbers, got {shown(answer)}")
-        return given.real
-    return answer
+def _real_answer(name: str, answer: Any, wanted: str) -> Array:
+    """An answer as an array of its own, without imaginary parts that vanish, as of roots; None as NaN."""
+    values = real_or_complex(name, np.nan if answer is None else answer, wanted)
+    if values.dtype.kind != "c":
+        return values.copy() if values is answer else values
+    if values.imag.any():
+        raise InvalidInputError(f"{name} must return real numbers, got {shown(answer)}")
+    return values.real.copy()
 
 
 def _is_marked(function: Function) -> bool:

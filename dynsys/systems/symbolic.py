@@ -30,7 +30,7 @@ from dynsys.equations.definition import Definition, define
 from dynsys.equations.latex import equations_latex, jacobian_latex, vectors_latex
 from dynsys.equations.vectors.definition import VectorDefinition, define_vectors
 from dynsys.equations.vectors.dense import DenseDefinition, define_dense
-from dynsys.errors import InvalidInputError, real_array, real_or_complex, whole_number
+from dynsys.errors import InvalidInputError, real_array, real_or_complex, shown, whole_number
 from dynsys.systems.array_parameters import ARRAY, array_of_shape, checked_array, shapes_of
 from dynsys.systems.equation_kernel import equations_jvp, equations_kernel
 from dynsys.systems.system import DifferentiableSystem, Flow, Map
@@ -52,7 +52,7 @@ def _number(value: Any) -> Any:
 def _finite(_: object, field: attrs.Attribute, value: Any) -> None:
     if not isinstance(value, float) or not np.isfinite(value):
         raise InvalidInputError(
-            f"the parameter {field.name} must be a finite number, got {value!r:.100}: give it a value"
+            f"the parameter {field.name} must be a finite number, got {shown(value)}: give it a value"
         )
 
 

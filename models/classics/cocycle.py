@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 
 from dynsys import InvalidInputError, Map
-from dynsys.errors import real_array
+from dynsys.errors import real_array, real_or_complex
 
 Array = np.ndarray
 
@@ -53,7 +53,7 @@ class LinearCocycle(Map):
 
     def step(self, n: int, x: Array) -> Array:
         """State after step n; x has shape (..., dim)."""
-        return x @ self.matrices[n].T
+        return real_or_complex("x", x) @ self.matrices[n].T
 
     def jacobian(self, t: float, x: Array) -> Array:
         """The matrix of the step."""

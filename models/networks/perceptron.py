@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 
 from dynsys import InvalidInputError
-from dynsys.errors import whole_number
+from dynsys.errors import real_or_complex, whole_number
 from dynsys.models.activations import Activation
 from dynsys.models.networks.losses import Loss
 
@@ -20,7 +20,8 @@ Units = list[tuple[Array, Array, Array]]  # outputs of the units of a layer, and
 
 def whole_widths(name: str, value: Any) -> tuple[int, ...]:
     """Widths of layers as a tuple of ints, of one layer or several, or an error that names them and what came."""
-    return tuple(whole_number(name, width, 1) for width in np.atleast_1d(value).tolist())
+    widths = list(value) if isinstance(value, list | tuple | np.ndarray) and np.ndim(value) else [value]
+    return tuple(whole_number(name, width, 1) for width in widths)
 
 
 def _widths(value: Any) -> tuple[int, ...]:
@@ -93,6 +94,7 @@ class Perceptron:
 
     def unpack(self, theta: Array) -> Layers:
         """W_l^T, (..., inputs, outputs), and b_l, (..., 1, outputs), of every layer of states (..., dim)."""
+        theta = real_or_complex("theta", theta)
         found, lead, at = [], theta.shape[:-1], 0
         for i, o in self.layers:
             W = theta[..., at : at + i * o].reshape(*lead, i, o)
