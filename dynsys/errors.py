@@ -218,9 +218,21 @@ LARGEST_COUNT = 2**53  # beyond, floating-point numbers (times, for one) no long
 LARGEST_SEED = 2**128 - 1
 
 
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number; to NumPy a time difference is one, too."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64)
+
+
+def plain(value: Any) -> Any:
+    """Numbers of NumPy as Python's; anything else, such as a date, as it is."""
+    if isinstance(value, np.number | np.bool_) and not isinstance(value, np.timedelta64):
+        return value.item()
+    return value
+
+
 def whole_number(name: str, value: Any, least: int, most: int = LARGEST_COUNT) -> int:
     """The value as an int, or an error that names the argument, what was given and what was expected."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64)
+    whole = is_whole(value)
     if not whole or not least <= value <= most:
         limit = f" and at most {most}" if whole and value > most else ""
         raise InvalidInputError(f"{name} must be a whole number >= {least}{limit}, got {shown(value)}")

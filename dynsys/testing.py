@@ -13,7 +13,7 @@ import numpy as np
 from dynsys.algorithms.differences import EPS, FEW, RUNGS, differences, finite_difference
 from dynsys.backends import NumpyTangent
 from dynsys.equations.scalar_function import ScalarFunction
-from dynsys.errors import ContractError, real_array
+from dynsys.errors import ContractError, real_array, whole_number, whole_seed
 from dynsys.passes.run_state import RunState
 from dynsys.passes.status import RUNNING, STATUSES
 from dynsys.systems.system import DifferentiableSystem, PiecewiseFlow
@@ -95,7 +95,7 @@ def check_system(system: DifferentiableSystem | PiecewiseFlow, x: Array, *, t: f
     dim = system.dimension
     if x.shape != (dim,):
         raise ContractError(f"x must have shape ({dim},), that of a state, got {x.shape}")
-    rng, precision = np.random.default_rng(seed), system.precision
+    rng, precision = np.random.default_rng(whole_seed(seed)), system.precision
     exact, tolerance = _exact(precision), _by_differences(precision)
     many = x + 1e-2 * rng.normal(size=(2, 3, dim))
     before = many.copy()
@@ -149,7 +149,7 @@ def check_tangent(tangent: TangentSystem, x: Array, *, seed: int = 0, steps: int
         Naming the broken promise.
     """
     x = real_array("x", tangent.complete(real_array("x", x)))
-    rng = np.random.default_rng(seed)
+    rng, steps = np.random.default_rng(whole_seed(seed)), whole_number("steps", steps, 1)
     dim = tangent.dimension
     if x.shape != (dim,):
         raise ContractError(f"x must have shape ({dim},), that of a state, got {x.shape}")

@@ -17,7 +17,7 @@ import numpy as np
 from dynsys.algorithms.checks.covariance import another_frame
 from dynsys.algorithms.checks.representation import marks
 from dynsys.errors import FallbackWarning, InterruptedWarning, InvalidInputError, finite, whole_number, whole_stride
-from dynsys.passes.memory import GIB, largest_memory, of_process
+from dynsys.passes.memory import GIB, ask_for_memory, largest_memory, of_process
 from dynsys.passes.orthonormal import in_few_coordinates
 from dynsys.passes.plan import FEWER, plan_run
 from dynsys.passes.run_state import Record, RunState, Tangent, begin, look_at, raise_if_stopped, run, warm_up
@@ -141,10 +141,10 @@ def pass_window(
     m = intervals // stride
     beside = 8 * (members * (m * (k + dim * vectors) + 2 * intervals * k) + 3 * m)  # rates, states once more, times
     beside += 8 * members * m * (dim + k) * k * others
+    make = allocator(planned, memory_limit, beside, instead=ANGLES_ALONE if vectors else "")
     pace = plan_run(
         tangent, first, warmup + intervals + tail, steps, progress, needed=beside, remedy=f"shorten the window, {FEWER}"
     )
-    make = allocator(planned, memory_limit, beside, instead=ANGLES_ALONE if vectors else "")
     frames = make((members, intervals // stride, dim if vectors else k, k))
     states = make((members, intervals // stride, dim if vectors else 0))
     if not vectors:
@@ -235,6 +235,7 @@ def allocator(
             f"the plan asks for {planned / GIB:.3g} GiB, more than {most}, and {folder} has only {free / GIB:.3g} GiB "
             f"for a file (another folder: set TMPDIR): {remedy}"
         )
+    ask_for_memory("what stays in memory", beside, remedy)
     warnings.warn(
         f"the plan asks for {planned / GIB:.3g} GiB, more than {most}: vectors and factors are kept in temporary files "
         f"in {folder}; to change that, {remedy}",

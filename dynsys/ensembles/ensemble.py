@@ -23,7 +23,8 @@ import numpy as np
 
 from dynsys.compiled.build import available_cores
 from dynsys.ensembles.blocks import Compute, Job, computed, stop_on_interrupt, threads
-from dynsys.ensembles.run import Place, Progress, Run
+from dynsys.ensembles.place import Place
+from dynsys.ensembles.run import Progress, Run
 from dynsys.errors import InvalidInputError, a_function, need, real_array, whole_number
 from dynsys.passes.run_state import RunState, initial_states
 from dynsys.passes.status import MEMBER

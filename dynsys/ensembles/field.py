@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 
 from dynsys.ensembles.blocks import free_names
-from dynsys.errors import InvalidInputError, need, real_array, whole_number
+from dynsys.errors import InvalidInputError, is_whole, need, real_array, shown, whole_number
 from dynsys.passes.orthonormal import solve_upper, unpacked
 from dynsys.passes.plan import Report, plan_run
 from dynsys.passes.run_state import RunState, forward_in_chunks
@@ -163,9 +163,10 @@ def _axes(tangent: TangentSystem, grid: Mapping[Any, Any]) -> tuple[list[int], l
     names, components, axes = _names(tangent), [], []
     for given, values in grid.items():
         named = names.index(str(given)) if str(given) in names else given
-        if isinstance(named, bool) or not isinstance(named, int | np.integer) or not 0 <= named < len(names):
+        if not is_whole(named) or not 0 <= named < len(names):
             raise InvalidInputError(
-                f"unknown component {given!r} of the grid: choose among {', '.join(names)}, or 0 to {len(names) - 1}"
+                f"unknown component {shown(given)} of the grid: choose among {', '.join(names)}, or 0 to "
+                f"{len(names) - 1}"
             )
         axis = real_array(f"the values of {given}", values)
         if axis.ndim != 1 or not axis.size or not np.isfinite(axis).all():

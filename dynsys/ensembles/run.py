@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 import warnings
 from collections import Counter
@@ -15,6 +14,7 @@ import attrs
 import numpy as np
 
 from dynsys.ensembles.blocks import Block
+from dynsys.ensembles.place import Place
 from dynsys.errors import (
     DiagnosticWarning,
     InterruptedWarning,
@@ -24,7 +24,6 @@ from dynsys.errors import (
     levels_up,
     whole_number,
 )
-from dynsys.passes.memory import ask_for_memory
 from dynsys.passes.plan import DAY, duration, until
 from dynsys.passes.status import FAILED, MEMBER, STATUS, STATUSES
 from dynsys.storage.before import data_as_begun
@@ -75,16 +74,6 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
-
-
-@attrs.frozen(eq=False)
-class Place:
-    """Where a call saves and computes: a folder, which is kept or not; so many workers, in this process or not."""
-
-    path: Path
-    kept: bool
-    workers: int
-    here: bool
 
 
 @attrs.define(eq=False)
@@ -236,18 +225,7 @@ class Run:
             )
 
     def _ask_for_room(self, header: Header, blocks: int) -> None:
-        needed, free = blocks * header.bytes_of_block, shutil.disk_usage(self.path).free
-        if not self.place.kept:
-            ask_for_memory("the dataset of all members", needed, "give a path, where it is read from when asked for")
-        if self.place.here:
-            workers = min(self.place.workers, blocks)
-            at_once = workers * header.bytes_of_block
-            ask_for_memory(f"what {workers} workers record", at_once, "take shorter blocks (block), or fewer workers")
-        if needed > free:
-            raise InvalidInputError(
-                f"{self.path} needs {needed / 1e9:.3g} GB for {blocks} blocks, and the disk has {free / 1e9:.3g} GB "
-                "left: free some, choose another place, or record less"
-            )
+        self.place.ask_for_room(header.bytes_of_block, blocks)
 
     def _report(self) -> None:
         elapsed, done = time.monotonic() - self.started, self.done

@@ -71,7 +71,7 @@ def plan_run(
             "take fewer"
         )
     far, dt = max(abs(float(tangent.time(n))) for n in (start.n, last)), tangent.dt
-    if np.spacing(far) > dt:
+    if np.spacing(np.nextafter(far, 0.0)) > dt:
         raise InvalidInputError(
             f"the run must stay where floating-point times t and t + dt differ, got |t| up to {far:.10g} and dt = "
             f"{dt:.3g}: begin nearer to 0, lengthen dt, or take fewer steps"

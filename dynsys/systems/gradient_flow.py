@@ -19,7 +19,7 @@ from dynsys.compiled.samples import LARGEST, sample_kernel
 from dynsys.equations.loss_graph import loss_graph
 from dynsys.equations.sample_loss import SampleLoss
 from dynsys.equations.scalar_function import ScalarFunction
-from dynsys.errors import InvalidInputError, real, real_array, real_or_complex
+from dynsys.errors import InvalidInputError, real, real_array, real_or_complex, shown
 from dynsys.systems.loss_along_graph import LossAlongGraph
 from dynsys.systems.minibatches import DataFlow, table
 from dynsys.systems.time_step import check_parameters
@@ -40,7 +40,12 @@ def _data(value: Any) -> Array:
 
 
 def _values(value: Any) -> tuple[float, ...]:
-    return tuple(float(v) for v in real_array("parameters", list(value)))
+    if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray):
+        raise InvalidInputError(f"parameters must be a sequence of numbers, got {shown(value)}")
+    numbers = [real("parameters", number, "be finite numbers") for number in value]
+    if any(number.shape or not np.isfinite(number) for number in numbers):
+        raise InvalidInputError(f"parameters must be finite numbers, got {shown(value)}")
+    return tuple(map(float, numbers))
 
 
 @attrs.frozen(eq=False)
@@ -70,8 +75,6 @@ class GradientFlow(DataFlow):
             names = getattr(self.sample, name)
             if len(values) != len(names):
                 raise InvalidInputError(f"the loss has {len(names)} {name} ({', '.join(names)}), got {len(values)}")
-        if not np.isfinite(self.parameters).all():
-            raise InvalidInputError(f"parameters must be finite numbers, got {self.parameters}")
         if self.sigma is not None and not isinstance(self.sigma, ScalarFunction):
             raise InvalidInputError(f"sigma must be an object such as Tanh(), got {self.sigma!r:.100}")
         if self.sigma is None and (self._graph or self.sample.statements()).calls_sigma:

@@ -30,7 +30,7 @@ from dynsys.equations.definition import Definition, define
 from dynsys.equations.latex import equations_latex, jacobian_latex, vectors_latex
 from dynsys.equations.vectors.definition import VectorDefinition, define_vectors
 from dynsys.equations.vectors.dense import DenseDefinition, define_dense
-from dynsys.errors import InvalidInputError, real_array, real_or_complex, shown, whole_number
+from dynsys.errors import InvalidInputError, is_whole, plain, real_array, real_or_complex, shown, whole_number
 from dynsys.systems.array_parameters import ARRAY, array_of_shape, checked_array, shapes_of
 from dynsys.systems.equation_kernel import equations_jvp, equations_kernel
 from dynsys.systems.system import DifferentiableSystem, Flow, Map
@@ -62,7 +62,7 @@ def parameter(default: float) -> Any:
 
 
 def _whole(value: Any) -> Any:
-    return int(value) if isinstance(value, np.integer) else value
+    return int(value) if is_whole(value) else value
 
 
 def lattice_size(default: int, least: int = 1) -> Any:
@@ -448,7 +448,7 @@ def _named(what: str, given: Any) -> dict[str, Any]:
     if not isinstance(given, Mapping) or not (given or what != "equations"):
         example = "{'sigma': 10.0}" if what == "parameters" else "{'x': '-x*y'}"
         raise InvalidInputError(f"{what} must be a mapping such as {example}, got {given!r:.100}")
-    named = {str(name): value.item() if isinstance(value, np.number) else value for name, value in given.items()}
+    named = {str(name): plain(value) for name, value in given.items()}
     if len(named) < len(given):
         raise InvalidInputError(f"names of {what} must differ, got {', '.join(map(str, given)):.200}")
     return named

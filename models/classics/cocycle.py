@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 
 from dynsys import InvalidInputError, Map
-from dynsys.errors import real_array, real_or_complex
+from dynsys.errors import real_array, real_or_complex, whole_number, whole_seed
 
 Array = np.ndarray
 
@@ -42,7 +42,9 @@ class LinearCocycle(Map):
         >>> bool(np.allclose(abs(clvs.vectors), abs(vectors[clvs.times.astype(int)])))
         True
         """
-        S = np.eye(dimension) + 0.1 * np.random.default_rng(seed).uniform(size=(steps + 1, dimension, dimension))
+        dimension, steps = whole_number("dimension", dimension, 1), whole_number("steps", steps, 1)
+        rng = np.random.default_rng(whole_seed(seed))
+        S = np.eye(dimension) + 0.1 * rng.uniform(size=(steps + 1, dimension, dimension))
         D = np.diag(np.arange(dimension, 0.0, -1.0))
         return cls(S[1:] @ D @ np.linalg.inv(S[:-1])), S / np.linalg.norm(S, axis=1, keepdims=True)
 

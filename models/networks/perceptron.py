@@ -20,7 +20,8 @@ Units = list[tuple[Array, Array, Array]]  # outputs of the units of a layer, and
 
 def whole_widths(name: str, value: Any) -> tuple[int, ...]:
     """Widths of layers as a tuple of ints, of one layer or several, or an error that names them and what came."""
-    widths = list(value) if isinstance(value, list | tuple | np.ndarray) and np.ndim(value) else [value]
+    several = isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim)
+    widths = value if several else [value]
     return tuple(whole_number(name, width, 1) for width in widths)
 
 
@@ -94,7 +95,6 @@ class Perceptron:
 
     def unpack(self, theta: Array) -> Layers:
         """W_l^T, (..., inputs, outputs), and b_l, (..., 1, outputs), of every layer of states (..., dim)."""
-        theta = real_or_complex("theta", theta)
         found, lead, at = [], theta.shape[:-1], 0
         for i, o in self.layers:
             W = theta[..., at : at + i * o].reshape(*lead, i, o)
@@ -112,7 +112,7 @@ class Perceptron:
     def forward(self, theta: Array, X: Array) -> tuple[Units, Array]:
         """The units of all layers but the last, the inputs first, and the outputs z, (..., samples, outputs)."""
         units = [(X, np.zeros(1), np.zeros(1))]
-        *hidden, (W, b) = self.unpack(theta)
+        *hidden, (W, b) = self.unpack(real_or_complex("theta", theta))
         *scales, last = self.scales
         for place, ((V, c), scale) in enumerate(zip(hidden, scales, strict=True)):
             z = scale * (units[-1][0] @ V) + c
