@@ -23,12 +23,12 @@ def ask_for_memory(what: str, needed: float, remedy: str) -> None:
     >>> ask_for_memory("the record of 10 intervals", 80, "record fewer")
     >>> ask_for_memory("the record of 10**18 intervals", 8e18, "record fewer")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    dynsys.errors.InvalidInputError: the record of 10**18 intervals needs 7.45e+09 GiB of memory, and there are ...
+    dynsys.errors.InvalidInputError: the record of 10**18 intervals would take 7.45e+09 GiB of memory, and there are ...
     """
     there = largest_memory()
     if needed > there:
         raise InvalidInputError(
-            f"{what} needs {needed / GIB:.3g} GiB of memory, and there are {there / GIB:.3g} GiB at most (of the "
+            f"{what} would take {needed / GIB:.3g} GiB of memory, and there are {there / GIB:.3g} GiB at most (of the "
             f"machine, with swap, within the limits of the process): {remedy}"
         )
 
