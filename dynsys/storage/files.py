@@ -26,30 +26,48 @@ from dynsys.errors import InvalidInputError
 # What is being written, or was when a process was killed, in a store: the name of one of its files (Zarr drops an
 # ending), a random UUID of version 4 in hexadecimal digits, and `partial`.
 LEFTOVER = re.compile(
-    r"(zarr(\.json)?|header\.json|failures\.\d+\.json|c|\d+)\.[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}\.partial"
+    r"(zarr(\.json)?|header\.json|(failures|block)\.\d+\.json|shared\.json|c|\d+)"
+    r"\.[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}\.partial"
 )
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file so that another process, or one that comes after a crash, sees all of it or nothing."""
-    with written_whole(path) as file:
+def write_whole(path: Path, content: str | bytes, *, private: bool = False, replace: bool = True) -> None:
+    """Write a file so that another process, or one that comes after a crash, sees all of it or nothing.
+
+    `private`: nobody else may read it. Not `replace`: a file that has the name meanwhile stays.
+    """
+    with written_whole(path, private=private, replace=replace) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[BinaryIO]:
+def written_whole(path: Path, *, private: bool = False, replace: bool = True) -> Iterator[BinaryIO]:
     """An open file that takes its name when all of it is written, in the place of one that has it.
 
     Only for names that are known to be ours: see the rule above.
     """
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    mode = 0o600 if private else 0o666
     try:
-        with partial.open("xb") as file:
+        with open(partial, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             yield file
-        os.replace(partial, path)
+        if replace:
+            os.replace(partial, path)
+        else:
+            _take_free_name(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _take_free_name(partial: Path, path: Path) -> None:
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without links
+        os.replace(partial, path)
+    partial.unlink(missing_ok=True)
 
 
 @contextmanager
