@@ -3,12 +3,12 @@
 import warnings
 
 import numpy as np
-from fuzz.reading import Open, constant, evaluate
-from fuzz.texts import any_text, mangled, term, vector_text
 from scipy import special
 
 from dynsys import FallbackWarning, FunctionMap, GradientFlow, InvalidInputError, SymbolicMap
 from dynsys.models.activations import Tanh
+from fuzz.reading import Open, constant, evaluate
+from fuzz.texts import any_text, mangled, term, vector_text
 
 STATES = ((0.37, -1.25), (1.75, 0.625), (-0.8125, 0.3), (2.5, 3.25), (-1.5, -0.4375))
 SLACK = 1e4  # SymPy may write a formula in another way

@@ -7,12 +7,12 @@ import warnings
 
 import numpy as np
 import xarray
-from fuzz.damages import damage, edited
 
 from dynsys import DiagnosticWarning, Ensemble, InvalidInputError, StoreError
 from dynsys.storage.documents import COPY, HEADER, ROOT, documents
 from dynsys.storage.header import Header
 from dynsys.storage.inspection import export, open_store, report
+from fuzz.damages import damage, edited
 
 
 def forged(draw, path):
