@@ -299,11 +299,12 @@ def line_look(j: int) -> dict[str, Any]:
 
 
 def _label(axis: xarray.DataArray) -> str:
+    from matplotlib.cbook import is_math_text
     from matplotlib.mathtext import MathTextParser
 
     text = f"{axis.attrs.get('long_name', axis.name)} ({axis.attrs.get('units', 'model units')})"
     try:  # mathematics between dollars is welcome; where it is none, a dollar is a dollar
-        MathTextParser("path").parse(text)
+        _ = is_math_text(text) and MathTextParser("path").parse(text)
     except ValueError:
         return label(text)
     return text

@@ -21,7 +21,7 @@ from dynsys.models.reporting.terminal import Interrupted, console
 from dynsys.models.training_chaos.command import training_chaos
 from dynsys.models.training_response.command import training_response
 from dynsys.models.weight_dynamics.command import check_jacobian, weight_dynamics
-from dynsys.storage.cache import kept
+from dynsys.storage.cache import kept, size
 from dynsys.storage.escaping import terminal
 from dynsys.storage.inspection import export as export_store
 from dynsys.storage.inspection import report
@@ -137,8 +137,7 @@ def cache(
         ("entries", here.entries()),
         ("left by killed processes and earlier versions", here.remains()),
     ):
-        size = sum(path.stat().st_size for path in files) / 2**20
-        typer.echo(f"{terminal(here.folder)}: {len(files)} {title}, {size:.1f} MiB")
+        typer.echo(f"{terminal(here.folder)}: {len(files)} {title}, {size(files) / 2**20:.1f} MiB")
     for name in here.damaged() if check else ():
         typer.echo(f"damaged, will be made anew: {name}")
     if empty:

@@ -214,14 +214,17 @@ def test_emptying_removes_what_dynsys_made_and_nothing_else(here):
     old = [f"dynsys_{'0' * 20}.py", f"sample_{'0' * 20}.json", f"{name}.{'0' * 32}.partial"]
     compiled = [f"dynsys_{'0' * 20}.forward-339.py311.nbi", f"dynsys_{'0' * 20}.cpython-311.pyc"]
     mine = ["thesis.partial", "dynsys.key", "key", "kernel_notes.kept", f"data_{'0' * 20}.json", "dynsys_of_my_own.py"]
+    being_written = f"{name}.{'1' * 32}.partial"
     (here.folder / "__pycache__").mkdir()
-    for file in [*old, *mine, *(f"__pycache__/{each}" for each in [*compiled, "mine.pyc"])]:
+    (here.folder / f"kernel_{'0' * 32}.kept").mkdir()
+    for file in [*old, *mine, being_written, *(f"__pycache__/{each}" for each in [*compiled, "mine.pyc"])]:
         (here.folder / file).write_text("")
+    os.utime(here.folder / old[-1], (0, 0))
     assert {path.name for path in here.remains()} == {*old, *compiled}
     here.empty()
     assert (here.entries(), here.remains()) == ([], [])
     left = {str(path.relative_to(here.folder)) for path in here.folder.rglob("*") if path.is_file()}
-    assert left == {*mine, "__pycache__/mine.pyc"}
+    assert left == {*mine, being_written, "__pycache__/mine.pyc"}
 
 
 def test_a_disk_that_is_full_is_said_once(here, monkeypatch):
@@ -233,3 +236,40 @@ def test_a_disk_that_is_full_is_said_once(here, monkeypatch):
     with pytest.warns(FallbackWarning, match="No space left"):
         assert here.once("kernel", "one", lambda: b"one") == b"one"
     assert here.once("kernel", "two", lambda: b"two") == b"two"  # in silence
+
+
+def test_the_command_shows_checks_and_empties(fresh, monkeypatch, capsys):
+    cli = pytest.importorskip("dynsys.models.cli")
+
+    def dynsys_cache(*options):
+        monkeypatch.setattr(sys, "argv", ["dynsys", "cache", *options])
+        try:
+            cli.main()
+        except SystemExit as leave:
+            return leave.code or 0, "".join(capsys.readouterr())
+        return 0, "".join(capsys.readouterr())
+
+    found, _ = fresh()
+    left = "left by killed processes and earlier versions"
+    none = f"{found.folder}: 0 entries, 0.0 MiB\n{found.folder}: 0 {left}, 0.0 MiB\n"
+    assert dynsys_cache() == (0, none)
+    for source in "abc":
+        found.keep("kernel", source, bytes(2**20))
+    (found.folder / "thesis.txt").write_text("mine")
+    status, text = dynsys_cache("--check")
+    assert (status, "3 entries, 3.0 MiB" in text, "damaged" in text) == (0, True, False)
+    first, second, _ = found.entries()
+    first.write_bytes(b"")
+    second.unlink()
+    second.symlink_to(found.folder / "nowhere")
+    status, text = dynsys_cache("--check")
+    assert (status, text.count("damaged, will be made anew: ")) == (0, 2)
+    assert first.name in text
+    assert second.name in text
+    status, text = dynsys_cache("--empty")
+    assert (status, text.endswith("emptied\n")) == (0, True)
+    assert {path.name for path in found.folder.iterdir()} == {"dynsys.key", "thesis.txt"}
+    fresh(HOME="/nonexistent")
+    status, text = dynsys_cache("--empty")
+    assert status == 1
+    assert "nothing is kept" in text

@@ -66,7 +66,7 @@ HOSTILE = {
     "Min(log(-x*x)**999, 2)": "real only for some values",
     "sinh(" + "sqrt(1 + " * 40 + "x/y" + ")" * 41: "real only for some values",
     "log(x, " * 90 + "y" + ")" * 90: "nested too deeply",
-    "abs(x - abs(y - " * 24 + "y" + "))" * 24: "nested too deeply",
+    "abs(x - abs(y - " * 24 + "y" + "))" * 24: "fine or nested too deeply",  # for 3.11: later Python nests deeper
     "(" * 90 + "x" + "+1)*x" * 90: "more than 100 nested",
     "(x*pi)**999": "no floating-point number can hold",
     "((Piecewise((3*x, x > 0), (y, True))**1000)**1000)**1000": "no floating-point number can hold",
@@ -137,7 +137,8 @@ def answers(scratch):
 @pytest.mark.parametrize("case", range(len(ASKED)), ids=[f"{way} {text[:24]}" for way, text, _ in ASKED])
 def test_hostile_equation_becomes_a_system_or_a_clear_error_in_seconds(case, answers):
     expected, answer = ASKED[case][2], answers[case]
-    assert answer == "fine" if expected == "fine" else answer.startswith("refused: ") and expected in answer
+    refused = answer.startswith("refused: ")
+    assert any(answer == "fine" if each == "fine" else refused and each in answer for each in expected.split(" or "))
 
 
 def test_outputs_that_double_are_refused_before_they_fill_the_memory():

@@ -17,8 +17,10 @@ import os
 import re
 import stat
 import sys
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -33,6 +35,7 @@ HEAD = len(FORMAT) + 2 * DIGEST_BYTES
 LARGEST = 2**30  # bytes; no entry is that large
 ENTRY = re.compile(r"([a-z]+)_([0-9a-f]{32})\.kept")
 LEFT = re.compile(r"(dynsys\.key|[a-z]+_[0-9a-f]{32}\.kept)\.[0-9a-f]{32}\.partial")  # by a process that was killed
+BEING_WRITTEN = 600.0  # seconds; a file that has changed since may be that of a process that is writing it
 BEFORE = re.compile(r"(dynsys|equations|vectors|dense|graph|sample)_[0-9a-f]{20}\.(py|json|.*\.(pyc|nbi|nbc))")  # 0.1.0
 WINDOWS = sys.platform == "win32"
 
@@ -84,7 +87,7 @@ class Cache:
         try:
             write_whole(self.folder / _name(kind, origin), self._head(kind, origin, content) + content, private=True)
         except OSError as problem:
-            _say_once(self.folder, str(problem))
+            _say_once(self.folder, problem.strerror or str(problem))  # not the name, which is another every time
 
     def _head(self, kind: str, origin: bytes, content: bytes) -> bytes:
         seal = hmac.digest(self.key, b"\0".join([FORMAT, kind.encode(), origin, content]), "sha256")
@@ -109,17 +112,36 @@ class Cache:
 
     def remains(self) -> list[Path]:
         """Files of processes that were killed, and of earlier versions, which nobody reads any more."""
-        return [*self._files(LEFT), *self._files(BEFORE), *self._files(BEFORE, "__pycache__")]
+        left = [path for path in self._files(LEFT) if time.time() - _last_change(path) > BEING_WRITTEN]
+        return [*left, *self._files(BEFORE), *self._files(BEFORE, "__pycache__")]
 
     def _files(self, pattern: re.Pattern[str], inside: str = ".") -> list[Path]:
         if self.folder is None or not (self.folder / inside).is_dir():
             return []
-        return sorted(path for path in (self.folder / inside).iterdir() if pattern.fullmatch(path.name))
+        named = (path for path in (self.folder / inside).iterdir() if pattern.fullmatch(path.name))
+        return sorted(path for path in named if path.is_symlink() or not path.is_dir())
 
     def empty(self) -> None:
         """Remove all entries and remains. What dynsys did not make stays, as does the key."""
         for path in [*self.entries(), *self.remains()]:
             path.unlink(missing_ok=True)
+
+
+def size(paths: Iterable[Path]) -> int:
+    """Bytes of files together, but for those that another process has removed meanwhile."""
+    total = 0
+    for path in paths:
+        with suppress(FileNotFoundError):
+            total += path.lstat().st_size
+    return total
+
+
+def _last_change(path: Path) -> float:
+    """When a file was last written; now, if another process has removed it."""
+    try:
+        return path.lstat().st_mtime
+    except FileNotFoundError:
+        return time.time()
 
 
 def _name(kind: str, origin: bytes) -> str:
@@ -174,9 +196,15 @@ def _home() -> Path:
 def _private(folder: Path, *, ours: bool) -> Path:
     """A folder that belongs to the user, that nobody else can write; made if there is none.
 
-    One of `ours`, by its name, is made private where others could write it.
+    One of `ours`, by its name, is made private where others could write it, and is not made where another user is at
+    home: a ~/.cache that root leaves there (`sudo -E`) would be closed to that user.
     """
-    for each in [*reversed(folder.parents), folder]:
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    if not WINDOWS and ours and missing:
+        home = missing[-1].parent
+        if home.stat().st_uid not in (0, os.geteuid()):
+            raise PermissionError(f"{home} belongs to another user (uid {home.stat().st_uid})")
+    for each in [*reversed(missing), folder]:
         each.mkdir(mode=0o700, exist_ok=True)
     if not WINDOWS:  # where folders of users are their own
         found = folder.stat()

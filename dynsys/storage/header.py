@@ -15,6 +15,7 @@ from dynsys.errors import InvalidInputError, whole_number
 from dynsys.passes.status import MEMBER, STATUS
 from dynsys.storage.before import in_todays_words
 from dynsys.storage.description import Json, describe
+from dynsys.storage.escaping import plain_name
 
 if TYPE_CHECKING:
     import xarray
@@ -46,6 +47,8 @@ class Variable:
             raise InvalidInputError(f"a value of type {self.dtype} cannot be stored: choose among {', '.join(DTYPES)}")
         if len(self.dims) != len(self.shape) or not all(isinstance(name, str) for name in self.dims):
             raise InvalidInputError(f"dimensions {self.dims} do not fit the shape {self.shape}")
+        for name in self.dims:
+            plain_name("dimension", name)
         if len(set(self.dims)) < len(self.dims):
             raise InvalidInputError(f"dimensions must differ, got {self.dims}")
         for length in self.shape:
@@ -102,6 +105,7 @@ class Header:
             )
         lengths = {MEMBER: self.members}
         for name, variable in self.variables.items():
+            plain_name("variable", name)
             if not re.fullmatch(r"\w[\w-]*", name):
                 raise InvalidInputError(f"a variable needs a name of letters, digits, _ and -, got {name!r}")
             for dimension, length in zip(variable.dims, variable.shape, strict=True):

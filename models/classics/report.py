@@ -52,6 +52,8 @@ def write(entries: Sequence[Entry], folder: Path, made: str) -> Path:
 def catalogue_in(folder: Path) -> Outputs:
     """The page in a folder and its figures, if there are none of others: else an InvalidInputError."""
     page, drawn = folder / "CATALOGUE.md", folder / FIGURES
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise InvalidInputError(f"{folder} exists and is no folder: choose another name")
     if os.path.lexists(drawn) and not os.path.lexists(page):
         raise InvalidInputError(f"{drawn} exists, without a {page.name} that it belongs to: choose another folder")
     outputs = Outputs(page, "classics")

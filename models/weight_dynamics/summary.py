@@ -49,9 +49,9 @@ def summary(data: xarray.Dataset, paper_task: bool) -> str:
         "# Local stability of training runs",
         "",
         f"{markdown(settings['task'])} Every run is gradient descent on a three-layer network with "
-        f"{settings['hidden']} hidden units, seen as a dynamical system of {data.sizes['q']} weights and biases; all its "
-        f"finite-time Lyapunov exponents lambda_q(T), q = 1, ..., {data.sizes['q']}, were followed from the first step "
-        "to the last.",
+        f"{settings['hidden']} hidden units, seen as a dynamical system of {data.sizes['q']} weights and biases; all "
+        f"its finite-time Lyapunov exponents lambda_q(T), q = 1, ..., {data.sizes['q']}, were followed from the first "
+        "step to the last.",
         "",
         f"Learning rate {settings['learning_rate']:g} (the paper's: {PAPER_LEARNING_RATE:g}), time T = "
         f"{float(data.time[-1]):.6g} in units of learning rate times steps, batches of "

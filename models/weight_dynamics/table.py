@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import csv
-import math
 import re
 import unicodedata
-from array import array
 from collections.abc import Iterable, Iterator
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import attrs
 import numpy as np
 
 from dynsys import InvalidInputError
+from dynsys.models.weight_dynamics.table_entries import SEPARATORS, Numbers, looks_like_a_number
 from dynsys.storage.escaping import plain_name
 
 Array = np.ndarray
 
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "|", " ": "blanks"}
 SAMPLE = 2**16  # characters by which the separator is told
 NO_TEXT = {  # how files begin that are no text in UTF-8, and what to do
     b"\x1f\x8b": "compressed by gzip: unpack it first (gunzip)",
@@ -39,8 +34,6 @@ NO_TEXT = {  # how files begin that are no text in UTF-8, and what to do
     b"\x93NUMPY": "an array of NumPy: write it by numpy.savetxt with delimiter=',', header=... and comments=''",
     b"%PDF": "a PDF document: save its table as CSV",
 }
-DECIMAL_COMMA = re.compile(r"\s*[+-]?(\d+),(\d+)([eE][+-]?\d+)?\s*")
-MISSING = {"", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "-", "--", "?", "."}
 
 
 def read_table(path: str | Path, target: str) -> tuple[Array, Array, list[str]]:
@@ -98,7 +91,7 @@ def _read(path: Path, target: str) -> tuple[list[str], Array]:
             _, header = next(rows, (0, []))
             numbers = None
             if header:
-                numbers = _Numbers(path, separator, *_names(path, header, target, separator))
+                numbers = Numbers(path, separator, *_names(path, header, target, separator))
                 for line, row in rows:
                     numbers.add(line, row)
     except InvalidInputError:
@@ -159,20 +152,12 @@ def _separator(lines: Iterable[str], target: str) -> tuple[str, bool]:
         has, splits = target in names, len(names) > 1
         fits = all(
             len(row) - (len(row) > len(names) and not row[-1].strip()) == len(names)
-            and all(_looks_like_a_number(entry, separator) for entry in row[: len(names)])
+            and all(looks_like_a_number(entry, separator) for entry in row[: len(names)])
             for row in rows[1:]
         )
         return has and splits and fits, has and splits, splits and fits, has
 
     return max(SEPARATORS, key=fitness), False
-
-
-def _looks_like_a_number(entry: str, separator: str) -> bool:
-    try:
-        float(entry)
-    except ValueError:
-        return separator != "," and DECIMAL_COMMA.fullmatch(entry) is not None
-    return True
 
 
 def _cleaned(header: list[str]) -> list[str]:
@@ -195,7 +180,7 @@ def _names(path: Path, header: list[str], target: str, separator: str) -> tuple[
             apart = " (one column: neither commas nor semicolons, tabs, | or blanks separate more)"
         if names[0].startswith("#"):
             apart += "; comments are not read: the first line must be the names, without #"
-        elif all(_looks_like_a_number(name, separator) for name in names):
+        elif all(looks_like_a_number(name, separator) for name in names):
             apart += "; the first line must be the names of the columns"
         raise InvalidInputError(f"{path} has no column {target!r}; its columns are {_listed(names)}{apart}")
     if "" in names:
@@ -213,95 +198,3 @@ def _names(path: Path, header: list[str], target: str, separator: str) -> tuple[
 def _listed(names: list[str]) -> str:
     text = ", ".join(names[:100])
     return text if len(names) <= 100 and len(text) <= 1000 else f"{text[:1000]}, ..."
-
-
-@attrs.define(eq=False)
-class _Numbers:
-    """The numbers of a table, row by row; what their commas mean is known when all have been seen."""
-
-    path: Path
-    separator: str
-    names: list[str]
-    trailing: bool  # whether lines end in a separator
-    values: array[float] = attrs.field(factory=partial(array, "d"))
-    comma: tuple[int, str] | None = None  # the first number with a comma, and its line
-    point: tuple[int, str] | None = None
-    decimal: bool = False  # whether a comma was seen that separates no thousands
-
-    def add(self, line: int, row: list[str]) -> None:
-        if self.trailing and len(row) == len(self.names) + 1 and not row[-1].strip():
-            row = row[:-1]
-        if len(row) != len(self.names):
-            raise InvalidInputError(
-                f"{self.path}, line {line} must have {len(self.names)} entries as the header has, got {len(row)}"
-                f"{self._why_ragged(row)}"
-            )
-        for name, entry in zip(self.names, row, strict=True):
-            number = self._number(line, entry)
-            if number is None or not math.isfinite(number):
-                kind = "number" if number is None else "finite number"
-                raise InvalidInputError(
-                    f"{self.path}, line {line}, column {name[:40]}: {entry[:40]!r} is not a {kind}{_why(entry)}"
-                )
-            self.values.append(number)
-
-    def _number(self, line: int, entry: str) -> float | None:
-        text = entry.replace("_", "?")  # float() takes 1_000, a table should not
-        if "," in entry and self.separator != "," and (found := DECIMAL_COMMA.fullmatch(entry)):
-            whole, part = found[1], found[2]
-            self.comma = self.comma or (line, entry)
-            self.decimal = self.decimal or len(part) != 3 or len(whole) > 3 or whole.startswith("0")
-            text = entry.replace(",", ".")
-        elif "." in entry:
-            self.point = self.point or (line, entry)
-        try:
-            return float(text)
-        except ValueError:
-            return None
-
-    def _why_ragged(self, row: list[str]) -> str:
-        if row[0].lstrip().startswith("#"):
-            return ": comments are not read: remove the line"
-        if self.names[0] == "#" and len(row) == len(self.names) - 1:
-            return ": remove the # before the names"
-        if any("\n" in entry for entry in row):
-            return ": a quote may not be closed"
-        if len(row) == len(self.names) + 1 and not row[-1].strip():
-            return ": remove the separator at its end, or add one to the header"
-        if self.separator == "," and len(row) == 2 * len(self.names):
-            return ": if these are decimal commas, write points, or separate the columns by semicolons"
-        return ""
-
-    def table(self) -> Array:
-        """All of them, (rows, columns)."""
-        if self.comma and self.point:
-            (line, entry), (other, number) = self.comma, self.point
-            raise InvalidInputError(
-                f"{self.path}: {entry!r} in line {line} has a comma, {number!r} in line {other} a point, and only one "
-                "of them can be decimal: write all numbers with a decimal point, and thousands without a separator"
-            )
-        if self.comma and not self.decimal:
-            line, entry = self.comma
-            raise InvalidInputError(
-                f"{self.path}: the comma of {entry!r} in line {line}, and every other, may be a decimal one or "
-                "separate thousands: write numbers with a decimal point, and thousands without a separator"
-            )
-        return np.array(self.values).reshape(-1, len(self.names))
-
-
-def _why(entry: Any) -> str:
-    """The cause and the remedy of an entry that is no number, if they can be told."""
-    text = entry.strip()
-    if text.lower() in MISSING:
-        return ": a missing value: fill it in, or leave out the row"
-    if "\n" in text:
-        return ": a quote may not be closed"
-    if text.startswith("#"):
-        return ": comments are not read: remove the line"
-    if "\u2212" in text:
-        return ": U+2212 MINUS SIGN: write -"
-    if re.fullmatch(r"[+-]?\d{1,3}([\s'\u2019_.,]\d{3})+([.,]\d*)?", text):
-        return ": write thousands without a separator, and decimals with a point"
-    if "," in text:
-        return ": write decimals with a point"
-    return ""
