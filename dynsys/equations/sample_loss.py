@@ -317,7 +317,8 @@ def _numpy_source(sample: SampleSource) -> str:
     begin = [FLOATING, *state, *columns, *parameters, "_shape = (*_u.shape[:-1], _data.shape[0])"]
 
     def total(*terms: str) -> str:
-        return f"{sample.factor!r} * np.sum(np.broadcast_to({' + '.join(terms)}, _shape), axis=-1)"
+        # whole numbers among floats: as such they would be added up, modulo 2^64
+        return f"{sample.factor!r} * np.sum(np.broadcast_to({' + '.join(terms)}, _shape), axis=-1, dtype=_u.dtype)"
 
     def function(name: str, wanted: Sequence[str], lines: Sequence[str]) -> str:
         return numpy_source(f"{name}(_u, _data, _p, sigma)", [*begin, *needed(sample.statements, wanted), *lines])

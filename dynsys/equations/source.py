@@ -150,6 +150,11 @@ def _printer() -> Any:
         def _print_Float(self, expr: Any) -> str:
             return _float(expr)  # all digits
 
+        def _print_NaN(self, expr: Any) -> str:
+            raise InvalidInputError(f"the equations, or derivatives of theirs, contain {expr}, which is no real number")
+
+        _print_Infinity = _print_NegativeInfinity = _print_ComplexInfinity = _print_ImaginaryUnit = _print_NaN
+
         def _print_Exp1(self, expr: Any) -> str:
             return repr(math.e)
 

@@ -145,11 +145,14 @@ def bred(asked):
         run = prepared(asked)
     corpus = (asked.corpus or Path(asked.here) / "corpus") / asked.targets[0]
     corpus.mkdir(parents=True, exist_ok=True)
+    for seed in range(20):
+        (corpus / f"random {seed}").write_bytes(random.Random(seed).randbytes(400))
     limits = [
         f"-max_total_time={int(asked.seconds)}",
         f"-runs={asked.count}",
         f"-timeout={LONGEST}",
         "-rss_limit_mb=4096",
+        "-len_control=0",
     ]
     atheris.Setup(
         [sys.argv[0], *limits, "-max_len=2000", "-print_final_stats=1", f"-seed={asked.seed + 1}", str(corpus)],
