@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ import numpy as np
 
 from dynsys.errors import InvalidInputError, real, whole_number
 from dynsys.indicators import batch_means_error
+from dynsys.storage.escaping import csv_cell, label
+from dynsys.storage.files import new_file, refuse_taken
 
 if TYPE_CHECKING:
     import xarray
@@ -71,24 +74,40 @@ def grid(rows: int, columns: int, *, title: str, size: tuple[float, float], **op
 def save_figure(figure: Figure, path: str | Path, data: Mapping[str, Sequence[Any] | np.ndarray]) -> Path:
     """Save a figure as PNG and, beside it, the columns of data that it shows as CSV.
 
+    What exists is never overwritten, not even by a figure saved again: remove it first. In the table an apostrophe
+    stands before texts and names of columns that a spreadsheet would take for a formula.
+
+    Parameters
+    ----------
+    figure : matplotlib Figure
+    path : str or Path
+        Name of the figure; `.png` is added if it lacks it, and takes the place of `.csv`.
+    data : mapping of names to columns
+        All of one length.
+
+    Returns
+    -------
+    path : Path of the figure
+
     Raises
     ------
     InvalidInputError
-        If the columns differ in length, or one of the files exists already.
+        If the columns differ in length, or something has the name of one of the files already.
     """
-    path = Path(path).with_suffix(".png")
+    path = Path(path)
+    path = path.with_name(path.name.removesuffix(".png").removesuffix(".csv") + ".png")  # rho=0.5 has no ending
     table = path.with_suffix(".csv")
     lengths = {name: len(column) for name, column in data.items()}
     if len(set(lengths.values())) > 1:
         raise InvalidInputError(f"the columns of {table.name} must have one length, got {lengths}")
     for file in (path, table):
-        if file.exists():
-            raise InvalidInputError(f"{file} exists already: choose another name, or remove it first")
-    figure.savefig(path, dpi=STYLE["savefig.dpi"])
-    with table.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(data)
-        writer.writerows(zip(*data.values(), strict=True))
+        refuse_taken(file)
+    with new_file(path) as image, new_file(table) as raw:
+        figure.savefig(image, dpi=STYLE["savefig.dpi"], format="png")
+        with TextIOWrapper(raw, encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(map(csv_cell, data))
+            writer.writerows(map(csv_cell, row) for row in zip(*data.values(), strict=True))
     return path
 
 
@@ -280,7 +299,15 @@ def line_look(j: int) -> dict[str, Any]:
 
 
 def _label(axis: xarray.DataArray) -> str:
-    return f"{axis.attrs.get('long_name', axis.name)} ({axis.attrs.get('units', 'model units')})"
+    from matplotlib.cbook import is_math_text
+    from matplotlib.mathtext import MathTextParser
+
+    text = f"{axis.attrs.get('long_name', axis.name)} ({axis.attrs.get('units', 'model units')})"
+    try:  # mathematics between dollars is welcome; where it is none, a dollar is a dollar
+        _ = is_math_text(text) and MathTextParser("path").parse(text)
+    except ValueError:
+        return label(text)
+    return text
 
 
 def _map(axes: Axes, values: xarray.DataArray, label: str, *, signed: bool) -> Columns:

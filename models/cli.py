@@ -14,13 +14,15 @@ except ImportError as problem:  # pragma: no cover
     sys.exit(f"the command dynsys needs the extra `study` ({problem}): pip install 'dynsys-clv[study]'")
 
 import dynsys
-from dynsys import DynsysError, InvalidInputError
+from dynsys import DynsysError, InvalidInputError, StoreError
 from dynsys.models.classics.command import classics
 from dynsys.models.layer_dynamics.command import layer_dynamics
 from dynsys.models.reporting.terminal import Interrupted, console
 from dynsys.models.training_chaos.command import training_chaos
 from dynsys.models.training_response.command import training_response
 from dynsys.models.weight_dynamics.command import check_jacobian, weight_dynamics
+from dynsys.storage.cache import kept, size
+from dynsys.storage.escaping import terminal
 from dynsys.storage.inspection import export as export_store
 from dynsys.storage.inspection import report
 
@@ -60,7 +62,7 @@ def main() -> None:
 
 
 def _leave(problem: object, status: int) -> None:
-    console.print(f"dynsys: {problem}", style="bold", markup=False, soft_wrap=True)
+    console.print(f"dynsys: {terminal(problem)}", style="bold", markup=False, soft_wrap=True)
     sys.exit(status)
 
 
@@ -101,7 +103,7 @@ def inspect(
 
     Example: `dynsys inspect weight-dynamics/runs.zarr`
     """
-    typer.echo(report(store))
+    typer.echo(terminal(report(store)))
 
 
 @app.command()
@@ -114,4 +116,30 @@ def export(
     Example: `dynsys export weight-dynamics/runs.zarr runs.nc`
     """
     for file in export_store(store, target):
-        typer.echo(file)
+        typer.echo(terminal(file))
+
+
+@app.command()
+def cache(
+    check: Annotated[bool, typer.Option("--check", help="Read every entry, and name those that are damaged.")] = False,
+    empty: Annotated[bool, typer.Option("--empty", help="Remove all of it, and nothing else in that folder.")] = False,
+) -> None:
+    """Show, check or empty the cache of derived equations and compiled kernels.
+
+    An entry that is damaged, or comes from elsewhere, is never used: it is made anew when it is needed.
+
+    Example: `dynsys cache --check`
+    """
+    here = kept()
+    if here.folder is None:
+        raise StoreError("nothing is kept: the cause stands in the warning above")
+    for title, files in (
+        ("entries", here.entries()),
+        ("left by killed processes and earlier versions", here.remains()),
+    ):
+        typer.echo(f"{terminal(here.folder)}: {len(files)} {title}, {size(files) / 2**20:.1f} MiB")
+    for name in here.damaged() if check else ():
+        typer.echo(f"damaged, will be made anew: {name}")
+    if empty:
+        here.empty()
+        typer.echo("emptied")

@@ -1,8 +1,10 @@
 """The command `dynsys`: what it writes, what its help shows, and how it ends when something is wrong."""
 
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from dynsys.models import cli
 from dynsys.models.activations import BY_NAME
 from dynsys.models.networks.three_layer import jacobian
 from dynsys.models.reporting import terminal
+from dynsys.models.reporting.outputs import Outputs
 from dynsys.models.weight_dynamics import regression_task
 from dynsys.models.weight_dynamics.runs import TrainingRuns
 from dynsys.models.weight_dynamics.study import Study
@@ -39,6 +42,10 @@ def command(monkeypatch, capsys):
     return run
 
 
+def files_of(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_main_job_writes_data_summary_and_figures(command, tmp_path):
     output = tmp_path / "made" / "here"
     status, text = command(*QUICK, "--output", output)
@@ -52,6 +59,68 @@ def test_main_job_writes_data_summary_and_figures(command, tmp_path):
     assert data.attrs["learning_rate"] == 1e-3
     assert "Made by `dynsys weight-dynamics" in (output / "summary.md").read_text()
     assert "learning rate 0.001 (the paper's: 3e-05)".lower() in (output / "summary.md").read_text().lower()
+
+    before = files_of(output)
+    shutil.rmtree(output / "figures")
+    (output / "runs.html").unlink()
+    (output / "notes.md").write_text("mine")
+    assert command(*QUICK, "--output", output)[0] == 0
+    assert files_of(output).keys() == before.keys() | {Path("notes.md")}
+    assert {name: text for name, text in before.items() if files_of(output)[name] != text}.keys() <= {Path("runs.html")}
+    (output / "summary.md").write_text("my own summary")
+    before = files_of(output)
+    status, text = command(*QUICK, "--output", output)
+    assert (status, "summary.md was not written by dynsys weight-dynamics, and is not overwritten" in text) == (2, True)
+    assert files_of(output) == before
+
+
+@pytest.mark.slow
+def test_outputs_that_were_removed_are_made_again_and_others_are_left_alone(command, tmp_path):
+    output = tmp_path / "out"
+    arguments = [*QUICK, "--output", output]
+    assert command(*arguments)[0] == 0
+    first = files_of(output)
+    for gone in (["figures", "runs.html"], ["figures/exponents.png"], ["figures/single_runs.csv"], ["summary.md"]):
+        for name in gone:
+            shutil.rmtree(output / name) if name == "figures" else (output / name).unlink()
+        (output / "my notes.md").write_text("mine")
+        (output / "figures").mkdir(exist_ok=True)
+        (output / "figures" / "mine.png").write_text("mine")
+        status, text = command(*arguments)
+        assert (status, "4 of 4 runs finished" in text) == (0, True)
+        assert files_of(output).keys() == first.keys() | {Path("my notes.md"), Path("figures/mine.png")}
+    (output / "summary.md").write_text("my words\n" + (output / "summary.md").read_text())
+    (output / "runs.html").write_text("my page")
+    before = files_of(output)
+    assert command(*arguments)[0] == 0
+    assert files_of(output) == before
+    (output / "summary.md").write_text("my own summary")
+    before = files_of(output)
+    status, text = command(*arguments)
+    assert (status, "summary.md was not written by dynsys weight-dynamics, and is not overwritten" in text) == (2, True)
+    assert files_of(output) == before
+
+
+def test_names_of_a_table_are_text_in_the_terminal(command, tmp_path):
+    (tmp_path / "own [bold].csv").write_text("<b>;a|b [red]x[/red];y\n1;2;3\n2;1;4\n")
+    status, text = command(*QUICK, "--data", tmp_path / "own [bold].csv", "--target", "nothing")
+    assert status == 2
+    assert "own [bold].csv has no column 'nothing'; its columns are <b>, a|b [red]x[/red], y (separated by semi" in text
+
+
+def test_two_studies_do_not_share_a_folder(command, tmp_path):
+    (tmp_path / "runs" / "he.zarr").mkdir(parents=True)
+    status, text = command("training-chaos", "--output", tmp_path)
+    assert (status, "holds no study to be continued" in text) == (2, True)
+    (tmp_path / "runs" / "small-rate.zarr").mkdir()
+    Outputs(tmp_path / "REPORT.md", "weight-dynamics").add(["# Report"], "made", tmp_path / "runs" / "he.zarr")
+    before = files_of(tmp_path)
+    status, text = command("training-chaos", "--output", tmp_path)
+    assert (status, "REPORT.md belongs to another study, of dynsys weight-dynamics" in text) == (2, True)
+    (tmp_path / "CATALOGUE.md").write_text("my catalogue")
+    status, text = command("classics", "Lorenz63", "--length", "quick", "--report", tmp_path)
+    assert (status, "CATALOGUE.md was not written by dynsys classics" in text) == (2, True)
+    assert files_of(tmp_path) == before | {Path("CATALOGUE.md"): b"my catalogue"}
 
 
 @pytest.mark.slow
@@ -191,7 +260,7 @@ def test_defaults_in_brackets_are_shown(command):
 def test_wrong_calls_are_explained(command, arguments, message):
     status, text = command(*arguments)
     assert status == 2
-    assert message in " ".join(text.replace("│", "").split())
+    assert message.lower() in " ".join(text.replace("│", "").split()).lower()  # some Typer says STORE
 
 
 INTERRUPTED = """

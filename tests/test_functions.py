@@ -304,7 +304,7 @@ def test_nothing_is_kept_on_disk_and_numba_is_not_loaded_for_plain_functions(tmp
     from dynsys.models.classics import LinearMap
 
     def files():
-        return sorted(path.suffix for path in Path(os.environ["DYNSYS_CACHE"]).rglob("*") if path.is_file())
+        return sorted(path.name.split("_")[0] for path in Path(os.environ["DYNSYS_CACHE"]).rglob("*") if path.is_file())
 
     def double(n, x):
         return 2.0 * x
@@ -334,7 +334,7 @@ def test_nothing_is_kept_on_disk_and_numba_is_not_loaded_for_plain_functions(tmp
     assert kind == "NumbaTangent"
     assert exponents == pytest.approx([np.log(2.0)], rel=1e-14)
     assert ours == []
-    assert {".py", ".nbi", ".nbc"} <= set(with_kernel)  # the folder was the right one
+    assert "kernel" in with_kernel  # the folder was the right one
 
 
 def untidy(n, x):

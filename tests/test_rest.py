@@ -74,6 +74,11 @@ def test_with_noise_of_the_size_of_the_last_digits_the_exponent_is_right():
         (Logistic(r=2.5).tangent(backend="numpy"), [0.3], np.log(0.5)),  # a stable point
         (Logistic(r=3.2).tangent(backend="numpy"), [0.3], np.log(abs(0.16)) / 2),  # a stable cycle: 4 + 2 r - r^2
         (Logistic(r=4.0).tangent(backend="numpy"), [0.75], np.log(2.0)),  # asked for: it begins on an unstable point
+        (
+            one(lambda x: 1.2 * x - (1.2 * 1.7 - 1.7), lambda x: 1.2),
+            [1.7000000000000002],
+            np.log(1.2),
+        ),  # a bit beside it
         (LinearMap([[2.0, 1.0], [0.0, 0.5]]).tangent(backend="numpy"), [0.0, 0.0], np.log(2.0)),
         (LinearFlow(np.diag([0.5, -1.0])).tangent(RK4(0.1), backend="numpy"), [0.0, 1.0], 0.5),  # a stable manifold
         (Lorenz63(rho=28.0).tangent(RK4(0.01), backend="numpy"), [0.0, 0.0, 0.0], 11.8277),

@@ -247,6 +247,33 @@ def test_good_tangent_passes(tangent):
     check_tangent(tangent, X[: tangent.dimension])
 
 
+def test_what_rounding_leaves_of_the_slowest_vectors_is_no_fault():
+    """Singular values over four decades, three steps an interval: 1e-8 of the last vector is rounding of the first."""
+    U, V = (np.linalg.qr(np.random.default_rng(seed).normal(size=(14, 14)))[0] for seed in (0, 1))
+    A = U @ np.diag(10.0 ** np.linspace(0, -4, 14)) @ V
+    x = np.linspace(1.0, 2.0, 14)
+
+    class Linear(Map):
+        dimension = 14
+
+        def step(self, n, x):
+            return x @ A.T
+
+        def jvp(self, n, x, V):
+            return A @ V
+
+    class Grows(NumpyTangent):
+        """Fewer vectors grow faster."""
+
+        def forward(self, start, **options):
+            end = super().forward(start, **options)
+            return attrs.evolve(end, growth=end.growth + 1e-5 * (end.Q.shape[-1] < 14))
+
+    check_tangent(Linear().tangent(), x)
+    with pytest.raises(ContractError, match="growth of the leading k vectors"):
+        check_tangent(Grows(Linear().tangent().time_step), x)
+
+
 @pytest.mark.numba
 @pytest.mark.parametrize(("tangent", "named"), BROKEN_TANGENTS.values(), ids=BROKEN_TANGENTS)
 def test_broken_tangent_is_found_and_the_promise_named(tangent, named):

@@ -22,6 +22,7 @@ from dynsys.equations.expression import parse
 from dynsys.equations.sample_loss import SampleLoss
 from dynsys.equations.source import FUNCTIONS, numpy_functions, to_source
 from dynsys.models.activations import Activation
+from dynsys.storage.cache import Cache
 
 SYMBOLS = {name: sympy.Symbol(name, real=True) for name in "xy"}
 posix = pytest.mark.skipif(sys.platform == "win32", reason="limits of a process and pipes are those of POSIX")
@@ -32,7 +33,7 @@ def scratch(tmp_path_factory):
     """A folder for everything, also for what is derived from equations: their fuzz fills no cache of the user."""
     folder = tmp_path_factory.mktemp("untrusted")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dynsys.equations.definition, "cache_folder", lambda: folder)
+        patch.setattr(dynsys.equations.definition, "kept", lambda: Cache(folder, b"key"))
         yield folder
 
 
@@ -65,7 +66,7 @@ HOSTILE = {
     "Min(log(-x*x)**999, 2)": "real only for some values",
     "sinh(" + "sqrt(1 + " * 40 + "x/y" + ")" * 41: "real only for some values",
     "log(x, " * 90 + "y" + ")" * 90: "nested too deeply",
-    "abs(x - abs(y - " * 24 + "y" + "))" * 24: "nested too deeply",
+    "abs(x - abs(y - " * 24 + "y" + "))" * 24: "fine or nested too deeply",  # for 3.11: later Python nests deeper
     "(" * 90 + "x" + "+1)*x" * 90: "more than 100 nested",
     "(x*pi)**999": "no floating-point number can hold",
     "((Piecewise((3*x, x > 0), (y, True))**1000)**1000)**1000": "no floating-point number can hold",
@@ -90,6 +91,7 @@ import numpy as np
 import sympy
 from dynsys import GradientFlow, InvalidInputError, SymbolicFlow
 from dynsys.models.activations import Activation
+from dynsys.storage.cache import Cache
 
 ways = {
     "flow": lambda text: SymbolicFlow.of({"x": text, "y": "x"}).jacobian(0.0, np.array([0.3, 0.4])),
@@ -135,7 +137,8 @@ def answers(scratch):
 @pytest.mark.parametrize("case", range(len(ASKED)), ids=[f"{way} {text[:24]}" for way, text, _ in ASKED])
 def test_hostile_equation_becomes_a_system_or_a_clear_error_in_seconds(case, answers):
     expected, answer = ASKED[case][2], answers[case]
-    assert answer == "fine" if expected == "fine" else answer.startswith("refused: ") and expected in answer
+    refused = answer.startswith("refused: ")
+    assert any(answer == "fine" if each == "fine" else refused and each in answer for each in expected.split(" or "))
 
 
 def test_outputs_that_double_are_refused_before_they_fill_the_memory():

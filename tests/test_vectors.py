@@ -229,7 +229,7 @@ def test_other_values_are_not_compiled_again(monkeypatch):
     flow, x = rates(SMALL), state(SMALL)
     flow.tangent(RK4(0.05)).benettin(x, intervals=5, warmup=0)
     other = attrs.evolve(flow, W=coupling(SMALL, seed=9), b=np.zeros(SMALL), g=0.4)
-    monkeypatch.setattr("dynsys.compiled.build.write_whole", None)  # nothing new is written
+    monkeypatch.setattr("dynsys.storage.cache.write_whole", None)  # nothing new is written
     kernels = [f.tangent(RK4(0.05)).time_step.step_kernel() for f in (flow, other)]
     assert kernels[0].step(3) == kernels[1].step(3)
     assert not np.array_equal(kernels[0].data, kernels[1].data)

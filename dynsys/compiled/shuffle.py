@@ -14,7 +14,7 @@ Array = np.ndarray
 
 SHUFFLE = '''
 
-@numba.njit(cache=True, nogil=True)
+@_kernel
 def shuffle(orders, numbers):
     """Permute every row of `orders` as a row of random numbers in [0, 1) says."""
     for e in range(orders.shape[0]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import keyword
 import re
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dynsys.compiled.build import cache_folder
 from dynsys.compiled.equations import EquationSource, Run
 from dynsys.equations import runs as lattice
 from dynsys.equations.derivative import derivative
@@ -25,7 +23,8 @@ from dynsys.equations.expression import check_functions, nesting_refused, read_e
 from dynsys.equations.jumps import jump_groups, jumping_parts, merged, random_states, region
 from dynsys.equations.source import FUNCTIONS, assignments, numpy_functions, share, to_source
 from dynsys.errors import InvalidInputError
-from dynsys.storage.files import write_whole
+from dynsys.storage.cache import kept
+from dynsys.storage.escaping import plain_name
 
 if TYPE_CHECKING:
     import sympy
@@ -345,6 +344,7 @@ def check_names(names: Sequence[str], *taken: str) -> None:
         reserved = keyword.iskeyword(name) or name in RESERVED or name in taken
         if not name.isidentifier() or name.startswith("_") or reserved:
             raise InvalidInputError(f"{name!r} cannot name a component, parameter or helper: use another word")
+        plain_name("component, parameter or helper", name)
         if name != (normal := unicodedata.normalize("NFKC", name)):
             raise InvalidInputError(f"{name!r} is {normal!r} to Python: write {normal!r}, or use another word")
     if len(set(names)) < len(names):
@@ -362,11 +362,9 @@ def derived_once(kind: str, given: Sequence[Any], modules: Sequence[str], derive
     given : nested sequences of text, numbers and SymPy expressions
         What it is derived from. That, and the code of the `modules` that derive it, are the key.
     """
-    key = hashlib.sha256(json.dumps([given, _code(tuple(modules))], default=_representation).encode()).hexdigest()[:20]
-    kept = cache_folder() / f"{kind}_{key}.json"
-    if not kept.exists():
-        write_whole(kept, json.dumps(attrs.asdict(derive())))
-    fields: dict[str, Any] = _tuples(json.loads(kept.read_text()))
+    made_from = json.dumps([given, _code(tuple(modules))], default=_representation)
+    content = kept().once(kind, made_from, lambda: json.dumps(attrs.asdict(derive())).encode())
+    fields: dict[str, Any] = _tuples(json.loads(content))
     return fields
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ import numpy as np
 
 from dynsys.errors import InvalidInputError, need
 from dynsys.passes.status import MEMBER, STATUSES
+from dynsys.storage.escaping import csv_cell, file_name
+from dynsys.storage.files import new_file, refuse_taken
 from dynsys.storage.store import Store
 
 if TYPE_CHECKING:
@@ -91,34 +94,40 @@ def export(path: str | Path, target: str | Path) -> list[Path]:
     """Write a store as NetCDF (target ending in .nc) or as tables (a new folder: one CSV for each set of dimensions).
 
     The tables are long: a column for each dimension, by its labels where it has any, and one for each variable. A
-    NetCDF file is made in memory; tables are written block by block. Numbers keep all digits.
+    NetCDF file is made in memory; tables are written block by block. Numbers keep all digits. An apostrophe stands
+    before a label that a spreadsheet would take for a formula.
 
     Raises
     ------
     InvalidInputError
-        If the target exists already.
+        If the target exists already: nothing is overwritten.
     StoreError
         As for `open_store`.
     """
     store, target = Store.open(Path(path)), Path(target)
     data = store.dataset()
-    if target.exists():
-        raise InvalidInputError(f"{target} exists already: choose another name, or remove it first")
+    refuse_taken(target)
     if target.suffix == ".nc":
         plain = {name: json.dumps(v) if isinstance(v, dict | list) else v for name, v in data.attrs.items()}
-        data.assign_attrs(plain).to_netcdf(target, engine="scipy")
+        with new_file(target):
+            data.assign_attrs(plain).to_netcdf(target, engine="scipy")
         return [target]
     if target.suffix:
         raise InvalidInputError(f"{target}: a name ending in .nc makes a NetCDF file, one without an ending CSV tables")
     target.mkdir(parents=True)
-    files = []
+    files: list[Path] = []
+    stems: list[str] = []
     for dims in sorted({each.dims for each in data.data_vars.values()}):
         names = [name for name, each in data.data_vars.items() if each.dims == dims]
-        files.append(target / f"{'_'.join(map(str, dims)) or 'numbers'}.csv")
-        header = True
-        for part in _parts(data[names], store.header.block):
-            part.to_dataframe().reset_index().to_csv(files[-1], mode="a", header=header, index=False)
-            header = False
+        stems.append(file_name("_".join(map(str, dims))) if dims else "numbers")
+        again = stems.count(stems[-1])  # dimensions a_b and c, or a and b_c
+        files.append(target / f"{stems[-1]}{f' {again}' if again > 1 else ''}.csv")
+        with new_file(files[-1]) as raw, TextIOWrapper(raw, encoding="utf-8", newline="") as stream:
+            for number, part in enumerate(_parts(data[names], store.header.block)):
+                table = part.to_dataframe().reset_index().rename(columns=csv_cell)
+                for column in table.columns[[kind.kind not in "biufc" for kind in table.dtypes]]:
+                    table[column] = table[column].map(csv_cell)
+                table.to_csv(stream, header=number == 0, index=False)
     return files
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -13,7 +15,8 @@ import numpy as np
 import torch
 
 from dynsys.errors import InvalidInputError
-from dynsys.storage.files import written_whole
+from dynsys.storage.archive import read_archive
+from dynsys.storage.files import unlike_a_file, written_whole
 
 Tensor = torch.Tensor
 Array = np.ndarray
@@ -23,8 +26,10 @@ LONGEST_HEADER = 2**26  # bytes; every weight has its name in it
 
 
 def write(path: str | Path, header: dict[str, Any], arrays: dict[str, Array]) -> Path:
-    """Write numbers and arrays to a file (.npz), in the place of one that may be there."""
+    """Write numbers and arrays to a file (.npz), in the place of one of this format that may be there."""
     path = Path(path)
+    if os.path.lexists(path) and (reason := unlike_a_file(path) or _unlike_a_checkpoint(path)):
+        raise InvalidInputError(f"{path} {reason}, and is not overwritten: choose another name, or move it away")
     with written_whole(path) as file:
         np.savez(file, header=np.array(json.dumps({"format": FORMAT, **header})), **arrays)  # type: ignore[arg-type]
     return path
@@ -32,23 +37,55 @@ def write(path: str | Path, header: dict[str, Any], arrays: dict[str, Array]) ->
 
 def read(path: str | Path, memory_limit: float) -> tuple[dict[str, Any], dict[str, Array]]:
     """What `write` wrote: numbers and arrays, of no more than `memory_limit` bytes together."""
+    with damage_named(path):
+        header, arrays = read_archive(path, memory_limit, LONGEST_HEADER)
+        if header["format"] != FORMAT:
+            raise ValueError(f"it holds {header['format']!r:.100}")
+        return header, arrays
+
+
+@contextmanager
+def damage_named(path: str | Path) -> Iterator[None]:
+    """An error that names the file, whatever the readers say of what is none of theirs."""
     try:
-        with ZipFile(path) as file:
-            if file.getinfo("header.npy").file_size > LONGEST_HEADER:
-                raise ValueError("its header is too long")
-            size = sum(member.file_size for member in file.infolist())
-            if size > memory_limit:
-                raise ValueError(f"it holds {size / 2**30:.3g} GiB: raise memory_limit if you trust it")
-        with np.load(path, allow_pickle=False) as file:
-            header = json.loads(str(file["header"]))
-            if header.get("format") != FORMAT:
-                raise ValueError(f"it holds {header.get('format')!r:.100}")
-            return header, {name: file[name] for name in file.files if name != "header"}
-    except FileNotFoundError:
+        yield
+    except (FileNotFoundError, InvalidInputError):
         raise
     except Exception as problem:
         reason = f"it lacks {problem}" if isinstance(problem, KeyError) else problem
-        raise InvalidInputError(f"{path} does not hold a {FORMAT}: {reason}") from problem
+        raise InvalidInputError(f"{path} does not hold a {FORMAT}: {reason!s:.500}") from problem
+
+
+def check(header: dict[str, Any], arrays: dict[str, Array], k: int, rows: Sequence[int]) -> None:
+    """Refuse numbers that are of other types and shapes than those of a monitor of k vectors, with `rows`.
+
+    Raises
+    ------
+    ValueError
+        Naming what is wrong.
+    """
+    kinds = {"steps": int, "stopped": str, "defect": float, "loss": float, "curvature": float, "gradient": dict}
+    for name, kind in kinds.items():
+        if name in header and type(header[name]) not in (kind, int if kind is float else kind):
+            raise ValueError(f"{name} is {header[name]!r:.50}")
+    shapes = {"rates": (len(arrays["times"]), k), "times": (arrays["times"].size,), "rows": tuple(rows)}
+    for name, array in arrays.items():
+        if array.dtype.kind != "f" or array.shape != shapes.get(name):
+            raise ValueError(f"{name} holds {array.dtype} of shape {array.shape}")
+
+
+def _unlike_a_checkpoint(path: Path) -> str:
+    """What tells a file from one that `write` wrote, in words; empty if nothing does."""
+    try:
+        with ZipFile(path) as file:
+            if file.getinfo("header.npy").file_size > LONGEST_HEADER:
+                raise ValueError
+        with np.load(path, allow_pickle=False) as file:
+            if json.loads(str(file["header"]))["format"] == FORMAT:
+                return ""
+    except Exception:  # whatever the readers say of what is no archive of theirs
+        pass
+    return f"holds no {FORMAT}"
 
 
 def checksum(tensors: Sequence[Tensor]) -> int:

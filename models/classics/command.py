@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from dynsys import InvalidInputError
-from dynsys.models.reporting.terminal import Seed, console, made, progress_bar
+from dynsys.models.reporting.terminal import Seed, made, progress_bar, say
 
 
 class Length(StrEnum):
@@ -39,12 +39,14 @@ def classics(
     Example: `dynsys classics Lorenz63 --length quick`
     """
     from dynsys.models.classics.catalogue import SYSTEMS, entry
-    from dynsys.models.classics.report import table, write
+    from dynsys.models.classics.report import catalogue_in, table, write
 
     names = {kind.__name__: kind for kind in SYSTEMS}
     unknown = [name for name in systems or () if name not in names]
     if unknown:
         raise InvalidInputError(f"unknown system {', '.join(map(repr, unknown))}: choose among {', '.join(names)}")
+    if report is not None:
+        catalogue_in(report)  # or refuse it before anything is computed
     chosen = [names[name] for name in systems or names]
     entries, began = [], time.monotonic()
     with progress_bar() as bar, warnings.catch_warnings(record=True) as caught:
@@ -58,9 +60,9 @@ def classics(
 
             entries.append(entry(kind, effort=EFFORT[length], seed=seed, progress=show))
             for warning in caught:
-                console.print(f"dynsys: {kind.__name__}: {warning.message}", markup=False)
+                say(f"dynsys: {kind.__name__}: {warning.message}")
             caught.clear()
     typer.echo(table(entries))
-    console.print(f"{time.monotonic() - began:.0f} s", markup=False)
+    say(f"{time.monotonic() - began:.0f} s")
     if report is not None:
-        console.print(f"see {write(entries, report, made())}", markup=False)
+        say(f"see {write(entries, report, made())}")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 import re
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import attrs
@@ -16,10 +17,10 @@ import numpy as np
 from dynsys import InvalidInputError, SymbolicFlow, SymbolicMap
 from dynsys.models.classics.catalogue import AGREES, MEMBERS, Comparison, Entry, Spectrum
 from dynsys.models.classics.reference import OURS
+from dynsys.models.reporting.outputs import Outputs
 from dynsys.models.reporting.report import markdown_table
 from dynsys.plotting import grid, save_figure, style
 from dynsys.results.printing import with_error
-from dynsys.storage.files import write_whole
 
 Array = np.ndarray
 FIGURES = "figures"
@@ -37,18 +38,27 @@ def table(entries: Sequence[Entry]) -> str:
 
 
 def write(entries: Sequence[Entry], folder: Path, made: str) -> Path:
-    """Write CATALOGUE.md into a folder, and the pictures with their data into `figures/` beside it; both anew."""
-    page, drawn, fresh = folder / "CATALOGUE.md", folder / FIGURES, folder / f"{FIGURES}.partial"
-    if drawn.exists() and not page.exists():
+    """Write CATALOGUE.md and, beside it, pictures with their data into `figures/`; anew what an earlier call left."""
+    outputs = catalogue_in(folder)
+    with TemporaryDirectory() as fresh:
+        (drawn := Path(fresh, FIGURES)).mkdir()
+        for entry in entries:
+            _draw(entry, drawn / entry.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = [*_head(entries), *(line for entry in entries for line in _section(entry))]
+        return outputs.write(lines, made, Path(fresh))
+
+
+def catalogue_in(folder: Path) -> Outputs:
+    """The page in a folder and its figures, if there are none of others: else an InvalidInputError."""
+    page, drawn = folder / "CATALOGUE.md", folder / FIGURES
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise InvalidInputError(f"{folder} exists and is no folder: choose another name")
+    if os.path.lexists(drawn) and not os.path.lexists(page):
         raise InvalidInputError(f"{drawn} exists, without a {page.name} that it belongs to: choose another folder")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    for entry in entries:
-        _draw(entry, fresh / entry.name)
-    shutil.rmtree(drawn, ignore_errors=True)
-    fresh.rename(drawn)
-    write_whole(page, "\n".join([*_head(entries), *(line for entry in entries for line in _section(entry)), made, ""]))
-    return page
+    outputs = Outputs(page, "classics")
+    outputs.check()
+    return outputs
 
 
 def _draw(entry: Entry, path: Path) -> None:

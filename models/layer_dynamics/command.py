@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from dynsys.models.reporting.report import report_in
 from dynsys.models.reporting.terminal import Seed, report
 
 
@@ -25,4 +26,4 @@ def layer_dynamics(
     from dynsys.models.layer_dynamics.report import write
     from dynsys.models.layer_dynamics.study import Study
 
-    report(output, 15, partial(write, Study(networks=networks, seed=seed)))
+    report(report_in(output, "layer-dynamics"), 15, partial(write, Study(networks=networks, seed=seed)))

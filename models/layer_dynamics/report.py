@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dynsys.models.layer_dynamics import claims, figures
 from dynsys.models.layer_dynamics.study import DEPTHS, KINDS, Study
-from dynsys.models.reporting.report import Section, one_figure, verdicts, write_report
+from dynsys.models.reporting.report import Section, one_figure, report_in, verdicts, write_report
 
 AT_MINIMUM = ("linear", "ReLU", "tanh")
 
@@ -56,4 +56,4 @@ def write(study: Study, folder: Path, made: str, tell: Callable[[str], None]) ->
         f"initial networks of each kind, medians of which are given; seed {study.seed}.",
         "",
     ]
-    return write_report(head, parts, folder, made)
+    return write_report(head, parts, report_in(folder, "layer-dynamics"), made)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import attrs
 import numpy as np
 
+from dynsys.models.reporting.outputs import Outputs
 from dynsys.plotting import style
-from dynsys.storage.files import write_whole
 
 Array = np.ndarray
 Figures = Mapping[str, tuple[Callable[[Path], Path], str]]  # by name: how it is drawn, and its caption
@@ -87,20 +87,19 @@ def one_figure(draw: Callable[[Any, Path], Path], data: Any) -> Figures:
     return {draw.__name__: (partial(draw, data), str(draw.__doc__))}
 
 
-def write_report(head: Sequence[str], sections: Sequence[Section], folder: Path, made: str) -> Path:
-    """Draw all figures into `report/` of a folder, and write `REPORT.md` beside it; both anew."""
-    fresh, drawn = folder / "report.partial", folder / "report"
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir()
-    with style():
+def report_in(folder: Path, command: str) -> Outputs:
+    """The report of a command."""
+    return Outputs(folder / "REPORT.md", command)
+
+
+def write_report(head: Sequence[str], sections: Sequence[Section], outputs: Outputs, made: str) -> Path:
+    """Draw all figures into `report/` beside the page, and write it; anew what an earlier call left."""
+    with TemporaryDirectory() as fresh, style():
+        (drawn := Path(fresh, "report")).mkdir()
         for section in sections:
             for name, (draw, _) in section.figures.items():
-                draw(fresh / name)
-    shutil.rmtree(drawn, ignore_errors=True)
-    fresh.rename(drawn)
-    report = folder / "REPORT.md"
-    write_whole(report, "\n".join([*head, *chain.from_iterable(map(_section, sections)), made, ""]))
-    return report
+                draw(drawn / name)
+        return outputs.write([*head, *chain.from_iterable(map(_section, sections))], made, Path(fresh))
 
 
 def verdicts(sections: Iterable[Section]) -> list[str]:

@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +16,8 @@ from rich.console import Console
 import dynsys
 from dynsys import DynsysError, InterruptedWarning, InvalidInputError
 from dynsys.errors import LARGEST_SEED, whole_number
+from dynsys.models.reporting.outputs import Outputs
+from dynsys.storage.escaping import markdown_code, terminal
 
 if TYPE_CHECKING:
     import xarray
@@ -47,11 +49,13 @@ class Interrupted(DynsysError):
     """Ctrl-C ended a run, and what was finished is kept: exit status 130."""
 
 
-def prepare(output: Path, store: Path | None = None) -> None:
-    """Make the output folder, or say why not; nothing in it is ever overwritten."""
-    if output.exists() and not output.is_dir():
-        raise InvalidInputError(f"the output folder {output} is a file: choose another name")
-    if output.exists() and not _holds(output, store) and any(output.iterdir()):
+def prepare(outputs: Outputs, *stores: Path) -> None:
+    """Make the folder of a page, or say why not: it may be new or empty, or hold some of the stores of the command."""
+    output = outputs.page.parent
+    if os.path.lexists(output) and not output.is_dir():
+        what = "a file" if output.exists() else "a link that leads nowhere"
+        raise InvalidInputError(f"the output folder {output} is {what}: choose another name")
+    if output.exists() and any(output.iterdir()) and not _holds(output, stores):
         raise InvalidInputError(
             f"the output folder {output} is not empty, and holds no study to be continued: choose another one, nothing "
             "is overwritten"
@@ -64,16 +68,20 @@ def prepare(output: Path, store: Path | None = None) -> None:
         ) from None
     if not os.access(output, os.W_OK):
         raise InvalidInputError(f"the output folder {output} cannot be written to: choose another one")
+    outputs.check()
 
 
-def _holds(output: Path, store: Path | None) -> bool:
-    """Whether a folder holds the store of an ensemble, or of several and nothing else in their folder."""
-    if store is None or not store.is_dir():
-        return False
-    if store.suffix == ".zarr":
+def _holds(output: Path, stores: Sequence[Path]) -> bool:
+    """Whether a folder holds one of some stores, or nothing but the folder that they will be in."""
+    if any(store.is_dir() for store in stores):
         return True
-    stores = list(store.iterdir())
-    return all(".zarr" in each.name for each in stores) and (bool(stores) or list(output.iterdir()) == [store])
+    folders = {store.parent for store in stores} - {output}
+    return {*output.iterdir()} <= folders and not any(any(folder.iterdir()) for folder in folders if folder.is_dir())
+
+
+def say(text: object) -> None:
+    """Print to the terminal, which obeys nothing in it."""
+    console.print(terminal(text), markup=False)
 
 
 def progress_bar() -> Bar:
@@ -85,7 +93,7 @@ def progress_bar() -> Bar:
         TextColumn("{task.percentage:3.0f} %"),
         BarColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         console=console,
     )
 
@@ -108,21 +116,21 @@ def compute(
     for warning in caught:
         if issubclass(warning.category, InterruptedWarning):
             raise Interrupted(str(warning.message))
-        console.print(f"dynsys: {warning.message}", markup=False)
+        say(f"dynsys: {warning.message}")
     if last is not None and last.computed:
-        console.print(f"{last.seconds_per_member:.3g} s of a worker for each member", markup=False)
+        say(f"{last.seconds_per_member:.3g} s of a worker for each member")
     return runs
 
 
 def made() -> str:
-    """How what is written was made: the last line of every report."""
-    return f"Made by `{shlex.join(['dynsys', *sys.argv[1:]])}`, dynsys {dynsys.__version__}."
+    """How what is written was made: the last line of every report, in Markdown."""
+    return f"Made by {markdown_code(shlex.join(['dynsys', *sys.argv[1:]]))}, dynsys {dynsys.__version__}."
 
 
-def report(output: Path, parts: int, write: Callable[[Path, str, Callable[[str], None]], Path]) -> None:
+def report(outputs: Outputs, parts: int, write: Callable[[Path, str, Callable[[str], None]], Path]) -> None:
     """Have a report written into a new folder, `write(folder, made, tell)`, with a bar that `tell` moves on."""
-    prepare(output)
+    prepare(outputs)
     with progress_bar() as bar:
         task = bar.add_task("", total=parts)
-        written = write(output, made(), lambda what: bar.update(task, advance=1, description=what))
-    console.print(f"see {written}", markup=False)
+        written = write(outputs.page.parent, made(), lambda what: bar.update(task, advance=1, description=what))
+    say(f"see {written}")

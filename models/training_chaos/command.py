@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dynsys import InvalidInputError
-from dynsys.models.reporting.terminal import Seed, Workers, compute, console, made, prepare
+from dynsys.models.reporting.terminal import Seed, Workers, compute, made, prepare, say
 
 
 def training_chaos(
@@ -26,16 +26,18 @@ def training_chaos(
 
     Example: `dynsys training-chaos --share 0.1`
     """
+    from dynsys.models.reporting.report import report_in
     from dynsys.models.training_chaos.protocol import Protocol, store, write
 
     if not 0.0 < share <= 100.0:
         raise InvalidInputError(f"--share must be positive and at most 100, got {share}")
     protocol = Protocol(share=share, seed=seed)
-    prepare(output, output / "runs")
+    stores = [store(output, name) for name in protocol.experiments]
+    prepare(report_in(output, "training-chaos"), *stores)
     (output / "runs").mkdir(exist_ok=True)
     data = {}
     for place, (name, experiment) in enumerate(protocol.experiments.items(), start=1):
         label = f"{name} ({place} of {len(protocol.experiments)}): "
         data[name] = compute(experiment.ensemble(), store(output, name), workers, label, block=experiment.block)
-    console.print("writing the report", markup=False)
-    console.print(f"see {write(protocol, data, output, made())}", markup=False)
+    say("writing the report")
+    say(f"see {write(protocol, data, output, made())}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from dynsys.models.reporting.report import Section, verdicts, write_report
+from dynsys.models.reporting.report import Section, report_in, verdicts, write_report
 from dynsys.models.training_chaos import figures
 from dynsys.models.training_chaos.claims import claims
 from dynsys.models.training_chaos.experiment import Experiment
@@ -93,7 +93,7 @@ def write(protocol: Protocol, data: Mapping[str, xarray.Dataset], folder: Path, 
         "the first learning rate of the grid, with a factor for its standard error and the grid.",
         "",
     ]
-    return write_report(head, parts, folder, made)
+    return write_report(head, parts, report_in(folder, "training-chaos"), made)
 
 
 def _sections(protocol: Protocol, data: Mapping[str, xarray.Dataset]) -> Iterator[Section]:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from dynsys.models.reporting.report import report_in
 from dynsys.models.reporting.terminal import Seed, report
 
 
@@ -25,4 +26,4 @@ def training_response(
     from dynsys.models.training_response.report import write
     from dynsys.models.training_response.study import Study
 
-    report(output, 20, partial(write, Study(networks=networks, seed=seed)))
+    report(report_in(output, "training-response"), 20, partial(write, Study(networks=networks, seed=seed)))

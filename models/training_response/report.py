@@ -7,7 +7,7 @@ from pathlib import Path
 
 import attrs
 
-from dynsys.models.reporting.report import Section, one_figure, verdicts, write_report
+from dynsys.models.reporting.report import Section, one_figure, report_in, verdicts, write_report
 from dynsys.models.training_response import claims, figures
 from dynsys.models.training_response.methods import METHODS
 from dynsys.models.training_response.study import ACTIVATIONS, Study
@@ -59,4 +59,4 @@ def write(study: Study, folder: Path, made: str, tell: Callable[[str], None]) ->
         f"which are given with standard errors; seed {study.seed}.",
         "",
     ]
-    return write_report(head, parts, folder, made)
+    return write_report(head, parts, report_in(folder, "training-response"), made)

@@ -9,6 +9,7 @@ claims of the paper, one by one, are in `paper`.
 from dynsys.models.networks.three_layer.network import ThreeLayerGradientFlow
 from dynsys.models.weight_dynamics.runs import TrainingRuns
 from dynsys.models.weight_dynamics.study import Study
-from dynsys.models.weight_dynamics.task import read_table, regression_task
+from dynsys.models.weight_dynamics.table import read_table
+from dynsys.models.weight_dynamics.task import regression_task
 
 __all__ = ["Study", "ThreeLayerGradientFlow", "TrainingRuns", "read_table", "regression_task"]

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dynsys import InvalidInputError
 from dynsys.models.activations import BY_NAME
-from dynsys.models.reporting.terminal import BLOCK, Failed, Seed, Workers, compute, console, made, prepare
+from dynsys.models.reporting.outputs import Outputs
+from dynsys.models.reporting.terminal import BLOCK, Failed, Seed, Workers, compute, made, prepare, say
 from dynsys.passes.status import STATUSES
-from dynsys.storage.files import write_whole
+from dynsys.storage.escaping import plain_name
 
 if TYPE_CHECKING:
     import xarray
@@ -95,7 +96,8 @@ def weight_dynamics(
     """
     from dynsys.models.weight_dynamics.runs import TrainingRuns
     from dynsys.models.weight_dynamics.study import Study
-    from dynsys.models.weight_dynamics.task import paper_task, read_table, regression_task
+    from dynsys.models.weight_dynamics.table import read_table
+    from dynsys.models.weight_dynamics.task import paper_task, regression_task
 
     if study is Kind.paper:
         _only(context, ("study", "members", "steps", "seed", "workers", "output"))
@@ -120,20 +122,20 @@ def weight_dynamics(
         raise InvalidInputError("--data and --target go together: a CSV file and the name of its target column")
     if data is not None and target is not None:
         X, y, names = read_table(data, target)
+        plain_name("table", data.name)
         task = f"Task: {target} from {', '.join(names)} of {data.name} ({len(y)} rows, inputs standardised)."
     else:
         X, y = regression_task(samples, settings.seeds["data"])
         task = paper_task(samples)
     settings = _with_angles(settings, settings.network(X, y, settings.activations[0]).dimension, angles)
-    store = output / "runs.zarr"
-    prepare(output, store)
+    store, outputs = output / "runs.zarr", Outputs(output / "summary.md", "weight-dynamics")
+    prepare(outputs, store)
     runs = compute(TrainingRuns(settings, X, y, task).ensemble(), store, workers)
-    _write_summary(runs, output, data is None)
+    _write_summary(runs, outputs, data is None)
     counts = _counts(runs)
-    console.print(
+    say(
         f"{counts['finished']} of {runs.status.size} runs finished: see {output / 'summary.md'}"
-        + (f" and, in a browser, {output / 'runs.html'}" if counts["finished"] else ""),
-        markup=False,
+        + (f" and, in a browser, {output / 'runs.html'}" if counts["finished"] else "")
     )
     if not counts["finished"]:
         stopped = runs.stopped.values[runs.stopped.values >= 0]
@@ -173,34 +175,37 @@ def _only(context: typer.Context, names: tuple[str, ...]) -> None:
 
 def _paper(members: int | None, steps: int | None, seed: int, workers: int | None, output: Path) -> None:
     """Run every study of the protocol, or what is left of them, and write the report."""
+    from dynsys.models.reporting.report import report_in
     from dynsys.models.weight_dynamics.paper.protocol import Protocol, store
     from dynsys.models.weight_dynamics.paper.report import write
     from dynsys.models.weight_dynamics.study import PAPER_LEARNING_RATE, PAPER_TIME
 
     time = PAPER_TIME if steps is None else steps * PAPER_LEARNING_RATE
     protocol = Protocol(members=4000 if members is None else members, time=time, seed=seed)
-    prepare(output, output / "runs")
-    (output / "runs").mkdir(exist_ok=True)
     names = list(protocol.studies)
+    prepare(report_in(output, "weight-dynamics"), *(store(output, name) for name in names))
+    (output / "runs").mkdir(exist_ok=True)
     for place, name in enumerate(names, start=1):
         compute(protocol.ensemble(name), store(output, name), workers, f"{name} ({place} of {len(names)}): ")
-    console.print("writing the report", markup=False)
-    console.print(f"see {write(protocol, output, made())}", markup=False)
+    say("writing the report")
+    say(f"see {write(protocol, output, made())}")
 
 
-def _write_summary(runs: xarray.Dataset, output: Path, paper_task: bool) -> None:
-    """Figures, the page, and last the summary; a study that has one is left alone."""
+def _write_summary(runs: xarray.Dataset, outputs: Outputs, paper_task: bool) -> None:
+    """The summary, figures, and the page: what is missing of them, and nothing else."""
     from dynsys.models.weight_dynamics.figures import draw_all
     from dynsys.models.weight_dynamics.page.page import write_page
     from dynsys.models.weight_dynamics.summary import summary
 
-    if (output / "summary.md").exists():
+    if outputs.complete():
         return
-    shutil.rmtree(output / "figures", ignore_errors=True)  # of a process that was killed while it drew
-    if _counts(runs)["finished"]:
-        draw_all(runs, output / "figures")
-        write_page(runs, output / "runs.html", made())
-    write_whole(output / "summary.md", f"{summary(runs, paper_task)}\n{made()}\n")
+    with TemporaryDirectory() as folder:
+        if _counts(runs)["finished"]:
+            draw_all(runs, Path(folder, "figures"))
+            write_page(runs, Path(folder, "runs.html"), made())
+        left = outputs.add([summary(runs, paper_task)], made(), Path(folder))
+    for file in left:
+        say(f"dynsys: {file} was there before, and is left as it is")
 
 
 def _counts(runs: xarray.Dataset) -> Counter[str]:

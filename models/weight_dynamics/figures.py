@@ -9,6 +9,7 @@ import numpy as np
 
 from dynsys.models.weight_dynamics.study import PAPER_LEARNING_RATE
 from dynsys.plotting import grid, save_figure, style
+from dynsys.storage.escaping import label
 
 if TYPE_CHECKING:
     import xarray
@@ -38,7 +39,7 @@ def draw_all(data: xarray.Dataset, folder: Path) -> list[Path]:
     rate = data.attrs["learning_rate"]
     paper = "the paper's" if rate == PAPER_LEARNING_RATE else f"the paper's: {PAPER_LEARNING_RATE:g}"
     note = f"learning rate {rate:g} ({paper}), T = {float(data.time[-1]):.4g}"
-    title = f"{data.attrs['task']}\n{note}, {data.sizes['member']} runs of each activation"
+    title = f"{label(data.attrs['task'])}\n{note}, {data.sizes['member']} runs of each activation"
     folder.mkdir(exist_ok=True)
     drawings = (final_losses, exponents, exponents_against_loss, single_runs)
     with style():
@@ -53,7 +54,7 @@ def final_losses(data: xarray.Dataset, path: Path, title: str) -> Path:
     bins = np.geomspace(np.nanmin(shown) / 1.1, np.nanmax(shown) * 1.1, 41)
     for panel, name, values in zip(axes[0], final, shown, strict=True):
         panel.hist(values[np.isfinite(values)], bins=bins, color="0.55", edgecolor="0.3", linewidth=0.4)
-        panel.set(xscale="log", xlabel="final loss $c_f$ (squared units of y)", ylabel="runs", title=name)
+        panel.set(xscale="log", xlabel="final loss $c_f$ (squared units of y)", ylabel="runs", title=label(name))
         panel.yaxis.get_major_locator().set_params(integer=True)
         panel.axvline(
             data.attrs["variance_of_y"], color="black", linestyle=":", label="Var(y): loss of a constant output"
@@ -77,7 +78,7 @@ def exponents(data: xarray.Dataset, path: Path, title: str) -> Path:
         finite = np.concatenate([v[np.isfinite(v)] for v in values.values()])
         bins = np.histogram_bin_edges(finite, 40)
         for fill, (name, v) in zip(FILLS, values.items(), strict=False):
-            panel.hist(v[np.isfinite(v)], bins=bins, label=name, **fill)
+            panel.hist(v[np.isfinite(v)], bins=bins, label=label(name), **fill)
         panel.axvline(0.0, color="black", linewidth=0.7, linestyle=":")
         panel.set(xlabel=rf"$\lambda_{{{q}}}(T)$ (1/time)", ylabel="runs")
         panel.yaxis.get_major_locator().set_params(integer=True)
@@ -94,7 +95,7 @@ def exponents_against_loss(data: xarray.Dataset, path: Path, title: str) -> Path
     for panel, q in zip(panels, shown, strict=True):
         values = _final(data.exponent.sel(q=q))
         for points, (name, v) in zip(POINTS, values.items(), strict=False):
-            panel.scatter(v, on_log_axis(loss[name]), label=name, **points)
+            panel.scatter(v, on_log_axis(loss[name]), label=label(name), **points)
         panel.axvline(0.0, color="black", linewidth=0.7, linestyle=":")
         panel.set(yscale="log", xlabel=rf"$\lambda_{{{q}}}(T)$ (1/time)", ylabel="final loss $c_f$")
         columns |= {f"{name}_exponent_{q}": v for name, v in values.items()}
@@ -120,7 +121,11 @@ def single_runs(data: xarray.Dataset, path: Path, title: str) -> Path:
                 style = ("-", "--", ":")[q % 3]
                 shade = str(0.6 * (q // 3) / max(1, (run.sizes["q"] - 1) // 3))
                 top.plot(run.time, series, style, color=shade, linewidth=1.1, label=rf"$\lambda_{{{q + 1}}}$")
-            top.set(xscale="log", title=f"{name}, {kind} final loss (run {member})", ylabel=r"$\lambda_q(t)$ (1/time)")
+            top.set(
+                xscale="log",
+                title=f"{label(name)}, {kind} final loss (run {member})",
+                ylabel=r"$\lambda_q(t)$ (1/time)",
+            )
             top.set_yscale("symlog", linthresh=1.0)
             bottom.plot(run.time, run.loss, color="black", linewidth=1.1)
             bottom.set(xscale="log", yscale="log", ylabel="loss C(t) (squared units of y)", xlabel=TIME)

@@ -11,6 +11,7 @@ from dynsys.models.reporting.report import markdown_table
 from dynsys.models.weight_dynamics.runs import SAME_SPAN
 from dynsys.models.weight_dynamics.study import PAPER_LEARNING_RATE
 from dynsys.passes.status import DIVERGED, FAILED, RUNNING, SINGULAR, STATUSES
+from dynsys.storage.escaping import markdown
 
 if TYPE_CHECKING:
     import xarray
@@ -47,9 +48,10 @@ def summary(data: xarray.Dataset, paper_task: bool) -> str:
     lines = [
         "# Local stability of training runs",
         "",
-        f"{settings['task']} Every run is gradient descent on a three-layer network with {settings['hidden']} hidden "
-        f"units, seen as a dynamical system of {data.sizes['q']} weights and biases; all its finite-time Lyapunov "
-        f"exponents lambda_q(T), q = 1, ..., {data.sizes['q']}, were followed from the first step to the last.",
+        f"{markdown(settings['task'])} Every run is gradient descent on a three-layer network with "
+        f"{settings['hidden']} hidden units, seen as a dynamical system of {data.sizes['q']} weights and biases; all "
+        f"its finite-time Lyapunov exponents lambda_q(T), q = 1, ..., {data.sizes['q']}, were followed from the first "
+        "step to the last.",
         "",
         f"Learning rate {settings['learning_rate']:g} (the paper's: {PAPER_LEARNING_RATE:g}), time T = "
         f"{float(data.time[-1]):.6g} in units of learning rate times steps, batches of "
@@ -69,7 +71,7 @@ def summary(data: xarray.Dataset, paper_task: bool) -> str:
         "",
         "## Exponents over the whole run (1/time): median, and the 5 % and 95 % quantiles of the runs",
         "",
-        *markdown_table([["q", *data.activation.values], *_exponent_rows(final)]),
+        *markdown_table([["q", *map(markdown, data.activation.values)], *_exponent_rows(final)]),
         "## Shares of runs, with 95 % (Wilson) intervals",
         "",
         *markdown_table(
@@ -98,7 +100,7 @@ def _run_row(run: tuple[str, xarray.Dataset]) -> list[Any]:
     counts = [int((final.status == code).sum()) for code in SHOWN]
     loss = final.loss.values[np.isfinite(final.loss.values)]
     spread = [f"{value:.4g}" for value in np.quantile(loss, [0, 0.5, 1])] if loss.size else ["none finished"] * 3
-    return [name, *counts, *spread]
+    return [markdown(name), *counts, *spread]
 
 
 def _angles(data: xarray.Dataset) -> list[str]:
@@ -115,7 +117,7 @@ def _angles(data: xarray.Dataset) -> list[str]:
     return [
         "## Angles between covariant vectors: share of pairs that are determined; lowest, 5 % quantile, median",
         "",
-        *markdown_table([["t", *data.activation.values], *rows]),
+        *markdown_table([["t", *map(markdown, data.activation.values)], *rows]),
         "Covariant vectors of a training run are finite-time objects with two open ends. A vector is determined if two "
         "starts of the backward pass at the end of training agree on it, and two random first frames on the spans up "
         f"to it, to {SAME_SPAN:g}. Early vectors depend on the seed of the frame; late ones, and those whose exponents "
@@ -160,4 +162,4 @@ def _share_rows(final: xarray.Dataset, variance: float, paper_task: bool) -> Ite
                 found = f"{count} of {total}: {100 * count / total:.0f} % ({100 * low:.0f} to {100 * high:.0f} %)"
             else:
                 found = "none finished"
-            yield [name, what, found, *([PAPER_SHARES.get((name, what), "not stated")] if paper_task else [])]
+            yield [markdown(name), what, found, *([PAPER_SHARES.get((name, what), "not stated")] if paper_task else [])]

@@ -1,6 +1,7 @@
 """The page of the main job: what it holds, and what a browser shows when a run is picked."""
 
 import importlib.util
+import re
 import shutil
 from html.parser import HTMLParser
 from itertools import combinations
@@ -122,6 +123,24 @@ def test_the_summary_counts_the_angles_that_the_run_decides(runs):
     row = f"{100 * share:.0f} %: {low:.2g}°, {few:.3g}°, {middle:.4g}° |"
     assert any(line.startswith(f"| {runs.time.values[at]:.3g} |") and line.endswith(row) for line in text.split("\n"))
     assert "`runs.html`" in text
+
+
+def test_names_are_text_in_every_output(runs, tmp_path):
+    """A task names the columns of a table; names of activations may come from a store of somebody else."""
+    names = ["<script>alert(1)</script>", "a|b `c` $x_$"]
+    task = "Task: $\\frac{$ from <img src=x onerror=alert(1)>, =cmd(), **t** of t.csv."
+    data = runs.assign_coords(activation=names).assign_attrs(task=task)
+    text = summary(data, paper_task=False)
+    assert not {"<script", "<img", "`c`"} & {*re.findall("<script|<img|`c`", text)}
+    assert "from &lt;img src=x onerror=alert(1)&gt;, =cmd(), \\*\\*t\\*\\* of t.csv." in text
+    assert "| a&#124;b &#96;c&#96; \\$x\\_\\$ | 6 | 0 | 0 | 0 |" in text
+    page_of = Addresses()
+    page_of.feed(write_page(data, tmp_path / "runs.html", "Made by `a` <script>").read_text())
+    assert "img" not in page_of.tags
+    assert "<script>alert" not in (tmp_path / "runs.html").read_text()
+    draw_all(data, tmp_path / "figures")
+    assert "'<script" not in (tmp_path / "figures" / "exponents.csv").read_text()  # no formula: nothing is changed
+    assert data.attrs["task"] == task
 
 
 @pytest.mark.slow

@@ -113,7 +113,7 @@ BAD = {
     "constant target": ("a,b,y\n1,7,3\n4,8,3\n", r"column\(s\) y are constant"),
     "one row": ("a,b,y\n1,2,3\n", r"column\(s\) a, b, y are constant"),
     "only target": ("y\n1\n2\n", "only the target column 'y'"),
-    "semicolons": ("a;y\n1;2\n", "no column 'y'"),
+    "semicolons": ("a;b\n1;2\n", "no column 'y'; its columns are a, b .separated by semicolons."),
     "binary": (bytes(range(256)) * 4, "cannot be read as a CSV file"),
     "latin-1": ("größe,y\n1,2\n".encode("latin-1"), "cannot be read as a CSV file"),
     "utf-16": ("a,y\n1,2\n".encode("utf-16"), "cannot be read as a CSV file"),

@@ -18,7 +18,7 @@ from dynsys.passes.status import RUNNING
 Array = np.ndarray
 
 NEAR = 1e-10  # share of the size of states within which a flow has arrived at its fixed point
-LAST_BITS = 4 * np.finfo(float).eps  # by which a map may move a state that rests
+LAST_BITS = 4 * np.finfo(float).eps  # share of a state, by which a map may move it where it rests
 REPEATS = 3  # steps of which each leaves the state in place
 
 LONGEST_CYCLE = 64  # steps
@@ -79,8 +79,8 @@ def collapse_check(tangent: Tangent, begun: RunState, end: RunState, growth: Arr
     """The check of a result: members whose orbits rounding let fall on an unstable point or a short unstable cycle.
 
     The first vector grows, and the components of the state in which it lies recur to the last bit: then the orbit does
-    not follow the tangent. An orbit that began there is no case of it, and neither are transversal directions of a
-    manifold that the orbit never left.
+    not follow the tangent. An orbit that began there, to its last bits, is no case of it, and neither are transversal
+    directions of a manifold that the orbit never left.
 
     Parameters
     ----------
@@ -97,7 +97,8 @@ def collapse_check(tangent: Tangent, begun: RunState, end: RunState, growth: Arr
         # steps that were taken: a drive by data may know no others
         n = max(begun.n, end.n - LONGEST_CYCLE)
         period, factor, same = _cycle(tangent, n, end.n, end.x[m], end.Q[m, :, :1], int(end.members[m]))
-        if period and factor > 1.0 and not np.array_equal(begun.x[m, same], end.x[m, same]):
+        began = np.abs(begun.x[m, same] - end.x[m, same]) <= LAST_BITS * np.max(np.abs(end.x[m]))
+        if period and factor > 1.0 and not began.all():
             fallen[m] = True
             text = text or _text(end.x[m], period, factor)
     return fallen, text

@@ -28,6 +28,17 @@ def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
     return (np.sum if ord == 1 else np.max)(np.abs(x), axis=axis, keepdims=keepdims)
 
 
+def _cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None) -> Any:
+    """numpy.cross of vectors of three components: older NumPy writes their products over a 0 that is a whole number."""
+    if axis is not None:
+        axisa = axisb = axisc = axis
+    a, b = np.moveaxis(a, axisa, -1), np.moveaxis(b, axisb, -1)
+    if not a.shape[-1] == b.shape[-1] == 3:
+        raise NotTraceable("numpy.cross of vectors of two components is not known to it")
+    next_, last = [1, 2, 0], [2, 0, 1]
+    return np.moveaxis(a[..., next_] * b[..., last] - a[..., last] * b[..., next_], -1, axisc)
+
+
 def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
     """numpy.clip."""
     lower, upper = (a_min if min is None else min), (a_max if max is None else max)
@@ -64,6 +75,7 @@ def _unchanged(x: Any, *_: Any, **__: Any) -> Any:
 OF_ARRAYS: dict[str, Callable[..., Any]] = {
     "full": _full,
     "norm": _norm,
+    "cross": _cross,
     "clip": _clip,
     "convolve": _convolve,
     "gradient": _gradient,

@@ -160,6 +160,8 @@ class Symbolic(np.lib.mixins.NDArrayOperatorsMixin):
             return lambda *_, **__: self
         if name in ("real", "T"):
             return self
+        if name == "imag":
+            return 0.0
         raise AttributeError(name)
 
 
@@ -171,6 +173,16 @@ class Symbols(np.ndarray):
 
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
         return _call(function, args, options)
+
+    @property  # type: ignore[misc]
+    def real(self) -> Any:
+        """The numbers themselves: an attribute that NumPy looks up entry by entry from 2.5 on."""
+        return self
+
+    @property  # type: ignore[misc]
+    def imag(self) -> Any:
+        """Zeros: states are real."""
+        return np.zeros(self.shape)
 
     def astype(self, dtype: Any, *_: Any, **__: Any) -> Any:
         """A copy: symbols stay what they are."""

@@ -49,7 +49,8 @@ SHOW = """
     pairs.data = lines
     picked.data = {x: [runs.x[row]], share: [runs.share[row]]}
     const digits = (x) => isFinite(x) ? Number(x.toPrecision(4)).toString() : "none"
-    heading.text = `<b>${activation.value}, run ${number.value}</b>: final loss ${digits(runs.final[row])}, ` +
+    const text = (name) => name.replace(/[&<>"'`$]/g, (c) => `&#${c.charCodeAt(0)};`)
+    heading.text = `<b>${text(activation.value)}, run ${number.value}</b>: final loss ${digits(runs.final[row])}, ` +
         `λ₁(T) = ${digits(runs.first[row])}, ${runs.status[row]}`
 """
 NEAREST = """

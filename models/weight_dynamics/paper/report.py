@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dynsys.models.reporting.report import Figures, Section, verdicts, write_report
+from dynsys.models.reporting.report import Figures, Section, report_in, verdicts, write_report
 from dynsys.models.weight_dynamics.paper import figures, interpretation
 from dynsys.models.weight_dynamics.paper import figures_prediction as predicted
 from dynsys.models.weight_dynamics.paper.claims_angles import angles, table
@@ -44,7 +44,7 @@ CAPTIONS = {
 def write(protocol: Protocol, folder: Path, made: str) -> Path:
     """Draw all figures of the stores in a folder into `report/`, and write `REPORT.md` beside it; both anew."""
     parts = sections(Findings(protocol, folder), Measures.of(protocol))
-    return write_report(_head(protocol, parts), parts, folder, made)
+    return write_report(_head(protocol, parts), parts, report_in(folder, "weight-dynamics"), made)
 
 
 def sections(findings: Findings, measures: Measures) -> list[Section]:
