@@ -24,6 +24,7 @@ from dynsys.errors import (
     IncompleteRunError,
     InterruptedWarning,
     InvalidInputError,
+    LongRunWarning,
     SingularTangentError,
     StoreError,
 )
@@ -80,6 +81,7 @@ __all__ = [
     "InterruptedWarning",
     "InvalidInputError",
     "Leapfrog",
+    "LongRunWarning",
     "LyapunovSpectrum",
     "LyapunovVectors",
     "Map",

@@ -7,6 +7,8 @@ from functools import lru_cache
 import attrs
 import numpy as np
 
+from dynsys.errors import real_series
+
 Array = np.ndarray
 
 LEAST_RATES = 32
@@ -87,6 +89,7 @@ def batch_means_error(rates: Array) -> Array:
     P. Heidelberger, P. D. Welch, Commun. ACM 24, 233 (1981): the spectrum at zero, from the slowest terms;
     N. J. Johnson, J. Am. Stat. Assoc. 73, 536 (1978): means of skew samples.
     """
+    rates = real_series("rates", rates, "n, k")
     *lead, n, k = rates.shape
     if n < LEAST_RATES:
         return np.full((*lead, k), np.nan)
@@ -121,6 +124,7 @@ def drift(rates: Array) -> tuple[Array, Array]:
     change : ndarray, shape (..., k)
         Mean rate of the second half minus that of the first, if the rates change evenly.
     """
+    rates = real_series("rates", rates, "n, k")
     *lead, n, k = rates.shape
     if n < LEAST_RATES:
         return np.full((*lead, k), np.nan), np.zeros((*lead, k))

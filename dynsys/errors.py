@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -72,50 +75,117 @@ class FallbackWarning(UserWarning):
     """Something slower or less exact than possible is used (finite differences, no compiler, ...)."""
 
 
-def real_array(name: str, value: Any) -> np.ndarray:
-    """A copy of the value as a float64 array, or an error that names the argument and what was given.
+class LongRunWarning(UserWarning):
+    """A run will take more than a day: how many steps, at what speed, until when."""
 
-    What NumPy would turn into numbers by dropping something is refused: masked entries, imaginary parts, dates, text.
+
+def levels_up() -> int:
+    """How far above its caller the line outside of dynsys is that called it, as `warnings.warn` counts."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and Path(frame.f_code.co_filename).is_relative_to(HERE):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+HERE = Path(__file__).parent
+ARRAY = "be an array of real numbers"
+
+
+def real(name: str, value: Any, wanted: str = ARRAY, *, copy: bool = False) -> np.ndarray:
+    """The value as a float64 array, or an error that names the argument, what was given, and what is `wanted`.
+
+    It is copied only where it has to be. What NumPy would turn into numbers by dropping something is refused: masked
+    entries, imaginary parts, dates, text, units; and single truth values, which stand where a number is meant.
+
+    >>> real("V", np.ma.array([1.0, 2.0], mask=[False, True]))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    dynsys.errors.InvalidInputError: V must be an array of real numbers, got ...: masked entries: fill them, or leave...
+    """
+    if type(value) is np.ndarray and value.dtype == np.float64:  # asked for in every step of some systems
+        return value.copy() if copy else value
+    try:
+        reason = "" if isinstance(value, float) else _dropped(value)
+        if not reason:
+            given = np.asarray(value)
+            reason = _not_real(value, given)
+            if not reason:
+                with np.errstate(over="ignore"):  # of long doubles
+                    return np.array(given, dtype=np.float64) if copy else np.asarray(given, dtype=np.float64)
+    except MemoryError:
+        raise
+    except Exception as problem:  # whatever the object at hand raises where it is asked for numbers
+        reason = "entries that are no numbers" if str(problem).startswith("float()") else f"{problem!s:.150}"
+    raise InvalidInputError(f"{name} must {wanted}, got {shown(value)}{reason and f': {reason}'}")
+
+
+def real_array(name: str, value: Any, wanted: str = ARRAY) -> np.ndarray:
+    """The same as a copy: nothing that the user passes in is ever changed.
 
     >>> real_array("x0", [1, 2]), real_array("x0", [1.0, 2j])  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     dynsys.errors.InvalidInputError: x0 must be an array of real numbers, got [1.0, 2j]: complex numbers: take .real...
     """
-    if type(value) is np.ndarray and value.dtype == np.float64:  # asked for in every step of some systems
-        return value.copy()
-    reason = ""
-    try:
-        if _masked(value):
-            reason = "masked entries: fill them, or leave them out"
-        else:
-            given = np.asarray(value)
-            reason = _not_real(value, given)
-            if not reason:
-                return np.array(given, dtype=float)
-    except (TypeError, ValueError, OverflowError):
-        pass
-    raise InvalidInputError(f"{name} must be an array of real numbers, got {value!r:.100}{reason and f': {reason}'}")
+    return real(name, value, wanted, copy=True)
 
 
-def unmasked(name: str, value: Any) -> Any:
-    """The value, or an error if entries of it are masked: NumPy would forget the mask.
+def real_series(name: str, value: Any, axes: str) -> np.ndarray:
+    """The same, not copied, of at least two axes, of which the last two are described.
 
-    >>> unmasked("V", np.ma.array([1.0, 2.0], mask=[False, True]))  # doctest: +ELLIPSIS
+    >>> real_series("rates", [1.0, 2.0], "intervals, k")
     Traceback (most recent call last):
-    dynsys.errors.InvalidInputError: V must be an array of real numbers, got masked entries: fill them, or leave ...
+    dynsys.errors.InvalidInputError: rates must have shape (..., intervals, k), got (2,)
     """
-    if type(value) is not np.ndarray and _masked(value):
-        raise InvalidInputError(
-            f"{name} must be an array of real numbers, got masked entries: fill them, or leave them out"
-        )
-    return value
+    array = real(name, value)
+    if array.ndim < 2 or not array.shape[-1]:
+        raise InvalidInputError(f"{name} must have shape (..., {axes}), got {array.shape}")
+    return array
 
 
-def _masked(value: Any) -> bool:
-    """Whether entries are masked, in an array or in a list of some: NumPy forgets the mask of either."""
+def real_or_complex(name: str, value: Any, wanted: str = ARRAY) -> np.ndarray:
+    """The same where complex numbers lose nothing: states at which equations are evaluated, as for their derivatives.
+
+    >>> real_or_complex("x", [1.0, 2j])
+    array([1.+0.j, 0.+2.j])
+    """
+    if type(value) is np.ndarray and value.dtype.kind == "c":
+        return value
+    if isinstance(value, list | tuple | complex):
+        with suppress(Exception):  # of rows of unequal lengths, or of an entry: `real` says which
+            if not _dropped(value) and np.iscomplexobj(value):
+                return np.asarray(value)
+    return real(name, value, wanted)
+
+
+def unmasked(name: str, value: Any) -> None:
+    """Refuse what has masked entries, or a unit, where anything else will do."""
+    if reason := _dropped(value):
+        raise InvalidInputError(f"{name} must not lose what it says, got {reason}")
+
+
+def shown(value: Any) -> str:
+    """The beginning of what a value prints, for an error; its kind, if it prints nothing."""
+    try:
+        return f"{value!r:.100}"
+    except Exception:  # an integer of more digits than Python prints, an object with an error of its own
+        return f"a {type(value).__name__}"
+
+
+def _dropped(value: Any) -> str:
+    """What NumPy would forget without a word, masks of arrays and of lists of them, units; or empty."""
     if isinstance(value, list | tuple):
-        return any(_masked(part) for part in value)
-    return isinstance(value, np.ma.MaskedArray) and bool(np.ma.getmaskarray(value).any())
+        return next(filter(None, map(_dropped, value)), "")
+    if isinstance(value, np.ndarray) and value.dtype.kind == "O":
+        return KINDS["O"]  # in a list, too
+    if isinstance(value, np.ma.MaskedArray):
+        return "masked entries: fill them, or leave them out" if np.ma.getmaskarray(value).any() else ""
+    kind = type(value)
+    if kind.__module__.startswith("scipy.sparse"):
+        return "a sparse array: write .toarray() behind it"
+    if kind.__module__.startswith("pandas"):
+        return ""  # its dates have units, too, and are found by their kind
+    if getattr(kind, "unit", None) is not None or getattr(kind, "units", None) is not None:
+        return "numbers with a unit: give bare ones, in the units of the model"
+    return ""
 
 
 KINDS = {  # of NumPy's arrays that it would convert to real numbers, or fail to in its own words
@@ -124,12 +194,14 @@ KINDS = {  # of NumPy's arrays that it would convert to real numbers, or fail to
     "m": "time differences: give numbers in the units of the model's time",
     "S": "text: convert it by float",
     "U": "text: convert it by float",
+    "T": "text: convert it by float",
     "O": "an array of objects: convert it by .astype(float)",
     "V": "a structured array: give one of its columns",
 }
 
 
-NO_NUMBERS = (type(None), str, bytes, np.datetime64, np.timedelta64)  # of which NumPy would make some
+# of which NumPy would make numbers
+NO_NUMBERS = (type(None), str, bytes, complex, np.complexfloating, np.datetime64, np.timedelta64, np.void)
 
 
 def _not_real(value: Any, given: np.ndarray) -> str:
@@ -137,6 +209,8 @@ def _not_real(value: Any, given: np.ndarray) -> str:
     kind = given.dtype.kind
     if kind == "O" and not isinstance(value, np.ndarray):
         return "entries that are no numbers" if any(isinstance(v, NO_NUMBERS) for v in given.flat) else ""
+    if kind == "b" and not given.ndim:
+        return "a truth value: give a number"
     return KINDS.get(kind, "")
 
 
@@ -144,11 +218,24 @@ LARGEST_COUNT = 2**53  # beyond, floating-point numbers (times, for one) no long
 LARGEST_SEED = 2**128 - 1
 
 
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number; to NumPy a time difference is one, too."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64)
+
+
+def plain(value: Any) -> Any:
+    """Numbers of NumPy as Python's; anything else, such as a date, as it is."""
+    if isinstance(value, np.number | np.bool_) and not isinstance(value, np.timedelta64):
+        return value.item()
+    return value
+
+
 def whole_number(name: str, value: Any, least: int, most: int = LARGEST_COUNT) -> int:
     """The value as an int, or an error that names the argument, what was given and what was expected."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= most:
-        limit = f" and at most {most}" if isinstance(value, int | np.integer) and value > most else ""
-        raise InvalidInputError(f"{name} must be a whole number >= {least}{limit}, got {value!r:.100}")
+    whole = is_whole(value)
+    if not whole or not least <= value <= most:
+        limit = f" and at most {most}" if whole and value > most else ""
+        raise InvalidInputError(f"{name} must be a whole number >= {least}{limit}, got {shown(value)}")
     return int(value)
 
 
@@ -167,7 +254,7 @@ def one_of(name: str, value: Any, *known: str) -> str:
     if not isinstance(value, str) or value not in known:
         *others, last = map(repr, known)
         listed = f"{', '.join(others)} or {last}" if others else last
-        raise InvalidInputError(f"{name} must be {listed}, got {value!r:.100}")
+        raise InvalidInputError(f"{name} must be {listed}, got {shown(value)}")
     return value
 
 
@@ -182,18 +269,25 @@ def whole_stride(stride: int, intervals: int) -> int:
 
 def finite(name: str, value: Any) -> float:
     """A finite number, or an InvalidInputError with its name."""
-    number = real_array(name, value)
-    if number.shape or not np.isfinite(number):
-        raise InvalidInputError(f"{name} must be a finite number, got {value!r:.100}")
-    return float(number)
+    return _number(name, value, "be a finite number", lambda number: True)
 
 
 def positive(name: str, value: Any) -> float:
     """A positive finite number, or an InvalidInputError with its name."""
-    number = real_array(name, value)
-    if not (number.shape == () and np.isfinite(number) and number > 0):
-        raise InvalidInputError(f"{name} must be a positive finite number, got {value!r:.100}")
+    return _number(name, value, "be a positive finite number", lambda number: number > 0.0)
+
+
+def _number(name: str, value: Any, wanted: str, holds: Callable[[float], bool]) -> float:
+    number = real(name, value, wanted)
+    if number.shape or not np.isfinite(number) or not holds(float(number)):
+        raise InvalidInputError(f"{name} must {wanted}, got {shown(value)}")
     return float(number)
+
+
+def a_function(name: str, value: Any, called: str) -> None:
+    """Refuse what cannot be called, saying how it would be."""
+    if not callable(value):
+        raise InvalidInputError(f"{name} must be a function, called as {called}, got {shown(value)}")
 
 
 def warn_of(checks: Sequence[tuple[Any, str]], stacklevel: int) -> None:

@@ -7,7 +7,7 @@ from itertools import combinations, combinations_with_replacement
 import numpy as np
 
 from dynsys.error_bars import batch_means_error as batch_means_error
-from dynsys.errors import InvalidInputError, real_array, whole_number
+from dynsys.errors import InvalidInputError, real_array, real_series, whole_number
 
 Array = np.ndarray
 
@@ -41,6 +41,7 @@ def finite_time_exponents(rates: Array, window: int | None = None) -> Array:
     >>> finite_time_exponents(np.array([[1.0], [3.0], [5.0]]), window=2)[:, 0]
     array([2., 4.])
     """
+    rates = real_series("rates", rates, "intervals, k")
     if window is None:
         return np.cumsum(rates, axis=-2) / np.arange(1, rates.shape[-2] + 1)[:, None]
     window = whole_number("window", window, 1)
@@ -109,6 +110,7 @@ def cosines(vectors: Array) -> Array:
 
 
 def _unit(vectors: Array) -> Array:
+    vectors = real_series("vectors", vectors, "dim, k")
     with np.errstate(invalid="ignore", divide="ignore"):  # a vector that vanished has no direction: NaN
         return vectors / np.linalg.norm(vectors, axis=-2, keepdims=True)
 
@@ -279,7 +281,9 @@ def line_distance(U: Array, V: Array) -> Array:
     -------
     ndarray, shape (..., k)
     """
-    U = U / np.linalg.norm(U, axis=-2, keepdims=True)
+    U, V = real_series("U", U, "dim, k"), real_series("V", V, "dim, k")
+    with np.errstate(invalid="ignore", divide="ignore"):  # as for `_unit`
+        U = U / np.linalg.norm(U, axis=-2, keepdims=True)
     return np.linalg.norm(U - V * np.sum(U * V, axis=-2, keepdims=True), axis=-2)
 
 
@@ -296,6 +300,7 @@ def subspace_distance(U: Array, V: Array) -> Array:
     ndarray, shape (..., k)
         NaN where a frame has NaN.
     """
+    U, V = real_series("U", U, "dim, k"), real_series("V", V, "dim, k")
     distances = []
     for j in range(1, U.shape[-1] + 1):
         outside = U[..., :j] - V[..., :j] @ (np.swapaxes(V[..., :j], -1, -2) @ U[..., :j])

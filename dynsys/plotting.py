@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dynsys.errors import InvalidInputError, whole_number
+from dynsys.errors import InvalidInputError, real, whole_number
 from dynsys.indicators import batch_means_error
 from dynsys.storage.escaping import csv_cell, label
 from dynsys.storage.files import new_file, refuse_taken
@@ -255,7 +255,7 @@ def convergence_figure(
     count, k = rates.shape
     if not np.isfinite(rates).all():
         raise InvalidInputError("the run stopped: there is no mean over all of its record; draw one that did not")
-    if known is not None and np.shape(known) != (k,):
+    if known is not None and real("known", known, f"be {k} numbers, NaN where there is none").shape != (k,):
         raise InvalidInputError(f"known must be {k} numbers, NaN where there is none, got {known!r:.100}")
     first = max(LEAST_INTERVALS, count // 100) if count > LEAST_INTERVALS else 1  # before, the scale is lost
     counts = np.unique(np.geomspace(first, count, TIMES).astype(int))

@@ -13,7 +13,7 @@ import numpy as np
 from dynsys.algorithms.differences import EPS, FEW, RUNGS, differences, finite_difference
 from dynsys.backends import NumpyTangent
 from dynsys.equations.scalar_function import ScalarFunction
-from dynsys.errors import ContractError
+from dynsys.errors import ContractError, real_array, whole_number, whole_seed
 from dynsys.passes.run_state import RunState
 from dynsys.passes.status import RUNNING, STATUSES
 from dynsys.systems.system import DifferentiableSystem, PiecewiseFlow
@@ -102,11 +102,11 @@ def check_system(system: DifferentiableSystem | PiecewiseFlow, x: Array, *, t: f
                 )
             check_system(system.flow_at(n), x, t=t, seed=seed)
         return
-    x = np.array(x, dtype=float)
+    x = real_array("x", x)
     dim = system.dimension
     if x.shape != (dim,):
         raise ContractError(f"x must have shape ({dim},), that of a state, got {x.shape}")
-    rng, precision = np.random.default_rng(seed), system.precision
+    rng, precision = np.random.default_rng(whole_seed(seed)), system.precision
     exact, tolerance = _exact(precision), _by_differences(precision)
     many = x + 1e-2 * rng.normal(size=(2, 3, dim))
     before = many.copy()
@@ -159,8 +159,8 @@ def check_tangent(tangent: TangentSystem, x: Array, *, seed: int = 0, steps: int
     ContractError
         Naming the broken promise.
     """
-    x = np.array(tangent.complete(x), dtype=float)
-    rng = np.random.default_rng(seed)
+    x = real_array("x", tangent.complete(real_array("x", x)))
+    rng, steps = np.random.default_rng(whole_seed(seed)), whole_number("steps", steps, 1)
     dim = tangent.dimension
     if x.shape != (dim,):
         raise ContractError(f"x must have shape ({dim},), that of a state, got {x.shape}")
@@ -228,7 +228,7 @@ def check_activation(activation: ScalarFunction, *, points: Any = None) -> None:
     >>> from dynsys.models.activations import Tanh
     >>> check_activation(Tanh())
     """
-    d = np.linspace(-6.0, 6.0, 97) + 0.003 if points is None else np.array(points, dtype=float)
+    d = np.linspace(-6.0, 6.0, 97) + 0.003 if points is None else real_array("points", points)
     for kink in activation.kinks:
         d = d[np.abs(d - kink) > 1e-2]
     before, name = d.copy(), type(activation).__name__

@@ -22,6 +22,7 @@ import math
 import numpy as np
 
 from dynsys import InvalidInputError, ScalarFunction
+from dynsys.errors import real_or_complex
 
 Array = np.ndarray
 
@@ -46,15 +47,15 @@ class Activation(ScalarFunction):
 
     def sigma(self, d: Array) -> Array:
         """sigma(d), element by element."""
-        return self.fused(np.asarray(d))[0]
+        return self.fused(real_or_complex("d", d))[0]
 
     def dsigma(self, d: Array) -> Array:
         """sigma'(d), element by element."""
-        return self.fused(np.asarray(d))[1]
+        return self.fused(real_or_complex("d", d))[1]
 
     def d2sigma(self, d: Array) -> Array:
         """sigma''(d), element by element."""
-        return self.fused(np.asarray(d))[2]
+        return self.fused(real_or_complex("d", d))[2]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"

@@ -270,6 +270,8 @@ def serve():
         os.close(begin)
         pipes[pid] = end
         print(pid, flush=True)
+    for pid in pipes:  # nobody waits for them any more
+        os.kill(pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import importlib.machinery
 import inspect
 import subprocess
 import sys
@@ -275,3 +276,12 @@ def test_files_have_one_noun():
             yield "say in CONTRIBUTING why it is so long"
 
     assert complaints(check) == []
+
+
+def test_lowest_versions_are_declared_as_the_script_that_tries_them_reads_them():
+    loader = importlib.machinery.SourceFileLoader("versions", str(ROOT / ".ci" / "versions"))
+    script = importlib.util.module_from_spec(importlib.util.spec_from_loader("versions", loader))
+    loader.exec_module(script)
+    names = [line.split("==")[0] for line in script.lowest()]
+    assert {"numpy", "zarr", "distributed", "pytest"} <= set(names)
+    assert len(names) == len(set(names))

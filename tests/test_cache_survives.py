@@ -71,6 +71,7 @@ def an_open_folder(home):
     (home / ".cache" / "dynsys").chmod(0o777)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [nothing, a_cut_key, an_open_folder])
 def test_a_kill_at_any_change_of_a_file_costs_the_next_process_nothing_but_time(before, server, place):
     change, code, changes = 0, -9, []
@@ -89,6 +90,7 @@ def test_a_kill_at_any_change_of_a_file_costs_the_next_process_nothing_but_time(
     assert len({tuple(names) for names in changes}) >= 4  # it was killed at different states of the disk
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill", [True, False])
 def test_a_file_of_which_only_some_bytes_are_written(kill, server, place):
     for number, most in enumerate([0, 1, 31, 32, 77, 78, 79, 300, 4096, 8192, 9000]):
@@ -106,6 +108,7 @@ def test_a_file_of_which_only_some_bytes_are_written(kill, server, place):
         assert right(server.run(asked)) == BOTH
 
 
+@pytest.mark.slow
 def test_a_kill_while_it_is_emptied(server, place):
     asked, change, code = request(place), 0, -9
     while code:
@@ -121,6 +124,7 @@ def test_a_kill_while_it_is_emptied(server, place):
 # --- no room, no home ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @root
 @pytest.mark.parametrize("where", ["home", "DYNSYS_CACHE"])
 def test_a_disk_that_is_full_is_one_warning(where, server, place):
@@ -144,6 +148,7 @@ def test_a_disk_that_is_full_is_one_warning(where, server, place):
             assert right(server.run(request(place, env=environment))) == BOTH
 
 
+@pytest.mark.slow
 @root
 def test_a_disk_without_inodes(server, place):
     with small_disk(place / "disk", "size=1m,nr_inodes=7,mode=755") as mounted:
@@ -158,6 +163,7 @@ def test_a_disk_without_inodes(server, place):
         right(server.run(request(place, env={"HOME": str(disk)})))
 
 
+@pytest.mark.slow
 @root
 @pytest.mark.parametrize("kept", [False, True])
 def test_a_home_that_cannot_be_written(kept, server, place):
@@ -175,7 +181,7 @@ def test_a_home_that_cannot_be_written(kept, server, place):
 @root
 @pytest.mark.parametrize("closed", [".", ".cache", ".cache/dynsys"])
 @pytest.mark.parametrize("kept", [False, True])
-@pytest.mark.parametrize("mode", [0o500, 0o400, 0o000])
+@pytest.mark.parametrize("mode", [0o500, *(pytest.param(mode, marks=pytest.mark.slow) for mode in (0o400, 0))])
 def test_a_user_whose_folders_are_closed(mode, closed, kept, server, place):
     home = place / "home"
     (home / closed).mkdir(parents=True, exist_ok=True)
@@ -236,6 +242,7 @@ def test_a_user_whom_nobody_knows(asked, environment, server, place):
 # --- many at once ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [nothing, a_cut_key])
 def test_twenty_processes_at_once(before, server, place):
     before(place / "home")
@@ -248,6 +255,7 @@ def test_twenty_processes_at_once(before, server, place):
     assert right(server.run(request(place))) == BOTH
 
 
+@pytest.mark.slow
 def test_twenty_processes_while_another_empties_what_they_keep(server, place):
     end = place / "end"
     emptying = server.start(request(place, do="empty", go=str(place / "go"), **{"with": {"until": str(end)}}))

@@ -179,7 +179,7 @@ class Pendulum(Flow):
         ("(self, t, x):", "(self, t, x):  # a comment", ""),
         ("typed", "typed", ""),
         ("damping = 0.1", "damping = 0.2", "damping = 0.1, and this has damping = 0.2"),
-        ("np.sin", "np.cos", "the system Pendulum, and this has another the system Pendulum"),
+        ("np.sin", "np.cos", "the system Pendulum, and this has another system Pendulum"),
     ],
 )
 def test_a_class_that_is_typed_in_is_its_code(old, new, named):

@@ -296,7 +296,7 @@ rate = Symbol("rate")
         (
             {"x": "-rate*x"},
             {"rate": [[1.0], [2.0, 3.0]]},
-            r"parameter rate must be an array of numbers, got \[\[1.0\], ",
+            r"parameter rate must be an array of real numbers, got \[\[1.0\], ",
         ),
         ({"x": "-rate*x"}, {"rate": np.inf}, "parameter rate must be a finite number, got inf"),
     ],

@@ -12,6 +12,7 @@ from dynsys.algorithms.checks.representation import marks
 from dynsys.error_bars import batch_means_error
 from dynsys.errors import warn_of, whole_number, whole_stride
 from dynsys.passes.clock import in_step
+from dynsys.passes.plan import FEWER, plan_run
 from dynsys.passes.run_state import RunState, Tangent, begin, raise_if_stopped, record_run, warm_up
 from dynsys.passes.status import RUNNING
 from dynsys.results.spectrum import LyapunovSpectrum
@@ -94,12 +95,17 @@ def benettin(
     if warmup is None:
         warmup = 0 if isinstance(x0, RunState) and x0.k else max(1, intervals // 10)
     tangent = in_step(tangent, x0)
-    begun = begin(tangent, x0, k, seed)
-    start = warm_up(tangent, begun, whole_number("warmup", warmup, 0), steps_per_interval)
+    begun, warmup, m = begin(tangent, x0, k, seed), whole_number("warmup", warmup, 0), intervals // stride
+    pace = plan_run(
+        tangent, begun, warmup + intervals, steps_per_interval, progress,
+        needed=8 * m * (3 * len(begun.x) * begun.k + 2), remedy=f"sum over strides (stride), {FEWER}",
+    )  # fmt: skip
+    start = warm_up(tangent, begun, warmup, steps_per_interval, pace.during())
     raise_if_stopped(tangent, start)
     begun = begun.with_frames(0, 0)  # the frames are not needed any more, and may be large
     looks = marks(intervals, stride, start)
-    end, growth, seen = record_run(tangent, start, intervals, steps_per_interval, "growth", progress, stride, looks)
+    tell = pace.during(progress, warmup)
+    end, growth, seen = record_run(tangent, start, intervals, steps_per_interval, "growth", tell, stride, looks)
     return _spectrum(tangent, begun, start, end, growth, seen, steps_per_interval, stride, transient=warmup == 0)
 
 

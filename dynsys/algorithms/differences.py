@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from dynsys.errors import DynsysError
+from dynsys.errors import DynsysError, real
 
 Array = np.ndarray
 Function = Callable[[Array], Array]
@@ -67,7 +67,7 @@ def differences(
     """
     dim, k = V.shape
     with np.errstate(all="ignore"):
-        value = np.asarray(function(x[None]), dtype=float)[0]
+        value = real("values of a function", function(x[None]))[0]
     few = dim <= max(k, FEW)
     directions = np.eye(dim) if few else V.T
     found = np.array([along(function, x, value, direction, rungs, precision=precision) for direction in directions])
@@ -209,7 +209,7 @@ def _values(function: Function, points: Array) -> Array:
     """Values at some points, NaN where the function has none."""
     with np.errstate(all="ignore"):
         try:
-            return np.asarray(function(points), dtype=float)
+            return real("values of a function", function(points))
         except DynsysError:
             raise
         except (ValueError, ArithmeticError):
@@ -220,7 +220,7 @@ def _values(function: Function, points: Array) -> Array:
 
 def _value(function: Function, point: Array) -> Array | None:
     try:
-        return np.asarray(function(point[None]), dtype=float)[0]
+        return real("values of a function", function(point[None]))[0]
     except DynsysError:
         raise
     except (ValueError, ArithmeticError):

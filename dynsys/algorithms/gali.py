@@ -14,6 +14,7 @@ from dynsys.algorithms.checks.rounding import check_of_means
 from dynsys.errors import InterruptedWarning, InvalidInputError, warn_of, whole_number, whole_stride
 from dynsys.passes.clock import in_step
 from dynsys.passes.orthonormal import unpacked
+from dynsys.passes.plan import FEWER, plan_run
 from dynsys.passes.run_state import RunState, Tangent, raise_if_stopped, run, state_alone, warm_up
 from dynsys.results.result import Result, labelled, readonly
 
@@ -120,7 +121,12 @@ def gali(
     if k > tangent.dimension:
         raise InvalidInputError(f"k must be at most the dimension {tangent.dimension}, got {k}")
     tangent = in_step(tangent, x0)
-    begun = warm_up(tangent, state_alone(tangent, x0), warmup, steps)
+    first, m = state_alone(tangent, x0), intervals // stride
+    pace = plan_run(
+        tangent, first, warmup + intervals, steps, progress,
+        needed=8 * m * (2 * len(first.x) * k + 2), remedy=f"record strides of intervals (stride), {FEWER}",
+    )  # fmt: skip
+    begun = warm_up(tangent, first, warmup, steps, pace.during())
     raise_if_stopped(tangent, begun)
     start = begun.with_frames(k, seed)
     members = len(start.x)
@@ -139,7 +145,7 @@ def gali(
             if (i + 1) % stride == 0:
                 found[:, i // stride] = np.cumsum(log_diagonal, axis=1)
 
-    end = run(tangent, start, intervals, steps, "R", keep, progress)
+    end = run(tangent, start, intervals, steps, "R", keep, pace.during(progress, warmup))
     done = (end.n - start.n) // steps
     if done == 0:
         raise KeyboardInterrupt

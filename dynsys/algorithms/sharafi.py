@@ -30,6 +30,7 @@ from dynsys.indicators import line_distance
 from dynsys.passes.clock import in_step
 from dynsys.passes.eigenvectors import eigenvectors
 from dynsys.passes.orthonormal import packed_diagonal
+from dynsys.passes.plan import FEWER, plan_run
 from dynsys.passes.run_state import RunState, Tangent, begin, forward_in_chunks, look_at, raise_if_stopped, warm_up
 from dynsys.passes.status import RUNNING
 from dynsys.results.result import MEMORY_LIMIT, handed_over
@@ -162,16 +163,21 @@ def sharafi(
             "intervals of warm-up and record; lengthen one of them, or shorten the window"
         )
     tangent = in_step(tangent, x0)
-    begun = warm_up(tangent, begin(tangent, x0, k, seed), warmup - lead, steps)
-    raise_if_stopped(tangent, begun)
-
+    first = begin(tangent, x0, k, seed)
+    m = (intervals - max(0, window - lead - ahead)) // stride  # estimates, or one more
+    pace = plan_run(
+        tangent, first, warmup + intervals + ahead, steps, progress, remedy=f"thin the output by stride, {FEWER}",
+        needed=(beside := 8 * (len(first.x) * (2 * m * first.k + window * first.k * (first.k + 1) // 2) + 3 * m)),
+    )  # fmt: skip
     # boundaries are counted in intervals from `begun`; factor b leads from boundary b to b + 1
     ends = lead + stride * np.arange(1, intervals // stride + 1)
     valid, known = {"lagged": (ends - window, ends), "near-future": (ends, ends + window)}.get(variant, (ends, ends))
     valid, known = valid[known >= window], known[known >= window]
-    members, dim, k = begun.Q.shape
+    members, dim, k = first.Q.shape
     planned = 8 * members * (len(valid) * (dim * k + dim + k) + (window + 1) * k * (k + 1))
-    make = allocator(planned, memory_limit, stacklevel=3)
+    make = allocator(planned, memory_limit, beside, stacklevel=3)
+    begun = warm_up(tangent, first, warmup - lead, steps, pace.during())
+    raise_if_stopped(tangent, begun)
     one, another = (random_triangles(begun, seed, key) for key in (0, 1))
     if variant in ("periodic window", "frozen") or start == "identity":
         one = np.broadcast_to(np.eye(k), one.shape)
@@ -191,8 +197,8 @@ def sharafi(
     if valid[0] == 0:
         estimates.states[:, 0], estimates.vectors[:, 0] = begun.x, begun.Q
     with suppress(KeyboardInterrupt):
-        at = marks(total, 1, begun)
-        for part in forward_in_chunks(tangent, begun, total, steps, "frames", progress, marks=at):
+        at, tell = marks(total, 1, begun), pace.during(progress, warmup - lead)
+        for part in forward_in_chunks(tangent, begun, total, steps, "frames", tell, marks=at):
             if (part.n - begun.n) // steps in at:
                 looks.append(look_at(tangent, part))
             reached = estimates.after(reached, part)  # this one binding decides what is finished

@@ -10,6 +10,7 @@ import numpy as np
 
 from dynsys.errors import whole_number
 from dynsys.passes.clock import in_step
+from dynsys.passes.plan import FEWER, plan_run
 from dynsys.passes.run_state import RunState, Tangent, raise_if_stopped, record_run, state_alone, warm_up
 from dynsys.passes.status import RUNNING
 from dynsys.results.result import Result, labelled, readonly
@@ -97,9 +98,14 @@ def trajectory(
     intervals = whole_number("intervals", intervals, 1)
     steps_per_interval = whole_number("steps_per_interval", steps_per_interval, 1)
     tangent = in_step(tangent, x0)
-    start = warm_up(tangent, state_alone(tangent, x0), whole_number("warmup", warmup, 0), steps_per_interval)
+    warmup, begun = whole_number("warmup", warmup, 0), state_alone(tangent, x0)
+    pace = plan_run(
+        tangent, begun, warmup + intervals, steps_per_interval, progress,
+        needed=8 * intervals * (2 * begun.x.size + 2), remedy=f"record rarer (steps_per_interval), {FEWER}",
+    )  # fmt: skip
+    start = warm_up(tangent, begun, warmup, steps_per_interval, pace.during())
     raise_if_stopped(tangent, start)
-    end, states, _ = record_run(tangent, start, intervals, steps_per_interval, "states", progress)
+    end, states, _ = record_run(tangent, start, intervals, steps_per_interval, "states", pace.during(progress, warmup))
 
     def finished(part: slice) -> Trajectory:
         ends = start.n + steps_per_interval * np.arange(1, states.shape[1] + 1)

@@ -9,14 +9,17 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 import numpy as np
 
 from dynsys.algorithms.checks.covariance import another_frame
 from dynsys.algorithms.checks.representation import marks
-from dynsys.errors import FallbackWarning, InterruptedWarning, InvalidInputError, whole_number, whole_stride
+from dynsys.errors import FallbackWarning, InterruptedWarning, InvalidInputError, finite, whole_number, whole_stride
+from dynsys.passes.memory import GIB, ask_for_memory, largest_memory, of_process
 from dynsys.passes.orthonormal import in_few_coordinates
+from dynsys.passes.plan import FEWER, plan_run
 from dynsys.passes.run_state import Record, RunState, Tangent, begin, look_at, raise_if_stopped, run, warm_up
 from dynsys.passes.status import RUNNING
 
@@ -117,10 +120,12 @@ def pass_window(
     progress: Callable[[int, int], None] | None,
     vectors: bool = True,
     compare: bool = False,
+    others: bool = False,
 ) -> Window:
     """Pass over warm-up, window and backward transient; memory is planned before. Arguments: as for `ginelli`.
 
-    `compare` asks for another first frame, unless an earlier run has aligned this one.
+    `compare` asks for another first frame, unless an earlier run has aligned this one. `others` says that as many
+    vectors, and their coordinates, will be kept beside these.
 
     On Ctrl-C the window is the part followed by a whole backward transient, with a warning; KeyboardInterrupt if there
     is none.
@@ -133,7 +138,13 @@ def pass_window(
     first = begin(tangent, x0, k, seed)
     members, dim, k = first.Q.shape
     planned = planned_bytes(members, dim, k, intervals, tail, stride, vectors)
-    make = allocator(planned, memory_limit, instead=ANGLES_ALONE if vectors else "")
+    m = intervals // stride
+    beside = 8 * (members * (m * (k + dim * vectors) + 2 * intervals * k) + 3 * m)  # rates, states once more, times
+    beside += 8 * members * m * (dim + k) * k * others
+    make = allocator(planned, memory_limit, beside, instead=ANGLES_ALONE if vectors else "")
+    pace = plan_run(
+        tangent, first, warmup + intervals + tail, steps, progress, needed=beside, remedy=f"shorten the window, {FEWER}"
+    )
     frames = make((members, intervals // stride, dim if vectors else k, k))
     states = make((members, intervals // stride, dim if vectors else 0))
     if not vectors:
@@ -151,7 +162,7 @@ def pass_window(
         if part.xs.shape[1]:
             frames[:, strides], states[:, strides] = part.Qs[:, due], part.xs[:, due]
 
-    start = warm_up(tangent, first, warmup, steps)
+    start = warm_up(tangent, first, warmup, steps, pace.during())
     raise_if_stopped(tangent, start)
     aligned = isinstance(x0, RunState) and x0.k and start.n == first.n
     if tangent.tolerance == 0.0:  # else steps adapt to them
@@ -164,7 +175,8 @@ def pass_window(
 
     def advance(begin: RunState, count: int, record: Record, before: int) -> RunState:
         tell = None if progress is None else lambda done, _: progress(before + done, intervals + tail)
-        return run(tangent, begin, count, steps, record, lambda done, part: keep(before + done, part), tell, 1, at)
+        told = pace.during(tell, warmup + before)
+        return run(tangent, begin, count, steps, record, lambda done, part: keep(before + done, part), told, 1, at)
 
     begun, start = start, look_at(tangent, start)
     end = advance(begun, intervals, "frames" if vectors else "R", 0)
@@ -193,25 +205,40 @@ def pass_window(
     )  # fmt: skip
 
 
-def allocator(planned: int, limit: float, stacklevel: int = 4, instead: str = "") -> Callable[[tuple[int, ...]], Array]:
+def _limit(value: Any) -> float:
+    limit = np.inf if isinstance(value, float) and value == np.inf else finite("memory_limit", value)
+    if limit < 0.0:
+        raise InvalidInputError(f"memory_limit must be a number of bytes >= 0, got {value!r:.100}")
+    return limit
+
+
+def allocator(
+    planned: int, limit: float, beside: int, stacklevel: int = 4, instead: str = ""
+) -> Callable[[tuple[int, ...]], Array]:
     """Room for arrays of `planned` bytes together: in memory up to the limit, else in temporary files.
 
-    The files have no name: they vanish with the arrays, or with the process. The warning points to the caller so many
-    levels up; `instead` is a remedy of the caller's.
+    What is held `beside` them, in bytes, leaves less of what the machine has. The files have no name: they vanish with
+    the arrays, or with the process. The warning points to the caller so many levels up; `instead` is a remedy of the
+    caller's.
     """
-    if planned <= limit:
+    limit, there = _limit(limit), largest_memory() - beside
+    if planned <= min(limit, there):
         return np.empty
+    most = f"memory_limit = {limit / GIB:.3g} GiB"
+    if limit > there:
+        most = f"the {there / GIB:.3g} GiB of memory that are left beside"
     folder = tempfile.gettempdir()
-    free = shutil.disk_usage(folder).free
+    free = min(shutil.disk_usage(folder).free, of_process())  # files in memory count against the limit of a process
     remedy = f"{instead}thin the output by stride, follow fewer vectors (k), shorten the window, or raise memory_limit"
     if planned > free:
         raise InvalidInputError(
-            f"the plan asks for {planned / 2**30:.3g} GiB, more than memory_limit = {limit / 2**30:.3g} GiB, and "
-            f"{folder} has only {free / 2**30:.3g} GiB for a file (another folder: set TMPDIR): {remedy}"
+            f"the plan asks for {planned / GIB:.3g} GiB, more than {most}, and {folder} has only {free / GIB:.3g} GiB "
+            f"for a file (another folder: set TMPDIR): {remedy}"
         )
+    ask_for_memory("what stays in memory", beside, remedy)
     warnings.warn(
-        f"the plan asks for {planned / 2**30:.3g} GiB, more than memory_limit = {limit / 2**30:.3g} GiB: vectors and "
-        f"factors are kept in temporary files in {folder}; to change that, {remedy}",
+        f"the plan asks for {planned / GIB:.3g} GiB, more than {most}: vectors and factors are kept in temporary files "
+        f"in {folder}; to change that, {remedy}",
         FallbackWarning,
         stacklevel=stacklevel,
     )

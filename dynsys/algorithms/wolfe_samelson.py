@@ -137,7 +137,7 @@ def wolfe_samelson(
     tangent = in_step(tangent, x0)
     window = pass_window(
         tangent, x0, intervals=intervals, steps_per_interval=steps_per_interval, warmup=warmup, tail=tail, k=k,
-        seed=seed, stride=stride, memory_limit=memory_limit, progress=progress,
+        seed=seed, stride=stride, memory_limit=memory_limit, progress=progress, others=True,
     )  # fmt: skip
     end, backward = window.end, window.frames[:, : window.strides]
     members, _, dim, k = backward.shape

@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 import numpy as np
 
+from dynsys.errors import real
 from dynsys.passes.orthonormal import is_singular, orthonormalise, packed
 from dynsys.passes.run_state import Record, RunState
 from dynsys.passes.status import DIVERGED, RUNNING, SINGULAR
@@ -43,6 +44,7 @@ class NumpyTangent(TangentSystem):
                     else:
                         x = step.step(n, x)
                     n += 1
+            x, V = real("the state after a step", x), real("vectors after a step", V)
             finite = np.isfinite(x).all() and np.isfinite(V).all()
             Q, R = orthonormalise(V) if finite else (V, V)
             if not finite or is_singular(V, R):

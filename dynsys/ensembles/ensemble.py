@@ -23,8 +23,9 @@ import numpy as np
 
 from dynsys.compiled.build import available_cores
 from dynsys.ensembles.blocks import Compute, Job, computed, stop_on_interrupt, threads
+from dynsys.ensembles.place import Place
 from dynsys.ensembles.run import Progress, Run
-from dynsys.errors import InvalidInputError, need, real_array, whole_number
+from dynsys.errors import InvalidInputError, a_function, need, real_array, whole_number
 from dynsys.passes.run_state import RunState, initial_states
 from dynsys.passes.status import MEMBER
 from dynsys.results.result import Result
@@ -149,18 +150,20 @@ class Ensemble:
         loses those. After SIGKILL nothing is lost but them.
         """
         need("xarray", "zarr")
+        a_function("progress", progress, "progress(Progress)")
         workers = available_cores() if workers is None else whole_number("workers", workers, 1)
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()) if path is None else path)
             stack.enter_context(locked(folder))
-            run = Run.begin(self.definition, self.members, folder, block, progress)
+            place = Place(folder, path is not None, workers, executor is None)
+            run = Run.begin(self.definition, self.members, place, block, progress)
             blocks = ((number, run.members_of(number)) for number in sorted(run.todo))
             pool = executor or stack.enter_context(threads(workers))
             stop = stack.enter_context(stop_on_interrupt())
             try:
                 for number, found in computed(Job(self.compute), blocks, pool, workers, stop):
                     run.take(number, found)
-                data = run.result(stop.is_set(), kept=path is not None)
+                data = run.result(stop.is_set())
                 return data.load() if path is None else data
             except Exception as problem:
                 if path is not None:

@@ -14,8 +14,9 @@ import attrs
 import numpy as np
 
 from dynsys.ensembles.blocks import free_names
-from dynsys.errors import InvalidInputError, need, real_array, whole_number
+from dynsys.errors import InvalidInputError, is_whole, need, real_array, shown, whole_number
 from dynsys.passes.orthonormal import solve_upper, unpacked
+from dynsys.passes.plan import Report, plan_run
 from dynsys.passes.run_state import RunState, forward_in_chunks
 from dynsys.passes.status import DIVERGED, RUNNING, SINGULAR, STATUSES
 from dynsys.systems.system import Map
@@ -116,13 +117,19 @@ def ftle_field(
         raise InvalidInputError(f"at must be a finite state of shape ({tangent.dimension},), got {at!r:.100}")
     shape = tuple(map(len, axes))
     count, length = math.prod(shape), max(1, BLOCK_NUMBERS // tangent.dimension**2)
+    one, intervals = RunState.start(base[None], tangent.dimension, 0, 0), -(-steps // steps_per_interval)
+    pace = plan_run(
+        tangent, one, intervals, steps_per_interval, progress,
+        needed=17 * count, remedy="take a coarser grid, or a part of it",
+    ).for_blocks(-(-count // length), length)  # fmt: skip
     largest, smallest, status = np.empty(count), np.empty(count), np.empty(count, np.int8)
     for first in range(0, count, length):
         block = np.arange(first, min(first + length, count))
         states = np.tile(base, (len(block), 1))
         for component, axis, place in zip(components, axes, np.unravel_index(block, shape), strict=True):
             states[:, component] = axis[place]
-        logs, status[block] = _log_singular_values(tangent, states, block, steps, steps_per_interval)
+        tell = pace.during(before=first // length * intervals)
+        logs, status[block] = _log_singular_values(tangent, states, block, steps, steps_per_interval, tell)
         largest[block], smallest[block] = logs / (steps * tangent.dt)
         if progress is not None:
             progress(int(block[-1]) + 1, count)
@@ -156,9 +163,10 @@ def _axes(tangent: TangentSystem, grid: Mapping[Any, Any]) -> tuple[list[int], l
     names, components, axes = _names(tangent), [], []
     for given, values in grid.items():
         named = names.index(str(given)) if str(given) in names else given
-        if isinstance(named, bool) or not isinstance(named, int | np.integer) or not 0 <= named < len(names):
+        if not is_whole(named) or not 0 <= named < len(names):
             raise InvalidInputError(
-                f"unknown component {given!r} of the grid: choose among {', '.join(names)}, or 0 to {len(names) - 1}"
+                f"unknown component {shown(given)} of the grid: choose among {', '.join(names)}, or 0 to "
+                f"{len(names) - 1}"
             )
         axis = real_array(f"the values of {given}", values)
         if axis.ndim != 1 or not axis.size or not np.isfinite(axis).all():
@@ -171,7 +179,7 @@ def _axes(tangent: TangentSystem, grid: Mapping[Any, Any]) -> tuple[list[int], l
 
 
 def _log_singular_values(
-    tangent: TangentSystem, states: Array, numbers: Array, steps: int, steps_per_interval: int
+    tangent: TangentSystem, states: Array, numbers: Array, steps: int, steps_per_interval: int, tell: Report
 ) -> tuple[Array, Array]:
     """Logarithms of the largest and the smallest singular value of M, (2, states), and the status of every state."""
     count, dim = states.shape
@@ -181,7 +189,7 @@ def _log_singular_values(
     for many, each in ((intervals, steps_per_interval), (1, rest)):
         if many * each == 0:
             continue
-        for part in forward_in_chunks(tangent, start, many, each, "R"):
+        for part in forward_in_chunks(tangent, start, many, each, "R", tell):
             going = part.status == RUNNING
             for i in range(part.R.shape[1]):
                 R = np.where(going[:, None, None], unpacked(part.R[:, i]), np.eye(dim))

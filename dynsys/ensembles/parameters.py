@@ -12,12 +12,14 @@ import numpy as np
 
 from dynsys.compiled.kernel import StepKernel, StepSource
 from dynsys.compiled.lanes import LaneSource
-from dynsys.errors import FallbackWarning, InvalidInputError, real_array
+from dynsys.errors import FallbackWarning, InvalidInputError, real, shown
+from dynsys.passes.memory import ask_for_memory
 from dynsys.systems.identity import MEMBERS
 from dynsys.systems.tangent import TangentSystem, kinds_of_tangents
 from dynsys.systems.time_step import TimeStep
 
 Array = np.ndarray
+BYTES_OF_STEP = 1000  # of the step of a member, at least
 
 
 def parameter_values(values: Any) -> dict[str, Array]:
@@ -26,12 +28,13 @@ def parameter_values(values: Any) -> dict[str, Array]:
         raise InvalidInputError(
             f"values must be parameters with their values, as {{'rho': [20, 28]}}, got {values!r:.100}"
         )
-    arrays = {str(name): np.array(given) for name, given in values.items()}
-    for name, array in arrays.items():
-        if array.ndim != 1 or not array.size or array.dtype.kind not in "biuf" or not np.isfinite(array).all():
-            raise InvalidInputError(f"the values of {name} must be a 1-D array of finite numbers, got {array!r:.100}")
+    arrays = {}
     for name, given in values.items():
-        real_array(f"the values of {name}", given)  # refuses masks, which are gone from the arrays
+        array = real(f"the values of {name}", given, "be a 1-D array of finite numbers")
+        if array.ndim != 1 or not array.size or not np.isfinite(array).all():
+            raise InvalidInputError(f"the values of {name} must be a 1-D array of finite numbers, got {shown(given)}")
+        kept = np.asarray(given)
+        arrays[str(name)] = np.array(kept if kept.dtype.kind in "biu" else array)  # some parameters are sizes
     return arrays
 
 
@@ -110,6 +113,9 @@ class Varied(TimeStep):
         if len({len(array) for array in self.values.values()}) > 1:
             lengths = {name: len(array) for name, array in self.values.items()}
             raise InvalidInputError(f"all parameters need one value for each member, got {lengths}")
+        ask_for_memory(
+            f"a step for each of {self.members} members", BYTES_OF_STEP * self.members, "take fewer at a time"
+        )
         for member, step in enumerate(self._steps):
             for what in ("dimension", "dt"):
                 before, after = getattr(self.time_step, what), getattr(step, what)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 import warnings
 from collections import Counter
@@ -15,7 +14,17 @@ import attrs
 import numpy as np
 
 from dynsys.ensembles.blocks import Block
-from dynsys.errors import DiagnosticWarning, InterruptedWarning, InvalidInputError, StoreError, whole_number
+from dynsys.ensembles.place import Place
+from dynsys.errors import (
+    DiagnosticWarning,
+    InterruptedWarning,
+    InvalidInputError,
+    LongRunWarning,
+    StoreError,
+    levels_up,
+    whole_number,
+)
+from dynsys.passes.plan import DAY, duration, until
 from dynsys.passes.status import FAILED, MEMBER, STATUS, STATUSES
 from dynsys.storage.before import data_as_begun
 from dynsys.storage.description import Json, describe, differences
@@ -73,7 +82,7 @@ class Run:
 
     definition: Json
     members: int
-    path: Path
+    place: Place
     length: int  # of a block
     progress: Report
     store: Store | None
@@ -82,17 +91,19 @@ class Run:
     computed: int = 0  # members, in this call
     seconds: float = 0.0
     started: float = attrs.field(factory=time.monotonic)
+    announced: bool = False  # that it takes days
     template: xarray.Dataset | None = None  # a block without its members
     held: dict[int, Block] = attrs.field(factory=dict)  # nothing but failures, before there is a template
 
     @classmethod
-    def begin(cls, definition: Json, members: int, path: Path, block: int | None, progress: Report) -> Self:
+    def begin(cls, definition: Json, members: int, place: Place, block: int | None, progress: Report) -> Self:
         """Find what earlier calls left."""
         block = None if block is None else min(whole_number("block", block, 1), members)
+        path = place.path
         store, damaged = Store.mend(path)
         if store is None:
             length = block or min(BLOCK, members)
-            return cls(definition, members, path, length, progress, None, set(range(-(-members // length))), Counter())
+            return cls(definition, members, place, length, progress, None, set(range(-(-members // length))), Counter())
         _continue_only_the_same(definition, store, block)
         finished, wrong = store.check()
         damaged += wrong
@@ -100,10 +111,15 @@ class Run:
             text = f"{path} was damaged: {'; '.join(damaged)}. What stood there is computed again"
             warnings.warn(text, DiagnosticWarning, stacklevel=3)
         todo = set(range(store.header.blocks)).difference(finished)
-        run = cls(definition, members, path, store.header.block, progress, store, todo, store.statuses(finished))
+        run = cls(definition, members, place, store.header.block, progress, store, todo, store.statuses(finished))
         run._ask_for_room(store.header, len(todo))
         run._report()
         return run
+
+    @property
+    def path(self) -> Path:
+        """The folder of the store."""
+        return self.place.path
 
     def members_of(self, number: int) -> Array:
         """The members of a block."""
@@ -130,7 +146,7 @@ class Run:
             self._see(number, found.data)
         self._save_held()
 
-    def result(self, stopped: bool, kept: bool) -> xarray.Dataset:
+    def result(self, stopped: bool) -> xarray.Dataset:
         """The dataset, when no more blocks come."""
         if self.held:
             if self.store is None:
@@ -145,7 +161,11 @@ class Run:
             warnings.warn(f"{failed} members failed, the first is {member}: {text}", DiagnosticWarning, stacklevel=3)
         if stopped and self.todo:
             text = f"stopped with {self.done} of {self.members} members"
-            go_on = f" in {self.path}: the same call goes on" if kept else ", which were not kept: give a path to go on"
+            go_on = (
+                f" in {self.path}: the same call goes on"
+                if self.place.kept
+                else ", which were not kept: give a path to go on"
+            )
             warnings.warn(text + go_on, InterruptedWarning, stacklevel=3)
         return self.store.dataset()
 
@@ -207,15 +227,20 @@ class Run:
             )
 
     def _ask_for_room(self, header: Header, blocks: int) -> None:
-        needed, free = blocks * header.bytes_of_block, shutil.disk_usage(self.path).free
-        if needed > free:
-            raise InvalidInputError(
-                f"{self.path} needs {needed / 1e9:.3g} GB for {blocks} blocks, and the disk has {free / 1e9:.3g} GB "
-                "left: free some, choose another place, or record less"
-            )
+        self.place.ask_for_room(header.bytes_of_block, blocks)
 
     def _report(self) -> None:
         elapsed, done = time.monotonic() - self.started, self.done
+        remaining = elapsed * (self.members - done) / self.computed if self.computed else np.nan
+        if self.computed > self.place.workers * self.length and remaining > DAY and not self.announced:
+            self.announced = True  # the first blocks of all workers are behind, in which compilers may run
+            warnings.warn(
+                f"{self.members - done} members will take {duration(remaining)} at the pace of the first "
+                f"{self.computed}{until(remaining)}: Ctrl-C keeps what is finished"
+                + ("" if self.place.kept else ", until this process ends: give a path to go on later"),
+                LongRunWarning,
+                stacklevel=levels_up(),
+            )
         self.progress(
             Progress(
                 members=self.members,
@@ -223,7 +248,7 @@ class Run:
                 computed=self.computed,
                 statuses=Counter({name: self.counts[code] for code, name in STATUSES.items() if self.counts[code]}),
                 elapsed=elapsed,
-                remaining=elapsed * (self.members - done) / self.computed if self.computed else np.nan,
+                remaining=remaining,
                 seconds_per_member=self.seconds / self.computed if self.computed else np.nan,
             )
         )

@@ -24,9 +24,10 @@ import numpy as np
 from dynsys.compiled.build import available_cores
 from dynsys.ensembles.blocks import free_names
 from dynsys.ensembles.ensemble import Ensemble, bound_to_tangent, silent
-from dynsys.ensembles.parameters import parameter_values, vary
+from dynsys.ensembles.parameters import BYTES_OF_STEP, parameter_values, vary
 from dynsys.ensembles.run import BLOCK, Progress
 from dynsys.errors import DiagnosticWarning, InvalidInputError, need, real_array, whole_number
+from dynsys.passes.memory import ask_for_memory
 from dynsys.passes.status import MEMBER
 from dynsys.systems.tangent import TangentSystem
 
@@ -103,6 +104,8 @@ def sweep(
     grid = parameter_values(values)
     shape = tuple(map(len, grid.values()))
     points = math.prod(shape)
+    bytes_of_point = BYTES_OF_STEP + 8 * (tangent.dimension + 2 * len(grid))
+    ask_for_memory(f"a sweep of {points:.3g} points", bytes_of_point * points, "take fewer values, or a part of them")
     combined = np.meshgrid(*grid.values(), indexing="ij")
     varied = vary(tangent, {name: axis.ravel() for name, axis in zip(grid, combined, strict=True)})
     workers = available_cores() if workers is None else whole_number("workers", workers, 1)
@@ -131,14 +134,19 @@ def _state(tangent: TangentSystem, x0: Any) -> Array:
 @contextmanager
 def _counted(points: int) -> Iterator[None]:
     """One warning for each check that fails, with the number of points, in place of one for every block."""
-    with warnings.catch_warnings(record=True) as caught:  # those of all threads
-        warnings.simplefilter("always")
-        yield
     failed: Counter[str] = Counter()
-    for w in caught:
-        if isinstance(w.message, DiagnosticWarning):
-            failed.update(w.message.checks)
-        else:
-            warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
+    with warnings.catch_warnings():  # those of all threads
+        warnings.simplefilter("always", DiagnosticWarning)
+        show = warnings.showwarning
+
+        def count_or_show(message: Any, *where: Any, **further: Any) -> None:
+            """Others are shown at once: that a run takes days, say."""
+            if isinstance(message, DiagnosticWarning):
+                failed.update(message.checks)
+            else:
+                show(message, *where, **further)
+
+        warnings.showwarning = count_or_show
+        yield
     for text, count in failed.items():
         warnings.warn(f"{text} ({count} of {points} points)", DiagnosticWarning, stacklevel=4)

@@ -18,10 +18,12 @@ from dynsys.errors import (
     InvalidInputError,
     SingularTangentError,
     one_of,
+    real,
     real_array,
     whole_number,
     whole_seed,
 )
+from dynsys.passes.memory import ask_for_memory
 from dynsys.passes.orthonormal import random_frames
 from dynsys.passes.status import DIVERGED, RUNNING
 
@@ -134,6 +136,7 @@ class RunState:
         k = dimension if k is None else whole_number("k", k, 0)
         if k > dimension:
             raise InvalidInputError(f"k must be at most the dimension {dimension}, got {k}")
+        ask_for_memory(f"a frame of k = {k} vectors", 4 * len(self.x) * dimension * k, "follow fewer vectors (k)")
         Q = draw(dimension, k, whole_seed(seed), self.members)
         Q[self.status != RUNNING] = np.nan
         return attrs.evolve(self, Q=Q, **_room(Q.shape, 0, "nothing"))
@@ -308,7 +311,7 @@ def _start(tangent: Tangent, x0: Array, k: int | None, seed: int) -> RunState:
 
 def initial_states(tangent: Tangent, x0: Any) -> Any:
     """Initial states, completed (`Tangent.complete`); refused if there has to be one for each member and is not."""
-    x0, wanted = tangent.complete(x0), (tangent.members, tangent.dimension)
+    x0, wanted = tangent.complete(real("x0", x0)), (tangent.members, tangent.dimension)
     if tangent.members is not None and np.shape(x0) != wanted:
         raise InvalidInputError(f"x0 must have shape {wanted}, one state for each member, got {np.shape(x0)}")
     return x0
@@ -451,10 +454,16 @@ def look_at(tangent: Tangent, part: RunState) -> RunState:
     return part.with_frames(0, 0).without_records() if tangent.finer() is None else part.without_records()
 
 
-def warm_up(tangent: Tangent, start: RunState, intervals: int, steps_per_interval: int) -> RunState:
+def warm_up(
+    tangent: Tangent,
+    start: RunState,
+    intervals: int,
+    steps_per_interval: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> RunState:
     """Align the frames: pass over `intervals` intervals and record nothing."""
     end = start
-    for end in forward_in_chunks(tangent, start, intervals, steps_per_interval, "nothing"):  # noqa: B007
+    for end in forward_in_chunks(tangent, start, intervals, steps_per_interval, "nothing", progress):  # noqa: B007
         pass
     return end
 

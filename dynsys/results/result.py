@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, get_args, get_type_hints
 import attrs
 import numpy as np
 
-from dynsys.errors import InvalidInputError, need
+from dynsys.errors import InvalidInputError, need, real_array, shown
 from dynsys.results.axes import check_axes
 from dynsys.storage.archive import read_archive
 from dynsys.storage.before import result_in_todays_words
@@ -31,11 +31,13 @@ MEMORY_LIMIT = 4 * 2**30
 LONGEST_HEADER = 2**20  # bytes; some numbers and words
 
 
-def _read_only(value: Any, dtype: type) -> Array:
-    if isinstance(value, np.ndarray) and value.dtype == dtype and not value.flags.writeable:
+def _read_only(name: str, value: Any, dtype: type) -> Array:
+    if isinstance(value, np.ndarray) and value.dtype == dtype and not value.flags.writeable and not np.ma.isMA(value):
         return value  # handed over
+    if dtype is not float and np.asarray(value).dtype.kind not in "biu":
+        raise InvalidInputError(f"{name} must be an array of whole numbers, got {shown(value)}")
     # a copy: later changes elsewhere cannot reach the record
-    array: Array = np.array(value).astype(dtype, casting="same_kind") if dtype is int else np.array(value, dtype=dtype)
+    array: Array = real_array(name, value) if dtype is float else np.array(value, dtype=dtype)
     array.flags.writeable = False
     return array
 
@@ -48,7 +50,8 @@ def handed_over(array: Array) -> Array:
 
 def readonly(dtype: type = float, default: Any = attrs.NOTHING) -> Any:
     """A field that holds a read-only array, of float64 unless said; the default stands in for files that lack it."""
-    return attrs.field(default=default, converter=lambda value: _read_only(value, dtype))
+    convert: Any = attrs.Converter(lambda value, field: _read_only(field.name, value, dtype), takes_field=True)
+    return attrs.field(default=default, converter=convert)
 
 
 @attrs.frozen(eq=False)

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from dynsys.errors import InvalidInputError, positive
+from dynsys.errors import InvalidInputError, positive, real
 from dynsys.steppers.runge_kutta import ExplicitRungeKutta, stage_source
 from dynsys.steppers.stepper import Stepper, Tableau, VectorField
 
@@ -142,7 +142,7 @@ class DormandPrince(Stepper):
 
     def step(self, flow: VectorField, n: int, t: float, x: Array) -> Array:
         """State after step n, which begins at time t; x has shape (..., dim)."""
-        x = np.asarray(x, dtype=float)
+        x = real("x", x)
         moved = np.empty(x.shape)
         for index in np.ndindex(x.shape[:-1]):
             moved[index] = self._advance(flow, t, x[index], np.empty((x.shape[-1], 0)))[0]
@@ -150,7 +150,7 @@ class DormandPrince(Stepper):
 
     def step_tangent(self, flow: VectorField, n: int, t: float, x: Array, V: Array) -> tuple[Array, Array]:
         """One state (dim,) and its tangent vectors (dim, k) after step n, which begins at time t."""
-        return self._advance(flow, t, x, V)[:2]
+        return self._advance(flow, t, real("x", x), real("V", V))[:2]
 
     def held(self, flow: VectorField, n: int, t: float, x: Array, V: Array) -> Stepper:
         """The substeps that it takes at x and V, held fixed."""

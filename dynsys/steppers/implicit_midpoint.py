@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 import numpy as np
 
+from dynsys.errors import real
 from dynsys.steppers.stepper import Stepper, VectorField
 
 Array = np.ndarray
@@ -43,7 +44,7 @@ class ImplicitMidpoint(Stepper):
 
     def step(self, flow: VectorField, n: int, t: float, x: Array) -> Array:
         """State after step n, which begins at time t; x has shape (..., dim)."""
-        x = np.asarray(x, dtype=float)
+        x = real("x", x)
         moved = np.empty(x.shape)
         for index in np.ndindex(x.shape[:-1]):
             moved[index] = 2.0 * self._midpoint(flow, t, x[index]) - x[index]
@@ -51,6 +52,7 @@ class ImplicitMidpoint(Stepper):
 
     def step_tangent(self, flow: VectorField, n: int, t: float, x: Array, V: Array) -> tuple[Array, Array]:
         """One state (dim,) and its tangent vectors (dim, k) after step n, which begins at time t."""
+        x, V = real("x", x), real("V", V)
         m = self._midpoint(flow, t, x)
         if not np.isfinite(m).all():
             return m, np.full_like(V, np.nan)

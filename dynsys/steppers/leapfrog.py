@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import numpy as np
 
-from dynsys.errors import InvalidInputError
+from dynsys.errors import InvalidInputError, real_array
 from dynsys.steppers.stepper import Stepper, VectorField
 
 Array = np.ndarray
@@ -48,14 +48,14 @@ class Leapfrog(Stepper):
 
     def step(self, flow: VectorField, n: int, t: float, x: Array) -> Array:
         """State after step n, which begins at time t; x has shape (..., dim)."""
-        x = np.array(x, dtype=float)
+        x = real_array("x", x)
         for part, moved, weight in self._parts(x.shape[-1]):
             x[..., moved] += weight * flow.vector_field(t + part * self.dt, x)[..., moved]
         return x
 
     def step_tangent(self, flow: VectorField, n: int, t: float, x: Array, V: Array) -> tuple[Array, Array]:
         """One state (dim,) and its tangent vectors (dim, k) after step n, which begins at time t."""
-        x, V = np.array(x, dtype=float), np.array(V, dtype=float)
+        x, V = real_array("x", x), real_array("V", V)
         for part, moved, weight in self._parts(len(x)):
             slope, tangent_slope = flow.vector_field(t + part * self.dt, x), flow.jvp(t + part * self.dt, x, V)
             x[moved] += weight * slope[moved]

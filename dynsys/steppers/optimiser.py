@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from dynsys.errors import InvalidInputError, finite, real_array
+from dynsys.errors import InvalidInputError, finite, real_or_complex
 from dynsys.steppers.stepper import Stepper, VectorField
 
 Array = np.ndarray
@@ -36,10 +36,10 @@ LATE = 2**53  # a step by which no power of a number below 1 is left
 
 def share(name: str, value: Any) -> float:
     """What a mean keeps of itself in a step: a number in [0, 1), or an InvalidInputError with its name."""
-    number = real_array(name, value)
-    if number.shape or not 0.0 <= number < 1.0:
+    number = finite(name, value)
+    if not 0.0 <= number < 1.0:
         raise InvalidInputError(f"{name} must lie in [0, 1), got {value!r:.100}")
-    return float(number)
+    return number
 
 
 def decay(value: Any) -> float:
@@ -122,11 +122,12 @@ class Optimiser(Stepper, ABC):
 
     def step(self, flow: VectorField, n: int, t: float, x: Array) -> Array:
         """State (theta, c_1, ...) after step n, which begins at time t; x has shape (..., (1 + b) dim)."""
-        parts = np.split(x, 1 + self.carried, axis=-1)
+        parts = np.split(real_or_complex("x", x), 1 + self.carried, axis=-1)
         return np.concatenate(self.update(n, parts, flow.vector_field(t, parts[0]))[0], axis=-1)
 
     def step_tangent(self, flow: VectorField, n: int, t: float, x: Array, V: Array) -> tuple[Array, Array]:
         """One state ((1 + b) dim,) and its tangent vectors ((1 + b) dim, k) after step n, which begins at time t."""
+        x, V = real_or_complex("x", x), real_or_complex("V", V)
         parts, vectors = np.split(x, 1 + self.carried), np.split(V, 1 + self.carried)
         moved, coefficients = self.update(n, parts, flow.vector_field(t, parts[0]))
         vectors.append(flow.jvp(t, parts[0], vectors[0]))

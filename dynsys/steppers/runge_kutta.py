@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import attrs
 import numpy as np
 
+from dynsys.errors import real_or_complex
 from dynsys.steppers.stepper import Stepper, Tableau, VectorField
 
 Array = np.ndarray
@@ -31,10 +32,12 @@ class ExplicitRungeKutta(Stepper):
 
     def step(self, flow: VectorField, n: int, t: float, x: Array) -> Array:
         """State after step n, which begins at time t; x has shape (..., dim)."""
+        x = real_or_complex("x", x)
         return self.advance(x, self.b, self.slopes(flow, t, x))
 
     def step_tangent(self, flow: VectorField, n: int, t: float, x: Array, V: Array) -> tuple[Array, Array]:
         """One state (dim,) and its tangent vectors (dim, k) after step n, which begins at time t."""
+        x, V = real_or_complex("x", x), real_or_complex("V", V)
         slopes, tangent_slopes = self.tangent_slopes(flow, t, x, V)
         return self.advance(x, self.b, slopes), self.advance(V, self.b, tangent_slopes)
 

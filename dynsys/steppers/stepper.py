@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import attrs
 import numpy as np
 
-from dynsys.errors import InvalidInputError, positive
+from dynsys.errors import InvalidInputError, positive, real, shown
 
 Array = np.ndarray
 
@@ -44,10 +44,15 @@ def _step_length(value: Any) -> float:
 
 
 def _row(value: Any) -> tuple[float, ...]:
-    return tuple(float(number) for number in value)
+    row = real("a row of a tableau", value)
+    if row.ndim != 1 or not np.isfinite(row).all():
+        raise InvalidInputError(f"a row of a tableau must be finite numbers, got {shown(value)}")
+    return tuple(row.tolist())
 
 
 def _rows(value: Any) -> tuple[tuple[float, ...], ...]:
+    if not isinstance(value, list | tuple | np.ndarray):
+        raise InvalidInputError(f"a of a tableau must be a sequence of rows, got {shown(value)}")
     return tuple(map(_row, value))
 
 

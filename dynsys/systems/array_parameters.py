@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from dynsys.errors import InvalidInputError
+from dynsys.errors import InvalidInputError, real
 
 Array = np.ndarray
 ARRAY = "array"  # what marks, in its metadata, a field that is one
@@ -18,7 +18,7 @@ def is_array(value: Any) -> bool:
     """Whether a value is meant as an array: it has axes."""
     try:
         return np.ndim(value) > 0
-    except ValueError:  # rows of unequal lengths
+    except Exception:  # rows of unequal lengths, or what has an error of its own
         return True
 
 
@@ -83,20 +83,12 @@ def checked_array(name: str, value: Any) -> Array:
     """A read-only float64 copy of a matrix or a vector, or an error that names it."""
     if isinstance(value, np.ndarray) and value.dtype == float and value.flags.owndata and not value.flags.writeable:
         return value  # it went through here before
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-        raise InvalidInputError(f"{name} must be an array of numbers, got one of which some are masked")
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise InvalidInputError(f"{name} must be an array of numbers, got {value!r:.100}") from None
-    if array.dtype.kind not in "biuf":
-        sparse = ": write .toarray() behind a sparse one" if type(value).__module__.startswith("scipy.sparse") else ""
-        raise InvalidInputError(f"{name} must be an array of real numbers, got {value!r:.100}{sparse}")
+    array = real(name, value)
     if array.ndim not in (1, 2) or not array.size:
         raise InvalidInputError(
             f"{name} must be a vector or a matrix with entries, got an array of shape {array.shape}"
         )
-    copy = np.array(array, dtype=float, order="C", subok=False)
+    copy = np.array(array, order="C")
     if not np.isfinite(copy).all():
         place = tuple(int(i) for i in np.argwhere(~np.isfinite(copy))[0])
         raise InvalidInputError(f"{name} must be finite, got {copy[place]} at {place}")

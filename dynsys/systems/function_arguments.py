@@ -9,9 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
-import numpy as np
 
-from dynsys.errors import InvalidInputError, unmasked, whole_number
+from dynsys.errors import InvalidInputError, plain, unmasked, whole_number
 
 Function = Callable[..., Any]
 
@@ -38,7 +37,7 @@ def further_arguments(value: Any) -> tuple[Any, ...]:
         raise InvalidInputError(f"args must be a tuple of further arguments such as (0.1,), got {value!r:.100}")
     for given in value:
         unmasked("an array of args", given)
-    return tuple(given.item() if isinstance(given, np.generic) else given for given in value)
+    return tuple(map(plain, value))
 
 
 def taken_after(function: Function, first: int) -> list[inspect.Parameter]:

@@ -25,7 +25,7 @@ from dynsys.compiled.kernel import Kernel
 from dynsys.equations.definition import Definition
 from dynsys.equations.tracing.limits import NotTraceable
 from dynsys.equations.tracing.trace import Trace, traced
-from dynsys.errors import InvalidInputError, real_array, unmasked
+from dynsys.errors import InvalidInputError, real, real_array, real_or_complex, shown
 from dynsys.passes.orthonormal import LONG_COLUMN
 from dynsys.storage.description import UNSAID
 from dynsys.systems.equation_kernel import equations_jvp, equations_kernel
@@ -173,7 +173,7 @@ class FunctionSystem(DifferentiableSystem, ABC):
     def jvp(self, t: float, x: Array, V: Array) -> Array:
         """Jacobian at one state times the columns of V, shape (dim, k)."""
         if self._jvp is None and self._jacobian is None and isinstance(self._trace, Trace):
-            V = np.asarray(unmasked("V", V))
+            V = real("V", V)
             return equations_jvp(self._trace.definition, t, real_array("x", x), V, self.parameters)
         if self._jvp is None:
             return super().jvp(t, x, V)
@@ -282,24 +282,19 @@ class FunctionSystem(DifferentiableSystem, ABC):
     def _ask(self, name: str, function: Function, shape: tuple[int, ...], t: float, x: Array, *vectors: Array) -> Array:
         """The answer of a function at one state: real numbers of some shape, NaN if the state is not finite."""
         named = zip(("x", "V"), (x, *vectors), strict=False)
-        copies = [np.array(unmasked(what, given), dtype=float, order="C") for what, given in named]
+        copies = [np.array(real(what, given), order="C") for what, given in named]
         if copies[0].shape != (self.dimension,):
             raise InvalidInputError(f"x must have shape ({self.dimension},), got {copies[0].shape}")
         if not np.isfinite(copies[0]).all():
             return np.full(shape, np.nan)
         answer = function(self._time(t), *copies, *self._all_args)
-        refuse_torch(name, unmasked(f"the answer of {name}", answer))
-        try:
-            values = np.array(answer, dtype=complex)  # so that an imaginary part is seen, not dropped
-        except (TypeError, ValueError):
-            raise InvalidInputError(f"{name} must return numbers of shape {shape}, got {answer!r:.100}") from None
+        refuse_torch(name, answer)
+        values = _real_answer(name, answer, f"return numbers of shape {shape}")
         if values.shape != shape:
             raise InvalidInputError(
-                f"{name} must return numbers of shape {shape}, got shape {values.shape}: {answer!r:.100}"
+                f"{name} must return numbers of shape {shape}, got shape {values.shape}: {shown(answer)}"
             )
-        if values.imag.any():
-            raise InvalidInputError(f"{name} must return real numbers, got {answer!r:.100}")
-        return values.real.copy()
+        return values
 
 
 @attrs.frozen(eq=False)
@@ -364,6 +359,16 @@ class FunctionMap(FunctionSystem, Map):
     def step(self, n: int, x: Array) -> Array:
         """State after step n; x has shape (..., dim)."""
         return self._values(n, x)
+
+
+def _real_answer(name: str, answer: Any, wanted: str) -> Array:
+    """An answer as an array of its own, without imaginary parts that vanish, as of roots; None as NaN."""
+    values = real_or_complex(name, np.nan if answer is None else answer, wanted)
+    if values.dtype.kind != "c":
+        return values.copy() if values is answer else values
+    if values.imag.any():
+        raise InvalidInputError(f"{name} must return real numbers, got {shown(answer)}")
+    return values.real.copy()
 
 
 def _is_marked(function: Function) -> bool:

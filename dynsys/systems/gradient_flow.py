@@ -19,7 +19,7 @@ from dynsys.compiled.samples import LARGEST, sample_kernel
 from dynsys.equations.loss_graph import loss_graph
 from dynsys.equations.sample_loss import SampleLoss
 from dynsys.equations.scalar_function import ScalarFunction
-from dynsys.errors import InvalidInputError, real_array, unmasked
+from dynsys.errors import InvalidInputError, real, real_array, real_or_complex, shown
 from dynsys.systems.identity import CLASS, EQUATIONS, equations_told
 from dynsys.systems.loss_along_graph import LossAlongGraph
 from dynsys.systems.minibatches import DataFlow, table
@@ -41,7 +41,12 @@ def _data(value: Any) -> Array:
 
 
 def _values(value: Any) -> tuple[float, ...]:
-    return tuple(float(v) for v in real_array("parameters", list(value)))
+    if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray):
+        raise InvalidInputError(f"parameters must be a sequence of numbers, got {shown(value)}")
+    numbers = [real("parameters", number, "be finite numbers") for number in value]
+    if any(number.shape or not np.isfinite(number) for number in numbers):
+        raise InvalidInputError(f"parameters must be finite numbers, got {shown(value)}")
+    return tuple(map(float, numbers))
 
 
 @attrs.frozen(eq=False)
@@ -71,8 +76,6 @@ class GradientFlow(DataFlow):
             names = getattr(self.sample, name)
             if len(values) != len(names):
                 raise InvalidInputError(f"the loss has {len(names)} {name} ({', '.join(names)}), got {len(values)}")
-        if not np.isfinite(self.parameters).all():
-            raise InvalidInputError(f"parameters must be finite numbers, got {self.parameters}")
         if self.sigma is not None and not isinstance(self.sigma, ScalarFunction):
             raise InvalidInputError(f"sigma must be an object such as Tanh(), got {self.sigma!r:.100}")
         if self.sigma is None and (self._graph or self.sample.statements()).calls_sigma:
@@ -223,10 +226,10 @@ class GradientFlow(DataFlow):
 
     def jvp(self, t: float, x: Array, V: Array) -> Array:
         """Minus the Hessian at the state x times the columns of V, shape (dim, k); of many weights without it."""
-        V = np.asarray(unmasked("V", V))
+        V = real("V", V)
         if not self._graph:
             return self.jacobian(t, x) @ V
-        along = self._along(self._graph, np.asarray(unmasked("x", x)))
+        along = self._along(self._graph, real("x", x))
         return -self.scale(self.samples) * np.stack([along.hessian_product(v) for v in V.T], axis=1)
 
     def _along(self, graph: LossGraph, x: Array) -> LossAlongGraph:
@@ -238,7 +241,7 @@ class GradientFlow(DataFlow):
 
     def _summed(self, function: str, x: Array) -> Any:
         """A function of `SampleLoss.source`, or the same along the graph."""
-        x = np.asarray(unmasked("x", x))
+        x = real_or_complex("x", x)
         if not self._graph:
             return self.sample.functions[function](x, self.data, self.parameters, self._fused)
         found = [getattr(self._along(self._graph, state), function) for state in x.reshape(-1, self.dimension)]

@@ -41,7 +41,7 @@ Json = Any
 
 # Keys of what is told that are no names of the user's: those have no spaces.
 CLASS, MEMBERS, OPTIMISER = "its class", "its members", "its optimiser"
-EQUATIONS, COMPONENTS = "equations", "its components"
+EQUATIONS, COMPONENTS, KIND = "equations", "its components", "its kind"
 SHAPE, LENGTH, DIGEST, UNSEEN, REST = "its shape", "its length", "its digest", "its kind, unseen", "its parts"
 
 SHORT, FEW = 300, 16  # characters of a text, numbers of an array, that are told as they are
@@ -136,10 +136,10 @@ def unreadable(text: str) -> InvalidInputError:
 def equations_told(kind: str, equations: Mapping[str, Any], helpers: Mapping[str, Any]) -> dict[str, Any]:
     """What decides how equations move, by name, however they were spaced: of a lattice as a digest."""
     texts = {name: str(side).replace(" ", "").replace("^", "**") for name, side in {**helpers, **equations}.items()}
-    found = {"its kind": kind, COMPONENTS: [*equations], EQUATIONS: texts}
+    found = {KIND: kind, COMPONENTS: [*equations], EQUATIONS: texts}
     if sum(map(len, texts.values())) <= LONG:
         return found
-    return {"its kind": kind, EQUATIONS: f"{len(equations)} of them, {digest(json.dumps(found))}"}
+    return {KIND: kind, EQUATIONS: f"{len(equations)} of them, {digest(json.dumps(found))}"}
 
 
 def _node(value: Any, within: tuple[int, ...], done: dict[int, Json]) -> Json:

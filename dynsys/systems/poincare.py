@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 from dynsys.compiled.kernel import StepKernel, StepSource, no_drive
-from dynsys.errors import DivergenceError, InvalidInputError, finite, real_array, whole_number
+from dynsys.errors import DivergenceError, InvalidInputError, finite, real, real_array, whole_number
 from dynsys.steppers.stepper import Stepper, VectorField
 from dynsys.systems.flow_map import FlowMap
 from dynsys.systems.identity import parts_of
@@ -204,7 +204,7 @@ class PoincareMap(FlowMap):
 
     def step(self, n: int, u: Array) -> Array:
         """The next crossing after each of the points u, shape (..., dim - 1); NaN if there is none within `limit`."""
-        u = np.asarray(u, dtype=float)
+        u = real("u", u)
         moved = np.empty(u.shape)
         for index in np.ndindex(u.shape[:-1]):
             moved[index] = self._cross(self.embed(u[index]), np.empty((self.flow.dimension, 0)))[0]

@@ -10,6 +10,7 @@ from dynsys.systems.identity import (
     COMPONENTS,
     DIGEST,
     EQUATIONS,
+    KIND,
     MEMBERS,
     OPTIMISER,
     REST,
@@ -86,11 +87,11 @@ def _parts(before: dict[str, Json], now: dict[str, Json], path: str) -> Iterator
         # a field may have come later, and other versions may write the equations of a class otherwise
         skipped = {CLASS} if CODE in kinds[0] else {CLASS, EQUATIONS, COMPONENTS}
         yield from _by_name(_without(before, skipped), _without(now, skipped), path)
-    elif (
-        EQUATIONS not in before
-        or EQUATIONS not in now
-        or any(_by_name(_without(before, {CLASS}), _without(now, {CLASS}), path, strict=True))
-    ):
+    elif all(told.get(name) for told in (before, now) for name in (EQUATIONS, KIND)) and all(
+        before.get(name) == now.get(name) for name in (EQUATIONS, COMPONENTS, KIND)
+    ):  # the same equations, whatever they are called
+        yield from _by_name(_without(before, {CLASS}), _without(now, {CLASS}), path, strict=True)
+    else:
         yield path, *kinds
 
 
@@ -152,7 +153,7 @@ def _in_words(path: str, before: Json, now: Json) -> tuple[str, str]:
         return _of_members(before, now), _of_members(now, before)
     path = _printable(path.replace("its ", ""))
     there, here = _said(path, before), _said(path, now)
-    return there, here if here != there else f"another {here}"
+    return there, here if here != there else f"another {here.removeprefix('the ')}"
 
 
 def _said(path: str, told: Json) -> str:

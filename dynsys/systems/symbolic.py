@@ -30,7 +30,7 @@ from dynsys.equations.definition import Definition, define
 from dynsys.equations.latex import equations_latex, jacobian_latex, vectors_latex
 from dynsys.equations.vectors.definition import VectorDefinition, define_vectors
 from dynsys.equations.vectors.dense import DenseDefinition, define_dense
-from dynsys.errors import InvalidInputError, real_array, unmasked, whole_number
+from dynsys.errors import InvalidInputError, is_whole, plain, real_array, real_or_complex, shown, whole_number
 from dynsys.systems.array_parameters import ARRAY, array_of_shape, checked_array, shapes_of
 from dynsys.systems.equation_kernel import equations_jvp, equations_kernel
 from dynsys.systems.identity import CLASS, equations_told, parts_of
@@ -54,7 +54,7 @@ def _number(value: Any) -> Any:
 def _finite(_: object, field: attrs.Attribute, value: Any) -> None:
     if not isinstance(value, float) or not np.isfinite(value):
         raise InvalidInputError(
-            f"the parameter {field.name} must be a finite number, got {value!r:.100}: give it a value"
+            f"the parameter {field.name} must be a finite number, got {shown(value)}: give it a value"
         )
 
 
@@ -64,7 +64,7 @@ def parameter(default: float) -> Any:
 
 
 def _whole(value: Any) -> Any:
-    return int(value) if isinstance(value, np.integer) else value
+    return int(value) if is_whole(value) else value
 
 
 def lattice_size(default: int, least: int = 1) -> Any:
@@ -267,13 +267,11 @@ class SymbolicSystem(DifferentiableSystem, ABC):
 
     def jacobian(self, t: float, x: Array) -> Array:
         """Jacobian at one state, shape (dim, dim), derived by SymPy; at kinks as `dynsys.equations.derivative` says."""
-        return self.definition.functions["jacobian"](t, np.asarray(unmasked("x", x)), self._values)
+        return self.definition.functions["jacobian"](t, real_or_complex("x", x), self._values)
 
     def jvp(self, t: float, x: Array, V: Array) -> Array:
         """Jacobian at one state times the columns of V, shape (dim, k); that of a lattice is never formed."""
-        return equations_jvp(
-            self.definition, t, np.asarray(unmasked("x", x)), np.asarray(unmasked("V", V)), self._values
-        )
+        return equations_jvp(self.definition, t, real_or_complex("x", x), real_or_complex("V", V), self._values)
 
     def equation_text(self, i: int) -> str:
         """The equation of component i, for an error."""
@@ -295,7 +293,7 @@ class SymbolicFlow(SymbolicSystem, Flow):
 
     def vector_field(self, t: float, x: Array) -> Array:
         """Velocity dx/dt at time t; x has shape (..., dim)."""
-        return self.definition.functions["rule"](t, np.asarray(unmasked("x", x)), self._values)
+        return self.definition.functions["rule"](t, real_or_complex("x", x), self._values)
 
     def autonomous(self, x: Array) -> bool:
         """Whether the time stands in no equation."""
@@ -327,7 +325,7 @@ class SymbolicMap(SymbolicSystem, Map):
 
     def step(self, n: int, x: Array) -> Array:
         """State after step n; x has shape (..., dim)."""
-        return self.definition.functions["rule"](n, np.asarray(unmasked("x", x)), self._values)
+        return self.definition.functions["rule"](n, real_or_complex("x", x), self._values)
 
 
 Named = tuple[tuple[str, Any], ...]
@@ -466,7 +464,7 @@ def _named(what: str, given: Any) -> dict[str, Any]:
     if not isinstance(given, Mapping) or not (given or what != "equations"):
         example = "{'sigma': 10.0}" if what == "parameters" else "{'x': '-x*y'}"
         raise InvalidInputError(f"{what} must be a mapping such as {example}, got {given!r:.100}")
-    named = {str(name): value.item() if isinstance(value, np.number) else value for name, value in given.items()}
+    named = {str(name): plain(value) for name, value in given.items()}
     if len(named) < len(given):
         raise InvalidInputError(f"names of {what} must differ, got {', '.join(map(str, given)):.200}")
     return named

@@ -19,7 +19,7 @@ import numpy as np
 
 from dynsys.algorithms.differences import finite_difference
 from dynsys.compiled.kernel import Kernel, StepKernel, flow_kernel, map_kernel
-from dynsys.errors import InvalidInputError, real_array, unmasked
+from dynsys.errors import InvalidInputError, real, real_array
 from dynsys.steppers.optimiser import Optimiser
 from dynsys.steppers.stepper import Stepper, a_stepper
 from dynsys.systems.faults import Watched, of_flow, of_rule
@@ -141,10 +141,10 @@ class DifferentiableSystem(DynamicalSystem, ABC):
 
     def jvp(self, t: float, x: Array, V: Array) -> Array:
         """Jacobian at one state times the columns of V, shape (dim, k)."""
-        V = np.asarray(unmasked("V", V))
+        V = real("V", V)
         if self.derivative == "jacobian":
             return self.jacobian(t, x) @ V
-        return finite_difference(lambda z: self.rule(t, z), np.asarray(x, dtype=float), np.asarray(V, dtype=float))
+        return finite_difference(lambda z: self.rule(t, z), real("x", x), V)
 
     def fault_at(self, t: float, x: Array) -> str:
         """Which derivative is not finite at a state (dim,), though the rule is; or empty."""

@@ -18,7 +18,7 @@ import attrs
 import numpy as np
 import torch
 
-from dynsys.errors import InvalidInputError, real_array, unmasked
+from dynsys.errors import InvalidInputError, real_array
 from dynsys.storage.description import Described, describe
 from dynsys.systems.function_arguments import (
     Function,
@@ -209,7 +209,7 @@ class TorchSystem(DifferentiableSystem, Described, ABC):
 
     def jvp(self, t: float, x: Array, V: Array) -> Array:
         """Jacobian at one state times the columns of V, shape (dim, k)."""
-        x, V = real_array("x", x), real_array("V", unmasked("V", V))
+        x, V = real_array("x", x), real_array("V", V)
         if x.shape != (self.dimension,) or V.ndim != 2 or len(V) != self.dimension:
             raise InvalidInputError(
                 f"x must have shape ({self.dimension},) and V ({self.dimension}, k), got {x.shape} and {V.shape}"

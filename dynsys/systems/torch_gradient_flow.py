@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from dynsys.compiled.kernel import Kernel
-from dynsys.errors import InvalidInputError, real_array, unmasked, whole_seed
+from dynsys.errors import InvalidInputError, real, real_array, whole_seed
 from dynsys.steppers.stepper import Stepper
 from dynsys.systems.identity import CLASS
 from dynsys.systems.minibatches import DataFlow
@@ -216,7 +216,7 @@ class TorchGradientFlow(DataFlow):
 
     def jvp(self, t: float, x: Array, V: Array) -> Array:
         """Minus the Hessian at the state x times the columns of V, shape (dim, k)."""
-        task, V = self.task.double, np.asarray(unmasked("V", V), dtype=float)
+        task, V = self.task.double, real("V", V)
         vectors = torch.as_tensor(np.ascontiguousarray(V.T)).to(task.device, task.dtype)
         products = self._linearised(task, self._state("x", x, task), vectors)[1]
         return -np.stack([_array(product) for product in products], axis=1) if len(vectors) else np.zeros(V.shape)

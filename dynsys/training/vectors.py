@@ -9,6 +9,7 @@ import torch
 from torch import optim
 
 from dynsys.errors import InvalidInputError, whole_number
+from dynsys.passes.memory import ask_for_memory
 from dynsys.training.clipping import clip
 from dynsys.training.curvature import hessian_products_into, pieces
 from dynsys.training.frames import orthonormalise_rows, random_rows
@@ -44,6 +45,9 @@ class TangentVectors:
         still = _still(self.pieces, padding)
         k = whole_number("k", k, 1, self.dimension - sum(end - begin for begin, end in still))
         like = self.weights[0]
+        if like.device.type == "cpu":
+            needed = k * (self.dimension + count) * like.element_size()
+            ask_for_memory(f"k = {k} vectors and their products", needed, "follow fewer vectors (k)")
         self.rows = random_rows(k, self.dimension, count, (seed, 0), like.dtype, like.device, still)
         self.curvature = 0.0
         self._products = self.rows.new_zeros((k, count))

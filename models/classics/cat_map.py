@@ -9,6 +9,7 @@ import numpy as np
 
 from dynsys import Map
 from dynsys.compiled.kernel import Kernel
+from dynsys.errors import real
 from dynsys.models.classics.reference import Known, Reference
 
 Array = np.ndarray
@@ -48,7 +49,7 @@ class CatMap(Map):
 
     def step(self, n: int, x: Array) -> Array:
         """State (x, y) after step n; x has shape (..., 2)."""
-        return np.mod(x @ MATRIX.T, 1.0)
+        return np.mod(real("x", x) @ MATRIX.T, 1.0)
 
     def jacobian(self, t: float, x: Array) -> Array:
         """The matrix, everywhere."""

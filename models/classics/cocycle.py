@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 
 from dynsys import InvalidInputError, Map
-from dynsys.errors import real_array
+from dynsys.errors import real_array, real_or_complex, whole_number, whole_seed
 
 Array = np.ndarray
 
@@ -42,7 +42,9 @@ class LinearCocycle(Map):
         >>> bool(np.allclose(abs(clvs.vectors), abs(vectors[clvs.times.astype(int)])))
         True
         """
-        S = np.eye(dimension) + 0.1 * np.random.default_rng(seed).uniform(size=(steps + 1, dimension, dimension))
+        dimension, steps = whole_number("dimension", dimension, 1), whole_number("steps", steps, 1)
+        rng = np.random.default_rng(whole_seed(seed))
+        S = np.eye(dimension) + 0.1 * rng.uniform(size=(steps + 1, dimension, dimension))
         D = np.diag(np.arange(dimension, 0.0, -1.0))
         return cls(S[1:] @ D @ np.linalg.inv(S[:-1])), S / np.linalg.norm(S, axis=1, keepdims=True)
 
@@ -53,7 +55,7 @@ class LinearCocycle(Map):
 
     def step(self, n: int, x: Array) -> Array:
         """State after step n; x has shape (..., dim)."""
-        return x @ self.matrices[n].T
+        return real_or_complex("x", x) @ self.matrices[n].T
 
     def jacobian(self, t: float, x: Array) -> Array:
         """The matrix of the step."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from dynsys import RK4, Flow, InvalidInputError
 from dynsys.compiled.kernel import Kernel
-from dynsys.errors import positive, real_array, whole_number
+from dynsys.errors import positive, real, real_array, whole_number
 from dynsys.models.classics.reference import Known, Reference
 
 Array = np.ndarray
@@ -225,12 +225,12 @@ class KuramotoSivashinsky(Flow):
 
     def vector_field(self, t: float, x: Array) -> Array:
         """Velocity; x has shape (..., dim)."""
-        x = np.asarray(x)
+        x = real("x", x)
         return self._linear(x) + self._transport(self._on_grid(x) ** 2 / 2)
 
     def jvp(self, t: float, x: Array, V: Array) -> Array:
         """Jacobian at one state times the columns of V, shape (dim, k): -(u v)_x - v_xx - v_xxxx."""
-        x, V = np.asarray(x), np.asarray(V)
+        x, V = real("x", x), real("V", V)
         return (self._linear(V.T) + self._transport(self._on_grid(x) * self._on_grid(V.T))).T
 
     def field(self, x: Array, points: Array) -> Array:

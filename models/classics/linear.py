@@ -9,7 +9,7 @@ import numpy as np
 
 from dynsys import Flow, InvalidInputError, Map
 from dynsys.compiled.kernel import Kernel
-from dynsys.errors import real_array
+from dynsys.errors import real_array, real_or_complex
 
 Array = np.ndarray
 
@@ -53,7 +53,7 @@ class LinearMap(Map):
 
     def step(self, n: int, x: Array) -> Array:
         """State after step n; x has shape (..., dim)."""
-        return x @ self.matrix.T
+        return real_or_complex("x", x) @ self.matrix.T
 
     def jacobian(self, t: float, x: Array) -> Array:
         """The matrix itself."""
@@ -81,7 +81,7 @@ class LinearFlow(Flow):
 
     def vector_field(self, t: float, x: Array) -> Array:
         """Velocity A x; x has shape (..., dim)."""
-        return x @ self.matrix.T
+        return real_or_complex("x", x) @ self.matrix.T
 
     def jacobian(self, t: float, x: Array) -> Array:
         """The matrix itself."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from dynsys import Map, parameter
 from dynsys.compiled.kernel import Kernel
+from dynsys.errors import real
 from dynsys.models.classics.reference import COMMON_SYSTEMS, Known, Reference
 
 Array = np.ndarray
@@ -54,13 +55,13 @@ class StandardMap(Map):
 
     def step(self, n: int, x: Array) -> Array:
         """State (theta, p) after step n; x has shape (..., 2)."""
-        x = np.asarray(x)
+        x = real("x", x)
         p = np.mod(x[..., 1] + self.k * np.sin(x[..., 0]), TURN)
         return np.stack([np.mod(x[..., 0] + p, TURN), p], axis=-1)
 
     def jacobian(self, t: float, x: Array) -> Array:
         """Jacobian at one state; its determinant is 1."""
-        slope = self.k * np.cos(x[0])
+        slope = self.k * np.cos(real("x", x)[0])
         return np.array([[1.0 + slope, 1.0], [slope, 1.0]])
 
     def kernel(self) -> Kernel:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dynsys import InvalidInputError
-from dynsys.errors import positive, whole_number
+from dynsys.errors import positive, real, whole_number
 from dynsys.models.activations import Linear
 from dynsys.models.networks.deep_network import DeepNetworkFlow
 
@@ -25,7 +25,7 @@ def balanced_initial(flow: DeepNetworkFlow, strengths: Array) -> Array:
     strengths : array_like, shape (modes,)
         u_i at the start, in the order of the singular values.
     """
-    u = np.asarray(strengths, dtype=float)
+    u = real("strengths", strengths)
     widths = flow.network.widths
     if u.ndim != 1 or (u <= 0).any() or len(u) > min(widths):
         raise InvalidInputError(f"strengths must be positive, at most {min(widths)} of them, got {strengths!r:.100}")
@@ -71,7 +71,7 @@ def mode_strength(t: Array, start: float, end: float, depth: int) -> Array:
     >>> mode_strength(np.array([0.0, 10.0]), 0.01, 1.0, depth=2).round(4)
     array([0.01, 1.  ])
     """
-    t, depth = np.atleast_1d(np.asarray(t, dtype=float)), whole_number("depth", depth, 1)
+    t, depth = np.atleast_1d(real("t", t)), whole_number("depth", depth, 1)
     start, end = positive("start", start), positive("end", end)
     if depth == 1:
         return end + (start - end) * np.exp(-t)

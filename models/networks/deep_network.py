@@ -12,7 +12,7 @@ import numpy as np
 
 from dynsys import InvalidInputError
 from dynsys.compiled.kernel import Kernel
-from dynsys.errors import one_of, positive, whole_number, whole_seed
+from dynsys.errors import one_of, positive, real_or_complex, whole_number, whole_seed
 from dynsys.models.activations import Activation, Linear
 from dynsys.models.networks.losses import CrossEntropy, HalfSquares, KindOfLoss, Loss
 from dynsys.models.networks.perceptron import Perceptron, whole_widths
@@ -346,11 +346,12 @@ class DeepNetworkFlow(DataFlow):
 
     def _over_blocks(self, function: Callable[[Array], Array], x: Array, shape: tuple[int, ...]) -> Array:
         """A function of states (..., dim), of blocks of states where there are many."""
+        x = real_or_complex("x", x)
         block = max(1, BLOCK_NUMBERS // (len(self.X) * max(self.network.widths)))
         if x.size <= block * self.dimension:
             return function(x)
         states = x.reshape(-1, self.dimension)
-        found = np.empty((len(states), *shape))
+        found = np.empty((len(states), *shape), dtype=x.dtype)
         for first in range(0, len(states), block):
             found[first : first + block] = function(states[first : first + block])
         return found.reshape((*x.shape[:-1], *shape))

@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 
 from dynsys import InvalidInputError
-from dynsys.errors import whole_number
+from dynsys.errors import real, whole_number
 from dynsys.systems.minibatches import table
 
 Array = np.ndarray
@@ -80,9 +80,11 @@ KindOfLoss = Callable[[Any], Loss]
 
 def labels_of(value: Any) -> Array:
     """Labels as a read-only array of whole numbers, or an error that says what came."""
-    given = np.array(value)
+    wanted = "be whole numbers 0, 1, ..., one for each sample"
+    real("labels", value, wanted)
+    given = np.asarray(value)
     if given.ndim != 1 or given.dtype.kind not in "iu" or given.size == 0 or given.min() < 0:
-        raise InvalidInputError(f"labels must be whole numbers 0, 1, ..., one for each sample, got {value!r:.100}")
+        raise InvalidInputError(f"labels must {wanted}, got {value!r:.100}")
     labels = given.astype(np.int64)
     labels.flags.writeable = False
     return labels

@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 
 from dynsys import InvalidInputError
-from dynsys.errors import whole_number
+from dynsys.errors import real_or_complex, whole_number
 from dynsys.models.activations import Activation
 from dynsys.models.networks.losses import Loss
 
@@ -20,7 +20,9 @@ Units = list[tuple[Array, Array, Array]]  # outputs of the units of a layer, and
 
 def whole_widths(name: str, value: Any) -> tuple[int, ...]:
     """Widths of layers as a tuple of ints, of one layer or several, or an error that names them and what came."""
-    return tuple(whole_number(name, width, 1) for width in np.atleast_1d(value).tolist())
+    several = isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim)
+    widths = value if several else [value]
+    return tuple(whole_number(name, width, 1) for width in widths)
 
 
 def _widths(value: Any) -> tuple[int, ...]:
@@ -110,7 +112,7 @@ class Perceptron:
     def forward(self, theta: Array, X: Array) -> tuple[Units, Array]:
         """The units of all layers but the last, the inputs first, and the outputs z, (..., samples, outputs)."""
         units = [(X, np.zeros(1), np.zeros(1))]
-        *hidden, (W, b) = self.unpack(theta)
+        *hidden, (W, b) = self.unpack(real_or_complex("theta", theta))
         *scales, last = self.scales
         for place, ((V, c), scale) in enumerate(zip(hidden, scales, strict=True)):
             z = scale * (units[-1][0] @ V) + c

@@ -6,7 +6,7 @@ import attrs
 import numpy as np
 
 from dynsys import InvalidInputError
-from dynsys.errors import positive, whole_number
+from dynsys.errors import positive, real, whole_number, whole_seed
 from dynsys.models.training_chaos.growth import fit_line
 
 Array = np.ndarray
@@ -99,14 +99,14 @@ def local_expansion(
     """
     from scipy.stats import t as student
 
-    z = np.asarray(series, dtype=float)
+    z = real("series", series)
     radius, longest = positive("radius", radius), whole_number("longest", longest, 6)
     last = len(z) - max(longest, 10)
     if z.ndim != 1 or last < 2 or not np.isfinite(z).all():
         raise InvalidInputError(f"series must be finite, of shape (n,) with n > {longest + 1}, got shape {z.shape}")
     order = np.argsort(z[:last], kind="stable")
     ordered = z[order]
-    chosen = np.random.default_rng(seed).permutation(last)[: whole_number("points", points, 1)]
+    chosen = np.random.default_rng(whole_seed(seed)).permutation(last)[: whole_number("points", points, 1)]
     ahead = np.arange(max(longest, 10) + 1)
     rows, counts, values = [], [], []
     for i in np.sort(chosen):

@@ -121,9 +121,10 @@ def _refuse_other_formats(head: bytes) -> None:
 
 def _rows(lines: Iterable[str], separator: str) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not empty, each with the number of its last line."""
-    rows = csv.reader((" ".join(line.split()) for line in lines) if separator == " " else lines, delimiter=separator)
+    lines = (" ".join(line.split()) for line in lines) if separator == " " else lines
+    rows = csv.reader(lines, delimiter=separator, skipinitialspace=True)
     for row in rows:
-        if len(row) > 1 or (row and row[0].strip()):
+        if any(entry.strip() for entry in row):  # spreadsheets write rows of separators alone
             yield rows.line_num, row
 
 
@@ -151,7 +152,8 @@ def _separator(lines: Iterable[str], target: str) -> tuple[str, bool]:
         names = _cleaned(rows[0]) if rows else []
         has, splits = target in names, len(names) > 1
         fits = all(
-            len(row) - (len(row) > len(names) and not row[-1].strip()) == len(names)
+            len(row) >= len(names)
+            and not any(entry.strip() for entry in row[len(names) :])
             and all(looks_like_a_number(entry, separator) for entry in row[: len(names)])
             for row in rows[1:]
         )
@@ -161,13 +163,14 @@ def _separator(lines: Iterable[str], target: str) -> tuple[str, bool]:
 
 
 def _cleaned(header: list[str]) -> list[str]:
-    """Names of columns, without the empty one that a separator at the end of the line makes."""
+    """Names of columns, without the empty ones that separators at the end of the line make."""
     names = [unicodedata.normalize("NFC", name.strip()) for name in header]
-    return names[:-1] if len(names) > 1 and not names[-1] else names
+    last = max((place for place, name in enumerate(names) if name), default=0)
+    return names[: last + 1]
 
 
-def _names(path: Path, header: list[str], target: str, separator: str) -> tuple[list[str], bool]:
-    """Names of the columns, and whether the line ends in a separator."""
+def _names(path: Path, header: list[str], target: str, separator: str) -> tuple[list[str], int]:
+    """Names of the columns, and how many separators the line ends in."""
     names = _cleaned(header)
     try:
         for name in names:
@@ -192,7 +195,7 @@ def _names(path: Path, header: list[str], target: str, separator: str) -> tuple[
         raise InvalidInputError(f"{path} has columns with the same name: {_listed(names)}")
     if len(names) < 2:
         raise InvalidInputError(f"{path} has only the target column {target!r}: at least one input column is needed")
-    return names, len(header) > len(names)
+    return names, len(header) - len(names)
 
 
 def _listed(names: list[str]) -> str:

@@ -36,7 +36,7 @@ class Numbers:
     path: Path
     separator: str
     names: list[str]
-    trailing: bool  # whether lines end in a separator
+    trailing: int  # separators at the ends of lines
     values: array[float] = attrs.field(factory=partial(array, "d"))
     comma: tuple[int, str] | None = None  # the first number with a comma, and its line
     point: tuple[int, str] | None = None
@@ -44,8 +44,10 @@ class Numbers:
 
     def add(self, line: int, row: list[str]) -> None:
         """Take a row, which ends in a line of the file."""
-        if self.trailing and len(row) == len(self.names) + 1 and not row[-1].strip():
-            row = row[:-1]
+        if 0 < len(row) - len(self.names) <= self.trailing and not any(
+            entry.strip() for entry in row[len(self.names) :]
+        ):
+            row = row[: len(self.names)]
         if len(row) != len(self.names):
             raise InvalidInputError(
                 f"{self.path}, line {line} must have {len(self.names)} entries as the header has, got {len(row)}"

@@ -16,7 +16,7 @@ from dynsys.equations.tracing.limits import NeedsValue, NotTraceable, Tracer
 from dynsys.equations.tracing.rebuilt import rebuilt
 from dynsys.equations.tracing.rules import expression
 from dynsys.equations.tracing.symbols import Symbolic, Symbols
-from dynsys.errors import InvalidInputError, unmasked
+from dynsys.errors import InvalidInputError, real
 
 Function = Callable[..., Any]
 
@@ -260,6 +260,6 @@ def _value(rule: Callable[[float, Any], Any], t: float, x: Any) -> Any:
     """A value of the function, or None where it has none."""
     try:
         with np.errstate(all="ignore"):
-            return np.array(unmasked("an answer", rule(t, x)), dtype=float)
+            return np.array(real("an answer", rule(t, x)))
     except (ValueError, TypeError, ArithmeticError, IndexError):
         return None

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dynsys.errors import InvalidInputError, unmasked
+from dynsys.errors import LARGEST_COUNT, InvalidInputError, real
 
 Tensor = torch.Tensor
 
@@ -15,9 +15,12 @@ Tensor = torch.Tensor
 def as_samples(name: str, value: Any, like: Tensor) -> Tensor:
     """Data as a tensor of its own on the device of the weights, real numbers in their precision."""
     if not isinstance(value, Tensor):
-        array = np.asarray(unmasked(name, value))
-        if array.dtype.kind not in "fiub":
-            raise InvalidInputError(f"{name} must be an array or tensor of real or whole numbers, got {value!r:.100}")
+        array = real(name, value, "be an array or tensor of real or whole numbers")
+        given = np.asarray(value)
+        if given.dtype.kind in "iub" or given.dtype in (np.float16, np.float32):  # as they are: targets may be labels
+            if given.dtype.kind == "u" and given.size and given.max() > LARGEST_COUNT:
+                raise InvalidInputError(f"{name} must be whole numbers up to {LARGEST_COUNT}, got {given.max()}")
+            array = given
         value = torch.as_tensor(np.array(array, dtype=array.dtype.newbyteorder("=")))
     if value.is_complex() or value.layout != torch.strided or not value.ndim or not value.numel():
         raise InvalidInputError(

@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 from scipy.special import expit
 
-from dynsys.errors import positive
+from dynsys.errors import positive, real_or_complex
 from dynsys.models.networks.recurrent.network import RecurrentNetwork, drawn, of_shape, short
 
 Array = np.ndarray
@@ -68,11 +68,13 @@ class GRU(RecurrentNetwork):
 
     def step(self, n: int, x: Array) -> Array:
         """State after step n; x has shape (..., units)."""
+        x = real_or_complex("x", x)
         _, z, q, _ = self._parts(n, x)
         return (1.0 - z) * q + z * x
 
     def jvp(self, t: float, x: Array, V: Array) -> Array:
         """Jacobian at one state times the columns of V, shape (units, k)."""
+        x, V = real_or_complex("x", x), real_or_complex("V", V)
         r, z, q, inner = (part[:, None] for part in self._parts(int(t), x))
         dr, dz, dq = np.split(self.W @ V, 3)
         dr, dz = r * (1.0 - r) * dr, z * (1.0 - z) * dz
@@ -136,12 +138,14 @@ class LSTM(RecurrentNetwork):
 
     def step(self, n: int, x: Array) -> Array:
         """State after step n; x has shape (..., 2 units)."""
+        x = real_or_complex("x", x)
         i, f, q, o = self._parts(n, x[..., : self.units])
         c = f * x[..., self.units :] + i * q
         return np.concatenate([o * np.tanh(c), c], axis=-1)
 
     def jvp(self, t: float, x: Array, V: Array) -> Array:
         """Jacobian at one state times the columns of V, shape (2 units, k)."""
+        x, V = real_or_complex("x", x), real_or_complex("V", V)
         i, f, q, o = (part[:, None] for part in self._parts(int(t), x[: self.units]))
         before = x[self.units :, None]
         di, df, dq, do = np.split(self.W @ V[: self.units], 4)

@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from dynsys import InvalidInputError, Map
-from dynsys.errors import finite, whole_number, whole_seed
+from dynsys.errors import finite, real_array, whole_number, whole_seed
 from dynsys.models.networks.recurrent.inputs import InputSeries, an_input_series
 from dynsys.models.networks.recurrent.modules import weights_of
 from dynsys.systems.array_parameters import checked_array
@@ -31,7 +31,7 @@ def _weights(value: Any) -> Array:
 
 def of_shape(name: str, value: Any, shape: tuple[int | None, ...]) -> Array:
     """An array of some shape, zeros where nothing is given."""
-    array = np.zeros([length or 0 for length in shape]) if value is None else np.array(value, dtype=float)
+    array = np.zeros([length or 0 for length in shape]) if value is None else real_array(name, value)
     if array.ndim != len(shape) or any(want not in (None, got) for want, got in zip(shape, array.shape, strict=True)):
         wanted = ", ".join("inputs" if length is None else str(length) for length in shape)
         raise InvalidInputError(f"{name} must have shape ({wanted}{',' * (len(shape) == 1)}), got {array.shape}")

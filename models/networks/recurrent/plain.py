@@ -9,7 +9,7 @@ import numpy as np
 
 from dynsys import InvalidInputError
 from dynsys.compiled.kernel import Kernel
-from dynsys.errors import finite, positive, whole_number, whole_seed
+from dynsys.errors import finite, positive, real_or_complex, whole_number, whole_seed
 from dynsys.models.activations import Activation, ReLU, Tanh
 from dynsys.models.networks.recurrent.inputs import an_input_series
 from dynsys.models.networks.recurrent.kernel import recurrent_kernel
@@ -123,11 +123,13 @@ class RNN(RecurrentNetwork):
 
     def step(self, n: int, x: Array) -> Array:
         """State after step n; x has shape (..., units)."""
+        x = real_or_complex("x", x)
         s = self.activation.sigma(self.gain * (x @ self.W.T) + self.driven(n))
         return (1.0 - self.leak) * x + self.leak * s
 
     def jvp(self, t: float, x: Array, V: Array) -> Array:
         """Jacobian at one state times the columns of V, shape (units, k)."""
+        x, V = real_or_complex("x", x), real_or_complex("V", V)
         slope = self.activation.dsigma(self.gain * (self.W @ x) + self.driven(int(t)))
         return (1.0 - self.leak) * V + (self.leak * self.gain * slope)[:, None] * (self.W @ V)
 

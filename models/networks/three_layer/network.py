@@ -10,7 +10,7 @@ import numpy as np
 
 from dynsys import InvalidInputError
 from dynsys.compiled.kernel import Kernel
-from dynsys.errors import one_of, whole_number, whole_seed
+from dynsys.errors import one_of, real_or_complex, whole_number, whole_seed
 from dynsys.models.activations import Activation, Linear, ReLU
 from dynsys.models.networks.three_layer import jacobian as paper
 from dynsys.models.networks.three_layer import loss as symbolic
@@ -112,6 +112,7 @@ class ThreeLayerGradientFlow(DataFlow):
 
     def loss(self, theta: Array) -> Array:
         """Cost C(theta), mean or sum over the samples, shape (...). Memory is that of a block of states."""
+        theta = real_or_complex("theta", theta)
         states = theta.reshape(-1, self.dimension)
         block = max(1, LOSS_NUMBERS // (self.samples * max(attrs.astuple(self.layout))))
         blocks = (states[i : i + block] for i in range(0, len(states), block))
