@@ -399,7 +399,7 @@ def check_functions(expression: sympy.Expr, origin: str, *known: str) -> None:
         if part.is_Pow and part.is_number and not part.is_extended_real:
             raise InvalidInputError(f"{origin} contains {part}, which is no real number")
         if (part.is_Number or (part.is_Pow and part.is_number)) and not _is_float(part):
-            raise InvalidInputError(f"{origin} contains {part.evalf(3)}, which no floating-point number can hold")
+            raise InvalidInputError(f"{origin} contains {part.evalf(3)!s}, which no floating-point number can hold")
 
 
 def _is_float(number: sympy.Number) -> bool:
