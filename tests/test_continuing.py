@@ -163,7 +163,11 @@ def test_the_same_members_go_on():
     rest = logistic(3.7, 3.8, 3.9).benettin(half, intervals=20)
     np.testing.assert_array_equal(rest.rates, whole.rates[:, 40:])
     plain = Logistic(r=3.9).tangent(backend="numpy").trajectory(STATES, intervals=50).end
-    assert logistic(3.7, 3.8, 3.9).trajectory(plain, intervals=3).states.shape == (3, 3, 1)  # a common start
+    with pytest.raises(
+        InvalidInputError, match=r"r = 3.9 for all members, and this has its own r for each of 3 members"
+    ):
+        logistic(3.7, 3.8, 3.9).trajectory(plain, intervals=3)
+    assert logistic(3.7, 3.8, 3.9).trajectory(plain.x, intervals=3).states.shape == (3, 3, 1)  # a common start
 
 
 def test_another_dimension_and_another_k_are_refused():

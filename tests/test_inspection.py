@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from dynsys import Ensemble, InvalidInputError, StoreError
 from dynsys.errors import DiagnosticWarning
+from dynsys.storage.documents import HEADER
 from dynsys.storage.files import write_whole
 from dynsys.storage.header import Header, digest
 from dynsys.storage.inspection import export, open_store, report
-from dynsys.storage.store import HEADER
 
 
 def squares(members):

@@ -3,6 +3,8 @@
 import csv
 import io
 import re
+import shlex
+import sys
 import unicodedata
 from html.parser import HTMLParser
 
@@ -14,10 +16,20 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from matplotlib.cbook import is_math_text
 
-from dynsys import Ensemble, InvalidInputError, open_store
+from dynsys import Ensemble, InvalidInputError, SymbolicMap, open_store
 from dynsys.models.reporting import terminal as commands
 from dynsys.plotting import exponents_figure, grid, save_figure
-from dynsys.storage.escaping import csv_cell, file_name, html, label, markdown, markdown_code, plain_name, terminal
+from dynsys.storage.escaping import (
+    FILLERS,
+    csv_cell,
+    file_name,
+    html,
+    label,
+    markdown,
+    markdown_code,
+    plain_name,
+    terminal,
+)
 from dynsys.storage.inspection import export, report
 
 HOSTILE = [
@@ -116,7 +128,7 @@ def test_a_file_name_stays_in_its_folder(text):
 
 @given(names | marks)
 def test_names_that_can_be_seen_are_names(name):
-    if not {*name} & {*"\u034f\u115f\u1160\u2800\u3164\uffa0"}:
+    if not {*name} & FILLERS:
         assert plain_name("column", name) == name
 
 
@@ -125,6 +137,25 @@ def test_others_are_refused_with_their_code(before, character, after):
     with pytest.raises(InvalidInputError, match=r"with U\+[0-9A-F]{4,6} [A-Z].*: rename it") as error:
         plain_name("column", before + character + after)
     assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ["x\u034f", "x\ufe0f", "x\u115f", "x\u17b4"])
+def test_names_in_equations_can_be_seen(name):
+    """These are identifiers to Python, and look like x."""
+    with pytest.raises(InvalidInputError, match=r"must be without invisible characters, got .* with U\+"):
+        SymbolicMap.of({"x": "y", name: "x"})
+    assert SymbolicMap.of({"x": "θ", "θ": "x"}).dimension == 2
+
+
+@pytest.mark.parametrize("argument", ["a`b", "``", "a\x1b[31m", "a\nb", "\udc80", "<script>", "größe"])
+def test_how_a_report_was_made_can_be_written_and_is_code(argument, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["dynsys", "classics", argument])
+    made = commands.made()
+    made.encode()
+    assert all(character.isprintable() for character in made)
+    shown = rendered(made)
+    assert shown.tags == ["p", "code"]
+    assert terminal(shlex.quote(argument)).replace("\n", " ") in shown.text
 
 
 # ---- where they go

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
 from typing import Any, Self
-from zlib import crc32
 
 import attrs
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from dynsys.compiled.kernel import StepKernel, StepSource
 from dynsys.compiled.lanes import LaneSource
 from dynsys.errors import FallbackWarning, InvalidInputError, real_array
+from dynsys.systems.identity import MEMBERS
 from dynsys.systems.tangent import TangentSystem, kinds_of_tangents
 from dynsys.systems.time_step import TimeStep
 
@@ -172,12 +172,11 @@ class Varied(TimeStep):
         return attrs.evolve(self, time_step=self.time_step.starting_at(t0))
 
     @property
-    def variation(self) -> str:
-        """Names of the parameters, how many members, and a checksum of the values."""
-        checksum = 0
-        for name, values in sorted(self.values.items()):
-            checksum = crc32(np.asarray(values, dtype=float).tobytes(), crc32(name.encode(), checksum))
-        return f"its own {' and '.join(sorted(self.values))} for each of {self.members} members (values {checksum:08x})"
+    def identity(self) -> Mapping[str, Any]:
+        """That of the first member, and the values of the parameters in which not all are the same."""
+        first = self.time_step.with_parameters(self._parameters(0)).identity
+        own = {name: values for name, values in self.values.items() if (values != values[0]).any()}
+        return {**first, **({MEMBERS: own} if own else {})}
 
     @property
     def derivative(self) -> str:

@@ -24,6 +24,7 @@ from dynsys.equations.jumps import jump_groups, jumping_parts, merged, random_st
 from dynsys.equations.source import FUNCTIONS, assignments, numpy_functions, share, to_source
 from dynsys.errors import InvalidInputError
 from dynsys.storage.cache import kept
+from dynsys.storage.escaping import plain_name
 
 if TYPE_CHECKING:
     import sympy
@@ -343,6 +344,7 @@ def check_names(names: Sequence[str], *taken: str) -> None:
         reserved = keyword.iskeyword(name) or name in RESERVED or name in taken
         if not name.isidentifier() or name.startswith("_") or reserved:
             raise InvalidInputError(f"{name!r} cannot name a component, parameter or helper: use another word")
+        plain_name("component, parameter or helper", name)
         if name != (normal := unicodedata.normalize("NFKC", name)):
             raise InvalidInputError(f"{name!r} is {normal!r} to Python: write {normal!r}, or use another word")
     if len(set(names)) < len(names):

@@ -38,8 +38,8 @@ def derivative(expression: sympy.Expr, variable: sympy.Symbol) -> sympy.Expr:
     outer = expression.xreplace(parts)  # the chain rule: SymPy's own slopes of several that tie are all 0
     slope = sympy.diff(outer, variable)
     for part, name in parts.items():
-        if name in outer.free_symbols:
-            slope += _chained(sympy.diff(outer, name), name, _slope(part, variable), part)
+        if name in outer.free_symbols and (inner := _slope(part, variable)) != 0:
+            slope += _chained(sympy.diff(outer, name), name, inner, part)
     slope = slope.xreplace({name: part for part, name in parts.items()})
     return slope.replace(sympy.DiracDelta, lambda *_: sympy.Integer(0))
 
@@ -68,9 +68,19 @@ def _candidates(expression: sympy.Expr) -> set[sympy.Expr]:
 
     from dynsys.equations.finite.special import Guard, Largest, Switch, Vanishing
 
-    steps = (sympy.floor, sympy.ceiling, sympy.Mod)
+    steps = (sympy.sign, sympy.Heaviside, sympy.floor, sympy.ceiling, sympy.Mod)
     found: set[sympy.Expr] = expression.atoms(
-        sympy.Max, sympy.Min, *steps, sympy.Pow, sympy.exp, Guard, Largest, Switch, Vanishing
+        sympy.Max,
+        sympy.Min,
+        *steps,
+        sympy.Abs,
+        sympy.Pow,
+        sympy.exp,
+        sympy.Piecewise,
+        Guard,
+        Largest,
+        Switch,
+        Vanishing,
     )
     return found
 
@@ -81,6 +91,10 @@ def _is_own(part: sympy.Expr, variable: sympy.Symbol) -> bool:
 
     if isinstance(part, sympy.exp):
         return _may_be_infinite(part.args[0], variable)
+    if isinstance(part, sympy.Piecewise):  # by the chain rule 0 * NaN, where a case that does not hold has no slope
+        return any(_is_own(inner, variable) for case, _ in part.args for inner in _candidates(case))
+    if isinstance(part, sympy.Abs):
+        return not part.args[0].is_real  # SymPy's slope is by real and imaginary part then
     if not isinstance(part, sympy.Pow):
         return True
     base, power = part.args
@@ -94,18 +108,22 @@ def _slope(part: sympy.Expr, variable: sympy.Symbol) -> sympy.Expr:
 
     from dynsys.equations.finite.special import Guard, Largest, Switch, Vanishing
 
-    inner = [derivative(argument, variable) for argument in part.args]
+    inner = [] if part.is_Piecewise else [derivative(argument, variable) for argument in part.args]
     match part:
         case sympy.Max() | sympy.Min():
             return _of_first(part, inner)
         case Largest():
             return part.first(inner)
+        case sympy.Abs(args=(a,)):
+            return sympy.sign(a) * inner[0]
         case Switch(args=(a, b, _, _)):
             return Switch(a, b, *inner[2:])
         case Vanishing():
             return part.slope(inner[1])
         case Guard(args=(test, _)):
             return Guard(test, inner[1])
+        case sympy.Piecewise(args=cases):
+            return sympy.Piecewise(*[(derivative(case, variable), condition) for case, condition in cases])
         case sympy.exp():
             return Guard(part, part * inner[0])
         case sympy.Pow(args=(base, power)):
@@ -115,7 +133,7 @@ def _slope(part: sympy.Expr, variable: sympy.Symbol) -> sympy.Expr:
             return slope + Guard(part, part * sympy.log(base)) * inner[1]
         case sympy.Mod(args=(a, b)):
             return inner[0] - inner[1] * sympy.floor(a / b)
-    return sympy.Integer(0)  # floor and ceiling
+    return sympy.Integer(0)  # steps
 
 
 def _of_first(kink: sympy.Expr, slopes: list[sympy.Expr]) -> sympy.Expr:

@@ -6,6 +6,7 @@ import ast
 import difflib
 import math
 import operator
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import attrs
 
 from dynsys.equations.expression_size import check_size, complex_terms, sizes
 from dynsys.equations.source import EXACT_BITS, FUNCTIONS, OTHERS, STEPS
-from dynsys.equations.vocabulary import FLOATS, function_named, in_known_functions, with_whole_constant
+from dynsys.equations.vocabulary import FLOATS, function_named, in_known_functions, remainder, with_whole_constant
 from dynsys.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -71,14 +72,20 @@ def parse(
     if len(text) > _LONGEST:
         raise InvalidInputError(f"an expression must have at most {_LONGEST} characters, got {len(text)}: use helpers")
     source = text.strip().replace("^", "**")
-    try:
-        tree = ast.parse(source, mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as problem:
-        reason = problem.msg if isinstance(problem, SyntaxError) else problem  # without Python's file and line
-        raise InvalidInputError(f"the expression {text[:100]!r} cannot be read: {reason}") from None
-    expression = _Reader(source, symbols, functions or {}).read(tree.body, 0)[0]
+    expression = _Reader(source, symbols, functions or {}).read(syntax_tree(source), 0)[0]
     check_size(expression, f"the expression {text[:100]!r}", derivatives)
     return expression
+
+
+def syntax_tree(source: str) -> ast.expr:
+    """The syntax of a text, or an error that says why there is none."""
+    try:
+        with warnings.catch_warnings():  # of digits before a keyword, and of escapes in strings
+            warnings.simplefilter("ignore")
+            return ast.parse(source, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as problem:
+        reason = problem.msg if isinstance(problem, SyntaxError) else problem  # without Python's file and line
+        raise InvalidInputError(f"the expression {source[:100]!r} cannot be read: {reason}") from None
 
 
 @attrs.frozen
@@ -216,7 +223,8 @@ class _Reader:
                 raise self.refuse("a division by zero")
             both = number is not None and constant is not None
             number = self.constant(step, apply, number, constant) if both else None
-            value, number = self.settled(step, apply(value, other), number)
+            made = remainder(value, other) if isinstance(step.op, ast.Mod) else apply(value, other)
+            value, number = self.settled(step, made, number)
         return value, number
 
     def call(self, node: ast.Call, name: str, arguments: list[tuple[Any, float | None]]) -> tuple[Any, float | None]:
@@ -388,6 +396,8 @@ def check_functions(expression: sympy.Expr, origin: str, *known: str) -> None:
                 f"{origin} contains {part}, which cannot be differentiated or computed: {first}write it with "
                 f"{', '.join((*FUNCTIONS, *OTHERS, *STEPS))}, Abs, sign, Max, Min or Piecewise"
             )
+        if part.is_Pow and part.is_number and not part.is_extended_real:
+            raise InvalidInputError(f"{origin} contains {part}, which is no real number")
         if (part.is_Number or (part.is_Pow and part.is_number)) and not _is_float(part):
             raise InvalidInputError(f"{origin} contains {part.evalf(3)}, which no floating-point number can hold")
 

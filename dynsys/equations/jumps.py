@@ -29,6 +29,7 @@ Point = tuple[Array, Array, Array]  # parameters, times (or one), states
 
 DRAWS, POINTS, SEGMENTS = 12, 240, 6  # of parameters; of states for each; segments that are bisected
 HALVINGS = 64  # of a segment: all digits of its ends
+LARGEST_SCALE = 1e300  # of a state that is drawn
 AWAY = 1e-3  # a little farther, as part of the segment
 SMALL, ROUNDING = 1e-4, 1e-9  # a jump is more than this part of what is seen farther away, and of the values
 
@@ -145,7 +146,8 @@ def random_states(dim: int, parameters: int, scales: Sequence[float], times: boo
     rng, points = np.random.default_rng(0), max(24, min(POINTS, 200_000 // dim))
 
     def numbers(*shape: int, positive: bool) -> Array:
-        size = rng.choice(scales, size=shape) * 10.0 ** rng.uniform(-1.5, 1.0, size=shape)
+        scale = np.minimum(rng.choice(scales, size=shape), LARGEST_SCALE)
+        size = scale * 10.0 ** rng.uniform(-1.5, 1.0, size=shape)
         return size if positive else size * rng.choice([-1.0, 1.0], size=shape)
 
     def point(p: Array, time: Array, positive: bool) -> Point:

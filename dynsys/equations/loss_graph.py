@@ -14,9 +14,10 @@ import attrs
 
 from dynsys.compiled.graph import FUNCTIONS, POWER, POWER_OF, SELECT, SIGMA, SUM, LossGraph
 from dynsys.equations.definition import LANGUAGE, derived_once
-from dynsys.equations.expression import nesting_refused, read_expression
+from dynsys.equations.expression import nesting_refused, read_expression, syntax_tree
 from dynsys.equations.sample_loss import SampleLoss
 from dynsys.equations.scalar_function import opaque_function
+from dynsys.errors import InvalidInputError
 
 Term = tuple[float, int, int]  # factor, left, right
 ONE = 0  # the row of ones
@@ -51,14 +52,13 @@ def summands(given: Any) -> list[tuple[float, Any]]:
 
         return [(1.0, part) for part in sympy.Add.make_args(sympy.sympify(given, strict=True))]
     try:
-        node = ast.parse(given.strip().replace("^", "**"), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        node, found = syntax_tree(given.strip().replace("^", "**")), []
+        while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
+            found.append((1.0 if isinstance(node.op, ast.Add) else -1.0, ast.unparse(node.right)))
+            node = node.left
+        return [(1.0, ast.unparse(node)), *reversed(found)]
+    except (InvalidInputError, RecursionError):
         return [(1.0, given)]  # whoever reads it says what is wrong
-    found = []
-    while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
-        found.append((1.0 if isinstance(node.op, ast.Add) else -1.0, ast.unparse(node.right)))
-        node = node.left
-    return [(1.0, ast.unparse(node)), *reversed(found)]
 
 
 class _Builder:

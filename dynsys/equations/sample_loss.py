@@ -141,15 +141,19 @@ class _Derivation:
         expression = expression.replace(lambda e: e.is_Float and 1024 * e == int(1024 * e) < 2**30, sympy.Rational)
         return finite(expression)
 
-    def reduce(self, expression: sympy.Expr) -> sympy.Expr:
-        """The same with nodes in place of the arguments of functions, and names for the calls of sigma."""
+    def reduce(self, expression: sympy.Expr, in_case: bool = False) -> sympy.Expr:
+        """The same with nodes in place of the arguments of functions, and names for the calls of sigma.
+
+        In a case of a Piecewise, arguments that may have no value where it does not hold are none: 0 * NaN is no slope.
+        """
         import sympy
 
         if not expression.args:
             return expression
-        arguments = [self.reduce(argument) for argument in expression.args]
+        arguments = [self.reduce(argument, in_case or expression.is_Piecewise) for argument in expression.args]
         if isinstance(expression, sympy.Function):
-            arguments = [self.node(argument) for argument in arguments]
+            bare = in_case and not isinstance(expression, self.sigma)
+            arguments = [a if bare and not _polynomial(a) else self.node(a) for a in arguments]
         reduced = expression.func(*arguments)
         if isinstance(reduced, self.sigma) and reduced not in self.values:
             names = sympy.symbols("_s{0} _s{0}_1 _s{0}_2".format(len(self.calls)), real=True)
@@ -270,6 +274,14 @@ class _Derivation:
             tuple((i, j, terms) for (i, j), terms in curvatures.items() if terms),
             float(self.factor),
         )
+
+
+def _polynomial(expression: sympy.Expr) -> bool:
+    """Whether an expression has a value everywhere, at once: no function in it, no root, no denominator."""
+    import sympy
+
+    powers = (p.exp.is_Integer and p.exp.is_positive for p in expression.atoms(sympy.Pow))
+    return all(powers) and not expression.has(sympy.Function)
 
 
 def _add(total: dict[int, sympy.Expr], terms: dict[int, sympy.Expr]) -> None:

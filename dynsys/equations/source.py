@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dynsys.errors import InvalidInputError
+
 if TYPE_CHECKING:
     import sympy
 
@@ -73,6 +75,17 @@ def assignments(targets: Iterable[str], expressions: Iterable[sympy.Expr]) -> li
     return shared + [f"{target} = {source}" for target, source in zip(targets, sources, strict=True)]
 
 
+def _float(number: sympy.Number) -> str:
+    """A number with all its digits; one that no float holds is refused, where `check_functions` could not see it."""
+    try:
+        found = float(number)
+    except OverflowError:
+        found = math.inf
+    if not math.isfinite(found) or (found == 0.0 and not number.is_zero):
+        raise InvalidInputError(f"the equations contain {number.evalf(3)}, which no floating-point number can hold")
+    return repr(found)
+
+
 def _printer() -> Any:
     from sympy.printing.pycode import PythonCodePrinter
 
@@ -135,7 +148,7 @@ def _printer() -> Any:
         _print_Least = _print_Min
 
         def _print_Float(self, expr: Any) -> str:
-            return repr(float(expr))  # all digits
+            return _float(expr)  # all digits
 
         def _print_Exp1(self, expr: Any) -> str:
             return repr(math.e)
@@ -150,10 +163,10 @@ def _printer() -> Any:
             return f"(({self._print(expr.args[0])}) == False)"  # element by element, as `not` is not
 
         def _print_Integer(self, expr: Any) -> str:
-            return str(expr.p) if expr.p.bit_length() <= EXACT_BITS else repr(float(expr.p))
+            return str(expr.p) if expr.p.bit_length() <= EXACT_BITS else _float(expr)
 
         def _print_Rational(self, expr: Any) -> str:
             short = max(expr.p.bit_length(), expr.q.bit_length()) <= EXACT_BITS
-            return f"({expr.p}/{expr.q})" if short else repr(expr.p / expr.q)
+            return f"({expr.p}/{expr.q})" if short else _float(expr)
 
     return SourcePrinter({"fully_qualified_modules": False})

@@ -34,6 +34,22 @@ FLOATS: dict[str, Callable[..., float]] = {name: getattr(math, name) for name in
 """Those of text, for constants."""
 
 
+def remainder(a: Any, b: Any) -> Any:
+    """A - b floor(a/b), of the sign of b: of a ratio that is a number SymPy 1.14 may give one of the other sign.
+
+    Examples
+    --------
+    >>> import sympy
+    >>> x = sympy.Symbol("x", real=True)
+    >>> remainder(3 * x, -2 * x), remainder(x, 3)
+    (-x, Mod(x, 3))
+    """
+    import sympy
+
+    ratio = a / b
+    return b * (ratio - sympy.floor(ratio)) if ratio.is_number and not b.is_number else sympy.Mod(a, b)
+
+
 def function_named(name: str) -> Callable[..., Any]:
     """The function of SymPy, or of dynsys, that a name of text means."""
     import sympy
@@ -43,7 +59,13 @@ def function_named(name: str) -> Callable[..., Any]:
     if name in ("Max", "Min"):
         kind = special.Largest if name == "Max" else special.Least
         return lambda *arguments: kind.of(arguments)
-    own = {"exprel": quotients.exprel, "expit": special.expit, "softplus": special.softplus, "sech": special.sech}
+    own: dict[str, Any] = {
+        "Mod": remainder,
+        "exprel": quotients.exprel,
+        "expit": special.expit,
+        "softplus": special.softplus,
+        "sech": special.sech,
+    }
     found: Callable[..., Any] = own.get(name) or getattr(sympy, "Abs" if name == "abs" else name)
     return found
 

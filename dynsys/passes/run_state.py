@@ -66,8 +66,9 @@ class RunState:
         States and frames at the ends of the intervals.
     t0, dt : float
         The clock: step n begins at t0 + n dt. NaN where it is not known, as in files of earlier versions.
-    variation : str
-        Which parameters differ between the members (`dynsys.vary`); empty if none do.
+    system : str
+        What moved, told in short (`TangentSystem.identity`): a run is continued only by the same. Empty where that is
+        not known, as in files of earlier versions: then nothing is held against it.
     cause : str
         Which derivative was not finite, where that is why the run of one state diverged; or empty.
     """
@@ -85,7 +86,7 @@ class RunState:
     Qs: Array
     t0: float = math.nan
     dt: float = math.nan
-    variation: str = ""
+    system: str = ""
     cause: str = ""
 
     @classmethod
@@ -211,7 +212,8 @@ class Tangent(Protocol):
     @property
     def clock(self) -> tuple[float, float]: ...  # noqa: D102
     @property
-    def variation(self) -> str: ...  # noqa: D102
+    def identity(self) -> str: ...  # noqa: D102
+    def differing(self, system: str) -> tuple[str, str]: ...  # noqa: D102
     def explain(self, n: int, x: Array, V: Array, steps: int, *, member: int = 0) -> str: ...  # noqa: D102
     def singular(self, n: int, x: Array, V: Array, steps: int, *, member: int = 0) -> str: ...  # noqa: D102
     def time(self, n: int | Array) -> Any: ...  # noqa: D102
@@ -266,10 +268,11 @@ def begin_again(tangent: Tangent, end: RunState) -> RunState:
             f"the run to be continued must have {tangent.members} members, one for each value of the parameters, got "
             f"{members}: vary the parameters of as many"
         )
-    if end.variation and end.variation != tangent.variation:
+    there, here = tangent.differing(end.system)
+    if there:
         raise InvalidInputError(
-            f"the run to be continued had {end.variation}, and this has {tangent.variation or 'the same for all'}: "
-            "continue it with the same values, or begin a new one at the states where it ended (end.x)"
+            f"the run to be continued had {there}, and this has {here}: continue it with the same values, or begin a "
+            f"new one at the {'state' if end.single else 'states'} where it ended (x0=end.x{'[0]' * end.single})"
         )
     if not same_clock(tangent, end):
         t0, dt = tangent.clock
@@ -288,7 +291,7 @@ def same_clock(tangent: Tangent, end: RunState) -> bool:
 
 def _on_clock(tangent: Tangent, start: RunState) -> RunState:
     t0, dt = tangent.clock
-    return attrs.evolve(start, t0=t0, dt=dt, variation=tangent.variation)
+    return attrs.evolve(start, t0=t0, dt=dt, system=tangent.identity)
 
 
 def state_alone(tangent: Tangent, x0: Array | RunState) -> RunState:

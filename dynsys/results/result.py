@@ -7,17 +7,16 @@ together: nothing is ever sorted or squeezed.
 from __future__ import annotations
 
 import json
-import math
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args, get_type_hints
-from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 import attrs
 import numpy as np
-from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 
 from dynsys.errors import InvalidInputError, need
+from dynsys.results.axes import check_axes
+from dynsys.storage.archive import read_archive
 from dynsys.storage.before import result_in_todays_words
 from dynsys.storage.description import public_name
 from dynsys.storage.files import new_file
@@ -35,7 +34,8 @@ LONGEST_HEADER = 2**20  # bytes; some numbers and words
 def _read_only(value: Any, dtype: type) -> Array:
     if isinstance(value, np.ndarray) and value.dtype == dtype and not value.flags.writeable:
         return value  # handed over
-    array: Array = np.array(value, dtype=dtype)  # a copy: later changes elsewhere cannot reach the record
+    # a copy: later changes elsewhere cannot reach the record
+    array: Array = np.array(value).astype(dtype, casting="same_kind") if dtype is int else np.array(value, dtype=dtype)
     array.flags.writeable = False
     return array
 
@@ -76,43 +76,17 @@ class Result(ABC):
         that are read, and are compared with `memory_limit` (bytes) before anything is.
         """
         try:
-            if Path(path).exists() and not Path(path).is_file():
-                raise ValueError("it is no regular file")  # a pipe may never end
-            with ZipFile(path) as file:
-                members = file.infolist()
-                size = sum(member.file_size for member in members)
-                if size > memory_limit:
-                    raise ValueError(
-                        f"it holds {size / 2**30:.3g} GiB, more than memory_limit = {memory_limit / 2**30:.3g} GiB: "
-                        "raise memory_limit if you trust the file"
-                    )
-                arrays = {member.filename.removesuffix(".npy"): _read(file, member) for member in members}
-            text = arrays.pop("header")
-            if text.nbytes > LONGEST_HEADER:
-                raise ValueError(f"its header has {text.nbytes} bytes, more than {LONGEST_HEADER}")
-            header = json.loads(str(text))
+            header, arrays = read_archive(path, memory_limit, LONGEST_HEADER)
             if header["format"] != FORMAT or result_in_todays_words(header["class"]) != public_name(cls):
                 raise ValueError(f"it holds a {header['class']} of {header['format']}")
-            return _restore(cls, header["values"], arrays)
+            found: Self = _restore(cls, header["values"], arrays)
+            check_axes(found, arrays)
+            return found
         except FileNotFoundError:
             raise
         except Exception as problem:
             reason = f"it lacks {problem}" if isinstance(problem, KeyError) else problem
-            raise InvalidInputError(f"{path} does not hold a {cls.__name__} of {FORMAT}: {reason}") from problem
-
-
-def _read(file: ZipFile, member: ZipInfo) -> Array:
-    """An array of numbers or text, if it is as large as the directory of the file says."""
-    if member.compress_type not in (ZIP_STORED, ZIP_DEFLATED):  # others are unpacked without a bound
-        raise ValueError(f"{member.filename} is compressed by another method")
-    with file.open(member) as stream:
-        header = {(1, 0): read_array_header_1_0, (2, 0): read_array_header_2_0}[read_magic(stream)]
-        shape, fortran, dtype = header(stream)
-        count = math.prod(shape)
-        if dtype.kind not in "biufU" or stream.tell() + count * dtype.itemsize != member.file_size:
-            raise ValueError(f"{member.filename} is said to hold {dtype} of shape {shape}")
-        array: Array = np.frombuffer(stream.read(count * dtype.itemsize), dtype, count)
-    return array.reshape(shape, order="F" if fortran else "C")
+            raise InvalidInputError(f"{path} does not hold a {cls.__name__} of {FORMAT}: {reason!s:.500}") from problem
 
 
 def _flatten(record: Any, arrays: dict[str, Array], prefix: str = "") -> dict[str, Any]:
@@ -143,8 +117,9 @@ def _restore(cls: type, values: dict[str, Any], arrays: dict[str, Array], prefix
         else:
             found[field.name] = values[field.name]
         kind = types[field.name]
-        if not isinstance(found[field.name], int | float if kind is float else kind):
-            raise TypeError(f"{key} is {found[field.name]!r:.50}")
+        value = found[field.name]
+        if not isinstance(value, int | float if kind is float else kind) or (kind is not bool and value is True):
+            raise TypeError(f"{key} is {value!r:.50}")
     return cls(**found)
 
 

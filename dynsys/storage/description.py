@@ -193,17 +193,19 @@ def code_of(defined: Any) -> str:
             (tree,) = (node for node in ast.walk(tree) if isinstance(node, ast.Lambda))  # of several on a line, which?
     except (OSError, TypeError, ValueError, SyntaxError):
         parts = vars(defined).values() if isinstance(defined, type) else [defined]
-        return "".join(_bytes(part.__code__) for part in parts if isinstance(part, FunctionType))
+        return "".join(bytes_of(part.__code__) for part in parts if isinstance(part, FunctionType))
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     return ast.unparse(tree)
 
 
-def _bytes(code: CodeType) -> str:
+def bytes_of(code: CodeType) -> str:
+    """The code of a function and of those inside it, whatever the order of sets in this process."""
+
     def text(constant: Any) -> str:
         if isinstance(constant, CodeType):
-            return _bytes(constant)
+            return bytes_of(constant)
         return str(sorted(map(repr, constant))) if isinstance(constant, frozenset) else repr(constant)
 
     return f"{code.co_code.hex()} {code.co_names} {[*map(text, code.co_consts)]}"

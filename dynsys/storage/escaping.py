@@ -14,7 +14,10 @@ from typing import Any
 from dynsys.errors import InvalidInputError
 
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, marks of direction and of no width, surrogates, line separators
-FILLERS = "\u034f\u115f\u1160\u2800\u3164\uffa0"  # letters that show nothing
+FILLERS = {  # letters that show nothing, and marks that choose between looks of the letter before them
+    *"\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0",
+    *map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))),
+}
 CONTROLS = (  # Unicode gives them no name but these aliases
     "NULL", "START OF HEADING", "START OF TEXT", "END OF TEXT", "END OF TRANSMISSION", "ENQUIRY", "ACKNOWLEDGE",
     "BELL", "BACKSPACE", "TAB", "LINE FEED", "LINE TABULATION", "FORM FEED", "CARRIAGE RETURN", "SHIFT OUT",

@@ -26,7 +26,8 @@ from dynsys.errors import InvalidInputError
 # What is being written, or was when a process was killed, in a store: the name of one of its files (Zarr drops an
 # ending), a random UUID of version 4 in hexadecimal digits, and `partial`.
 LEFTOVER = re.compile(
-    r"(zarr(\.json)?|header\.json|failures\.\d+\.json|c|\d+)\.[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}\.partial"
+    r"(zarr(\.json)?|header\.json|(failures|block)\.\d+\.json|shared\.json|c|\d+)"
+    r"\.[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}\.partial"
 )
 
 

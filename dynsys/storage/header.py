@@ -20,7 +20,8 @@ from dynsys.storage.escaping import plain_name
 if TYPE_CHECKING:
     import xarray
 
-FORMAT, BEFORE = "dynsys ensemble, format 2", "dynsys ensemble, format 1"  # of today, and of 0.1.0
+FORMAT, BEFORE = "dynsys ensemble, format 3", "dynsys ensemble, format 1"  # of today, and of 0.1.0
+UNBOUND = ("dynsys ensemble, format 2", BEFORE)  # without records, which bind chunks to their place
 MOST_BLOCKS, DEEPEST = 1_000_000, 100
 DTYPES = ("float64", "float32", "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool", "str")
 
@@ -48,8 +49,12 @@ class Variable:
             raise InvalidInputError(f"dimensions {self.dims} do not fit the shape {self.shape}")
         for name in self.dims:
             plain_name("dimension", name)
+        if len(set(self.dims)) < len(self.dims):
+            raise InvalidInputError(f"dimensions must differ, got {self.dims}")
         for length in self.shape:
             whole_number("the length of a dimension", length, 1)
+        if not isinstance(self.coordinate, bool):
+            raise InvalidInputError(f"coordinate must be True or False, got {self.coordinate!r:.100}")
         if not isinstance(self.attributes, dict) or "_FillValue" in self.attributes:
             raise InvalidInputError("attributes must be a mapping without _FillValue, which the store says itself")
 
@@ -84,24 +89,30 @@ class Header:
     format: str = FORMAT
 
     def __attrs_post_init__(self) -> None:
-        if self.format not in (FORMAT, BEFORE):
+        if self.format not in (FORMAT, *UNBOUND):
             raise InvalidInputError(f"it is not of {FORMAT}")
         for name in ("definition", "versions", "attributes"):
             if not isinstance(getattr(self, name), dict):
                 raise InvalidInputError(f"{name} must be a mapping, got {getattr(self, name)!r:.100}")
             _shallow(getattr(self, name))
+        for variable in self.variables.values():
+            _shallow(variable.attributes)
         whole_number("members", self.members, 1)
         whole_number("block", self.block, 1)
         if self.blocks > MOST_BLOCKS:
             raise InvalidInputError(
                 f"{self.members} members in blocks of {self.block} are more than {MOST_BLOCKS} blocks: enlarge block"
             )
+        lengths = {MEMBER: self.members}
         for name, variable in self.variables.items():
+            plain_name("variable", name)
             if not re.fullmatch(r"\w[\w-]*", name):
                 raise InvalidInputError(f"a variable needs a name of letters, digits, _ and -, got {name!r}")
-            lengths = dict(zip(variable.dims, variable.shape, strict=True))
-            if lengths.get(MEMBER, self.members) != self.members:
-                raise InvalidInputError(f"{name} must have {self.members} members, got {lengths[MEMBER]}")
+            for dimension, length in zip(variable.dims, variable.shape, strict=True):
+                if lengths.setdefault(dimension, length) != length:
+                    raise InvalidInputError(f"{name} must have {lengths[dimension]} of {dimension!r}, got {length}")
+            if name in lengths and variable.dims != (name,):
+                raise InvalidInputError(f"{name} is a dimension, and must be a variable of it alone")
         if STATUS not in self.variables or not self.variables[STATUS].by_member:
             raise InvalidInputError("the variable 'status' is missing, or not given for each member")
 
@@ -109,6 +120,11 @@ class Header:
     def definition_today(self) -> Json:
         """The definition as it would be written today."""
         return in_todays_words(self.definition) if self.format == BEFORE else self.definition
+
+    @property
+    def bound(self) -> bool:
+        """Whether records bind chunks to their place."""
+        return self.format == FORMAT
 
     @property
     def blocks(self) -> int:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TextIO
 
 from dynsys.errors import StoreError
+from dynsys.storage.documents import COPY, LOCK, ROOT, own_place, read_header, read_json
 from dynsys.storage.files import is_leftover
-from dynsys.storage.store import COPY, LOCK, ROOT, read_header, read_json
 
 _held: set[TextIO] = set()  # by this process; a child that is forked meanwhile must not hold them, too
 
@@ -40,9 +40,9 @@ def locked(path: Path) -> Iterator[None]:
     lock = path / LOCK
     if os.path.lexists(path) and not (path.is_dir() and holds_store(path)):
         raise StoreError(f"{path} exists and is no store of an ensemble: choose another name")
-    lock.parent.mkdir(parents=True, exist_ok=True)
     if os.path.lexists(lock) and not is_lock(lock):
         raise StoreError(f"{lock} is not the lock of a store, which has this name: move it away")
+    own_place(path, lock).parent.mkdir(parents=True, exist_ok=True)
     with open(os.open(lock, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), "a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

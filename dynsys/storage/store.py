@@ -4,7 +4,9 @@
     runs.zarr/NAME/zarr.json     a variable, in chunks of one block of members each; those without members in one chunk
     runs.zarr/NAME/c/0/3         the chunk of block 3, with its checksum, not compressed: its size is known beforehand
     runs.zarr/status/            the chunk of `status` is written last: with it a block is committed
-    runs.zarr/status/header.json a copy of the header; beside it the lock, and what members that failed said
+    runs.zarr/status/header.json a copy of the header; beside it the lock
+    runs.zarr/status/block.3.json     the checksums of the chunks of block 3, which belong together, and what members
+                                 that failed said; shared.json: those of variables without members
 
 Everything is JSON and numbers: opening a store runs nothing that is in it.
 """
@@ -14,9 +16,10 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 import numpy as np
@@ -24,18 +27,25 @@ import numpy as np
 from dynsys.errors import StoreError
 from dynsys.passes.status import FAILED, STATUS
 from dynsys.storage.before import data_in_todays_words
-from dynsys.storage.description import Json
-from dynsys.storage.files import is_leftover, write_whole
-from dynsys.storage.header import Header, fill_value, sealed, unsealed
+from dynsys.storage.documents import (
+    ROOT,
+    array_in,
+    documents,
+    own_place,
+    read_header,
+    read_json,
+    write_documents,
+    write_in,
+    wrong_documents,
+)
+from dynsys.storage.files import is_leftover
+from dynsys.storage.header import Header, sealed, unsealed
+from dynsys.storage.record import Record
 
 if TYPE_CHECKING:
     import xarray
 
 Array = np.ndarray
-
-ROOT, COPY, LOCK = "zarr.json", "status/header.json", "status/lock"
-HEADER = "dynsys_ensemble"  # the attribute that holds it
-UNIMPORTANT: dict[str, Json] = {"storage_transformers": []}  # what another version of Zarr may leave out
 
 
 @attrs.frozen(eq=False)
@@ -49,12 +59,12 @@ class Store:
     @classmethod
     def create(cls, path: Path, header: Header, data: xarray.Dataset) -> Self:
         """Make a store with the layout of a block, whose variables without members are written; its members are not."""
-        documents = _documents(header)
-        root = {ROOT: documents.pop(ROOT)}
-        _write_documents(path, documents)
-        store = cls(path, header, _arrays(path, header, "r+"))
+        described = documents(header)
+        root = {ROOT: described.pop(ROOT)}
+        write_documents(path, described)
+        store = cls(path, header, _arrays(path, header))
         store.share(data)
-        _write_documents(path, root)  # from here on there is a store
+        write_documents(path, root)  # from here on there is a store
         return store
 
     @classmethod
@@ -72,8 +82,8 @@ class Store:
         if header is None:
             what = f"its header is damaged ({'; '.join(damaged)})" if damaged else f"it lacks {ROOT}"
             raise StoreError(f"{path} is no store of an ensemble: {what}")
-        damaged += _wrong_documents(path, header)
-        store = None if damaged else cls(path, header, _arrays(path, header, "r"))
+        damaged += wrong_documents(path, header)
+        store = None if damaged else cls(path, header, _arrays(path, header))
         if store is not None:
             damaged += store.check(read=False)[1] if whole else store.check_shared(read=False)
         if store is None or damaged:
@@ -93,10 +103,9 @@ class Store:
             leftover.unlink()
         if header is None:
             return None, []
-        _refuse_links(path, header)
-        wrong = _wrong_documents(path, header)
-        _write_documents(path, wrong)
-        store = cls(path, header, _arrays(path, header, "r+"))
+        wrong = wrong_documents(path, header)
+        write_documents(path, wrong)
+        store = cls(path, header, _arrays(path, header))
         return store, [*wrong] if any(map(store._committed, range(header.blocks))) else []  # else it was being made
 
     def check(self, read: bool = True) -> tuple[list[int], list[str]]:
@@ -106,7 +115,7 @@ class Store:
         """
         by_member, finished, damaged = self.header.by_member, [], []
         for block in filter(self._committed, range(self.header.blocks)):
-            wrong = self._wrong(by_member, block, read) or self._wrong_failures(block, read)
+            wrong = self._wrong(block, by_member, read) or self._wrong_failures(block, read)
             damaged += wrong
             if not wrong:
                 finished.append(block)
@@ -120,20 +129,30 @@ class Store:
 
     def check_shared(self, read: bool = True) -> list[str]:
         """The files of variables without members that are damaged."""
-        return self._wrong(self.header.shared, 0, read)
+        return self._wrong(None, self.header.shared, read)
 
     def _committed(self, block: int) -> bool:
-        return (self.path / STATUS / self.header.variables[STATUS].file(block)).exists()
+        return self._chunk(STATUS, block).exists()
 
-    def _wrong(self, names: Iterable[str], block: int, read: bool) -> list[str]:
-        """The chunks of a block that are damaged, and how."""
-        files = {name: f"{name}/{self.header.variables[name].file(block)}" for name in names}
-        return [f"{file} ({problem})" for name, file in files.items() if (problem := self._problem(name, block, read))]
+    def _wrong(self, block: int | None, names: Sequence[str], read: bool) -> list[str]:
+        """The record of a block (None: of what members share) or those of its chunks that are damaged, and how."""
+        record = None
+        if self.header.bound and names:
+            try:
+                record = self._record(block, names)
+            except Exception as problem:  # whatever stands there instead
+                return [f"{self._record_file(block).relative_to(self.path)} ({problem or type(problem).__name__})"]
+        files = {name: f"{name}/{self.header.variables[name].file(block or 0)}" for name in names}
+        found = {name: self._problem(name, block or 0, read, record) for name in names}
+        return [f"{files[name]} ({problem})" for name, problem in found.items() if problem]
+
+    def _record(self, block: int | None, names: Sequence[str]) -> Record:
+        return Record.of_json(read_json(self._record_file(block)), self.identity, block, names)
 
     def _wrong_failures(self, block: int, read: bool) -> list[str]:
         """The file of a block that says why members failed, if it is damaged, or missing though some did."""
-        file = self._failures(block)
-        if not read or not (file.exists() or (self.values(STATUS, block) == FAILED).any()):
+        file = self._record_file(block)
+        if self.header.bound or not read or not (file.exists() or (self.values(STATUS, block) == FAILED).any()):
             return []
         try:
             unsealed(read_json(file))
@@ -141,21 +160,24 @@ class Store:
             return [f"{STATUS}/{file.name} ({problem})"]
         return []
 
-    def _problem(self, name: str, block: int, read: bool) -> str:
+    def _problem(self, name: str, block: int, read: bool, record: Record | None) -> str:
         """What is wrong with the chunk of a block; empty if nothing is."""
         variable = self.header.variables[name]
-        chunk = self.path / name / variable.file(block)
+        chunk = self._chunk(name, block)
         if not chunk.is_file():
             return "missing"
         size, count = chunk.stat().st_size, math.prod(variable.chunk(self.header.block))
         right = size >= 4 * count if variable.dtype == "str" else size == count * np.dtype(variable.dtype).itemsize + 4
         if not right:
             return f"cut short or too long: {size} bytes"
+        elsewhere = record is not None and not record.holds(name, chunk)
         try:
-            _ = read and self.values(name, block)
+            _ = (read or elsewhere) and self.values(name, block)
         except Exception as problem:  # whatever a codec says of bytes that are not its own
-            return "checksum" if "checksum" in str(problem) else f"{type(problem).__name__}: {problem}"
-        return ""
+            if "checksum" in str(problem):
+                return "checksum" if read else ""  # whoever reads it is told so
+            return f"{type(problem).__name__}: {problem}"
+        return "not the one that was written there" if elsewhere else ""
 
     def values(self, name: str, block: int) -> Array:
         """The values of a variable for the members of a block."""
@@ -173,41 +195,72 @@ class Store:
     def failures(self) -> dict[int, str]:
         """What members said that raised an error."""
         found: dict[int, str] = {}
-        for file in (self.path / STATUS).glob("failures.*.json"):
+        for block in filter(self._committed, range(self.header.blocks)):
+            file = self._record_file(block)
             try:
-                found |= {int(member): text for member, text in unsealed(read_json(file))["failures"].items()}
-            except (ValueError, TypeError, KeyError) as problem:
+                if self.header.bound or file.exists():
+                    said = read_json(file)
+                    found |= {int(member): str(text) for member, text in unsealed(said)["failures"].items()}
+            except Exception as problem:  # whatever stands there instead
                 raise StoreError(f"{file} is damaged: {problem}. Run the study again to mend it") from None
         return dict(sorted(found.items()))
 
     def commit(self, block: int, data: xarray.Dataset, failures: Mapping[int, str]) -> None:
         """Write a block; what it says about its status comes last, and makes it valid."""
         self.withdraw(block)
-        if failures:
+        names = self.header.by_member
+        chunks = {name: self._encoded(name, block, data[name].values) for name in names}
+        if self.header.bound:
+            self._write(self._record_file(block), json.dumps(Record.of(self.identity, block, chunks, failures).json()))
+        elif failures:
             said = {"failures": {str(member): text for member, text in failures.items()}}
-            write_whole(self._failures(block), json.dumps(sealed(said)))
-        for name in self.header.by_member:
-            region = self.header.variables[name].region(self.header.members_of(block))
-            self.arrays[name][region] = data[name].values
+            self._write(self._record_file(block), json.dumps(sealed(said)))
+        for name, content in chunks.items():
+            self._write(self._chunk(name, block), content)
 
     def withdraw(self, block: int) -> None:
-        """Make a block one that is not finished. Its damaged chunks go: Zarr would read what it half overwrites."""
-        for name in reversed(self.header.by_member):
-            (self.path / name / self.header.variables[name].file(block)).unlink(missing_ok=True)
-        self._failures(block).unlink(missing_ok=True)
+        """Make a block one that is not finished."""
+        for file in (*(self._chunk(name, block) for name in reversed(self.header.by_member)), self._record_file(block)):
+            own_place(self.path, file).unlink(missing_ok=True)
 
-    def _failures(self, block: int) -> Path:
-        return self.path / STATUS / f"failures.{block}.json"
+    def _chunk(self, name: str, block: int) -> Path:
+        return self.path / name / self.header.variables[name].file(block)
+
+    def _record_file(self, block: int | None) -> Path:
+        name = "shared" if block is None else f"{'block' if self.header.bound else 'failures'}.{block}"
+        return self.path / STATUS / f"{name}.json"
+
+    def _encoded(self, name: str, block: int, values: Array) -> bytes:
+        """The chunk with the values of a variable for the members of a block."""
+        import zarr
+
+        variable, memory = self.header.variables[name], dict[str, Any]()
+        with zarr.config.set({"array.write_empty_chunks": True}):  # a block of NaN is a block
+            array = array_in(memory, name, variable, self.header.block)
+        array[variable.region(self.header.members_of(block))] = values
+        content: bytes = memory[f"{name}/{variable.file(block)}"].to_bytes()
+        return content
+
+    def _write(self, file: Path, content: str | bytes) -> None:
+        write_in(self.path, file, content)
 
     def share(self, data: xarray.Dataset) -> list[str]:
-        """Write the variables without members that are missing or damaged; names of those that have other values."""
-        other = []
-        for name in self.header.shared:
-            if self._problem(name, 0, read=True):
-                self.arrays[name][...] = data[name].values
-            elif not same(self.values(name, 0), data[name].values):
-                other.append(name)
-        return other
+        """Write the variables without members, if any is damaged; else the names of those that have other values."""
+        names = self.header.shared
+        if not self.check_shared():
+            return [name for name in names if not same(self.values(name, 0), data[name].values)]
+        chunks = {name: self._encoded(name, 0, data[name].values) for name in names}
+        if self.header.bound:
+            self._write(self._record_file(None), json.dumps(Record.of(self.identity, None, chunks, {}).json()))
+        for name, content in chunks.items():
+            self._write(self._chunk(name, 0), content)
+        return []
+
+    @cached_property
+    def identity(self) -> str:
+        """A digest of the header: what tells this store from others."""
+        digest: str = self.header.json()["sha256"]
+        return digest
 
     def dataset(self) -> xarray.Dataset:
         """The dataset as it is now, in today's words: numbers are read from disk when needed."""
@@ -229,95 +282,7 @@ def same(first: Array, second: Array) -> bool:
     return bool((first == second).all()) if text else first.astype(second.dtype).tobytes() == second.tobytes()
 
 
-def _documents(header: Header) -> dict[str, Json]:
-    """The files that describe a store, by name."""
-    import zarr
-    from zarr.codecs import Crc32cCodec
-
-    memory: dict[str, Any] = {}
-    for name, variable in header.variables.items():
-        zarr.create_array(
-            zarr.storage.MemoryStore(memory),
-            name=name,
-            shape=variable.shape,
-            chunks=variable.chunk(header.block),
-            dtype=str if variable.dtype == "str" else np.dtype(variable.dtype).newbyteorder("<"),
-            compressors=[Crc32cCodec()],
-            fill_value=fill_value(variable.dtype),
-            attributes=variable.attributes,
-            dimension_names=variable.dims,
-            zarr_format=3,
-        )
-    documents = {name: json.loads(text.to_bytes()) for name, text in memory.items() if name != ROOT}
-    described = json.loads(json.dumps(header.json()))  # tuples are lists in a file
-    further = [name for name, variable in header.variables.items() if variable.coordinate and name not in variable.dims]
-    coordinates = {"coordinates": " ".join(further)} if further else {}  # as xarray and CF write it
-    root = {
-        "zarr_format": 3,
-        "node_type": "group",
-        "attributes": header.attributes | coordinates | {HEADER: described},
-        "consolidated_metadata": {  # where xarray looks first
-            "kind": "inline",
-            "must_understand": False,
-            "metadata": {name: documents[f"{name}/{ROOT}"] for name in header.variables},
-        },
-    }
-    return documents | {COPY: described, ROOT: root}
-
-
-def _write_documents(path: Path, documents: dict[str, Json]) -> None:
-    for name, document in documents.items():
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path / name, json.dumps(document, indent=1))
-
-
-def read_json(path: Path) -> Json:
-    """The content of a file of ours; ValueError if it is none."""
-    try:
-        return json.loads(path.read_bytes())
-    except RecursionError as problem:
-        raise ValueError(str(problem)) from None
-
-
-def read_header(path: Path) -> tuple[Header | None, list[str]]:
-    """The header, from the first of its two copies that is right, and what is wrong with the copies that are there."""
-    damaged, found = [], None
-    for name, where in ((ROOT, ("attributes", HEADER)), (COPY, ())):
-        if not (path / name).exists():
-            continue
-        try:
-            content = read_json(path / name)
-            for key in where:
-                content = content[key]
-            found = found or Header.of_json(content)
-        except (ValueError, TypeError, KeyError, OSError) as problem:
-            damaged.append(f"{name}: {problem}")
-    return found, damaged
-
-
-def _refuse_links(path: Path, header: Header) -> None:
-    """Refuse to write where a part of a store leads to a folder elsewhere: a store has no links."""
-    for name in header.variables:
-        for part in (path / name, path / name / "c"):
-            if part.is_symlink():
-                raise StoreError(f"{part} is a link, and nothing is written through it: put what it leads to there")
-
-
-def _wrong_documents(path: Path, header: Header) -> dict[str, Json]:
-    """Of the files that describe a store those that are not as they should be, by name, as they should be."""
-    wrong = {}
-    for name, document in _documents(header).items():
-        try:
-            right = UNIMPORTANT | read_json(path / name) == UNIMPORTANT | document
-        except (ValueError, TypeError, OSError):
-            right = False
-        if not right:
-            wrong[name] = document
-    return wrong
-
-
-def _arrays(path: Path, header: Header, mode: Literal["r", "r+"]) -> dict[str, Any]:
+def _arrays(path: Path, header: Header) -> dict[str, Any]:
     import zarr
 
-    with zarr.config.set({"array.write_empty_chunks": True}):  # a block of NaN is a block
-        return {name: zarr.open_array(path / name, mode=mode, zarr_format=3) for name in header.variables}
+    return {name: zarr.open_array(path / name, mode="r", zarr_format=3) for name in header.variables}

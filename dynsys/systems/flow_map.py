@@ -12,6 +12,7 @@ import numpy as np
 from dynsys.errors import InvalidInputError
 from dynsys.steppers.stepper import Stepper, a_stepper
 from dynsys.systems.faults import of_step
+from dynsys.systems.identity import parts_of
 from dynsys.systems.system import Flow, FlowStep, Map, PiecewiseFlow
 from dynsys.systems.time_step import field_names
 
@@ -33,6 +34,11 @@ class FlowMap(Map, ABC):
 
     flow: Flow | PiecewiseFlow = attrs.field(converter=_flow)
     stepper: Stepper = attrs.field(converter=a_stepper)
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What decides how it moves, by name: its class and its fields, whatever the stepper."""
+        return parts_of(self, "stepper")
 
     @property
     def tolerance(self) -> float:

@@ -41,6 +41,7 @@ from dynsys.systems.function_arguments import (
     whole_dimension,
 )
 from dynsys.systems.function_kernel import form_of, function_source, is_number
+from dynsys.systems.identity import CLASS
 from dynsys.systems.system import DifferentiableSystem, Flow, Map
 from dynsys.systems.time_step import check_parameters
 
@@ -109,6 +110,11 @@ class FunctionSystem(DifferentiableSystem, ABC):
         for name, (function, first) in given.items():
             if function is not None:
                 check_arguments(name, function, first, self._all_args)
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What decides how it moves, by name: the function with its arguments, wherever its derivatives come from."""
+        return {CLASS: type(self), "function": functools.partial(self.function, None, None, *self._all_args)}
 
     @property
     def vanishing_exponents(self) -> int:

@@ -20,6 +20,7 @@ from dynsys.equations.loss_graph import loss_graph
 from dynsys.equations.sample_loss import SampleLoss
 from dynsys.equations.scalar_function import ScalarFunction
 from dynsys.errors import InvalidInputError, real_array, unmasked
+from dynsys.systems.identity import CLASS, EQUATIONS, equations_told
 from dynsys.systems.loss_along_graph import LossAlongGraph
 from dynsys.systems.minibatches import DataFlow, table
 from dynsys.systems.time_step import check_parameters
@@ -76,6 +77,20 @@ class GradientFlow(DataFlow):
             raise InvalidInputError(f"sigma must be an object such as Tanh(), got {self.sigma!r:.100}")
         if self.sigma is None and (self._graph or self.sample.statements()).calls_sigma:
             raise InvalidInputError("the loss contains sigma(...): say which function that is, sigma=Tanh() for one")
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What decides how it moves, by name: the loss of a sample, columns of data, parameters."""
+        loss = {"loss": self.sample.loss, **dict(self.sample.outputs)}
+        return {
+            CLASS: type(self),
+            "state": self.sample.state,
+            "loss": equations_told("gradient flow", loss, {})[EQUATIONS],
+            "data": dict(zip(self.sample.columns, self.data.T, strict=True)),
+            "sigma": self.sigma,
+            "parameters": dict(zip(self.sample.parameters, self.parameters, strict=True)),
+            "reduction": self.reduction,
+        }
 
     @classmethod
     def of(

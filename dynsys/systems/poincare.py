@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -12,6 +13,7 @@ from dynsys.compiled.kernel import StepKernel, StepSource, no_drive
 from dynsys.errors import DivergenceError, InvalidInputError, finite, real_array, whole_number
 from dynsys.steppers.stepper import Stepper, VectorField
 from dynsys.systems.flow_map import FlowMap
+from dynsys.systems.identity import parts_of
 from dynsys.systems.system import Flow
 
 Array = np.ndarray
@@ -161,6 +163,11 @@ class PoincareMap(FlowMap):
     def vanishing_exponents(self) -> int:
         """Those of the flow, without that along it."""
         return max(0, self.flow.vanishing_exponents - 1)
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Flow and plane."""
+        return parts_of(self, "stepper", "limit")
 
     def finer(self) -> tuple[PoincareMap, int]:
         """The same map by finer steps of the flow."""

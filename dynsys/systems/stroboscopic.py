@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self
 
@@ -119,6 +119,11 @@ class StroboscopicMap(FlowMap):
     def clock(self) -> tuple[float, float]:
         """That of the flow: step n begins at t0 + n T, although it is called time n."""
         return self.t0, self.period
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """That of a step of the flow, which goes on with what the map began."""
+        return self.flow_step.identity
 
     def starting_at(self, t0: float) -> Self:
         """The same map, sampled from another phase on."""

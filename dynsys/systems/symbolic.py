@@ -33,6 +33,8 @@ from dynsys.equations.vectors.dense import DenseDefinition, define_dense
 from dynsys.errors import InvalidInputError, real_array, unmasked, whole_number
 from dynsys.systems.array_parameters import ARRAY, array_of_shape, checked_array, shapes_of
 from dynsys.systems.equation_kernel import equations_jvp, equations_kernel
+from dynsys.systems.identity import CLASS, equations_told, parts_of
+from dynsys.systems.identity_of_code import goes_by_name
 from dynsys.systems.system import DifferentiableSystem, Flow, Map
 
 Array = np.ndarray
@@ -171,6 +173,14 @@ class SymbolicSystem(DifferentiableSystem, ABC):
     def definition(self) -> Definition | VectorDefinition | DenseDefinition:
         """The equations and what SymPy derives from them."""
         return _any_definition(type(self), self._sizes, self._shapes)
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What decides how it moves, by name: equations and parameters, whatever the class."""
+        parts = parts_of(self)
+        if not goes_by_name(type(self)):
+            del parts[CLASS]
+        return {**parts, **_told(type(self), self._sizes)}
 
     @property
     def dimension(self) -> int:
@@ -396,6 +406,12 @@ def _given(system: type[SymbolicSystem], sizes: tuple[int, ...]) -> tuple[dict[s
             f"the equations of {system.__name__} ask for the value of {problem.name}, a parameter: write its name into "
             f"the text, or make it a whole number that shapes the equations, {problem.name}: int = lattice_size(...)"
         ) from None
+
+
+@lru_cache(maxsize=256)
+def _told(system: type[SymbolicSystem], sizes: tuple[int, ...]) -> dict[str, Any]:
+    equations, helpers = _given(system, sizes)
+    return equations_told("flow" if issubclass(system, Flow) else "map", equations, helpers)
 
 
 @lru_cache(maxsize=256)  # found by what is short: hashing the equations of a lattice would take longer than a step

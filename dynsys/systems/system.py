@@ -20,18 +20,20 @@ import numpy as np
 from dynsys.algorithms.differences import finite_difference
 from dynsys.compiled.kernel import Kernel, StepKernel, flow_kernel, map_kernel
 from dynsys.errors import InvalidInputError, real_array, unmasked
+from dynsys.steppers.optimiser import Optimiser
 from dynsys.steppers.stepper import Stepper, a_stepper
 from dynsys.systems.faults import Watched, of_flow, of_rule
+from dynsys.systems.identity import OPTIMISER, OfParts, parts_of
 from dynsys.systems.on_device import Computed, OnDevice, stepped_on_device
 from dynsys.systems.tangent import Backend, TangentSystem, finite_t0, make_tangent
-from dynsys.systems.time_step import LARGEST_LINEAR, TimeStep, field_names, growth_rates, with_fields
+from dynsys.systems.time_step import LARGEST_LINEAR, TimeStep, field_names, growth_rates, with_fields, with_flow_fields
 
 Array = np.ndarray
 LARGEST_TRACE = 64  # dimension up to which a Jacobian is formed for its trace
 
 
 @attrs.frozen(eq=False)
-class DynamicalSystem(Computed, ABC):
+class DynamicalSystem(OfParts, Computed, ABC):
     """A system with a state in R^dim: what maps and flows share.
 
     Obligations of a subclass, each checked by `dynsys.testing.check_system`:
@@ -342,6 +344,12 @@ class FlowStep(TimeStep):
         """The same step with another t0."""
         return attrs.evolve(self, t0=t0)
 
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """That of the flow; an optimiser, or what else carries something along, belongs to it, but for its dt."""
+        own = self.carried or isinstance(self.stepper, Optimiser)
+        return {**self.flow.identity, **({OPTIMISER: parts_of(self.stepper, "dt")} if own else {})}
+
     def step(self, n: int, x: Array) -> Array:
         """State after step n; x has shape (..., dim)."""
         return self.stepper.step(self.flow.flow_at(n), n, self.time(n), x)
@@ -463,17 +471,8 @@ class FlowStep(TimeStep):
 
     def with_parameters(self, values: Mapping[str, Any]) -> Self:
         """The same step with other values of some parameters of the flow or, for other names, of the stepper."""
-        fields = [name for name in field_names(self.stepper) if name not in ("dt", *self.flow.parameter_names)]
-        of_stepper = {name: value for name, value in values.items() if name in fields}
-        of_flow = {name: value for name, value in values.items() if name not in of_stepper}
-        try:
-            flow = self.flow.with_parameters(of_flow) if of_flow else self.flow
-        except InvalidInputError as problem:
-            hint = "; dt is one for all members: make a tangent for each" if "dt" in of_flow else ""
-            hint += f"; {type(self.stepper).__name__} has {', '.join(fields)}" if fields else ""
-            raise InvalidInputError(f"{problem}{hint}") from None
-        stepper = attrs.evolve(self.stepper, **of_stepper) if of_stepper else self.stepper
-        return attrs.evolve(self, flow=flow, stepper=stepper)
+        changed: Self = with_flow_fields(self, values)
+        return changed
 
     def step_kernel(self) -> StepKernel | None:
         """The same step as source for Numba, if flow and stepper have one."""

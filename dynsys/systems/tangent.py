@@ -11,7 +11,7 @@ import inspect
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, ClassVar, Literal
 
 import attrs
@@ -27,6 +27,8 @@ from dynsys.errors import FallbackWarning, InvalidInputError, finite
 from dynsys.passes.orthonormal import random_frames
 from dynsys.passes.run_state import Record, RunState
 from dynsys.systems.faults import explanation, singular
+from dynsys.systems.identity import told
+from dynsys.systems.sameness import differing
 from dynsys.systems.time_step import TimeStep
 
 Array = np.ndarray
@@ -145,10 +147,14 @@ class TangentSystem(ABC):
         """The same on a clock of another t0; see `TimeStep.starting_at`."""
         return attrs.evolve(self, time_step=self.time_step.starting_at(t0))
 
-    @property
-    def variation(self) -> str:
-        """Which parameters differ between the members; empty if none do."""
-        return self.time_step.variation
+    @cached_property
+    def identity(self) -> str:
+        """What decides how it moves, told in short; see `dynsys.systems.identity`."""
+        return told(self.time_step.identity)
+
+    def differing(self, system: str) -> tuple[str, str]:
+        """What a run was of, by its `system`, and what this is instead; empty where nothing differs."""
+        return differing(system, self.identity)
 
     def time(self, n: int | Array) -> Any:
         """Time at the start of step n."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from dynsys.errors import InvalidInputError
 from dynsys.systems.faults import of_step
+from dynsys.systems.identity import Identified, parts_of
 from dynsys.systems.on_device import Computed
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ Array = np.ndarray
 LARGEST_LINEAR = 200  # dimension up to which eigenvalues are computed
 
 
-class TimeStep(Computed, ABC):
+class TimeStep(Identified, Computed, ABC):
     """A step x_n -> x_{n+1} = step(n, x_n), with its derivative along tangent vectors.
 
     Obligations of a subclass, each checked by `dynsys.testing.check_tangent`: `dimension`, `step`, and `step_tangent`,
@@ -180,9 +181,9 @@ class TimeStep(Computed, ABC):
         return None
 
     @property
-    def variation(self) -> str:
-        """Which parameters differ between the members, in words that tell other values apart; empty if none do."""
-        return ""
+    def identity(self) -> Mapping[str, Any]:
+        """What decides how it moves, by name: its class and its fields, but for those of its clock, dt and t0."""
+        return parts_of(self, "dt", "t0")
 
     def for_member(self, member: int) -> TimeStep:
         """The step of a member of an ensemble; itself unless it differs between members."""
@@ -223,6 +224,21 @@ def with_fields(record: Any, values: Mapping[str, Any]) -> Any:
     """The same record with other values of some of its fields, or an error that names those that it has."""
     check_parameters(record, values, field_names(record))
     return attrs.evolve(record, **values)
+
+
+def with_flow_fields(step: Any, values: Mapping[str, Any]) -> Any:
+    """A step of a flow with other values of some parameters of the flow or, for other names, of the stepper."""
+    flow, stepper = step.flow, step.stepper
+    fields = [name for name in field_names(stepper) if name not in ("dt", *flow.parameter_names)]
+    of_stepper = {name: value for name, value in values.items() if name in fields}
+    of_flow = {name: value for name, value in values.items() if name not in of_stepper}
+    try:
+        flow = flow.with_parameters(of_flow) if of_flow else flow
+    except InvalidInputError as problem:
+        hint = "; dt is one for all members: make a tangent for each" if "dt" in of_flow else ""
+        hint += f"; {type(stepper).__name__} has {', '.join(fields)}" if fields else ""
+        raise InvalidInputError(f"{problem}{hint}") from None
+    return attrs.evolve(step, flow=flow, stepper=attrs.evolve(stepper, **of_stepper) if of_stepper else stepper)
 
 
 def check_parameters(owner: object, values: Mapping[str, Any], known: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar, Self
 
 import attrs
@@ -29,6 +29,7 @@ from dynsys.systems.function_arguments import (
     taken_after,
     whole_dimension,
 )
+from dynsys.systems.identity import CLASS
 from dynsys.systems.system import DifferentiableSystem, Flow, Map
 from dynsys.systems.time_step import check_parameters
 from dynsys.systems.torch_rule import TorchRule
@@ -163,6 +164,15 @@ class TorchSystem(DifferentiableSystem, Described, ABC):
         check_parameters(self, values, names)
         new = dict(zip(names, self.args, strict=False)) | dict(values)
         return attrs.evolve(self, args=(*new.values(), *self.args[len(names) :]))
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What decides how it moves, by name, on whichever device and in whichever precision."""
+        module = isinstance(self.function, torch.nn.Module)
+        function: Any = {"its class": type(self.function), "text": repr(self.function)} if module else self.function
+        bound = {"args": self.args} if module else {}
+        function = function if module else partial(function, None, None, *self.args)
+        return {CLASS: type(self), "function": function, "weights": self.weights, **bound}
 
     @property
     def described(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from torch import nn
 from dynsys.compiled.kernel import Kernel
 from dynsys.errors import InvalidInputError, real_array, unmasked, whole_seed
 from dynsys.steppers.stepper import Stepper
+from dynsys.systems.identity import CLASS
 from dynsys.systems.minibatches import DataFlow
 from dynsys.systems.time_step import check_parameters
 from dynsys.systems.torch_descent import Descent, Velocity
@@ -28,6 +29,7 @@ Array = np.ndarray
 Tensor = torch.Tensor
 
 PARAMETERS = ("reduction", "seed")
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of BatchNorm, which in training nothing uses
 
 
 @attrs.frozen(eq=False, init=False)
@@ -102,6 +104,35 @@ class TorchGradientFlow(DataFlow):
         augment: Augmentation | None = None,
     ) -> None:
         self.__attrs_init__(Task.of(model, loss, X, y, augment), whole_seed(seed), reduction=reduction)
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What decides how it moves, by name: the network, whatever the weights that are its state; loss and data."""
+        task = self.task
+        unused = {name for name, module in task.module.named_modules() if module.training}
+        numbers = {
+            name: tensor
+            for name, tensor in task.module.state_dict().items()
+            if name not in task.names and not (name.endswith(STATISTICS) and name.rpartition(".")[0] in unused)
+        }
+        return {
+            CLASS: type(self),
+            "model": {
+                path: {CLASS: type(module), **{n: v for n, v in vars(module).items() if not n.startswith("_")}}
+                for path, module in task.module.named_modules()
+            },
+            "numbers": numbers,
+            "trained": list(task.names),
+            "loss": task.criterion,
+            **{
+                name: data.float() if data.is_floating_point() else data
+                for name, data in (("X", task.X), ("y", task.y))
+            },
+            "augment": task.augment,
+            "seed": self.seed,
+            "reduction": self.reduction,
+            **({} if self.rows is None else {"rows": self.rows}),
+        }
 
     def _with(self, **values: Any) -> Self:
         """The same flow with other values of some fields, of one copy of the model."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 
 from dynsys.errors import InvalidInputError
+from dynsys.storage.archive import read_archive
 from dynsys.storage.files import unlike_a_file, written_whole
 
 Tensor = torch.Tensor
@@ -35,23 +37,41 @@ def write(path: str | Path, header: dict[str, Any], arrays: dict[str, Array]) ->
 
 def read(path: str | Path, memory_limit: float) -> tuple[dict[str, Any], dict[str, Array]]:
     """What `write` wrote: numbers and arrays, of no more than `memory_limit` bytes together."""
+    with damage_named(path):
+        header, arrays = read_archive(path, memory_limit, LONGEST_HEADER)
+        if header["format"] != FORMAT:
+            raise ValueError(f"it holds {header['format']!r:.100}")
+        return header, arrays
+
+
+@contextmanager
+def damage_named(path: str | Path) -> Iterator[None]:
+    """An error that names the file, whatever the readers say of what is none of theirs."""
     try:
-        with ZipFile(path) as file:
-            if file.getinfo("header.npy").file_size > LONGEST_HEADER:
-                raise ValueError("its header is too long")
-            size = sum(member.file_size for member in file.infolist())
-            if size > memory_limit:
-                raise ValueError(f"it holds {size / 2**30:.3g} GiB: raise memory_limit if you trust it")
-        with np.load(path, allow_pickle=False) as file:
-            header = json.loads(str(file["header"]))
-            if header.get("format") != FORMAT:
-                raise ValueError(f"it holds {header.get('format')!r:.100}")
-            return header, {name: file[name] for name in file.files if name != "header"}
-    except FileNotFoundError:
+        yield
+    except (FileNotFoundError, InvalidInputError):
         raise
     except Exception as problem:
         reason = f"it lacks {problem}" if isinstance(problem, KeyError) else problem
-        raise InvalidInputError(f"{path} does not hold a {FORMAT}: {reason}") from problem
+        raise InvalidInputError(f"{path} does not hold a {FORMAT}: {reason!s:.500}") from problem
+
+
+def check(header: dict[str, Any], arrays: dict[str, Array], k: int, rows: Sequence[int]) -> None:
+    """Refuse numbers that are of other types and shapes than those of a monitor of k vectors, with `rows`.
+
+    Raises
+    ------
+    ValueError
+        Naming what is wrong.
+    """
+    kinds = {"steps": int, "stopped": str, "defect": float, "loss": float, "curvature": float, "gradient": dict}
+    for name, kind in kinds.items():
+        if name in header and type(header[name]) not in (kind, int if kind is float else kind):
+            raise ValueError(f"{name} is {header[name]!r:.50}")
+    shapes = {"rates": (len(arrays["times"]), k), "times": (arrays["times"].size,), "rows": tuple(rows)}
+    for name, array in arrays.items():
+        if array.dtype.kind != "f" or array.shape != shapes.get(name):
+            raise ValueError(f"{name} holds {array.dtype} of shape {array.shape}")
 
 
 def _unlike_a_checkpoint(path: Path) -> str:

@@ -445,13 +445,16 @@ class TrainingMonitor:
             If the file is damaged or of another training, or model or optimizer are not as they were.
         """
         header, arrays = checkpoint.read(path, memory_limit)
-        options = {name: value for name, value in header["options"].items() if name != "perturbed"}  # of older files
-        found = cls(model, optimizer, **options)
-        try:
-            found._restore(path, header, arrays)
-        except BaseException:
-            found.close()
-            raise
+        with checkpoint.damage_named(path):
+            options = {
+                name: value for name, value in header["options"].items() if name != "perturbed"
+            }  # of older files
+            found = cls(model, optimizer, **options)
+            try:
+                found._restore(path, header, arrays)
+            except BaseException:
+                found.close()
+                raise
         return found
 
     def _restore(self, path: str | Path, header: dict[str, Any], arrays: dict[str, Array]) -> None:
@@ -461,6 +464,7 @@ class TrainingMonitor:
             path, "weights and optimizer state of checksum", header["weights"], self._checksum(),
             "load the state_dict of model and optimizer that were saved together with it, before the monitor",
         )  # fmt: skip
+        checkpoint.check(header, arrays, self.k, self._vectors.rows.shape if self._vectors is not None else ())
         self._pieces[:] = [
             attrs.evolve(piece, units=tuple(units)) for piece, units in zip(self._pieces, header["units"], strict=True)
         ]
@@ -469,7 +473,8 @@ class TrainingMonitor:
         self._loss = self._weights[0].new_tensor(header["loss"])
         self._gradient = TrainingGradient(**header["gradient"])
         if self._vectors is not None and not self.stopped:
-            self._vectors.rows.copy_(torch.from_numpy(arrays["rows"]))
+            for row, kept in zip(self._vectors.rows, arrays["rows"], strict=True):
+                row.copy_(torch.from_numpy(kept.copy()))  # PyTorch warns of arrays that cannot be written
             self._vectors.curvature = header["curvature"]
             self._watch.before_step(self.steps)
         else:

@@ -59,7 +59,10 @@ class Outputs:
         if not os.path.lexists(self.page):
             return None
         reason = unlike_a_file(self.page)
-        found = None if reason else LIST.search(self.page.read_text(encoding="utf-8", errors="replace"))
+        text = "" if reason else self.page.read_text(encoding="utf-8", errors="replace")
+        found = LIST.search(text)
+        if found is None and f"\nMade by `dynsys {self.command}" in text:
+            return {}  # of a version that made no lists
         if found is None:
             self._refuse(reason or f"was not written by dynsys {self.command}")
         elif found[1] != self.command:
@@ -73,7 +76,7 @@ class Outputs:
     def complete(self) -> bool:
         """Whether the page and all files of an earlier call are there."""
         listed = self.listed()
-        return listed is not None and all(os.path.lexists(self.page.parent / name) for name in listed)
+        return listed is not None and listed != {} and all(os.path.lexists(self.page.parent / name) for name in listed)
 
     def write(self, lines: Iterable[str], made: str, files: Path) -> Path:
         """Write the page, which ends in `made`, and all files of a folder, in the place of those of an earlier call.
@@ -89,7 +92,7 @@ class Outputs:
         before = self.listed() or {}
         page = self._page(lines, made, {name: {_digest(content)} for name, content in new.items()})
         if os.path.lexists(self.page) and not self._is_ours(self.page.name, before, page.encode()):
-            self._refuse(f"was changed after dynsys {self.command} wrote it")
+            self._refuse(f"was changed after dynsys {self.command} wrote it, or is of an earlier version")
         self._refuse_blocked(new)
         for name, content in new.items():
             if os.path.lexists(folder / name) and not self._is_ours(name, before, content):

@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from dynsys import InvalidInputError
-from dynsys.models.weight_dynamics.table_entries import Numbers, looks_like_a_number
+from dynsys.models.weight_dynamics.table_entries import SEPARATORS, Numbers, looks_like_a_number
 from dynsys.storage.escaping import plain_name
 
 Array = np.ndarray
 
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "|", " ": "blanks"}
 SAMPLE = 2**16  # characters by which the separator is told
 NO_TEXT = {  # how files begin that are no text in UTF-8, and what to do
     b"\x1f\x8b": "compressed by gzip: unpack it first (gunzip)",

@@ -15,6 +15,7 @@ from dynsys import InvalidInputError
 
 Array = np.ndarray
 
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "|", " ": "blanks"}
 DECIMAL_COMMA = re.compile(r"\s*[+-]?(\d+),(\d+)([eE][+-]?\d+)?\s*")
 MISSING = {"", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "-", "--", "?", "."}
 
@@ -82,8 +83,11 @@ class Numbers:
             return ": a quote may not be closed"
         if len(row) == len(self.names) + 1 and not row[-1].strip():
             return ": remove the separator at its end, or add one to the header"
-        if self.separator == "," and len(row) == 2 * len(self.names):
+        digits = all(entry.strip().lstrip("+-").isdigit() for entry in row)
+        if self.separator == "," and len(self.names) < len(row) <= 2 * len(self.names) and digits:
             return ": if these are decimal commas, write points, or separate the columns by semicolons"
+        if len(row) == 1 and any(mark in row[0].strip() for mark in SEPARATORS if mark != self.separator):
+            return f": the header is separated by {SEPARATORS.get(self.separator, self.separator)}, this line is not"
         return ""
 
     def table(self) -> Array:
@@ -110,6 +114,8 @@ def _why(entry: str) -> str:
         return ": a missing value: fill it in, or leave out the row"
     if "\n" in text:
         return ": a quote may not be closed"
+    if re.fullmatch(r"#[A-Z/0]+[!?]", text):
+        return ": an error of a spreadsheet, where a value is missing"
     if text.startswith("#"):
         return ": comments are not read: remove the line"
     if "\u2212" in text:

@@ -118,6 +118,18 @@ def test_a_file_of_others_is_named(report, drawn, name):
             report.check()
 
 
+def test_a_page_of_an_earlier_version_is_kept_and_the_rest_is_added(report, drawn):
+    report.page.write_text("# Head\n\nMade by `dynsys some-study --seed 1`, dynsys 0.1.0.\n")
+    before = found(report)
+    report.check()
+    with pytest.raises(InvalidInputError, match="or is of an earlier version, and is not overwritten"):
+        report.write(["one"], "made", drawn(FILES))
+    assert found(report) == before
+    assert not report.complete()
+    assert report.add(["one"], "made", drawn(FILES)) == []
+    assert found(report) == before | FILES
+
+
 def test_the_page_of_another_command_is_named(report, drawn):
     report.write(["one"], "made", drawn(FILES))
     other = Outputs(report.page, "another")

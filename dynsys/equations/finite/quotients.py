@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import sympy
 from sympy.core.function import ArgumentIndexError
 
+from dynsys.equations.finite.factors import exact_exponent
 from dynsys.equations.finite.special import Lowered, Size, Switch
 
 U = sympy.Dummy("u", real=True)
@@ -43,7 +44,7 @@ class Quotient(Lowered):
     def lower(self) -> Any:
         """The polynomial near 0, the formula elsewhere."""
         radius, near, above, below = _forms(self.zero, self.order, self.form, self.derivatives)
-        u = self.args[0]
+        u = exact_exponent(self.args[0])  # SymPy would take exp(1e6) out of exp(x + 1e6)
         far = Switch(u, 0, *(form.xreplace({U: u}) for form in (above, below))) if above != below else above
         return Switch(Size(u), radius, far.xreplace({U: u}), near.xreplace({U: u}))
 

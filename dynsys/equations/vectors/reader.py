@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -165,8 +166,8 @@ class Reading:
             raise self._refuse(f"unknown name {name!r} ({nearest(name, known)}; every parameter needs a value)")
         return node, self.lengths[name]
 
-    def _rebuilt(self, node: Any, *kept: str) -> Read:
-        """A node whose parts are read; all have one length, or are numbers."""
+    def _rebuilt(self, node: Any, *kept: str, known: Mapping[ast.expr, Read] = MappingProxyType({})) -> Read:
+        """A node whose parts are read, or `known` from before; all have one length, or are numbers."""
         length: Length = None
         longest = None
 
@@ -174,7 +175,7 @@ class Reading:
             nonlocal length, longest
             if not isinstance(value, ast.expr):
                 return value
-            new, kind = self._read(value)
+            new, kind = known.get(value) or self._read(value)
             if isinstance(kind, _Matrix):
                 name = self._text(value, bare=True)
                 raise self._refuse(
@@ -214,7 +215,7 @@ class Reading:
                     f"{what}: {name} is a matrix {matrix.shape}, use @: {name}@x is its product with a vector x, and "
                     f"y*({name}@x) has a factor y for every row"
                 )
-        return self._rebuilt(node)
+        return self._rebuilt(node, known={node.left: (left, kind), node.right: (right, other)})
 
     def _product(self, node: ast.BinOp) -> Read:
         (left, kind), (right, other) = self._read(node.left), self._read(node.right)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 
+from dynsys.equations.expression import syntax_tree
 from dynsys.equations.vectors.reader import Length, Reading, Shape, Taken, Text, entries, written
 from dynsys.errors import InvalidInputError
 
@@ -85,7 +85,6 @@ def _tree(origin: str, text: Any) -> Text:
     if len(source) > LONGEST:
         raise InvalidInputError(f"{origin}: at most {LONGEST} characters, got {len(source)}: use helpers")
     try:
-        return origin, source, ast.parse(source, mode="eval").body
-    except (SyntaxError, ValueError) as problem:
-        reason = problem.msg if isinstance(problem, SyntaxError) else problem
-        raise InvalidInputError(f"{origin}: the expression {source[:100]!r} cannot be read: {reason}") from None
+        return origin, source, syntax_tree(source)
+    except InvalidInputError as problem:
+        raise InvalidInputError(f"{origin}: {problem}") from None

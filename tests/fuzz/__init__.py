@@ -1,0 +1,1 @@
+"""Fuzzing: what dynsys reads, drawn at random, and what must be true of whatever comes out. See `__main__`."""
