@@ -50,8 +50,8 @@ from dynsys import (
 )
 from dynsys.models.activations import GELU, Tanh
 from dynsys.models.classics import Henon, Logistic, Lorenz63
-from dynsys.systems.identity import told
-from dynsys.systems.sameness import differing
+from dynsys.systems.identity.sameness import differing
+from dynsys.systems.identity.told import told
 
 pytestmark = pytest.mark.filterwarnings("ignore::dynsys.FallbackWarning", "ignore::dynsys.DiagnosticWarning")
 
