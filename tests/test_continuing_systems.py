@@ -356,7 +356,7 @@ def test_trajectories_keep_what_they_were_of(tmp_path):
         (xarray.DataArray(np.arange(30)), xarray.DataArray(np.arange(30)), xarray.DataArray(np.ones(30)), "another"),
         (None, None, 3, "function.a = 3"),
     ],
-    ids=str,
+    ids=lambda part: type(part).__name__,
 )
 def test_whatever_is_an_argument_is_compared(value, same, other, named):
     def rule(n, x, a):
