@@ -69,7 +69,7 @@ def test_stores_that_are_the_same_are_said_to_be(stores):
     [
         ("wave/c/1/0", "1"),
         ("status/c/2", "2"),
-        ("status/failures.1.json", "1"),
+        ("status/block.1.json", "1"),
         ("time/c/0", ""),
         ("wave/zarr.json", ""),
     ],
