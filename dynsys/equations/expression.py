@@ -405,6 +405,6 @@ def check_functions(expression: sympy.Expr, origin: str, *known: str) -> None:
 def _is_float(number: sympy.Number) -> bool:
     """Whether a number is neither too large nor too small for a float."""
     try:
-        return number == 0 or 0.0 < abs(float(number)) < math.inf
+        return bool(number.is_zero) or 0.0 < abs(float(number)) < math.inf  # Float(0.0) == 0 is False to SymPy
     except OverflowError:
         return False
