@@ -250,6 +250,7 @@ def test_any_activation_can_be_evaluated_or_is_refused(text):
         "y*Piecewise((Max(sqrt(x), 1), x > 0), (Max(x, y), True))",
         "sign(Min(x, 10)^-2) + x",
         "sign(1/x) + y*Heaviside(1/y)",
+        "abs(log(x*x)) + abs(1/y)",
         "Max(x, 0.0) + Piecewise((0.0, x > 1), (x, True))*y**0.0",  # SymPy's 0.0 is not equal to 0
         "0.0",
         "exprel(3.5 + x) - exprel(1000.0 - 999*x^2)",

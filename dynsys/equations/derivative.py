@@ -73,6 +73,7 @@ def _candidates(expression: sympy.Expr) -> set[sympy.Expr]:
         sympy.Max,
         sympy.Min,
         *steps,
+        sympy.Abs,
         sympy.Pow,
         sympy.exp,
         sympy.Piecewise,
@@ -92,6 +93,8 @@ def _is_own(part: sympy.Expr, variable: sympy.Symbol) -> bool:
         return _may_be_infinite(part.args[0], variable)
     if isinstance(part, sympy.Piecewise):  # by the chain rule 0 * NaN, where a case that does not hold has no slope
         return any(_is_own(inner, variable) for case, _ in part.args for inner in _candidates(case))
+    if isinstance(part, sympy.Abs):
+        return not part.args[0].is_real  # SymPy's slope is by real and imaginary part then
     if not isinstance(part, sympy.Pow):
         return True
     base, power = part.args
@@ -111,6 +114,8 @@ def _slope(part: sympy.Expr, variable: sympy.Symbol) -> sympy.Expr:
             return _of_first(part, inner)
         case Largest():
             return part.first(inner)
+        case sympy.Abs(args=(a,)):
+            return sympy.sign(a) * inner[0]
         case Switch(args=(a, b, _, _)):
             return Switch(a, b, *inner[2:])
         case Vanishing():
