@@ -1,7 +1,7 @@
 """What moves, told in short: text by which a run knows that it is continued by what it was begun with.
 
 Told is what decides the motion: parameters, equations, data, seeds, functions by their code. What cannot be seen into,
-and what a function writes into while it is called, is not told, and never held against anybody. Equal numbers are told
+and what may change while it is in use, is not told, and never held against anybody. Equal numbers are told
 alike, whatever they are kept in: 28, 28.0 and np.float64(28); a list, a tuple and an array.
 """
 
@@ -26,11 +26,12 @@ import numpy as np
 from dynsys.errors import InvalidInputError
 from dynsys.systems.identity_of_code import (
     CODE,
-    LIBRARIES,
     NAME,
     PYTHON,
     argument_names,
     goes_by_name,
+    lasts,
+    of_a_library,
     of_class,
     of_function,
     package_of,
@@ -75,12 +76,14 @@ class OfParts(Identified):
 
 
 def parts_of(value: Any, *without: str) -> dict[str, Any]:
-    """The class of an object, and its fields but for some; of one that is not of attrs, what its methods do not set."""
+    """The class of an object, and its fields but for some; of one that is not of attrs, those that last."""
     kind: Any = type(value)
     if attrs.has(kind):
         fields = {name: getattr(value, name) for name in _field_names(kind)}
     else:
-        fields = {name: part for name, part in _attributes(value).items() if name not in set_later(kind)}
+        fields, later = _attributes(value), set_later(kind)
+        if not of_a_library(kind):
+            fields = {name: part for name, part in fields.items() if name not in later and lasts(part)}
     return {CLASS: kind, **{name: part for name, part in fields.items() if name not in without}}
 
 
@@ -221,7 +224,7 @@ def _object(value: Any, below: Any) -> Json:
         return below({CLASS: kind, "text": repr(value), **value.state_dict()})
     if package_of(kind) == "sympy":
         return below(str(value))
-    if package_of(kind) in LIBRARIES and "__array__" in dir(kind):  # a table of pandas or xarray
+    if of_a_library(kind) and "__array__" in dir(kind):  # a table of pandas or xarray
         return _array(np.asarray(value))
     interpolates = package_of(kind) == "scipy" and _attributes(value)
     if attrs.has(kind) or package_of(kind) == "dynsys" or interpolates or not goes_by_name(kind):
