@@ -85,6 +85,7 @@ def syntax_tree(source: str) -> ast.expr:
             return ast.parse(source, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as problem:
         reason = problem.msg if isinstance(problem, SyntaxError) else problem  # without Python's file and line
+        reason = "it is nested too deeply" if isinstance(problem, RecursionError | MemoryError) else reason
         raise InvalidInputError(f"the expression {source[:100]!r} cannot be read: {reason}") from None
 
 
