@@ -50,8 +50,8 @@ from dynsys import (
 )
 from dynsys.models.activations import GELU, Tanh
 from dynsys.models.classics import Henon, Logistic, Lorenz63
-from dynsys.systems.identity import told
-from dynsys.systems.sameness import differing
+from dynsys.systems.identity.sameness import differing
+from dynsys.systems.identity.told import told
 
 pytestmark = pytest.mark.filterwarnings("ignore::dynsys.FallbackWarning", "ignore::dynsys.DiagnosticWarning")
 
@@ -356,7 +356,7 @@ def test_trajectories_keep_what_they_were_of(tmp_path):
         (xarray.DataArray(np.arange(30)), xarray.DataArray(np.arange(30)), xarray.DataArray(np.ones(30)), "another"),
         (None, None, 3, "function.a = 3"),
     ],
-    ids=str,
+    ids=lambda part: type(part).__name__,
 )
 def test_whatever_is_an_argument_is_compared(value, same, other, named):
     def rule(n, x, a):

@@ -24,7 +24,7 @@ import attrs
 import numpy as np
 
 from dynsys.errors import InvalidInputError
-from dynsys.systems.identity_of_code import (
+from dynsys.systems.identity.code import (
     CODE,
     NAME,
     PYTHON,
