@@ -1,6 +1,7 @@
 """The cache: what comes out is what was put in for exactly that, or nothing; no folder of others; no file of others."""
 
 import os
+import shutil
 import stat
 import sys
 import warnings
@@ -167,7 +168,23 @@ def test_without_a_home_nothing_is_kept_but_where_it_is_said(fresh, home, tmp_pa
     assert not Path("/nonexistent").exists()
     found, said = fresh(DYNSYS_CACHE=tmp_path / "asked")
     assert (found.folder, said) == (tmp_path / "asked", [])
-    assert (tmp_path / "asked" / "dynsys.key").read_bytes() == found.key  # there is no better place
+    assert (tmp_path / "asked" / "dynsys.key").stat().st_size == 32  # there is no better place
+
+
+def test_entries_that_have_the_key_beside_them_count_in_no_copy(fresh, tmp_path):
+    """An archive could hold both, and so code that runs where it is unpacked."""
+    there, copy, moved = tmp_path / "there", tmp_path / "copy", tmp_path / "moved"
+    fresh(HOME="/nonexistent", DYNSYS_CACHE=there)[0].keep("kernel", "source", b"content")
+    assert fresh()[0].read("kernel", "source") == b"content"
+    shutil.copytree(there, copy)
+    found, said = fresh(DYNSYS_CACHE=copy)
+    assert said == []
+    assert found.read("kernel", "source") is None
+    assert found.damaged() == [path.name for path in found.entries()] != []
+    assert found.once("kernel", "source", lambda: b"anew") == b"anew"
+    assert fresh()[0].read("kernel", "source") == b"anew"
+    there.rename(moved)
+    assert fresh(DYNSYS_CACHE=moved)[0].read("kernel", "source") == b"content"
 
 
 @posix

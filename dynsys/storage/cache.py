@@ -165,7 +165,7 @@ def kept() -> Cache:
             home = None
         folder = _private(Path(wanted).absolute(), ours=False) if wanted else home
         assert folder is not None
-        return Cache(folder, _key(home or folder))
+        return Cache(folder, _key(home) if home else _key_of_place(folder))
     except OSError as problem:
         _say_once(wanted or "the user's cache folder", str(problem))
         return Cache(None)
@@ -230,6 +230,11 @@ def _key(folder: Path) -> bytes:
         if found is not None and len(found) == KEY_BYTES:
             return found
     raise PermissionError(f"{path} cannot be made a key that is the user's alone")
+
+
+def _key_of_place(folder: Path) -> bytes:
+    """What seals entries that have the key beside them: an archive that holds both seals for another folder."""
+    return hmac.digest(_key(folder), str(folder.stat().st_ino).encode(), "sha256")
 
 
 def _own_file(path: Path, *, secret: bool = False) -> bytes | None:
