@@ -287,6 +287,14 @@ def test_what_is_no_file_is_named(store, name, make):
         run_again(store)
 
 
+@pytest.mark.parametrize("name", ["status/c/1", "x/c/1/0", "zarr.json"])
+def test_a_link_to_itself_is_named(store, name):
+    (store / name).unlink()
+    (store / name).symlink_to((store / name).name)
+    with pytest.raises(StoreError, match=name):
+        open_store(store)
+
+
 def test_other_attributes_are_refused_when_it_is_continued(store):
     forged(store, attributes={"weird": [1, {"two": None}]})
     with (

@@ -34,7 +34,7 @@ def limited(monkeypatch, size):
         ({"intervals": 10**18}, "at most 9007199254740992, got 1000000000000000000"),
         (
             {"intervals": 10**13},
-            r"would take .* GiB of memory, and there are .* GiB at most .*of the last|GiB for",
+            r"would take .* GiB of memory, and there are .* GiB at most .*(of the last|fewer intervals)|GiB for",
         ),
         ({"intervals": 10**13, "warmup": 0}, r"would take .* GiB of memory|GiB for a file"),
         ({"intervals": 8, "steps_per_interval": 2**51}, r"end by step 2\^53 = 9e\+15.* got .* steps.*: take fewer"),
@@ -375,3 +375,24 @@ def test_a_study_of_days_is_announced_once(monkeypatch, tmp_path):
     with pytest.warns(LongRunWarning, match=r"8 members will take .* at the pace of the first 4.*Ctrl-C") as caught:
         study.run(tmp_path / "study.zarr", block=2, workers=1)
     assert len(caught) == 1
+
+
+def test_no_memory_is_less_than_nothing():
+    with pytest.raises(InvalidInputError, match="what stays in memory would take") as refused:
+        HENON.ginelli(X, intervals=10**12)
+    assert " -" not in str(refused.value)
+
+
+def test_the_copy_of_many_states_is_asked_for_before_it_is_made(monkeypatch):
+    def states(members):
+        return np.broadcast_to(X, (members, 2))  # which take no memory
+
+    limited(monkeypatch, 1e6)
+    HENON.trajectory(states(20_000), intervals=1)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidInputError, match=r"a copy of x0, .* would take .*: begin with fewer members"):
+            HENON.trajectory(states(1_000_000), intervals=1)
+        assert tracemalloc.get_traced_memory()[1] < 2e6
+    finally:
+        tracemalloc.stop()

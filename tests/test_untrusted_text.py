@@ -249,7 +249,10 @@ def test_any_activation_can_be_evaluated_or_is_refused(text):
         "(Piecewise((1e-3, x < 1e-3), (y, True))^7)^(x + x*x*y)",
         "y*Piecewise((Max(sqrt(x), 1), x > 0), (Max(x, y), True))",
         "sign(Min(x, 10)^-2) + x",
-        "sign(1/x) + abs(log(abs(x))) + Heaviside(1/y)",
+        "sign(1/x) + y*Heaviside(1/y)",
+        "abs(log(x*x)) + abs(1/y)",
+        "Max(x, 0.0) + Piecewise((0.0, x > 1), (x, True))*y**0.0",  # SymPy's 0.0 is not equal to 0
+        "0.0",
         "exprel(3.5 + x) - exprel(1000.0 - 999*x^2)",
     ],
 )
@@ -298,6 +301,19 @@ def test_nested_products_of_vectors_are_read_in_seconds(text):
 def test_losses_of_whole_numbers_do_not_overflow():
     flow = GradientFlow.of("2**62 + w", ["w"], {"c": [0.5, -1.25]})
     assert flow.loss(np.zeros(1)) == 2.0**62
+
+
+@pytest.mark.parametrize(
+    ("text", "p", "expected"),
+    [("w + 1/p", 0.0, np.inf), ("w + p**1.5", -2.0, np.nan), ("w*p**3", 1e200, np.inf), ("w + 1/p", 4.0, 1.25)],
+)
+def test_numbers_of_a_loss_are_those_of_numpy(text, p, expected):
+    """Parameters, and outputs that are numbers: as Python's own they raised errors, and had complex roots."""
+    with np.errstate(all="ignore"):
+        found = GradientFlow.of(text, ["w"], {"c": [1.0]}, parameters={"p": p}).loss(np.ones(1))
+        np.testing.assert_array_equal(found, expected)
+        found = GradientFlow.of(text.replace("p", "a"), ["w"], {"c": [1.0]}, {"a": repr(p)}).loss(np.ones(1))
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_cases_of_a_loss_that_do_not_hold_do_not_count():

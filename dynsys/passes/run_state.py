@@ -19,7 +19,6 @@ from dynsys.errors import (
     SingularTangentError,
     one_of,
     real,
-    real_array,
     whole_number,
     whole_seed,
 )
@@ -97,14 +96,17 @@ class RunState:
 
         `members` are their identities where they are some of many, by default 0, 1, ...
         """
-        x = real_array("x0", x0)  # a copy: nothing that the user passes in is ever changed
+        x = real("x0", x0)
+        ask_for_memory(
+            "a copy of x0, which is never changed,", 9 * x.size, "begin with fewer members"
+        )  # finite: 1 byte
         if x.ndim not in (1, 2) or x.shape[-1] != dimension or x.size == 0:
             raise InvalidInputError(f"x0 must have shape ({dimension},) or (members, {dimension}), got {x.shape}")
         if not np.isfinite(x).all():
             raise InvalidInputError(
                 f"x0 must be finite, got NaN or infinity at {np.argwhere(~np.isfinite(x)).tolist()!s:.100}"
             )
-        states = np.atleast_2d(x)
+        states = np.atleast_2d(x).copy()
         bare = (len(states), dimension, 0)
         return cls(
             n=0,
