@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from functools import cached_property, lru_cache, partial
 from numbers import Number
-from types import BuiltinFunctionType, CodeType, FunctionType
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 import attrs
@@ -25,13 +25,16 @@ NAME, CODE, PYTHON = "its name", "its code", "its python"
 
 MAKING = {"__init__", "__post_init__", "__attrs_post_init__", "__attrs_init__", "__new__", "__setstate__"}
 
+KEEPS, DEEPEST = type(lru_cache(len)), 3  # modules and classes within one another
+
 Head = dict[str, str]
 Parts = dict[str, Any]
 
 
 def package_of(defined: Any) -> str:
     """The package in which something is defined."""
-    return (getattr(defined, "__module__", None) or "").partition(".")[0]
+    name = defined.__name__ if isinstance(defined, ModuleType) else getattr(defined, "__module__", None)
+    return (name or "").partition(".")[0]
 
 
 def of_class(kind: type) -> tuple[Head, Parts]:
@@ -64,9 +67,11 @@ def of_function(function: FunctionType) -> tuple[Head, Parts]:
         head |= {CODE: _code_of(function.__code__, function.__doc__), PYTHON: _version()}
     names, defaults = argument_names(function), function.__defaults__ or ()
     parts = dict(zip(names[len(names) - len(defaults) :], defaults, strict=True)) | (function.__kwdefaults__ or {})
-    rebound = _named_by(function.__code__, "STORE_GLOBAL", "STORE_DEREF")  # such as counters
-    parts |= {name: value for name, value in _reached(function) if name not in rebound and value is not function}
-    return head, {name: value for name, value in parts.items() if _is_code(value, function) or lasts(value)}
+    rebound = _named_by(function.__code__, "STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR")  # such as counters
+    for name, value in _reached(function):
+        parts |= dict(_within(name, value, _named_by(function.__code__, "LOAD_ATTR", "LOAD_METHOD") - rebound))
+    kept = {name: value for name, value in parts.items() if name not in rebound and value is not function}
+    return head, {name: value for name, value in kept.items() if _is_code(value, function) or lasts(value)}
 
 
 def argument_names(function: Any) -> tuple[str, ...]:
@@ -143,10 +148,31 @@ def _reached(function: FunctionType) -> Iterator[tuple[str, Any]]:
             continue
 
 
+def _within(name: str, value: Any, attributes: frozenset[str], depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Of a user's own module or class what a function may read there, by name: `parameters.rate`; else the value."""
+    if not isinstance(value, ModuleType | type) or depth == DEEPEST:
+        yield name, value
+    elif not of_a_library(value) and package_of(value) != "dynsys":
+        held = {attribute for base in getattr(value, "__mro__", [value]) for attribute in vars(base)}
+        for attribute in sorted(attributes & held):
+            yield from _within(f"{name}.{attribute}", getattr(value, attribute), attributes, depth + 1)
+
+
+def bare(function: Any) -> Any:
+    """The function that Numba compiled, or of which `functools.cache` keeps values; any other as it is."""
+    function = getattr(function, "py_func", function)
+    return function.__wrapped__ if isinstance(function, KEEPS) else function
+
+
+def holds_numbers(kind: type) -> bool:
+    """Whether objects of that kind are functions of SciPy or NumPy: splines, polynomials."""
+    return package_of(kind) == "scipy" or kind.__module__.startswith("numpy.polynomial")
+
+
 def lasts(value: Any) -> bool:
     """Whether nothing can change a value without a trace."""
     match value:
-        case None | Number() | str() | bytes() | np.generic() | np.ufunc() | BuiltinFunctionType():
+        case None | Number() | str() | bytes() | range() | np.generic() | np.ufunc() | BuiltinFunctionType():
             return True
         case tuple() | frozenset():
             return all(map(lasts, value))
@@ -154,12 +180,12 @@ def lasts(value: Any) -> bool:
             return all(map(lasts, (*value.args, *value.keywords.values())))
         case np.ndarray():
             return not value.flags.writeable
-    return attrs.has(type(value)) or package_of(type(value)) == "scipy"  # systems, activations; splines
+    return attrs.has(type(value)) or holds_numbers(type(value))  # as systems and activations are
 
 
 def _is_code(value: Any, function: FunctionType) -> bool:
     """Whether it is a function that is told with the one that calls it: not those of other packages, installed."""
-    called = getattr(value, "py_func", value)
+    called = bare(value)
     return isinstance(called, FunctionType) and (package_of(value) == package_of(function) or not of_a_library(called))
 
 
