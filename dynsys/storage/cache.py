@@ -26,7 +26,7 @@ from pathlib import Path
 
 import attrs
 
-from dynsys.errors import FallbackWarning
+from dynsys.errors import FallbackWarning, levels_up
 from dynsys.storage.files import write_whole
 
 FORMAT = b"dynsys kept 1\n"
@@ -152,7 +152,7 @@ def _name(kind: str, origin: bytes) -> str:
 def kept() -> Cache:
     """The cache of this process: in $DYNSYS_CACHE, or in dynsys of the user's caches ($XDG_CACHE_HOME or ~/.cache).
 
-    The key lies in the latter, or, where that cannot be, beside the entries. One warning says if nothing can be kept.
+    The key lies in the latter, or, where that cannot be, beside the entries: a home may be missing or read-only. One warning says if nothing can be kept.
     """
     wanted = os.environ.get("DYNSYS_CACHE")
     folder = None
@@ -163,12 +163,27 @@ def kept() -> Cache:
             if not wanted:
                 raise
             home = None
-        folder = _private(Path(wanted).absolute(), ours=False) if wanted else home
+        folder = _private(Path(os.path.expanduser(wanted)).absolute(), ours=False) if wanted else home
         assert folder is not None
-        return Cache(folder, _key(home or folder))
+        return Cache(folder, _key_in(home or folder, folder))
     except OSError as problem:
-        _say_once(wanted or "the user's cache folder", str(problem))
+        _say_once(wanted or "the user's cache folder", _cause(problem))
         return Cache(None)
+
+
+def _key_in(home: Path, folder: Path) -> bytes:
+    """The key in the first of two folders where there can be one: a home may be there, and full or read-only."""
+    try:
+        return _key(home)
+    except OSError:
+        if home == folder:
+            raise
+        return _key(folder)
+
+
+def _cause(problem: OSError) -> str:
+    """What could not be done, without the number of the error."""
+    return f"{problem.strerror}: {problem.filename}" if problem.filename and problem.strerror else str(problem)
 
 
 def _user_folder() -> Path:
@@ -253,5 +268,5 @@ def _say_once(folder: Path | str, problem: str) -> None:
         f"what is derived and compiled cannot be kept in {folder} ({problem}), and is made again in every process. Set "
         "DYNSYS_CACHE to a folder of your own with space that nobody else can write.",
         FallbackWarning,
-        stacklevel=5,
+        stacklevel=levels_up(),
     )
