@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import sys
 import warnings
@@ -82,9 +83,14 @@ class LongRunWarning(UserWarning):
 def levels_up() -> int:
     """How far above its caller the line outside of dynsys is that called it, as `warnings.warn` counts."""
     frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and Path(frame.f_code.co_filename).is_relative_to(HERE):
+    while frame.f_back is not None and _is_ours(frame.f_code.co_filename):
         frame, level = frame.f_back, level + 1
     return level
+
+
+def _is_ours(file: str) -> bool:
+    """Whether code is dynsys's own, or what computes its cached properties."""
+    return Path(file).is_relative_to(HERE) or file.startswith("<attrs generated") or file == functools.__file__
 
 
 HERE = Path(__file__).parent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -130,16 +131,21 @@ def cache(
 
     Example: `dynsys cache --check`
     """
-    here = kept()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        here = kept()
     if here.folder is None:
-        raise StoreError("nothing is kept: the cause stands in the warning above")
+        raise StoreError(": ".join(["nothing is kept", *(str(warning.message) for warning in said)]))
     for title, files in (
         ("entries", here.entries()),
         ("left by killed processes and earlier versions", here.remains()),
     ):
         typer.echo(f"{terminal(here.folder)}: {len(files)} {title}, {size(files) / 2**20:.1f} MiB")
-    for name in here.damaged() if check else ():
-        typer.echo(f"damaged, will be made anew: {name}")
+    if check:
+        damaged = here.damaged()
+        for name in damaged:
+            typer.echo(f"damaged, will be made anew: {name}")
+        typer.echo(f"{len(damaged)} damaged")
     if empty:
         here.empty()
         typer.echo("emptied")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynsys import FallbackWarning
+from dynsys import RK4, FallbackWarning, SymbolicFlow
 from dynsys.storage import cache
 from dynsys.storage.cache import Cache, kept
 
@@ -187,6 +187,32 @@ def test_entries_that_have_the_key_beside_them_count_in_no_copy(fresh, tmp_path)
     assert fresh(DYNSYS_CACHE=moved)[0].read("kernel", "source") == b"content"
 
 
+def test_a_home_in_which_no_key_can_be_written_does_not_keep_others_from_being_used(fresh, tmp_path):
+    (tmp_path / "home" / ".cache" / "dynsys" / "dynsys.key").mkdir(parents=True)  # as good as full, or read-only
+    found, said = fresh(DYNSYS_CACHE=tmp_path / "asked")
+    assert (found.folder, said) == (tmp_path / "asked", [])
+    assert (tmp_path / "asked" / "dynsys.key").read_bytes() == found.key
+    found.keep("kernel", "source", b"content")
+    assert fresh()[0].read("kernel", "source") == b"content"
+    (tmp_path / "home" / ".cache" / "dynsys" / "dynsys.key").rmdir()
+    assert fresh()[0].key == (tmp_path / "home" / ".cache" / "dynsys" / "dynsys.key").read_bytes()
+
+
+def test_a_tilde_that_no_shell_has_read_is_the_home(fresh, tmp_path):
+    assert fresh(DYNSYS_CACHE="~/kept")[0].folder == tmp_path / "home" / "kept"
+
+
+def test_the_warning_points_to_the_line_that_asked(fresh):
+    fresh(HOME="/nonexistent")
+    for forgotten in (kept, cache._say_once):
+        forgotten.cache_clear()
+    with pytest.warns(FallbackWarning, match="cannot be kept") as said:
+        SymbolicFlow.of({"x": "-17.25*x"}).tangent(RK4(0.1), backend="numpy").benettin(
+            [1.0], intervals=1, steps_per_interval=1, warmup=0
+        )
+    assert {warning.filename for warning in said if "cannot be kept" in str(warning.message)} == {__file__}
+
+
 @posix
 def test_without_a_variable_the_home_is_that_of_the_user(fresh, monkeypatch, tmp_path):
     import pwd
@@ -274,19 +300,20 @@ def test_the_command_shows_checks_and_empties(fresh, monkeypatch, capsys):
         found.keep("kernel", source, bytes(2**20))
     (found.folder / "thesis.txt").write_text("mine")
     status, text = dynsys_cache("--check")
-    assert (status, "3 entries, 3.0 MiB" in text, "damaged" in text) == (0, True, False)
+    assert (status, "3 entries, 3.0 MiB" in text, text.endswith("\n0 damaged\n")) == (0, True, True)
     first, second, _ = found.entries()
     first.write_bytes(b"")
     second.unlink()
     second.symlink_to(found.folder / "nowhere")
     status, text = dynsys_cache("--check")
-    assert (status, text.count("damaged, will be made anew: ")) == (0, 2)
+    assert (status, text.count("damaged, will be made anew: "), text.endswith("\n2 damaged\n")) == (0, 2, True)
     assert first.name in text
     assert second.name in text
     status, text = dynsys_cache("--empty")
     assert (status, text.endswith("emptied\n")) == (0, True)
     assert {path.name for path in found.folder.iterdir()} == {"dynsys.key", "thesis.txt"}
     fresh(HOME="/nonexistent")
-    status, text = dynsys_cache("--empty")
-    assert status == 1
-    assert "nothing is kept" in text
+    for forgotten in (kept, cache._say_once):
+        forgotten.cache_clear()
+    status, text = dynsys_cache("--empty")  # warnings are errors here: the cause is in the message alone
+    assert (status, "nothing is kept: " in text, "no home folder /nonexistent" in text) == (1, True, True)

@@ -143,7 +143,7 @@ def test_main_job_takes_a_table_of_ones_own(command, tmp_path):
         (["--steps", "-5"], "steps must be a whole number >= 1, got -5"),
         (["--learning-rate", "nan"], "learning_rate must be a positive finite number, got nan"),
         (["--activation", "softmax"], "softmax"),
-        (["--batch", "101"], "a batch of 101 samples needs at least as many data; there are 100"),
+        (["--batch", "101"], "there are 100: choose a smaller --batch, or 0 for all of them"),
         (["--data", "nowhere.csv", "--target", "y"], "nowhere.csv cannot be read as a CSV file: No such file"),
         (["--target", "y"], "go together"),
         (
@@ -157,6 +157,7 @@ def test_wrong_usage_is_named_and_has_exit_status_2(command, tmp_path, arguments
     status, text = command(*QUICK, "--output", tmp_path / "out", *arguments)
     assert status == 2
     assert message in text
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_with_something_in_it_is_left_alone(command, tmp_path):

@@ -217,6 +217,12 @@ def test_a_dimension_with_an_invisible_name_is_refused(tmp_path):
         Ensemble(compute, 2).run(tmp_path / "a.zarr")
 
 
+@pytest.mark.parametrize("name", [*HOSTILE, ":b:", ":smile:", "a:b:c", "[link=http://a.b]x[/link]"])
+def test_the_terminal_shows_names_as_they_are(name, capsys):
+    commands.say(name)
+    assert capsys.readouterr().err == f"{name}\n"
+
+
 def test_what_a_member_says_does_not_reach_the_terminal(tmp_path, monkeypatch):
     def compute(members):
         if 1 in members:

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import attrs
 
-from dynsys.errors import FallbackWarning
+from dynsys.errors import FallbackWarning, levels_up
 from dynsys.storage.files import write_whole
 
 FORMAT = b"dynsys kept 1\n"
@@ -152,23 +152,33 @@ def _name(kind: str, origin: bytes) -> str:
 def kept() -> Cache:
     """The cache of this process: in $DYNSYS_CACHE, or in dynsys of the user's caches ($XDG_CACHE_HOME or ~/.cache).
 
-    The key lies in the latter, or, where that cannot be, beside the entries. One warning says if nothing can be kept.
+    The key lies in the latter, or, where there is no home or it takes none, beside the entries. One warning says if
+    nothing can be kept.
     """
     wanted = os.environ.get("DYNSYS_CACHE")
-    folder = None
     try:
-        try:
+        if not wanted:
             home = _private(_user_folder(), ours=True)
-        except OSError:
-            if not wanted:
-                raise
-            home = None
-        folder = _private(Path(wanted).absolute(), ours=False) if wanted else home
-        assert folder is not None
-        return Cache(folder, _key(home) if home else _key_of_place(folder))
+            return Cache(home, _key(home))
+        folder = _private(_from_home(wanted).absolute(), ours=False)
+        try:
+            return Cache(folder, _key(_private(_user_folder(), ours=True)))
+        except OSError:  # no home, or one that is full or cannot be written
+            return Cache(folder, _key_of_place(folder))
     except OSError as problem:
-        _say_once(wanted or "the user's cache folder", str(problem))
+        _say_once(wanted or "the user's cache folder", _cause(problem))
         return Cache(None)
+
+
+def _from_home(name: str) -> Path:
+    """The path of that name, of which no shell has replaced a ~ in front: a setting of a service, os.environ."""
+    path = Path(name)
+    return _home().joinpath(*path.parts[1:]) if path.parts[:1] == ("~",) else path
+
+
+def _cause(problem: OSError) -> str:
+    """What could not be done, without the number of the error."""
+    return f"{problem.strerror}: {problem.filename}" if problem.filename and problem.strerror else str(problem)
 
 
 def _user_folder() -> Path:
@@ -176,13 +186,17 @@ def _user_folder() -> Path:
     given = os.environ.get("XDG_CACHE_HOME", "")
     if given and Path(given).is_absolute():  # anything else is to be ignored, as its specification says
         return Path(given) / "dynsys"
-    home = _home()
-    if not home.is_absolute() or not home.is_dir():
-        raise NotADirectoryError(f"there is no home folder {home}")
-    return home / ".cache" / "dynsys"
+    return _home() / ".cache" / "dynsys"
 
 
 def _home() -> Path:
+    home = _named_home()
+    if not home.is_absolute() or not home.is_dir():
+        raise NotADirectoryError(f"there is no home folder {home}")
+    return home
+
+
+def _named_home() -> Path:
     if WINDOWS or os.environ.get("HOME"):
         return Path.home()
     import pwd  # to which an empty HOME is as good as none, unlike to pathlib
@@ -258,5 +272,5 @@ def _say_once(folder: Path | str, problem: str) -> None:
         f"what is derived and compiled cannot be kept in {folder} ({problem}), and is made again in every process. Set "
         "DYNSYS_CACHE to a folder of your own with space that nobody else can write.",
         FallbackWarning,
-        stacklevel=5,
+        stacklevel=levels_up(),
     )

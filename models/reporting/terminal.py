@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from dynsys.ensembles.ensemble import Ensemble, Progress
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, emoji=False)  # :b: stays what it is
 BLOCK = 16  # members trained side by side: of the paper's runs, half a minute
 
 

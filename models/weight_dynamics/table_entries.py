@@ -58,7 +58,7 @@ class Numbers:
             if number is None or not math.isfinite(number):
                 kind = "number" if number is None else "finite number"
                 raise InvalidInputError(
-                    f"{self.path}, line {line}, column {name[:40]}: {entry[:40]!r} is not a {kind}{_why(entry)}"
+                    f"{self.path}, line {line}, column {name[:40]}: {entry[:40]!r} is not a {kind}: {_why(entry)}"
                 )
             self.values.append(number)
 
@@ -110,20 +110,22 @@ class Numbers:
 
 
 def _why(entry: str) -> str:
-    """The cause and the remedy of an entry that is no number, if they can be told."""
+    """The remedy of an entry that is no finite number, with the cause where it can be told."""
     text = entry.strip()
     if text.lower() in MISSING:
-        return ": a missing value: fill it in, or leave out the row"
+        return "a missing value: fill it in, or leave out the row"
     if "\n" in text:
-        return ": a quote may not be closed"
+        return "a quote may not be closed"
     if re.fullmatch(r"#[A-Z/0]+[!?]", text):
-        return ": an error of a spreadsheet, where a value is missing"
+        return "an error of a spreadsheet, where a value is missing"
     if text.startswith("#"):
-        return ": comments are not read: remove the line"
+        return "comments are not read: remove the line"
     if "\u2212" in text:
-        return ": U+2212 MINUS SIGN: write -"
+        return "U+2212 MINUS SIGN: write -"
     if re.fullmatch(r"[+-]?\d{1,3}([\s'\u2019_.,]\d{3})+([.,]\d*)?", text):
-        return ": write thousands without a separator, and decimals with a point"
+        return "write thousands without a separator, and decimals with a point"
     if "," in text:
-        return ": write decimals with a point"
-    return ""
+        return "write decimals with a point"
+    if looks_like_a_number(text.replace("_", "?"), ","):
+        return "give a finite one, or leave out the row"
+    return "write it as a number, or leave out its column"
