@@ -191,7 +191,7 @@ def test_a_home_in_which_no_key_can_be_written_does_not_keep_others_from_being_u
     (tmp_path / "home" / ".cache" / "dynsys" / "dynsys.key").mkdir(parents=True)  # as good as full, or read-only
     found, said = fresh(DYNSYS_CACHE=tmp_path / "asked")
     assert (found.folder, said) == (tmp_path / "asked", [])
-    assert (tmp_path / "asked" / "dynsys.key").read_bytes() == found.key
+    assert (tmp_path / "asked" / "dynsys.key").exists()
     found.keep("kernel", "source", b"content")
     assert fresh()[0].read("kernel", "source") == b"content"
     (tmp_path / "home" / ".cache" / "dynsys" / "dynsys.key").rmdir()
@@ -211,6 +211,30 @@ def test_the_warning_points_to_the_line_that_asked(fresh):
             [1.0], intervals=1, steps_per_interval=1, warmup=0
         )
     assert {warning.filename for warning in said if "cannot be kept" in str(warning.message)} == {__file__}
+
+
+@pytest.mark.parametrize("problem", [OSError(28, "No space left on device"), PermissionError(13, "denied")])
+def test_a_home_that_takes_no_key_does_not_close_another_folder(fresh, problem, monkeypatch, tmp_path):
+    write = cache.write_whole
+
+    def full(path, *args, **options):
+        if path.is_relative_to(tmp_path / "home"):
+            raise problem
+        write(path, *args, **options)
+
+    monkeypatch.setattr(cache, "write_whole", full)  # as a quota does
+    assert fresh()[0].folder is None
+    found, said = fresh(DYNSYS_CACHE=tmp_path / "asked")  # the remedy that the warning names
+    assert (found.folder, said) == (tmp_path / "asked", [])
+    assert (tmp_path / "asked" / "dynsys.key").exists()
+
+
+def test_a_tilde_that_no_shell_has_seen_is_the_home(fresh, tmp_path):
+    assert fresh(DYNSYS_CACHE="~/asked")[0].folder == tmp_path / "home" / "asked"
+    assert fresh(DYNSYS_CACHE="../~/asked")[0].folder == tmp_path / "current" / ".." / "~" / "asked"
+    found, (said,) = fresh(HOME="/nonexistent", DYNSYS_CACHE="~/asked")
+    assert found.folder is None
+    assert "~/asked" in said
 
 
 @posix

@@ -97,9 +97,7 @@ class RunState:
         `members` are their identities where they are some of many, by default 0, 1, ...
         """
         x = real("x0", x0)
-        ask_for_memory(
-            "a copy of x0, which is never changed,", 9 * x.size, "begin with fewer members"
-        )  # finite: 1 byte
+        ask_for_memory("a copy of x0, which is never changed,", 9 * x.size, "begin with fewer members")
         if x.ndim not in (1, 2) or x.shape[-1] != dimension or x.size == 0:
             raise InvalidInputError(f"x0 must have shape ({dimension},) or (members, {dimension}), got {x.shape}")
         if not np.isfinite(x).all():
