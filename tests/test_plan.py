@@ -195,6 +195,20 @@ def test_the_memory_of_this_machine_is_known():
     assert 2**28 < memory.largest_memory() < 2**50
 
 
+def test_how_much_there_is_is_not_read_anew_by_every_short_run(monkeypatch):
+    read, now = [], 1000.0
+    monkeypatch.setattr(memory, "of_machine", lambda: (read.append(1), (1e9, 0.0))[1])
+    monkeypatch.setattr(memory, "time", SimpleNamespace(monotonic=lambda: now))
+    for _ in range(5):
+        HENON.benettin(X, intervals=4)
+    assert len(read) == 1
+    now += 10.0  # a batch system may have raised a limit
+    memory.largest_memory()
+    assert len(read) == 2
+    monkeypatch.undo()
+    memory._around.cache_clear()
+
+
 def test_limits_of_control_groups(tmp_path):
     process, limits = tmp_path / "cgroup", tmp_path / "limits"
     assert memory.of_control_group(0.0, process, limits) == np.inf
