@@ -273,9 +273,10 @@ def begin_again(tangent: Tangent, end: RunState) -> RunState:
         )
     there, here = tangent.differing(end.system)
     if there:
+        clock = "" if tangent.of_member(0).kind == "map" else ", with tangent(..., t0=end.time) if the equations hold t"
         raise InvalidInputError(
             f"the run to be continued had {there}, and this has {here}: continue it with the same values, or begin a "
-            f"new one at the {'state' if end.single else 'states'} where it ended (x0=end.x{'[0]' * end.single})"
+            f"new one where it ended (x0=end.x{'[0]' * end.single}{clock})"
         )
     if not same_clock(tangent, end):
         t0, dt = tangent.clock
