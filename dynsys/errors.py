@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -89,8 +89,9 @@ def levels_up() -> int:
 
 
 def _is_ours(file: str) -> bool:
-    """Whether code is dynsys's own, or what computes its cached properties."""
-    return Path(file).is_relative_to(HERE) or file.startswith("<attrs generated") or file == functools.__file__
+    """Whether code is dynsys's own, or what calls its decorated functions and cached properties."""
+    between = file.startswith("<attrs generated") or file in (functools.__file__, contextlib.__file__)
+    return between or Path(file).is_relative_to(HERE)
 
 
 HERE = Path(__file__).parent
@@ -156,7 +157,7 @@ def real_or_complex(name: str, value: Any, wanted: str = ARRAY) -> np.ndarray:
     if type(value) is np.ndarray and value.dtype.kind == "c":
         return value
     if isinstance(value, list | tuple | complex):
-        with suppress(Exception):  # of rows of unequal lengths, or of an entry: `real` says which
+        with contextlib.suppress(Exception):  # of rows of unequal lengths, or of an entry: `real` says which
             if not _dropped(value) and np.iscomplexobj(value):
                 return np.asarray(value)
     return real(name, value, wanted)

@@ -152,7 +152,8 @@ def _name(kind: str, origin: bytes) -> str:
 def kept() -> Cache:
     """The cache of this process: in $DYNSYS_CACHE, or in dynsys of the user's caches ($XDG_CACHE_HOME or ~/.cache).
 
-    The key lies in the latter, or, where that cannot be, beside the entries: a home may be missing or read-only. One warning says if nothing can be kept.
+    The key lies in the latter, or, where that cannot be, beside the entries: a home may be missing, full or read-only.
+    One warning says if nothing can be kept.
     """
     wanted = os.environ.get("DYNSYS_CACHE")
     folder = None

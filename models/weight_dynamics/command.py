@@ -129,8 +129,8 @@ def weight_dynamics(
         task = paper_task(samples)
     if batch > len(y):
         raise InvalidInputError(
-            f"a batch of {batch} samples needs at least as many data; there are {len(y)}: choose a smaller --batch, or 0 "
-            "for all of them"
+            f"a batch of {batch} samples needs at least as many data; there are {len(y)}: choose a smaller --batch, or "
+            "0 for all of them"
         )
     settings = _with_angles(settings, settings.network(X, y, settings.activations[0]).dimension, angles)
     store, outputs = output / "runs.zarr", Outputs(output / "summary.md", "weight-dynamics")
