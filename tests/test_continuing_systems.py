@@ -95,6 +95,23 @@ def test_every_algorithm_refuses_another_system():
         getattr(mapped(Henon()), name)(end, intervals=12)
 
 
+def test_a_run_with_another_drive_goes_on_in_its_time_as_the_message_says():
+    """x' = -x + cos(w t): a sweep of w that began each run at t0 = 0 would lose the phase of the drive."""
+    slow, fast = (SymbolicFlow.of({"x": "-x + cos(w*t)"}, {"w": w}) for w in (1.0, 1.1))
+    end = slow.tangent(RK4(0.1), backend="numpy").trajectory([1.0], intervals=7).end
+    with pytest.raises(
+        InvalidInputError, match=r"x0=end\.x\[0\], with tangent\(\.\.\., t0=end\.time\) if the equations"
+    ):
+        fast.tangent(RK4(0.1), backend="numpy").trajectory(end, intervals=2)
+    advised = fast.tangent(RK4(0.1), t0=end.time, backend="numpy").trajectory(end.x[0], intervals=2)
+    anyhow = fast.tangent(RK4(0.1), backend="numpy").trajectory(attrs.evolve(end, system=""), intervals=2)
+    np.testing.assert_allclose(advised.states, anyhow.states, rtol=1e-12)
+    np.testing.assert_allclose(advised.times, anyhow.times, rtol=1e-12)
+    of_a_map = mapped(Logistic(r=3.7)).trajectory([0.3], intervals=2).end  # which t0 does not change
+    with pytest.raises(InvalidInputError, match=r"where it ended \(x0=end\.x\[0\]\)$"):
+        mapped(Logistic(r=3.9)).trajectory(of_a_map, intervals=2)
+
+
 def test_frames_can_be_carried_on_on_purpose():
     """A parameter is switched in the midst of a run, and growth goes on along the same frames."""
     end = mapped(Henon()).benettin([0.1, 0.1], intervals=50).end

@@ -138,6 +138,12 @@ def test_vectors_beyond_the_memory_are_kept_in_files_whatever_the_limit(monkeypa
     np.testing.assert_array_equal(found.vectors, expected.vectors)
 
 
+def test_no_memory_is_less_than_none():
+    """What is held beside the vectors may alone be more than the machine has."""
+    with pytest.raises(InvalidInputError, match="more than the 0 GiB of memory that are left beside"):
+        HENON.ginelli(X, intervals=10**13, warmup=0, tail=10, memory_limit=np.inf)
+
+
 @pytest.mark.parametrize("limit", ["1e9", -1, np.nan, True, None])
 def test_a_limit_is_a_number_of_bytes(limit):
     with pytest.raises(InvalidInputError, match="memory_limit must be"):

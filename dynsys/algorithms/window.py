@@ -226,7 +226,7 @@ def allocator(
         return np.empty
     most = f"memory_limit = {limit / GIB:.3g} GiB"
     if limit > there:
-        most = f"the {there / GIB:.3g} GiB of memory that are left beside"
+        most = f"the {max(there, 0) / GIB:.3g} GiB of memory that are left beside"
     folder = tempfile.gettempdir()
     free = min(shutil.disk_usage(folder).free, of_process())  # files in memory count against the limit of a process
     remedy = f"{instead}thin the output by stride, follow fewer vectors (k), shorten the window, or raise memory_limit"

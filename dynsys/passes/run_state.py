@@ -271,11 +271,12 @@ def begin_again(tangent: Tangent, end: RunState) -> RunState:
             f"the run to be continued must have {tangent.members} members, one for each value of the parameters, got "
             f"{members}: vary the parameters of as many"
         )
-    there, here = tangent.differing(end.system)
-    if there:
+    if any(words := tangent.differing(end.system)):
+        there, here = words
+        clock = "" if tangent.of_member(0).kind == "map" else ", with tangent(..., t0=end.time) if the equations hold t"
         raise InvalidInputError(
-            f"the run to be continued had {there}, and this has {here}: continue it with the same values, or begin a "
-            f"new one at the {'state' if end.single else 'states'} where it ended (x0=end.x{'[0]' * end.single})"
+            f"the run to be continued had {there}, and this has {here}: continue it with the same values, or begin a new "
+            f"one where it ended (x0=end.x{'[0]' * end.single}{clock})"
         )
     if not same_clock(tangent, end):
         t0, dt = tangent.clock
