@@ -6,10 +6,11 @@ import types
 from array import array
 from collections import deque
 
+import attrs
 import numpy as np
 import pytest
 
-from dynsys import FunctionMap, InvalidInputError
+from dynsys import FunctionMap, InvalidInputError, Map
 
 
 class Settings:
@@ -192,3 +193,32 @@ def test_what_is_written_into_in_any_way_is_not_held_against_it(rule):
     end = begun(rule)
     buffer[:], rows[:] = 7.0, 7.0
     go_on(rule, end)
+
+
+@attrs.frozen(eq=False)
+class WithRoom(Map):
+    rate: float = 0.5
+    seen: list = attrs.field(factory=list, init=False)
+    work: np.ndarray = attrs.field(init=False)
+    dimension = 1
+
+    def __attrs_post_init__(self):
+        object.__setattr__(self, "work", np.zeros(1))
+
+    def step(self, n, x):
+        self.seen.append(n)
+        np.multiply(x, self.rate, self.work)
+        return self.work.copy()
+
+    def jacobian(self, n, x):
+        return [[self.rate]]
+
+
+def test_room_for_work_in_a_field_that_is_not_given_is_not_held_against_a_system():
+    system = WithRoom()
+    end = system.tangent(backend="numpy").trajectory([0.5], intervals=3).end
+    assert system.seen
+    for same in (system, WithRoom()):
+        same.tangent(backend="numpy").trajectory(end, intervals=2)
+    with pytest.raises(InvalidInputError, match=r"had rate = 0.5, and this has rate = 0.25: "):
+        WithRoom(rate=0.25).tangent(backend="numpy").trajectory(end, intervals=2)

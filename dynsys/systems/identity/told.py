@@ -98,7 +98,8 @@ def _attributes(value: Any) -> dict[str, Any]:
 
 @lru_cache(maxsize=1024)
 def _field_names(kind: Any) -> tuple[str, ...]:
-    return tuple(field.name for field in attrs.fields(kind))
+    """Of what an object is made from: a field that is not given follows from those, or is room for work."""
+    return tuple(field.name for field in attrs.fields(kind) if field.init)
 
 
 def told(identity: Mapping[str, Any]) -> str:
