@@ -89,7 +89,7 @@ def levels_up() -> int:
 
 
 def _is_ours(file: str) -> bool:
-    """Whether code is dynsys's own, or what calls its decorated functions and cached properties."""
+    """Whether code is dynsys's own, or what computes its cached properties and enters its contexts."""
     between = file.startswith("<attrs generated") or file in (functools.__file__, contextlib.__file__)
     return between or Path(file).is_relative_to(HERE)
 
@@ -183,8 +183,9 @@ def _dropped(value: Any) -> str:
         return next(filter(None, map(_dropped, value)), "")
     if isinstance(value, np.ndarray) and value.dtype.kind == "O":
         return KINDS["O"]  # in a list, too
-    if isinstance(value, np.ma.MaskedArray):
-        return "masked entries: fill them, or leave them out" if np.ma.getmaskarray(value).any() else ""
+    masked: Any = sys.modules.get("numpy.ma")  # not loaded, there are none, and `import dynsys` is quicker
+    if masked is not None and isinstance(value, masked.MaskedArray):
+        return "masked entries: fill them, or leave them out" if masked.getmaskarray(value).any() else ""
     kind = type(value)
     if kind.__module__.startswith("scipy.sparse"):
         return "a sparse array: write .toarray() behind it"

@@ -39,7 +39,8 @@ SCALE = 2.0
 PARAMETERS = {"rate": 0.5}
 
 
-TANH, ZEROS = Tanh(), np.zeros(20)
+TANH, ZEROS, ONES = Tanh(), np.zeros(20), np.ones(20)
+ZEROS.flags.writeable = ONES.flags.writeable = False  # others may be written into, and are not told
 
 
 def network(activation=TANH, x=X, y=Y, **options):
@@ -319,9 +320,9 @@ CASES = {  # a tangent, one that is the same in other objects, and those that ar
     ),
     "a closure": (
         lambda: stepped(FunctionFlow(closed(0.5), 1)),
-        [lambda: stepped(FunctionFlow(closed(0.5), 1)), lambda: stepped(FunctionFlow(closed(0.5, np.zeros(20)), 1))],
+        [lambda: stepped(FunctionFlow(closed(0.5), 1)), lambda: stepped(FunctionFlow(closed(0.5, ZEROS.copy()), 1))],
         [(lambda: stepped(FunctionFlow(closed(0.6), 1)), "rate = 0.5, .*rate = 0.6"),
-         (lambda: stepped(FunctionFlow(closed(0.5, np.ones(20)), 1)), "another function.table")],
+         (lambda: stepped(FunctionFlow(closed(0.5, ONES), 1)), "another function.table")],
     ),
     "a spline": (
         lambda: stepped(FunctionFlow(along(CubicSpline(range(20), np.sin(range(20)))), 1)),

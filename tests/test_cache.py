@@ -1,6 +1,7 @@
 """The cache: what comes out is what was put in for exactly that, or nothing; no folder of others; no file of others."""
 
 import os
+import shutil
 import stat
 import sys
 import warnings
@@ -167,14 +168,30 @@ def test_without_a_home_nothing_is_kept_but_where_it_is_said(fresh, home, tmp_pa
     assert not Path("/nonexistent").exists()
     found, said = fresh(DYNSYS_CACHE=tmp_path / "asked")
     assert (found.folder, said) == (tmp_path / "asked", [])
-    assert (tmp_path / "asked" / "dynsys.key").read_bytes() == found.key  # there is no better place
+    assert (tmp_path / "asked" / "dynsys.key").stat().st_size == 32  # there is no better place
+
+
+def test_entries_that_have_the_key_beside_them_count_in_no_copy(fresh, tmp_path):
+    """An archive could hold both, and so code that runs where it is unpacked."""
+    there, copy, moved = tmp_path / "there", tmp_path / "copy", tmp_path / "moved"
+    fresh(HOME="/nonexistent", DYNSYS_CACHE=there)[0].keep("kernel", "source", b"content")
+    assert fresh()[0].read("kernel", "source") == b"content"
+    shutil.copytree(there, copy)
+    found, said = fresh(DYNSYS_CACHE=copy)
+    assert said == []
+    assert found.read("kernel", "source") is None
+    assert found.damaged() == [path.name for path in found.entries()] != []
+    assert found.once("kernel", "source", lambda: b"anew") == b"anew"
+    assert fresh()[0].read("kernel", "source") == b"anew"
+    there.rename(moved)
+    assert fresh(DYNSYS_CACHE=moved)[0].read("kernel", "source") == b"content"
 
 
 def test_a_home_in_which_no_key_can_be_written_does_not_keep_others_from_being_used(fresh, tmp_path):
     (tmp_path / "home" / ".cache" / "dynsys" / "dynsys.key").mkdir(parents=True)  # as good as full, or read-only
     found, said = fresh(DYNSYS_CACHE=tmp_path / "asked")
     assert (found.folder, said) == (tmp_path / "asked", [])
-    assert (tmp_path / "asked" / "dynsys.key").read_bytes() == found.key
+    assert (tmp_path / "asked" / "dynsys.key").exists()
     found.keep("kernel", "source", b"content")
     assert fresh()[0].read("kernel", "source") == b"content"
     (tmp_path / "home" / ".cache" / "dynsys" / "dynsys.key").rmdir()
@@ -194,6 +211,30 @@ def test_the_warning_points_to_the_line_that_asked(fresh):
             [1.0], intervals=1, steps_per_interval=1, warmup=0
         )
     assert {warning.filename for warning in said if "cannot be kept" in str(warning.message)} == {__file__}
+
+
+@pytest.mark.parametrize("problem", [OSError(28, "No space left on device"), PermissionError(13, "denied")])
+def test_a_home_that_takes_no_key_does_not_close_another_folder(fresh, problem, monkeypatch, tmp_path):
+    write = cache.write_whole
+
+    def full(path, *args, **options):
+        if path.is_relative_to(tmp_path / "home"):
+            raise problem
+        write(path, *args, **options)
+
+    monkeypatch.setattr(cache, "write_whole", full)  # as a quota does
+    assert fresh()[0].folder is None
+    found, said = fresh(DYNSYS_CACHE=tmp_path / "asked")  # the remedy that the warning names
+    assert (found.folder, said) == (tmp_path / "asked", [])
+    assert (tmp_path / "asked" / "dynsys.key").exists()
+
+
+def test_a_tilde_that_no_shell_has_seen_is_the_home(fresh, tmp_path):
+    assert fresh(DYNSYS_CACHE="~/asked")[0].folder == tmp_path / "home" / "asked"
+    assert fresh(DYNSYS_CACHE="../~/asked")[0].folder == tmp_path / "current" / ".." / "~" / "asked"
+    found, (said,) = fresh(HOME="/nonexistent", DYNSYS_CACHE="~/asked")
+    assert found.folder is None
+    assert "~/asked" in said
 
 
 @posix
@@ -276,8 +317,9 @@ def test_the_command_shows_checks_and_empties(fresh, monkeypatch, capsys):
         return 0, "".join(capsys.readouterr())
 
     found, _ = fresh()
-    left = f"{found.folder}: 0 left by killed processes and earlier versions, 0.0 MiB\n"
-    assert dynsys_cache() == (0, f"{found.folder}: 0 entries, 0.0 MiB\n{left}")
+    left = "left by killed processes and earlier versions"
+    none = f"{found.folder}: 0 entries, 0.0 MiB\n{found.folder}: 0 {left}, 0.0 MiB\n"
+    assert dynsys_cache() == (0, none)
     for source in "abc":
         found.keep("kernel", source, bytes(2**20))
     (found.folder / "thesis.txt").write_text("mine")

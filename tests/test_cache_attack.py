@@ -65,7 +65,8 @@ class Scene:
 
     def attack(self, folder, **options):
         """Everything that can be planted in a folder; how many files that were."""
-        self.run("attacker", "plant_key", folder=str(folder), key=PLANTED_KEY, groups=options.get("groups", ()))
+        groups, how = options.get("groups", ()), options.get("how", "file")
+        self.run("attacker", "plant_key", folder=str(folder), key=PLANTED_KEY, groups=groups, how=how)
         return self.run("attacker", "plant", folder=str(folder), marker=self.marker, key=PLANTED_KEY, **options)
 
     def right(self, found, factor=2.0, said=0):

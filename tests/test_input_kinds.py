@@ -1,6 +1,8 @@
 """Whatever stands for a number or an array: the result of the plain float64 array, or a refusal that names it."""
 
 import datetime
+import subprocess
+import sys
 import warnings
 from decimal import Decimal
 from fractions import Fraction
@@ -328,3 +330,8 @@ def test_tableaux_are_numbers(row):
         Tableau([[], [0.5]], row, [0.0, 0.5])
     with pytest.raises(InvalidInputError, match=r"a row of a tableau|a of a tableau|an explicit tableau"):
         Tableau(row, [0.5, 0.5], [0.0, 0.5])
+
+
+def test_masks_are_looked_for_only_where_there_can_be_any():
+    code = "import sys, numpy; before = {*sys.modules}; import dynsys; assert 'numpy.ma' not in {*sys.modules} - before"
+    subprocess.run([sys.executable, "-c", code], check=True)  # 3 % of the time that dynsys takes to load

@@ -1,6 +1,7 @@
 """Looking at a store: what is read is what was written, and a store from elsewhere runs nothing and fills no memory."""
 
 import json
+import os
 import pickle
 import shutil
 import tracemalloc
@@ -18,7 +19,7 @@ from dynsys import Ensemble, InvalidInputError, StoreError
 from dynsys.errors import DiagnosticWarning
 from dynsys.storage.documents import HEADER
 from dynsys.storage.files import write_whole
-from dynsys.storage.header import Header, digest
+from dynsys.storage.header import Header, digest, sealed
 from dynsys.storage.inspection import export, open_store, report
 
 
@@ -188,6 +189,119 @@ def test_a_forged_header_is_refused_or_does_no_harm(store, changes):
     tracemalloc.stop()
     assert peak < 50e6
     assert not (store.parents[1] / "escape").exists()
+
+
+def exchanged(path, first, second):
+    a, b = (path / first).read_bytes(), (path / second).read_bytes()
+    (path / first).write_bytes(b)
+    (path / second).write_bytes(a)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("x/c/0/0", "x/c/1/0"),  # each with a right checksum
+        ("status/c/0", "status/c/1"),
+        ("time/c/0", "label/c/0"),
+        ("status/block.0.json", "status/block.1.json"),
+    ],
+)
+def test_chunks_of_other_places_are_refused_and_mended(store, first, second):
+    right = open_store(store).load()
+    exchanged(store, first, second)
+    with pytest.raises(StoreError, match=r"not the one that was written there|of another store or block"):
+        open_store(store)
+    with suppress(StoreError):  # of what all members share nothing is said without it
+        assert "10 of 10 members" not in report(store)
+    with pytest.warns(DiagnosticWarning, match=r"was damaged|members failed"):
+        found = Ensemble(squares, 10).run(store).load()
+    xarray.testing.assert_identical(found, right)
+
+
+def test_a_block_of_another_store_is_refused(store, tmp_path):
+    """Of the same layout: all its files, its record too."""
+
+    def cubes(members):
+        data = squares(members)
+        return data.assign(x=data.x + 1.0)
+
+    with pytest.warns(DiagnosticWarning, match="members failed"):
+        Ensemble(cubes, 10).run(tmp_path / "cubes.zarr", block=4)
+    for name in ("x/c/0/0", "even/c/0", "status/c/0", "status/block.0.json"):
+        shutil.copy(tmp_path / "cubes.zarr" / name, store / name)
+    with pytest.raises(StoreError, match=r"block.0.json \(it is of another store or block\)"):
+        open_store(store)
+
+
+def unbound(path):
+    """As it was written before there were records."""
+    for record in path.glob("status/*.json"):
+        content = json.loads(record.read_bytes())
+        if record.name == "block.0.json":
+            (path / "status" / "failures.0.json").write_text(json.dumps(sealed({"failures": content["failures"]})))
+        if record.name not in ("header.json", "zarr.json"):
+            record.unlink()
+    forged(path, format="dynsys ensemble, format 2")
+
+
+def test_stores_without_records_are_read_and_continued(store):
+    right = open_store(store).load()
+    unbound(store)
+    xarray.testing.assert_identical(open_store(store).load(), right)
+    assert "member 3: ValueError" in report(store)
+    shutil.rmtree(store / "x" / "c" / "1")
+    with pytest.warns(DiagnosticWarning, match=r"x/c/1/0 \(missing\)|members failed"):
+        found = Ensemble(squares, 10).run(store).load()
+    xarray.testing.assert_identical(found, right)
+    assert not list(store.glob("status/block*"))
+
+
+def run_again(path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DiagnosticWarning)  # that it was damaged
+        return Ensemble(squares, 10).run(path)
+
+
+@pytest.mark.parametrize("name", ["x/c/1", "x/c", "x", "status"])
+def test_nothing_is_written_or_removed_through_a_link(store, tmp_path, name):
+    outside = tmp_path / "outside"
+    shutil.move(store / name, outside)
+    (store / name).symlink_to(outside)
+    for file in files_of(outside):  # so that there is something to be mended
+        if file.suffix != ".json":
+            file.write_bytes(b"others")
+    before = {file: file.read_bytes() for file in files_of(outside)}
+    with pytest.raises(StoreError, match=r"is a link|no store|not the lock"):
+        run_again(store)
+    assert {file: file.read_bytes() for file in files_of(outside)} == before
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
+@pytest.mark.parametrize("name", ["zarr.json", "x/zarr.json", "x/c/1/0", "status/block.0.json", "status/c/1"])
+def test_what_is_no_file_is_named(store, name, make):
+    (store / name).unlink()
+    make(store / name)
+    with pytest.raises(StoreError):
+        open_store(store)
+    with pytest.raises(StoreError, match=f"{name} is a folder or pipe"):
+        run_again(store)
+
+
+@pytest.mark.parametrize("name", ["status/c/1", "x/c/1/0", "zarr.json"])
+def test_a_link_to_itself_is_named(store, name):
+    (store / name).unlink()
+    (store / name).symlink_to((store / name).name)
+    with pytest.raises(StoreError, match=name):
+        open_store(store)
+
+
+def test_other_attributes_are_refused_when_it_is_continued(store):
+    forged(store, attributes={"weird": [1, {"two": None}]})
+    with (
+        pytest.raises(InvalidInputError, match=r"not like the others, .*dt: only here"),
+        pytest.warns(DiagnosticWarning, match="was damaged"),
+    ):
+        Ensemble(squares, 10).run(store, workers=1)
 
 
 def files_of(path):

@@ -80,6 +80,10 @@ def test_markdown_shows_hostile_names_as_they_are(name):
     assert_markdown_shows(name)
 
 
+def test_one_tilde_is_no_strike_on_pages_that_take_it_for_one():
+    assert markdown("~a~ ~~b~~") == r"\~a\~ \~\~b\~\~"  # as those of GitHub do, unlike the renderer of these tests
+
+
 @given((names | marks).filter(str.strip))
 def test_markdown_shows_any_name_as_it_is(name):
     assert_markdown_shows(name)

@@ -34,7 +34,7 @@ def limited(monkeypatch, size):
         ({"intervals": 10**18}, "at most 9007199254740992, got 1000000000000000000"),
         (
             {"intervals": 10**13},
-            r"would take .* GiB of memory, and there are .* GiB at most .*of the last|GiB for",
+            r"would take .* GiB of memory, and there are .* GiB at most .*(of the last|fewer intervals)|GiB for",
         ),
         ({"intervals": 10**13, "warmup": 0}, r"would take .* GiB of memory|GiB for a file"),
         ({"intervals": 8, "steps_per_interval": 2**51}, r"end by step 2\^53 = 9e\+15.* got .* steps.*: take fewer"),
@@ -199,6 +199,20 @@ def test_an_ensemble_without_a_path_has_to_fit(monkeypatch, tmp_path):
 
 def test_the_memory_of_this_machine_is_known():
     assert 2**28 < memory.largest_memory() < 2**50
+
+
+def test_how_much_there_is_is_not_read_anew_by_every_short_run(monkeypatch):
+    read, now = [], 1000.0
+    monkeypatch.setattr(memory, "of_machine", lambda: (read.append(1), (1e9, 0.0))[1])
+    monkeypatch.setattr(memory, "time", SimpleNamespace(monotonic=lambda: now))
+    for _ in range(5):
+        HENON.benettin(X, intervals=4)
+    assert len(read) == 1
+    now += 10.0  # a batch system may have raised a limit
+    memory.largest_memory()
+    assert len(read) == 2
+    monkeypatch.undo()
+    memory._around.cache_clear()
 
 
 def test_limits_of_control_groups(tmp_path):
@@ -381,3 +395,24 @@ def test_a_study_of_days_is_announced_once(monkeypatch, tmp_path):
     with pytest.warns(LongRunWarning, match=r"8 members will take .* at the pace of the first 4.*Ctrl-C") as caught:
         study.run(tmp_path / "study.zarr", block=2, workers=1)
     assert len(caught) == 1
+
+
+def test_no_memory_is_less_than_nothing():
+    with pytest.raises(InvalidInputError, match="what stays in memory would take") as refused:
+        HENON.ginelli(X, intervals=10**12)
+    assert " -" not in str(refused.value)
+
+
+def test_the_copy_of_many_states_is_asked_for_before_it_is_made(monkeypatch):
+    def states(members):
+        return np.broadcast_to(X, (members, 2))  # which take no memory
+
+    limited(monkeypatch, 1e6)
+    HENON.trajectory(states(20_000), intervals=1)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidInputError, match=r"a copy of x0, .* would take .*: begin with fewer members"):
+            HENON.trajectory(states(1_000_000), intervals=1)
+        assert tracemalloc.get_traced_memory()[1] < 2e6
+    finally:
+        tracemalloc.stop()

@@ -1,6 +1,8 @@
 """The monitor in a training loop: not a bit of the training changes, and the exponents are those of the training."""
 
 import copy
+import json
+import os
 import subprocess
 import sys
 
@@ -12,6 +14,7 @@ torch = pytest.importorskip("torch")
 from torch import nn, optim  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
+from dynsys import InvalidInputError  # noqa: E402
 from dynsys.torch import TrainingMonitor  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -280,6 +283,53 @@ def test_a_training_that_is_killed_resumes_with_the_same_bits(kept, tmp_path):
     model, optimizer, resumed = kept["resume"](tmp_path)
     kept["train"](model, optimizer, resumed, 21, 50)
     assert np.array_equal(whole.spectrum().rates, resumed.spectrum().rates)
+
+
+def damaged(path, change):
+    """The file of a monitor with other parts of its header, or other arrays."""
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    header = json.loads(str(arrays["header"]))
+    found = change(header, arrays)
+    header = found if isinstance(found, list) else header
+    np.savez(path, **arrays | {"header": np.array(json.dumps(header))})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header, arrays: header["options"].update(k="two"),
+        lambda header, arrays: header["options"].update(unknown=1),
+        lambda header, arrays: header.update(options=[]),
+        lambda header, arrays: header.update(steps=1.5),
+        lambda header, arrays: header.update(loss=None),
+        lambda header, arrays: header.update(gradient={"graphs": 3}),
+        lambda header, arrays: header.update(units=[[]]),
+        lambda header, arrays: header.pop("training"),
+        lambda header, arrays: [header],
+        lambda header, arrays: arrays.update(rates=arrays["rates"][:, :1]),
+        lambda header, arrays: arrays.update(times=arrays["times"][None]),
+        lambda header, arrays: arrays.update(rows=arrays["rows"][:, :1]),
+        lambda header, arrays: arrays.update(rows=arrays["rows"].astype(complex)),
+        lambda header, arrays: arrays.pop("rows"),
+    ],
+)
+def test_a_damaged_file_is_refused_and_the_model_is_left_alone(kept, tmp_path, change):
+    model, optimizer = kept["begin"]()
+    monitor = TrainingMonitor(model, optimizer, k=2)
+    kept["train"](model, optimizer, monitor, 0, 3)
+    kept["keep"](tmp_path, model, optimizer, monitor)
+    monitor.close()
+    damaged(tmp_path / "monitor.npz", change)
+    with pytest.raises(InvalidInputError, match=r"monitor\.npz|k must be"):
+        kept["resume"](tmp_path)
+
+
+def test_a_pipe_is_no_file_of_a_monitor(tmp_path):
+    model = nn.Linear(2, 1)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InvalidInputError, match="no regular file"):
+        TrainingMonitor.load(tmp_path / "pipe", model, optim.SGD(model.parameters(), lr=0.1))
 
 
 def test_a_file_of_another_training_is_refused(kept, tmp_path):

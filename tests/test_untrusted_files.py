@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from dynsys import InvalidInputError, LyapunovSpectrum
 from dynsys.models.classics import LinearMap
 from dynsys.models.weight_dynamics import read_table
+from dynsys.results.axes import check_axes
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="limits of a process and pipes are those of POSIX")
 
@@ -226,6 +227,50 @@ def test_results_of_nothing_but_nan_are_loaded_however_well_they_compress(tmp_pa
     path = spectrum.save(tmp_path / "escaped.npz")
     assert path.stat().st_size < spectrum.rates.nbytes / 50
     np.testing.assert_array_equal(LyapunovSpectrum.load(path).rates, spectrum.rates)
+
+
+def resaved(members, change):
+    """Other arrays in the place of those that are named, each a function of the array that stood there."""
+    found = dict(members)
+    for name, make in change.items():
+        stream = io.BytesIO()
+        np.save(stream, make(np.load(io.BytesIO(members[f"{name}.npy"]))))
+        found[f"{name}.npy"] = stream.getvalue()
+    return found
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rates": lambda a: a[:-1]},
+        {"times": lambda a: a[None]},
+        {"exponents": lambda a: a[0]},
+        {"exponents": lambda a: a.astype(int)},
+        {"standard_error": lambda a: np.append(a, 1.0)},
+        {"end.x": lambda a: np.repeat(a, 2, axis=0)},
+        {"end.status": lambda a: a.astype(float)},
+        {"end.R": lambda a: np.zeros((1, 0, 3))},
+        {"diagnostics.rest": lambda a: np.zeros(3)},
+        {"diagnostics.doubtful": lambda a: np.full(a.shape, np.nan)},
+        {name: lambda a: np.zeros(2) for name in ("exponents", "standard_error")},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_arrays_that_do_not_fit_together_are_refused(change, members, tmp_path):
+    refused(packed(tmp_path / "other.npz", resaved(members, change)))
+
+
+def test_every_array_of_a_result_has_its_axes():
+    tangent = LinearMap([[2.0, 0.0], [0.0, 0.5]]).tangent(backend="numpy")
+    for start in ([0.0, 0.0], [[0.0, 0.0], [0.1, 0.1]]):
+        for found in (
+            tangent.benettin(start, intervals=4),
+            tangent.ginelli(start, intervals=4, warmup=20, tail=20),
+            tangent.gali(start, intervals=4),
+            tangent.trajectory(start, intervals=4),
+            tangent.wolfe_samelson(start, intervals=4, warmup=20, tail=20),
+        ):
+            check_axes(found, {})
 
 
 @settings(max_examples=100)

@@ -7,6 +7,9 @@ import math
 import os
 import subprocess
 import sys
+import time
+import warnings
+from contextlib import suppress
 from fractions import Fraction
 
 import numpy as np
@@ -16,13 +19,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import dynsys.equations.definition
-from dynsys import InvalidInputError, SymbolicFlow, SymbolicMap
+from dynsys import GradientFlow, InvalidInputError, SymbolicFlow, SymbolicMap
 from dynsys.equations.definition import check_names
 from dynsys.equations.expression import parse
 from dynsys.equations.sample_loss import SampleLoss
 from dynsys.equations.source import FUNCTIONS, numpy_functions, to_source
 from dynsys.models.activations import Activation
 from dynsys.storage.cache import Cache
+from fuzz.equations import map_of
 
 SYMBOLS = {name: sympy.Symbol(name, real=True) for name in "xy"}
 posix = pytest.mark.skipif(sys.platform == "win32", reason="limits of a process and pipes are those of POSIX")
@@ -227,6 +231,97 @@ def test_any_activation_can_be_evaluated_or_is_refused(text):
         return
     with np.errstate(all="ignore"):
         assert activation.d2sigma(np.array([0.3, -0.4])).shape == (2,)
+
+
+# ---- what fuzzing found: taken, and something else than what was written; or an error of others
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Mod(3*x, -2*x)",  # SymPy makes it x, and not -x
+        "-3*x % (2*x)",
+        "(x*10/sech(2)) % -(x/3)",
+        "(y - 3*x) % (-2*x)",
+        "x % 0.3 + 7 % y",
+        "x + Piecewise((y + pi, (y > 1/3) | (x <= 0.5)), (y**y, True))",  # slopes of what does not hold are no numbers
+        "Piecewise(((y + 8/3 + x**x)**-0.5, 100/y <= x), (y, True))",
+        "(Piecewise((1e-3, x < 1e-3), (y, True))^7)^(x + x*x*y)",
+        "y*Piecewise((Max(sqrt(x), 1), x > 0), (Max(x, y), True))",
+        "sign(Min(x, 10)^-2) + x",
+        "sign(1/x) + y*Heaviside(1/y)",
+        "abs(log(x*x)) + abs(1/y)",
+        "Max(x, 0.0) + Piecewise((0.0, x > 1), (x, True))*y**0.0",  # SymPy's 0.0 is not equal to 0
+        "0.0",
+        "exprel(3.5 + x) - exprel(1000.0 - 999*x^2)",
+    ],
+)
+def test_what_is_taken_is_what_python_reads(text):
+    assert map_of(text) == "agrees"
+
+
+def test_numbers_that_no_float_holds_are_refused_wherever_they_come_up():
+    with np.errstate(over="ignore"):
+        assert SymbolicMap.of({"x": "exprel(999999.97 + x)"}).step(0, np.array([1.0])) == np.inf
+    for text in ("(-x*x)**(1/3)", "log(-0.5, x/3)**3", "(-8)**(1/3)*x"):
+        with pytest.raises(InvalidInputError, match=r"no real number|no finite real number"):
+            SymbolicMap.of({"x": text})
+    assert SymbolicMap.of({"x": "x*Min(x, 1e308) % (1/3)"}).step(0, np.array([0.5])) == 0.25
+    for huge in ("exp(exp(100) + x - x)", "sech(10**40)*x"):
+        with pytest.raises(InvalidInputError):
+            SymbolicMap.of({"x": huge})
+    with pytest.raises(InvalidInputError, match="nan, which is no real number"):
+        GradientFlow.of("0**(w + 1e16)", ["w"], {"c": [1.0]}).vector_field(0.0, np.ones(1))
+
+
+@pytest.mark.parametrize("text", ["Piecewise((x, x > 1and x < 2), (0, True))", "x*1or x", "x + '\\d'", "x is 1"])
+def test_python_warns_of_no_text(text):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for give in (
+            lambda: SymbolicMap.of({"x": text}).step(0, np.ones(1)),
+            lambda: SymbolicMap.of({"x[2]": f"W@({text})"}, {"W": np.eye(2)}),
+            lambda: GradientFlow.of(text, ["x"], {"c": [1.0]}).loss(np.ones(1)),
+        ):
+            with suppress(InvalidInputError):
+                give()
+    assert not said
+
+
+@posix
+@pytest.mark.parametrize("text", ["W@x" + "*x" * 60, "W@(" * 60 + "x" + ")" * 60, "x*(" * 60 + "W@x" + ")" * 60])
+def test_nested_products_of_vectors_are_read_in_seconds(text):
+    """They were read twice at every level."""
+    began = time.thread_time()
+    system = SymbolicMap.of({"x[2]": text}, {"W": np.eye(2)})
+    np.testing.assert_allclose(system.step(0, np.ones(2)), 1.0)
+    assert time.thread_time() - began < 20.0
+
+
+def test_losses_of_whole_numbers_do_not_overflow():
+    flow = GradientFlow.of("2**62 + w", ["w"], {"c": [0.5, -1.25]})
+    assert flow.loss(np.zeros(1)) == 2.0**62
+
+
+@pytest.mark.parametrize(
+    ("text", "p", "expected"),
+    [("w + 1/p", 0.0, np.inf), ("w + p**1.5", -2.0, np.nan), ("w*p**3", 1e200, np.inf), ("w + 1/p", 4.0, 1.25)],
+)
+def test_numbers_of_a_loss_are_those_of_numpy(text, p, expected):
+    """Parameters, and outputs that are numbers: as Python's own they raised errors, and had complex roots."""
+    with np.errstate(all="ignore"):
+        found = GradientFlow.of(text, ["w"], {"c": [1.0]}, parameters={"p": p}).loss(np.ones(1))
+        np.testing.assert_array_equal(found, expected)
+        found = GradientFlow.of(text.replace("p", "a"), ["w"], {"c": [1.0]}, {"a": repr(p)}).loss(np.ones(1))
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_cases_of_a_loss_that_do_not_hold_do_not_count():
+    flow = GradientFlow.of("a", ["v", "w"], {"c": [1.0]}, {"a": "Piecewise((erf((w - 3)**(v*v)), w > 3), (w*v, True))"})
+    np.testing.assert_array_equal(flow.vector_field(0.0, np.array([1.75, 0.625])), [-0.625, -1.75])
+    np.testing.assert_array_equal(flow.jacobian(0.0, np.array([1.75, 0.625])), [[0.0, -1.0], [-1.0, 0.0]])
+    found = flow.vector_field(0.0, np.array([1.0, 3.5]))
+    assert found[1] == pytest.approx(-2.0 / math.sqrt(math.pi) * math.exp(-0.25))
 
 
 # ---- names: they stand in source that is run

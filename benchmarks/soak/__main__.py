@@ -38,7 +38,8 @@ def follow(process: subprocess.Popen[str], log: Log) -> None:
 def soak(options: argparse.Namespace) -> None:
     """Run it."""
     if sys.platform == "linux":
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[os.getpid() % len(cores)]})  # two soak tests may be on two
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     log, home = Log(options.out), Path(tempfile.mkdtemp(prefix="dynsys-soak-"))
     try:

@@ -114,7 +114,8 @@ def resident(folder: Path) -> None:
         del data
         gc.collect()
         done += 1
-        size = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        status = Path("/proc/self/status").read_text()
+        size = int(status.partition("RssAnon:")[2].split()[0]) * 2**10  # pages of files come and go as others need them
         line = {
             "done": done,
             "rss": size,

@@ -117,7 +117,7 @@ def show(path: Path) -> str:
         lines += [f"  {json.dumps(line):.600}" for line in found[name][:FEW]]
     for one in found["residents"]:
         lines.append(f"one process that ran {one['ensembles']} ensembles, {one['other bits']} of them with other bits:")
-        for name, unit in (("rss", " MiB"), ("descriptors", ""), ("threads", ""), ("tasks", "")):
+        for name, unit in (("rss", " MiB, without files"), ("descriptors", ""), ("threads", ""), ("tasks", "")):
             text = ", ".join(f"{key} {value:.4g}" for key, value in one[name].items())
             lines.append(f"  {name}{unit and ' in' + unit}: {text}")
     return "\n".join(lines)

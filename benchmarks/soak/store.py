@@ -25,7 +25,7 @@ def committed(files: Files) -> set[str]:
 def block_of(name: str, right: Files) -> str:
     """The block that a chunk belongs to; nothing for what all members share, and for what describes."""
     variable, _, chunk = name.partition("/c/")
-    if name.startswith("status/failures."):
+    if name.startswith("status/block."):
         return name.split(".")[1]
     if not chunk:
         return ""

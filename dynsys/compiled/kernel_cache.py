@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import platform
+import sysconfig
 from collections.abc import Callable
 from typing import Any
 
@@ -43,7 +44,8 @@ class KernelCache(caching._Cache):
             kept().keep("kernel", self._made_from(sig, data.codegen), serialize.dumps(data._reduce()))
 
     def _made_from(self, sig: Any, codegen: Any) -> str:
-        versions = platform.python_version(), numba.__version__, llvmlite.__version__
+        build = sysconfig.get_config_var("EXT_SUFFIX")  # of Python: with or without a global lock, for debugging
+        versions = platform.python_version(), build, numba.__version__, llvmlite.__version__
         options = numba.config.OPT, numba.config.USING_SVML  # type: ignore[attr-defined]
         return "\n".join(map(str, [*versions, *options, codegen.magic_tuple(), sig, self._source]))
 

@@ -14,7 +14,7 @@ from dynsys.compiled.kernel import StepKernel, StepSource
 from dynsys.compiled.lanes import LaneSource
 from dynsys.errors import FallbackWarning, InvalidInputError, real, shown
 from dynsys.passes.memory import ask_for_memory
-from dynsys.systems.identity import MEMBERS
+from dynsys.systems.identity.told import MEMBERS
 from dynsys.systems.tangent import TangentSystem, kinds_of_tangents
 from dynsys.systems.time_step import TimeStep
 

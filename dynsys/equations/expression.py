@@ -85,6 +85,7 @@ def syntax_tree(source: str) -> ast.expr:
             return ast.parse(source, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as problem:
         reason = problem.msg if isinstance(problem, SyntaxError) else problem  # without Python's file and line
+        reason = "it is nested too deeply" if isinstance(problem, RecursionError | MemoryError) else reason
         raise InvalidInputError(f"the expression {source[:100]!r} cannot be read: {reason}") from None
 
 
@@ -399,12 +400,12 @@ def check_functions(expression: sympy.Expr, origin: str, *known: str) -> None:
         if part.is_Pow and part.is_number and not part.is_extended_real:
             raise InvalidInputError(f"{origin} contains {part}, which is no real number")
         if (part.is_Number or (part.is_Pow and part.is_number)) and not _is_float(part):
-            raise InvalidInputError(f"{origin} contains {part.evalf(3)}, which no floating-point number can hold")
+            raise InvalidInputError(f"{origin} contains {part.evalf(3)!s}, which no floating-point number can hold")
 
 
 def _is_float(number: sympy.Number) -> bool:
     """Whether a number is neither too large nor too small for a float."""
     try:
-        return number == 0 or 0.0 < abs(float(number)) < math.inf
+        return bool(number.is_zero) or 0.0 < abs(float(number)) < math.inf  # Float(0.0) == 0 is False to SymPy
     except OverflowError:
         return False

@@ -310,10 +310,19 @@ def _in_order(statements: Sequence[str], wanted: Iterable[str]) -> list[str]:
     return list(ordered)
 
 
+def _of_numpy(line: str) -> str:
+    """A statement whose number, if it is one, is NumPy's: those of Python raise errors, and have complex roots."""
+    name, _, value = line.partition(" = ")
+    try:
+        return f"{name} = np.float64({float(value)!r})"
+    except ValueError:
+        return line
+
+
 def _numpy_source(sample: SampleSource) -> str:
     state = [f"{name} = _u[..., {i}, None]" for i, name in enumerate(sample.state)]
     columns = [f"{name} = _data[:, {i}]" for i, name in enumerate(sample.columns)]
-    parameters = [f"{name} = _p[{i}]" for i, name in enumerate(sample.parameters)]
+    parameters = [f"{name} = np.float64(_p[{i}])" for i, name in enumerate(sample.parameters)]
     begin = [FLOATING, *state, *columns, *parameters, "_shape = (*_u.shape[:-1], _data.shape[0])"]
 
     def total(*terms: str) -> str:
@@ -321,7 +330,8 @@ def _numpy_source(sample: SampleSource) -> str:
         return f"{sample.factor!r} * np.sum(np.broadcast_to({' + '.join(terms)}, _shape), axis=-1, dtype=_u.dtype)"
 
     def function(name: str, wanted: Sequence[str], lines: Sequence[str]) -> str:
-        return numpy_source(f"{name}(_u, _data, _p, sigma)", [*begin, *needed(sample.statements, wanted), *lines])
+        statements = map(_of_numpy, needed(sample.statements, wanted))
+        return numpy_source(f"{name}(_u, _data, _p, sigma)", [*begin, *statements, *lines])
 
     flat = [term for terms in sample.gradient for term in terms]
     gradient = ["_g = np.zeros_like(_u)"]

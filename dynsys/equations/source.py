@@ -82,7 +82,7 @@ def _float(number: sympy.Number) -> str:
     except OverflowError:
         found = math.inf
     if not math.isfinite(found) or (found == 0.0 and not number.is_zero):
-        raise InvalidInputError(f"the equations contain {number.evalf(3)}, which no floating-point number can hold")
+        raise InvalidInputError(f"the equations contain {number.evalf(3)!s}, which no floating-point number can hold")
     return repr(found)
 
 

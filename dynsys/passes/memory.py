@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from dynsys.errors import InvalidInputError
 
 GIB = 2**30
+REMEMBERED = 10.0  # seconds; a run of a millisecond asks several times
 PROCESS, LIMITS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
@@ -39,8 +42,14 @@ def largest_memory() -> float:
     By the standard library: /proc/meminfo on Linux, `os.sysconf` on other systems that have it, limits of a control
     group (containers, batch systems) and of the process (`ulimit -v`). Infinite where none of these says anything.
     """
+    return min(_around(int(time.monotonic() / REMEMBERED)), of_process())
+
+
+@lru_cache(maxsize=1)
+def _around(when: int) -> float:
+    """What machine and control group leave to this process: read from a dozen files, and remembered for a while."""
     memory, swap = of_machine()
-    return min(memory + swap, of_control_group(swap), of_process())
+    return min(memory + swap, of_control_group(swap))
 
 
 def of_machine(table: Path = Path("/proc/meminfo")) -> tuple[float, float]:

@@ -19,7 +19,6 @@ from dynsys.errors import (
     SingularTangentError,
     one_of,
     real,
-    real_array,
     whole_number,
     whole_seed,
 )
@@ -97,14 +96,15 @@ class RunState:
 
         `members` are their identities where they are some of many, by default 0, 1, ...
         """
-        x = real_array("x0", x0)  # a copy: nothing that the user passes in is ever changed
+        x = real("x0", x0)
+        ask_for_memory("a copy of x0, which is never changed,", 9 * x.size, "begin with fewer members")
         if x.ndim not in (1, 2) or x.shape[-1] != dimension or x.size == 0:
             raise InvalidInputError(f"x0 must have shape ({dimension},) or (members, {dimension}), got {x.shape}")
         if not np.isfinite(x).all():
             raise InvalidInputError(
                 f"x0 must be finite, got NaN or infinity at {np.argwhere(~np.isfinite(x)).tolist()!s:.100}"
             )
-        states = np.atleast_2d(x)
+        states = np.atleast_2d(x).copy()
         bare = (len(states), dimension, 0)
         return cls(
             n=0,
@@ -261,9 +261,8 @@ def begin(tangent: Tangent, x0: Array | RunState, k: int | None, seed: int) -> R
 def begin_again(tangent: Tangent, end: RunState) -> RunState:
     """The end of an earlier run, if it is one of this system, with these members and at its time, to be continued."""
     if end.x.shape[1] != tangent.dimension:
-        raise InvalidInputError(
-            f"the run to be continued must have dimension {tangent.dimension}, got {end.x.shape[1]}"
-        )
+        wanted = f"the run to be continued must have dimension {tangent.dimension}"
+        raise InvalidInputError(f"{wanted}, got {end.x.shape[1]}")
     begun = not (end.n == 0 and math.isnan(end.dt))  # else a start of some of many members
     members = len(end.x)
     if begun and tangent.members not in (None, members):
@@ -271,12 +270,12 @@ def begin_again(tangent: Tangent, end: RunState) -> RunState:
             f"the run to be continued must have {tangent.members} members, one for each value of the parameters, got "
             f"{members}: vary the parameters of as many"
         )
-    if any(words := tangent.differing(end.system)):
-        there, here = words
+    there, here = tangent.differing(end.system)
+    if there:
         clock = "" if tangent.of_member(0).kind == "map" else ", with tangent(..., t0=end.time) if the equations hold t"
         raise InvalidInputError(
-            f"the run to be continued had {there}, and this has {here}: continue it with the same values, or begin a new "
-            f"one where it ended (x0=end.x{'[0]' * end.single}{clock})"
+            f"the run to be continued had {there}, and this has {here}: continue it with the same values, or begin a "
+            f"new one where it ended (x0=end.x{'[0]' * end.single}{clock})"
         )
     if not same_clock(tangent, end):
         t0, dt = tangent.clock

@@ -152,34 +152,28 @@ def _name(kind: str, origin: bytes) -> str:
 def kept() -> Cache:
     """The cache of this process: in $DYNSYS_CACHE, or in dynsys of the user's caches ($XDG_CACHE_HOME or ~/.cache).
 
-    The key lies in the latter, or, where that cannot be, beside the entries: a home may be missing, full or read-only.
-    One warning says if nothing can be kept.
+    The key lies in the latter, or, where there is no home or it takes none, beside the entries. One warning says if
+    nothing can be kept.
     """
     wanted = os.environ.get("DYNSYS_CACHE")
-    folder = None
     try:
-        try:
+        if not wanted:
             home = _private(_user_folder(), ours=True)
-        except OSError:
-            if not wanted:
-                raise
-            home = None
-        folder = _private(Path(os.path.expanduser(wanted)).absolute(), ours=False) if wanted else home
-        assert folder is not None
-        return Cache(folder, _key_in(home or folder, folder))
+            return Cache(home, _key(home))
+        folder = _private(_from_home(wanted).absolute(), ours=False)
+        try:
+            return Cache(folder, _key(_private(_user_folder(), ours=True)))
+        except OSError:  # no home, or one that is full or cannot be written
+            return Cache(folder, _key_of_place(folder))
     except OSError as problem:
         _say_once(wanted or "the user's cache folder", _cause(problem))
         return Cache(None)
 
 
-def _key_in(home: Path, folder: Path) -> bytes:
-    """The key in the first of two folders where there can be one: a home may be there, and full or read-only."""
-    try:
-        return _key(home)
-    except OSError:
-        if home == folder:
-            raise
-        return _key(folder)
+def _from_home(name: str) -> Path:
+    """The path of that name, of which no shell has replaced a ~ in front: a setting of a service, os.environ."""
+    path = Path(name)
+    return _home().joinpath(*path.parts[1:]) if path.parts[:1] == ("~",) else path
 
 
 def _cause(problem: OSError) -> str:
@@ -192,13 +186,17 @@ def _user_folder() -> Path:
     given = os.environ.get("XDG_CACHE_HOME", "")
     if given and Path(given).is_absolute():  # anything else is to be ignored, as its specification says
         return Path(given) / "dynsys"
-    home = _home()
-    if not home.is_absolute() or not home.is_dir():
-        raise NotADirectoryError(f"there is no home folder {home}")
-    return home / ".cache" / "dynsys"
+    return _home() / ".cache" / "dynsys"
 
 
 def _home() -> Path:
+    home = _named_home()
+    if not home.is_absolute() or not home.is_dir():
+        raise NotADirectoryError(f"there is no home folder {home}")
+    return home
+
+
+def _named_home() -> Path:
     if WINDOWS or os.environ.get("HOME"):
         return Path.home()
     import pwd  # to which an empty HOME is as good as none, unlike to pathlib
@@ -246,6 +244,11 @@ def _key(folder: Path) -> bytes:
         if found is not None and len(found) == KEY_BYTES:
             return found
     raise PermissionError(f"{path} cannot be made a key that is the user's alone")
+
+
+def _key_of_place(folder: Path) -> bytes:
+    """What seals entries that have the key beside them: an archive that holds both seals for another folder."""
+    return hmac.digest(_key(folder), str(folder.stat().st_ino).encode(), "sha256")
 
 
 def _own_file(path: Path, *, secret: bool = False) -> bytes | None:

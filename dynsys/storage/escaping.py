@@ -84,7 +84,7 @@ def markdown(text: object) -> str:
     a&#124;b &lt;script&gt; x_1 \_y\_ &#96;z&#96; \*
     """
     line = " ".join(terminal(text).split()).replace("\\", "\\\\").replace("&", "&amp;")
-    line = re.sub(r"([*\[\]$]|~~|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", line)
+    line = re.sub(r"([*\[\]$~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", line)
     for character, entity in (("<", "&lt;"), (">", "&gt;"), ("|", "&#124;"), ("`", "&#96;")):
         line = line.replace(character, entity)
     return re.sub(r"^([#+-]|\d+[.)])", lambda found: f"{found[0][:-1]}\\{found[0][-1]}", line)

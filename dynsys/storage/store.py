@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -132,7 +133,7 @@ class Store:
         return self._wrong(None, self.header.shared, read)
 
     def _committed(self, block: int) -> bool:
-        return self._chunk(STATUS, block).exists()
+        return os.path.lexists(self._chunk(STATUS, block))  # a link that leads nowhere is no block that is to come
 
     def _wrong(self, block: int | None, names: Sequence[str], read: bool) -> list[str]:
         """The record of a block (None: of what members share) or those of its chunks that are damaged, and how."""

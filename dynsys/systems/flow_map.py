@@ -12,7 +12,7 @@ import numpy as np
 from dynsys.errors import InvalidInputError
 from dynsys.steppers.stepper import Stepper, a_stepper
 from dynsys.systems.faults import of_step
-from dynsys.systems.identity import parts_of
+from dynsys.systems.identity.told import parts_of
 from dynsys.systems.system import Flow, FlowStep, Map, PiecewiseFlow
 from dynsys.systems.time_step import field_names
 

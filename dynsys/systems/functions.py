@@ -41,7 +41,7 @@ from dynsys.systems.function_arguments import (
     whole_dimension,
 )
 from dynsys.systems.function_kernel import form_of, function_source, is_number
-from dynsys.systems.identity import CLASS
+from dynsys.systems.identity.told import CLASS
 from dynsys.systems.system import DifferentiableSystem, Flow, Map
 from dynsys.systems.time_step import check_parameters
 

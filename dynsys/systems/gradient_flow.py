@@ -20,7 +20,7 @@ from dynsys.equations.loss_graph import loss_graph
 from dynsys.equations.sample_loss import SampleLoss
 from dynsys.equations.scalar_function import ScalarFunction
 from dynsys.errors import InvalidInputError, real, real_array, real_or_complex, shown
-from dynsys.systems.identity import CLASS, EQUATIONS, equations_told
+from dynsys.systems.identity.told import CLASS, EQUATIONS, equations_told
 from dynsys.systems.loss_along_graph import LossAlongGraph
 from dynsys.systems.minibatches import DataFlow, table
 from dynsys.systems.time_step import check_parameters

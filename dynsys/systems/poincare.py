@@ -13,7 +13,7 @@ from dynsys.compiled.kernel import StepKernel, StepSource, no_drive
 from dynsys.errors import DivergenceError, InvalidInputError, finite, real, real_array, whole_number
 from dynsys.steppers.stepper import Stepper, VectorField
 from dynsys.systems.flow_map import FlowMap
-from dynsys.systems.identity import parts_of
+from dynsys.systems.identity.told import parts_of
 from dynsys.systems.system import Flow
 
 Array = np.ndarray

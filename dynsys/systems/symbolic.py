@@ -33,8 +33,8 @@ from dynsys.equations.vectors.dense import DenseDefinition, define_dense
 from dynsys.errors import InvalidInputError, is_whole, plain, real_array, real_or_complex, shown, whole_number
 from dynsys.systems.array_parameters import ARRAY, array_of_shape, checked_array, shapes_of
 from dynsys.systems.equation_kernel import equations_jvp, equations_kernel
-from dynsys.systems.identity import CLASS, equations_told, parts_of
-from dynsys.systems.identity_of_code import goes_by_name
+from dynsys.systems.identity.code import goes_by_name
+from dynsys.systems.identity.told import CLASS, equations_told, parts_of
 from dynsys.systems.system import DifferentiableSystem, Flow, Map
 
 Array = np.ndarray

@@ -23,7 +23,7 @@ from dynsys.errors import InvalidInputError, real, real_array
 from dynsys.steppers.optimiser import Optimiser
 from dynsys.steppers.stepper import Stepper, a_stepper
 from dynsys.systems.faults import Watched, of_flow, of_rule
-from dynsys.systems.identity import OPTIMISER, OfParts, parts_of
+from dynsys.systems.identity.told import OPTIMISER, OfParts, parts_of
 from dynsys.systems.on_device import Computed, OnDevice, stepped_on_device
 from dynsys.systems.tangent import Backend, TangentSystem, finite_t0, make_tangent
 from dynsys.systems.time_step import LARGEST_LINEAR, TimeStep, field_names, growth_rates, with_fields, with_flow_fields

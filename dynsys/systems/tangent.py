@@ -27,8 +27,8 @@ from dynsys.errors import FallbackWarning, InvalidInputError, finite
 from dynsys.passes.orthonormal import random_frames
 from dynsys.passes.run_state import Record, RunState
 from dynsys.systems.faults import explanation, singular
-from dynsys.systems.identity import told
-from dynsys.systems.sameness import differing
+from dynsys.systems.identity.sameness import differing
+from dynsys.systems.identity.told import told
 from dynsys.systems.time_step import TimeStep
 
 Array = np.ndarray

@@ -16,7 +16,7 @@ import numpy as np
 
 from dynsys.errors import InvalidInputError
 from dynsys.systems.faults import of_step
-from dynsys.systems.identity import Identified, parts_of
+from dynsys.systems.identity.told import Identified, parts_of
 from dynsys.systems.on_device import Computed
 
 if TYPE_CHECKING:

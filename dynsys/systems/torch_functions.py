@@ -29,7 +29,7 @@ from dynsys.systems.function_arguments import (
     taken_after,
     whole_dimension,
 )
-from dynsys.systems.identity import CLASS
+from dynsys.systems.identity.told import CLASS
 from dynsys.systems.system import DifferentiableSystem, Flow, Map
 from dynsys.systems.time_step import check_parameters
 from dynsys.systems.torch_rule import TorchRule

@@ -18,7 +18,7 @@ from torch import nn
 from dynsys.compiled.kernel import Kernel
 from dynsys.errors import InvalidInputError, real, real_array, whole_seed
 from dynsys.steppers.stepper import Stepper
-from dynsys.systems.identity import CLASS
+from dynsys.systems.identity.told import CLASS
 from dynsys.systems.minibatches import DataFlow
 from dynsys.systems.time_step import check_parameters
 from dynsys.systems.torch_descent import Descent, Velocity

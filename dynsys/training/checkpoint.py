@@ -56,8 +56,8 @@ def damage_named(path: str | Path) -> Iterator[None]:
         raise InvalidInputError(f"{path} does not hold a {FORMAT}: {reason!s:.500}") from problem
 
 
-def check(header: dict[str, Any], arrays: dict[str, Array], k: int, rows: Sequence[int]) -> None:
-    """Refuse numbers that are of other types and shapes than those of a monitor of k vectors, with `rows`.
+def check(header: dict[str, Any], arrays: dict[str, Array], k: int, rows: Sequence[int], units: Sequence[int]) -> None:
+    """Refuse numbers of other types and shapes than those of a monitor of k vectors: `rows`, and how many `units`.
 
     Raises
     ------
@@ -68,6 +68,9 @@ def check(header: dict[str, Any], arrays: dict[str, Array], k: int, rows: Sequen
     for name, kind in kinds.items():
         if name in header and type(header[name]) not in (kind, int if kind is float else kind):
             raise ValueError(f"{name} is {header[name]!r:.50}")
+    given = header["units"]
+    if [len(each) for each in given] != units or not all(type(unit) in (int, float) for each in given for unit in each):
+        raise ValueError(f"units is {given!r:.50}")
     shapes = {"rates": (len(arrays["times"]), k), "times": (arrays["times"].size,), "rows": tuple(rows)}
     for name, array in arrays.items():
         if array.dtype.kind != "f" or array.shape != shapes.get(name):

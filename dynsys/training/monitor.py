@@ -464,7 +464,8 @@ class TrainingMonitor:
             path, "weights and optimizer state of checksum", header["weights"], self._checksum(),
             "load the state_dict of model and optimizer that were saved together with it, before the monitor",
         )  # fmt: skip
-        checkpoint.check(header, arrays, self.k, self._vectors.rows.shape if self._vectors is not None else ())
+        shape, units = () if self._vectors is None else self._vectors.rows.shape, [len(p.units) for p in self._pieces]
+        checkpoint.check(header, arrays, self.k, shape, units)
         self._pieces[:] = [
             attrs.evolve(piece, units=tuple(units)) for piece, units in zip(self._pieces, header["units"], strict=True)
         ]

@@ -5,6 +5,7 @@ ONE += ("sign", "Heaviside", "floor", "ceiling", "exprel", "expit", "softplus", 
 TWO = ("atan2", "Max", "Min", "Mod", "log")
 NUMBERS = (
     "0",
+    "0.0",
     "1",
     "2",
     "3",

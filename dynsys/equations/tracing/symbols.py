@@ -174,12 +174,12 @@ class Symbols(np.ndarray):
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
         return _call(function, args, options)
 
-    @property
+    @property  # type: ignore[misc]
     def real(self) -> Any:
         """The numbers themselves: an attribute that NumPy looks up entry by entry from 2.5 on."""
         return self
 
-    @property
+    @property  # type: ignore[misc]
     def imag(self) -> Any:
         """Zeros: states are real."""
         return np.zeros(self.shape)

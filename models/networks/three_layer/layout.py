@@ -5,8 +5,6 @@ from __future__ import annotations
 import attrs
 import numpy as np
 
-from dynsys.errors import real_or_complex
-
 Array = np.ndarray
 
 
@@ -40,7 +38,6 @@ class Layout:
 
         States hold the matrices column by column, which makes their transposes contiguous.
         """
-        theta = real_or_complex("theta", theta)
         w21, w32, b1, b2 = (theta[..., block] for block in self.blocks.values())
         lead = theta.shape[:-1]
         return w21.reshape(*lead, self.n1, self.n2), w32.reshape(*lead, self.n2, self.n3), b1, b2

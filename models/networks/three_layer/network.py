@@ -106,7 +106,7 @@ class ThreeLayerGradientFlow(DataFlow):
 
     def output(self, theta: Array, X: Array | None = None) -> Array:
         """Network output a2, shape (..., samples, N3), on the inputs X (default: the data)."""
-        w21, w32, b1, b2 = self.layout.unpack(theta)
+        w21, w32, b1, b2 = self.layout.unpack(real_or_complex("theta", theta))
         d = (self.X if X is None else X) @ w21 + b1[..., None, :]
         return self.activation.sigma(d) @ w32 + b2[..., None, :]
 
@@ -121,7 +121,7 @@ class ThreeLayerGradientFlow(DataFlow):
 
     def vector_field(self, t: float, x: Array) -> Array:
         """-grad C at the states x, shape (..., Q): Eqs. (3)-(6), back-propagation."""
-        w21, w32, b1, b2 = self.layout.unpack(x)
+        w21, w32, b1, b2 = self.layout.unpack(real_or_complex("x", x))
         s, s1, _ = self.activation.fused(self.X @ w21 + b1[..., None, :])
         e = self.y - (s @ w32 + b2[..., None, :])
         hidden = s1 * (e @ _transpose(w32))
@@ -129,8 +129,8 @@ class ThreeLayerGradientFlow(DataFlow):
 
     def jvp(self, t: float, x: Array, V: Array) -> Array:
         """J(x) V without J, shape (Q, k): the derivative of back-propagation along each column of V."""
-        w21, w32, b1, b2 = self.layout.unpack(x)
-        v21, v32, v1, v2 = self.layout.unpack(V.T)
+        w21, w32, b1, b2 = self.layout.unpack(real_or_complex("x", x))
+        v21, v32, v1, v2 = self.layout.unpack(real_or_complex("V", V).T)
         s, s1, s2 = self.activation.fused(self.X @ w21 + b1)
         e = self.y - (s @ w32 + b2)
         dd = self.X @ v21 + v1[:, None, :]  # derivatives of d, sigma(d), e along the columns: (k, samples, .)
@@ -167,7 +167,7 @@ class ThreeLayerGradientFlow(DataFlow):
 
     def invariants(self, theta: Array) -> Array:
         """|w_j|^2 + b_j^2 - |v_j|^2 of every hidden unit j, shape (..., N2); conserved for ReLU and linear nets."""
-        w21, w32, b1, _ = self.layout.unpack(theta)
+        w21, w32, b1, _ = self.layout.unpack(real_or_complex("theta", theta))
         return np.sum(w21**2, axis=-2) + b1**2 - np.sum(w32**2, axis=-1)
 
     def initial(

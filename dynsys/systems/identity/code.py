@@ -1,20 +1,19 @@
-"""What a function or a class is, by its code and by what that reaches: closures, constants and functions of its module.
+"""What a function or a class is, by its code and by what that reaches: constants and functions around it.
 
 Code is compared by its bytes, which neither comments nor line breaks change, nor where it stands; between two versions
-of Python it cannot be compared, and names decide.
+of Python it cannot be compared, and names decide. What could change without a trace, as an array in a closure does
+that serves as room for work, is not told: it would be held against the run that wrote into it.
 """
 
 from __future__ import annotations
 
-import ast
 import dis
 import hashlib
-import inspect
 import sys
-import textwrap
 from collections.abc import Iterator
 from functools import cached_property, lru_cache, partial
-from types import CodeType, FunctionType
+from numbers import Number
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 import attrs
@@ -24,36 +23,9 @@ from dynsys.storage.description import bytes_of, public_name
 
 NAME, CODE, PYTHON = "its name", "its code", "its python"
 
-LIBRARIES = {
-    *sys.stdlib_module_names,
-    "numpy",
-    "scipy",
-    "torch",
-    "numba",
-    "sympy",
-    "attr",
-    "attrs",
-    "xarray",
-    "jax",
-    "pandas",
-    "polars",
-}
 MAKING = {"__init__", "__post_init__", "__attrs_post_init__", "__attrs_init__", "__new__", "__setstate__"}
-CHANGING = {
-    "append",
-    "extend",
-    "insert",
-    "add",
-    "update",
-    "pop",
-    "remove",
-    "clear",
-    "setdefault",
-    "fill",
-    "sort",
-    "put",
-}
-SIMPLE = bool | int | float | complex | str | tuple | list | dict | np.ndarray | np.generic | partial | None
+
+KEEPS, DEEPEST = type(lru_cache(len)), 3  # modules and classes within one another
 
 Head = dict[str, str]
 Parts = dict[str, Any]
@@ -61,7 +33,8 @@ Parts = dict[str, Any]
 
 def package_of(defined: Any) -> str:
     """The package in which something is defined."""
-    return (getattr(defined, "__module__", None) or "").partition(".")[0]
+    name = defined.__name__ if isinstance(defined, ModuleType) else getattr(defined, "__module__", None)
+    return (name or "").partition(".")[0]
 
 
 def of_class(kind: type) -> tuple[Head, Parts]:
@@ -94,8 +67,11 @@ def of_function(function: FunctionType) -> tuple[Head, Parts]:
         head |= {CODE: _code_of(function.__code__, function.__doc__), PYTHON: _version()}
     names, defaults = argument_names(function), function.__defaults__ or ()
     parts = dict(zip(names[len(names) - len(defaults) :], defaults, strict=True)) | (function.__kwdefaults__ or {})
-    changed = _rebound(function.__code__) | _written_into(function.__code__)
-    return head, parts | {n: v for n, v in _reached(function) if n not in changed and _decides(v, function)}
+    rebound = _named_by(function.__code__, "STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR")  # such as counters
+    for name, value in _reached(function):
+        parts |= dict(_within(name, value, _named_by(function.__code__, "LOAD_ATTR", "LOAD_METHOD") - rebound))
+    kept = {name: value for name, value in parts.items() if name not in rebound and value is not function}
+    return head, {name: value for name, value in kept.items() if _is_code(value, function) or lasts(value)}
 
 
 def argument_names(function: Any) -> tuple[str, ...]:
@@ -106,21 +82,28 @@ def argument_names(function: Any) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1024)
 def set_later(kind: type) -> frozenset[str]:
-    """Names of what the methods of a class set or write into after an object is made, and of what it keeps."""
+    """Names of what the methods of a class set after an object is made, and of what it keeps."""
     found: set[str] = set()
     for base in kind.__mro__:
-        if package_of(base) in LIBRARIES:
+        if of_a_library(base):
             continue
         for name, value in vars(base).items():
             found |= {name} if isinstance(value, cached_property) else set()
             for function in _functions(value) if name not in MAKING else ():
-                found |= _named_by(function.__code__, "STORE_ATTR") | _written_into(function.__code__)
+                found |= _named_by(function.__code__, "STORE_ATTR")
     return frozenset(found)
+
+
+def of_a_library(defined: Any) -> bool:
+    """Whether it comes with Python, or is installed."""
+    package = package_of(defined)
+    file = getattr(sys.modules.get(package), "__file__", None) or ""
+    return package in sys.stdlib_module_names or "-packages" in file
 
 
 def goes_by_name(defined: Any) -> bool:
     """Whether it is one of dynsys or of a library that can be imported, and not made on the way."""
-    if package_of(defined) not in LIBRARIES | {"dynsys"}:
+    if package_of(defined) != "dynsys" and not of_a_library(defined):
         return False
     found: Any = sys.modules.get(defined.__module__)
     for name in defined.__qualname__.split("."):
@@ -165,19 +148,45 @@ def _reached(function: FunctionType) -> Iterator[tuple[str, Any]]:
             continue
 
 
-def _decides(value: Any, function: FunctionType) -> bool:
-    """Whether something that a function reaches decides how it moves: no module, logger or figure does."""
-    if value is function or isinstance(value, type):
-        return False
-    if isinstance(value, SIMPLE) or attrs.has(type(value)) or "__array__" in dir(type(value)):
-        return True
-    called = getattr(value, "py_func", value)
-    if isinstance(called, FunctionType):  # of other packages that are installed, versions differ
-        return package_of(value) == package_of(function) or "-packages" not in called.__code__.co_filename
-    torch: Any = sys.modules.get("torch")
-    if torch is not None and isinstance(value, torch.Tensor | torch.nn.Module):
-        return True
-    return package_of(type(value)) in (package_of(function), "scipy")
+def _within(name: str, value: Any, attributes: frozenset[str], depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Of a user's own module or class what a function may read there, by name: `parameters.rate`; else the value."""
+    if not isinstance(value, ModuleType | type) or depth == DEEPEST:
+        yield name, value
+    elif not of_a_library(value) and package_of(value) != "dynsys":
+        held = {attribute for base in getattr(value, "__mro__", [value]) for attribute in vars(base)}
+        for attribute in sorted(attributes & held):
+            yield from _within(f"{name}.{attribute}", getattr(value, attribute), attributes, depth + 1)
+
+
+def bare(function: Any) -> Any:
+    """The function that Numba compiled, or of which `functools.cache` keeps values; any other as it is."""
+    function = getattr(function, "py_func", function)
+    return function.__wrapped__ if isinstance(function, KEEPS) else function
+
+
+def holds_numbers(kind: type) -> bool:
+    """Whether objects of that kind are functions of SciPy or NumPy: splines, polynomials."""
+    return package_of(kind) == "scipy" or kind.__module__.startswith("numpy.polynomial")
+
+
+def lasts(value: Any) -> bool:
+    """Whether nothing can change a value without a trace."""
+    match value:
+        case None | Number() | str() | bytes() | range() | np.generic() | np.ufunc() | BuiltinFunctionType():
+            return True
+        case tuple() | frozenset():
+            return all(map(lasts, value))
+        case partial():
+            return all(map(lasts, (*value.args, *value.keywords.values())))
+        case np.ndarray():
+            return not value.flags.writeable
+    return attrs.has(type(value)) or holds_numbers(type(value))  # as systems and activations are
+
+
+def _is_code(value: Any, function: FunctionType) -> bool:
+    """Whether it is a function that is told with the one that calls it: not those of other packages, installed."""
+    called = bare(value)
+    return isinstance(called, FunctionType) and (package_of(value) == package_of(function) or not of_a_library(called))
 
 
 @lru_cache(maxsize=4096)
@@ -193,41 +202,3 @@ def _named_by(code: CodeType, *instructions: str) -> frozenset[str]:
     found = {step.argval for step in dis.get_instructions(code) if step.opname in instructions}
     inner = (_named_by(part, *instructions) for part in code.co_consts if isinstance(part, CodeType))
     return frozenset(found).union(*inner)
-
-
-def _rebound(code: CodeType) -> frozenset[str]:
-    """Names around a function that it binds anew when it is called, such as counters."""
-    return _named_by(code, "STORE_GLOBAL", "STORE_DEREF")
-
-
-@lru_cache(maxsize=4096)
-def _written_into(code: CodeType) -> frozenset[str]:
-    """Names of what a function writes into when it is called: x of x[0] = 1, x.append(1), f(1, out=x)."""
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(code)))
-    except (OSError, SyntaxError, ValueError):
-        steps = {step.opname for step in dis.get_instructions(code)}
-        if not steps & {"STORE_SUBSCR", "STORE_ATTR"} and not {*CHANGING, "copyto"} & {*code.co_names}:
-            return frozenset()
-        return frozenset(code.co_freevars) | _named_by(code, "LOAD_GLOBAL")  # whatever may be written into
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        match node:
-            case ast.Subscript(ctx=ast.Store() | ast.Del()) | ast.Attribute(ctx=ast.Store() | ast.Del()):
-                found |= _chain(node)
-            case ast.AugAssign(target=target):
-                found |= _chain(target)
-            case ast.Call(func=ast.Attribute(attr=name, value=owner), args=args, keywords=keywords):
-                found |= _chain(owner) if name in CHANGING else set()
-                found |= _chain(args[0]) if name == "copyto" and args else set()
-                found |= {part for keyword in keywords if keyword.arg == "out" for part in _chain(keyword.value)}
-    return frozenset(found)
-
-
-def _chain(node: ast.AST) -> set[str]:
-    """Names along a.b[c].d: a, b, d."""
-    found = set()
-    while isinstance(node, ast.Subscript | ast.Attribute | ast.Starred):
-        found |= {node.attr} if isinstance(node, ast.Attribute) else set()
-        node = node.value
-    return found | ({node.id} if isinstance(node, ast.Name) else set())

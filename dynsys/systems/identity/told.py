@@ -1,7 +1,7 @@
 """What moves, told in short: text by which a run knows that it is continued by what it was begun with.
 
 Told is what decides the motion: parameters, equations, data, seeds, functions by their code. What cannot be seen into,
-and what a function writes into while it is called, is not told, and never held against anybody. Equal numbers are told
+and what may change while it is in use, is not told, and never held against anybody. Equal numbers are told
 alike, whatever they are kept in: 28, 28.0 and np.float64(28); a list, a tuple and an array.
 """
 
@@ -24,13 +24,16 @@ import attrs
 import numpy as np
 
 from dynsys.errors import InvalidInputError
-from dynsys.systems.identity_of_code import (
+from dynsys.systems.identity.code import (
     CODE,
-    LIBRARIES,
     NAME,
     PYTHON,
     argument_names,
+    bare,
     goes_by_name,
+    holds_numbers,
+    lasts,
+    of_a_library,
     of_class,
     of_function,
     package_of,
@@ -75,12 +78,14 @@ class OfParts(Identified):
 
 
 def parts_of(value: Any, *without: str) -> dict[str, Any]:
-    """The class of an object, and its fields but for some; of one that is not of attrs, what its methods do not set."""
+    """The class of an object, and its fields but for some; of one that is not of attrs, those that last."""
     kind: Any = type(value)
     if attrs.has(kind):
         fields = {name: getattr(value, name) for name in _field_names(kind)}
     else:
-        fields = {name: part for name, part in _attributes(value).items() if name not in set_later(kind)}
+        fields, later = _attributes(value), set_later(kind)
+        if not of_a_library(kind):
+            fields = {name: part for name, part in fields.items() if name not in later and lasts(part)}
     return {CLASS: kind, **{name: part for name, part in fields.items() if name not in without}}
 
 
@@ -181,6 +186,8 @@ def _node(value: Any, within: tuple[int, ...], done: dict[int, Json]) -> Json:
             return {str(name): below(part) for name, part in value.items()}
         case list() | tuple():
             return _array(np.array(value)) if len(value) > FEW and _numbers(value) else [below(part) for part in value]
+        case range():
+            return below([value.start, value.stop, value.step])
         case set() | frozenset():
             return sorted(map(below, value), key=json.dumps)
         case partial(func=function, args=args, keywords=keywords):
@@ -190,7 +197,7 @@ def _node(value: Any, within: tuple[int, ...], done: dict[int, Json]) -> Json:
             return {NAME: value.__name__}
     if inspect.ismethod(value):
         return {**below(value.__func__), "self": below(value.__self__)}
-    function = getattr(value, "py_func", value)  # what Numba compiled
+    function = bare(value)
     if isinstance(function, FunctionType):
         if id(function) in done:  # told in full before
             return done[id(function)]
@@ -221,12 +228,21 @@ def _object(value: Any, below: Any) -> Json:
         return below({CLASS: kind, "text": repr(value), **value.state_dict()})
     if package_of(kind) == "sympy":
         return below(str(value))
-    if package_of(kind) in LIBRARIES and "__array__" in dir(kind):  # a table of pandas or xarray
+    if package_of(kind) == "pandas" and "index" in dir(kind):
+        return below(_table(value))
+    if of_a_library(kind) and "__array__" in dir(kind):  # of xarray
         return _array(np.asarray(value))
-    interpolates = package_of(kind) == "scipy" and _attributes(value)
-    if attrs.has(kind) or package_of(kind) == "dynsys" or interpolates or not goes_by_name(kind):
+    if attrs.has(kind) or package_of(kind) == "dynsys" or holds_numbers(kind) or not goes_by_name(kind):
         return below(parts_of(value))
     return {UNSEEN: kind.__qualname__}
+
+
+def _table(table: Any) -> dict[str, Any]:
+    """Columns of a table of pandas by name, or the one of a series, with the labels of its rows."""
+    columns = {str(name): table[name] for name in table} if table.ndim == 2 else {"values": table}
+    arrays = {name: np.asarray(column) for name, column in columns.items()}
+    texts = {name: part.astype(str) if part.dtype.kind == "O" else part for name, part in arrays.items()}
+    return {"labels": np.asarray(table.index).astype(str), **texts}
 
 
 def _numbers(values: Sequence[Any]) -> bool:

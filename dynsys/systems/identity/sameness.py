@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from dynsys.systems.identity import (
+from dynsys.systems.identity.code import CODE, NAME, PYTHON
+from dynsys.systems.identity.told import (
     CLASS,
     COMPONENTS,
     DIGEST,
@@ -20,7 +21,6 @@ from dynsys.systems.identity import (
     read,
     unreadable,
 )
-from dynsys.systems.identity_of_code import CODE, NAME, PYTHON
 
 MOST = 3  # differences that are named
 
@@ -31,12 +31,12 @@ ABSENT: Any = object()
 def differing(before: str, now: str) -> tuple[str, str]:
     """What a run was of and what another system is instead, in words that name what differs; empty if nothing does.
 
-    Both are told by `dynsys.systems.identity.told`. Where nothing is known of one, nothing differs.
+    Both are told by `dynsys.systems.identity.told.told`. Where nothing is known of one, nothing differs.
 
     Examples
     --------
     >>> from dynsys.models.classics import Logistic
-    >>> from dynsys.systems.identity import told
+    >>> from dynsys.systems.identity.told import told
     >>> differing(told(Logistic(r=3.7).identity), told(Logistic(r=3.9).identity))
     ('r = 3.7', 'r = 3.9')
     """
