@@ -183,9 +183,8 @@ def _dropped(value: Any) -> str:
         return next(filter(None, map(_dropped, value)), "")
     if isinstance(value, np.ndarray) and value.dtype.kind == "O":
         return KINDS["O"]  # in a list, too
-    masked: Any = sys.modules.get("numpy.ma")  # not loaded, there are none, and `import dynsys` is quicker
-    if masked is not None and isinstance(value, masked.MaskedArray):
-        return "masked entries: fill them, or leave them out" if masked.getmaskarray(value).any() else ""
+    if has_a_mask(value):
+        return "masked entries: fill them, or leave them out" if np.ma.getmaskarray(value).any() else ""
     kind = type(value)
     if kind.__module__.startswith("scipy.sparse"):
         return "a sparse array: write .toarray() behind it"
@@ -194,6 +193,12 @@ def _dropped(value: Any) -> str:
     if getattr(kind, "unit", None) is not None or getattr(kind, "units", None) is not None:
         return "numbers with a unit: give bare ones, in the units of the model"
     return ""
+
+
+def has_a_mask(value: Any) -> bool:
+    """Whether it is an array of `numpy.ma`: not loaded, which takes time, there are none."""
+    masked: Any = sys.modules.get("numpy.ma")
+    return masked is not None and isinstance(value, masked.MaskedArray)
 
 
 KINDS = {  # of NumPy's arrays that it would convert to real numbers, or fail to in its own words

@@ -13,8 +13,9 @@ from dynsys.error_bars import batch_means_error
 from dynsys.errors import warn_of, whole_number, whole_stride
 from dynsys.passes.clock import in_step
 from dynsys.passes.plan import FEWER, plan_run
-from dynsys.passes.run_state import RunState, Tangent, begin, raise_if_stopped, record_run, warm_up
+from dynsys.passes.run_state import RunState, Tangent, begin, record_run, warm_up
 from dynsys.passes.status import RUNNING
+from dynsys.passes.stopped import raise_if_stopped
 from dynsys.results.spectrum import LyapunovSpectrum
 
 Array = np.ndarray

@@ -15,7 +15,8 @@ from dynsys.errors import InterruptedWarning, InvalidInputError, warn_of, whole_
 from dynsys.passes.clock import in_step
 from dynsys.passes.orthonormal import unpacked
 from dynsys.passes.plan import FEWER, plan_run
-from dynsys.passes.run_state import RunState, Tangent, raise_if_stopped, run, state_alone, warm_up
+from dynsys.passes.run_state import RunState, Tangent, run, state_alone, warm_up
+from dynsys.passes.stopped import raise_if_stopped
 from dynsys.results.result import Result, labelled, readonly
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ from dynsys.errors import warn_of
 from dynsys.indicators import line_distance, subspace_distance
 from dynsys.passes.clock import in_step
 from dynsys.passes.orthonormal import packed_diagonal
-from dynsys.passes.run_state import RunState, Tangent, raise_if_stopped
+from dynsys.passes.run_state import RunState, Tangent
+from dynsys.passes.stopped import raise_if_stopped
 from dynsys.results.covariant_angles import CovariantAngles
 from dynsys.results.result import MEMORY_LIMIT, handed_over
 from dynsys.results.vectors import CovariantVectors, VectorDiagnostics

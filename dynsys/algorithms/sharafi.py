@@ -31,8 +31,9 @@ from dynsys.passes.clock import in_step
 from dynsys.passes.eigenvectors import eigenvectors
 from dynsys.passes.orthonormal import packed_diagonal
 from dynsys.passes.plan import FEWER, plan_run
-from dynsys.passes.run_state import RunState, Tangent, begin, forward_in_chunks, look_at, raise_if_stopped, warm_up
+from dynsys.passes.run_state import RunState, Tangent, begin, forward_in_chunks, look_at, warm_up
 from dynsys.passes.status import RUNNING
+from dynsys.passes.stopped import raise_if_stopped
 from dynsys.results.result import MEMORY_LIMIT, handed_over
 from dynsys.results.vectors import CovariantVectors, VectorDiagnostics
 

@@ -11,8 +11,9 @@ import numpy as np
 from dynsys.errors import whole_number
 from dynsys.passes.clock import in_step
 from dynsys.passes.plan import FEWER, plan_run
-from dynsys.passes.run_state import RunState, Tangent, raise_if_stopped, record_run, state_alone, warm_up
+from dynsys.passes.run_state import RunState, Tangent, record_run, state_alone, warm_up
 from dynsys.passes.status import RUNNING
+from dynsys.passes.stopped import raise_if_stopped
 from dynsys.results.result import Result, labelled, readonly
 
 if TYPE_CHECKING:

@@ -20,8 +20,9 @@ from dynsys.errors import FallbackWarning, InterruptedWarning, InvalidInputError
 from dynsys.passes.memory import GIB, ask_for_memory, largest_memory, of_process
 from dynsys.passes.orthonormal import in_few_coordinates
 from dynsys.passes.plan import FEWER, plan_run
-from dynsys.passes.run_state import Record, RunState, Tangent, begin, look_at, raise_if_stopped, run, warm_up
+from dynsys.passes.run_state import Record, RunState, Tangent, begin, look_at, run, warm_up
 from dynsys.passes.status import RUNNING
+from dynsys.passes.stopped import raise_if_stopped
 
 Array = np.ndarray
 

@@ -19,7 +19,8 @@ from dynsys.algorithms.window import pass_window
 from dynsys.errors import warn_of
 from dynsys.passes.clock import in_step
 from dynsys.passes.orthonormal import orthonormalise, random_frames, unpacked
-from dynsys.passes.run_state import RunState, Tangent, raise_if_stopped
+from dynsys.passes.run_state import RunState, Tangent
+from dynsys.passes.stopped import raise_if_stopped
 from dynsys.results.result import MEMORY_LIMIT, Result, handed_over, labelled, readonly
 
 if TYPE_CHECKING:

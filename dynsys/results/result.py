@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, get_args, get_type_hints
 import attrs
 import numpy as np
 
-from dynsys.errors import InvalidInputError, need, real_array, shown
+from dynsys.errors import InvalidInputError, has_a_mask, need, real_array, shown
 from dynsys.results.axes import check_axes
 from dynsys.storage.archive import read_archive
 from dynsys.storage.before import result_in_todays_words
@@ -32,7 +32,7 @@ LONGEST_HEADER = 2**20  # bytes; some numbers and words
 
 
 def _read_only(name: str, value: Any, dtype: type) -> Array:
-    if isinstance(value, np.ndarray) and value.dtype == dtype and not value.flags.writeable and not np.ma.isMA(value):
+    if isinstance(value, np.ndarray) and value.dtype == dtype and not value.flags.writeable and not has_a_mask(value):
         return value  # handed over
     if dtype is not float and np.asarray(value).dtype.kind not in "biu":
         raise InvalidInputError(f"{name} must be an array of whole numbers, got {shown(value)}")

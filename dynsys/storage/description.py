@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from dynsys.errors import InvalidInputError
+from dynsys.errors import InvalidInputError, has_a_mask
 from dynsys.storage.before import CODE_OF_MODELS
 
 Json = Any  # None, bool, int, float, str, and lists and dicts of them
@@ -85,7 +85,7 @@ def _described(value: Any) -> Json:
             return float(value) if math.isfinite(value) else repr(value)
         case complex():
             return repr(value)
-        case np.ndarray() if value.dtype.kind in "biufcSU" and not isinstance(value, np.ma.MaskedArray):
+        case np.ndarray() if value.dtype.kind in "biufcSU" and not has_a_mask(value):
             content = np.ascontiguousarray(value, value.dtype.newbyteorder("<"))
             return {"array": f"{value.dtype.name} {value.shape}", "sha256": _digest(content.tobytes())}
         case Mapping() if len({str(name) for name in value}) == len(value):

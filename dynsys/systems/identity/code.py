@@ -180,7 +180,12 @@ def lasts(value: Any) -> bool:
             return all(map(lasts, (*value.args, *value.keywords.values())))
         case np.ndarray():
             return not value.flags.writeable
-    return attrs.has(type(value)) or holds_numbers(type(value))  # as systems and activations are
+    torch: Any = sys.modules.get("torch")  # not loaded, there are no modules of it, which no state writes into
+    return (
+        attrs.has(type(value))  # as systems and activations are
+        or holds_numbers(type(value))
+        or (torch is not None and isinstance(value, torch.nn.Module))
+    )
 
 
 def _is_code(value: Any, function: FunctionType) -> bool:

@@ -23,7 +23,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from dynsys.errors import InvalidInputError
+from dynsys.errors import InvalidInputError, has_a_mask
 from dynsys.systems.identity.code import (
     CODE,
     NAME,
@@ -252,7 +252,7 @@ def _numbers(values: Sequence[Any]) -> bool:
 def _array(array: np.ndarray) -> Json:
     """An array as nested lists if it is small, else by its shape and a digest of its numbers."""
     kind = array.dtype.kind
-    if isinstance(array, np.ma.MaskedArray) or kind not in "biufcSU":
+    if has_a_mask(array) or kind not in "biufcSU":
         return {UNSEEN: f"array of {array.dtype}"}
     if kind not in "SU" and array.size <= FEW:
         return _node(array.tolist(), (), {})
