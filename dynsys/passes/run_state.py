@@ -269,8 +269,8 @@ def begin_again(tangent: Tangent, end: RunState) -> RunState:
             f"the run to be continued must have {tangent.members} members, one for each value of the parameters, got "
             f"{members}: vary the parameters of as many"
         )
-    if any(words := tangent.differing(end.system)):
-        there, here = words
+    there, here = tangent.differing(end.system)
+    if there:
         clock = "" if tangent.of_member(0).kind == "map" else ", with tangent(..., t0=end.time) if the equations hold t"
         raise InvalidInputError(
             f"the run to be continued had {there}, and this has {here}: continue it with the same values, or begin a "
