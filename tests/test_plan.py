@@ -397,12 +397,6 @@ def test_a_study_of_days_is_announced_once(monkeypatch, tmp_path):
     assert len(caught) == 1
 
 
-def test_no_memory_is_less_than_nothing():
-    with pytest.raises(InvalidInputError, match="what stays in memory would take") as refused:
-        HENON.ginelli(X, intervals=10**12)
-    assert " -" not in str(refused.value)
-
-
 def test_the_copy_of_many_states_is_asked_for_before_it_is_made(monkeypatch):
     def states(members):
         return np.broadcast_to(X, (members, 2))  # which take no memory

@@ -231,12 +231,12 @@ def allocator(
     folder = tempfile.gettempdir()
     free = min(shutil.disk_usage(folder).free, of_process())  # files in memory count against the limit of a process
     remedy = f"{instead}thin the output by stride, follow fewer vectors (k), shorten the window, or raise memory_limit"
-    ask_for_memory("what stays in memory", beside, f"record fewer intervals, {remedy}")
     if planned > free:
         raise InvalidInputError(
             f"the plan asks for {planned / GIB:.3g} GiB, more than {most}, and {folder} has only {free / GIB:.3g} GiB "
             f"for a file (another folder: set TMPDIR): {remedy}"
         )
+    ask_for_memory("what stays in memory", beside, f"record fewer intervals, {remedy}")
     warnings.warn(
         f"the plan asks for {planned / GIB:.3g} GiB, more than {most}: vectors and factors are kept in temporary files "
         f"in {folder}; to change that, {remedy}",
