@@ -32,6 +32,7 @@ from dynsys.models.reporting.report import (
     Section,
     judged,
     one_figure,
+    report_in,
     verdicts,
     write_report,
 )
@@ -397,7 +398,8 @@ assert [claim.verdict for claim in (*gates, foresight)] == [small, HOLDS, FAILS,
 settings = f"{members} initial weights, {T / dt:.0f} steps of {dt}; claim 4 at time {early}."
 head = ["# Swish in a gated unit, and arXiv:1710.05941", "", *verdicts(parts), "", settings, ""]
 with tempfile.TemporaryDirectory() as folder:
-    report = write_report(head, parts, Path(folder), "Made by `python tutorials/09_your_own_network.py`.")
+    outputs = report_in(Path(folder), "gated-unit")
+    report = write_report(head, parts, outputs, "Made by `python tutorials/09_your_own_network.py`.")
     print(report.read_text())
     print("beside it:", sorted(file.name for file in (Path(folder) / "report").iterdir()))
 
