@@ -168,8 +168,8 @@ def test_no_file_is_imported_under_two_names():
             continue
         try:
             importlib.import_module(module.name)
-        except ImportError as problem:  # an extra
-            assert "torch" in str(problem).lower(), problem
+        except ImportError as problem:  # an extra, or no compiler
+            assert any(name in str(problem).lower() for name in ("torch", "numba", "llvmlite")), problem
     files = [os.path.realpath(m.__file__) for m in sys.modules.values() if getattr(m, "__file__", None)
              and m.__name__.split(".")[0] in ("dynsys", "models")]
     assert len(files) == len(set(files)) > 100, len(files)
