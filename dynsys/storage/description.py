@@ -87,7 +87,7 @@ def _described(value: Any) -> Json:
             return repr(value)
         case np.ndarray() if value.dtype.kind in "biufcSU" and not has_a_mask(value):
             content = np.ascontiguousarray(value, value.dtype.newbyteorder("<"))
-            return {"array": f"{value.dtype.name} {value.shape}", "sha256": _digest(content.tobytes())}
+            return {"array": f"{value.dtype.name} {value.shape}", "sha256": digest(content.tobytes())}
         case Mapping() if len({str(name) for name in value}) == len(value):
             return {str(name): _described(part) for name, part in value.items()}
         case list() | tuple():
@@ -164,7 +164,7 @@ def _of_function(function: FunctionType) -> dict[str, Json]:
     closure = {name: part for name, part in bound.nonlocals.items() if part is not function}
     return {
         "def": public_name(function),
-        "its code": _digest(code_of(function)),
+        "its code": digest(code_of(function)),
         **{name: _described(part) for name, part in parts.items() if part},
         **_described(closure),
     }
@@ -178,7 +178,7 @@ def _of_class(kind: type) -> dict[str, Json]:
         if _is_ours(base.__module__):
             code = CODE_OF_MODELS.get(public_name(base), code)
         elif base.__module__.partition(".")[0] not in ("builtins", "abc", "typing"):
-            found["its code"] = code = _digest(code + code_of(base))
+            found["its code"] = code = digest(code + code_of(base))
         for name, value in vars(base).items():
             if not name.startswith("_") and isinstance(value, str | int | float | tuple | list | dict):
                 found[name] = _described(value)
@@ -211,5 +211,6 @@ def bytes_of(code: CodeType) -> str:
     return f"{code.co_code.hex()} {code.co_names} {[*map(text, code.co_consts)]}"
 
 
-def _digest(content: str | bytes) -> str:
+def digest(content: str | bytes) -> str:
+    """A fingerprint of text or bytes."""
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()[:16]

@@ -8,7 +8,6 @@ that serves as room for work, is not told: it would be held against the run that
 from __future__ import annotations
 
 import dis
-import hashlib
 import sys
 from collections.abc import Iterator
 from functools import cached_property, lru_cache, partial
@@ -19,7 +18,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from dynsys.storage.description import bytes_of, public_name
+from dynsys.storage.description import bytes_of, digest, public_name
 
 NAME, CODE, PYTHON = "its name", "its code", "its python"
 
@@ -55,7 +54,7 @@ def of_class(kind: type) -> tuple[Head, Parts]:
                 parts |= reached
             if isinstance(value, bool | int | float | str | tuple | list | dict):
                 parts[name] = value
-    return {NAME: kind.__qualname__, CODE: _digest(str(sorted(codes))), PYTHON: _version()}, parts
+    return {NAME: kind.__qualname__, CODE: digest(str(sorted(codes))), PYTHON: _version()}, parts
 
 
 def of_function(function: FunctionType) -> tuple[Head, Parts]:
@@ -116,10 +115,6 @@ _public_name = lru_cache(maxsize=1024)(public_name)
 
 def _version() -> str:
     return f"{sys.version_info.major}.{sys.version_info.minor}"
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _functions(value: Any) -> Iterator[FunctionType]:
@@ -198,7 +193,7 @@ def _is_code(value: Any, function: FunctionType) -> bool:
 def _code_of(code: CodeType, documentation: str | None) -> str:
     if documentation and code.co_consts[:1] == (documentation,):
         code = code.replace(co_consts=(None, *code.co_consts[1:]))
-    return _digest(bytes_of(code))
+    return digest(bytes_of(code))
 
 
 @lru_cache(maxsize=4096)

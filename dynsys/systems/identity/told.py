@@ -24,6 +24,7 @@ import attrs
 import numpy as np
 
 from dynsys.errors import InvalidInputError, has_a_mask
+from dynsys.storage.description import digest
 from dynsys.systems.identity.code import (
     CODE,
     NAME,
@@ -263,11 +264,6 @@ def _array(array: np.ndarray) -> Json:
         piece = flat[i : i + PIECE].astype("<f8" if exact else array.dtype.newbyteorder("<"))
         found.update((piece + 0.0 if exact else piece).tobytes())  # there is one zero
     return {SHAPE: list(array.shape), DIGEST: found.hexdigest()[:16]}
-
-
-def digest(content: Any) -> str:
-    """A fingerprint of text or bytes."""
-    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()[:16]
 
 
 def _brief(node: Json, room: int) -> Json:
