@@ -1,4 +1,4 @@
-"""What the tests share: the same examples every time, Ctrl-C at every line, studies for other processes, no Numba."""
+"""What the tests share: the same examples every time, Ctrl-C at every line, PyTorch on one thread, no Numba."""
 
 import importlib.util
 import os
@@ -52,6 +52,16 @@ def interrupted_at_every_line():
         assert line < most
 
     return results
+
+
+@pytest.fixture
+def one_thread():
+    """PyTorch on one thread: the same bits, and no quarrel about cores."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -10,16 +10,8 @@ from dynsys import RK4, Euler, InvalidInputError
 torch = pytest.importorskip("torch")
 from dynsys.torch import TorchFlow, TorchGradientFlow, TorchMap  # noqa: E402
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("one_thread")]
 X = np.linspace(-1.0, 1.0, 20)[:, None]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Field(torch.nn.Module):

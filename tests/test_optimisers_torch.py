@@ -6,7 +6,7 @@ import pytest
 from dynsys import Adam, AdamW, FlowStep, GradientFlow, HeavyBall, Nesterov, RMSprop
 
 torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("one_thread")]
 
 PAIRS = {
     "heavy ball": (HeavyBall(0.05, 0.8), lambda p: torch.optim.SGD(p, 0.05, momentum=0.8)),
@@ -43,14 +43,6 @@ STATE = {  # what PyTorch keeps, as parts of ours
     AdamW: {"exp_avg": 1.0, "exp_avg_sq": 1.0},
     RMSprop: {"square_avg": 1.0},
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def network():

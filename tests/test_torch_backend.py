@@ -34,7 +34,7 @@ from dynsys.passes import run_state  # noqa: E402
 from dynsys.testing import check_tangent  # noqa: E402
 from dynsys.torch import TorchGradientFlow, TorchTangent, TrainingMonitor  # noqa: E402
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("one_thread")]
 
 X, y = data()
 STEPPERS = {
@@ -47,14 +47,6 @@ STEPPERS = {
 }
 STEPPER = pytest.mark.parametrize("stepper", STEPPERS.values(), ids=STEPPERS)
 SIZE = pytest.mark.parametrize("size", [None, 5])
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def flow(dtype=torch.float64, **options):

@@ -28,15 +28,7 @@ from dynsys.testing import check_system, check_tangent
 torch = pytest.importorskip("torch")
 from dynsys.torch import TorchFlow, TorchMap  # noqa: E402
 
-pytestmark = pytest.mark.torch
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("one_thread")]
 
 
 def lorenz(t, x, sigma, rho, beta):

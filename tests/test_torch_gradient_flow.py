@@ -15,18 +15,10 @@ from dynsys.storage.description import describe  # noqa: E402
 from dynsys.testing import check_system  # noqa: E402
 from dynsys.torch import TorchGradientFlow  # noqa: E402
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("one_thread")]
 
 X, y = data()
 RNG = np.random.default_rng(5)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def flow(model=None, loss=squares, inputs=X, targets=y, **options):

@@ -16,15 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel  # noqa: E402
 from dynsys import InvalidInputError  # noqa: E402
 from dynsys.training.second_derivatives.attention import FUSED, attention, differentiable_attention, on_forward  # noqa: E402
 
-pytestmark = pytest.mark.torch
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("one_thread")]
 
 
 def second_order(call, inputs, seed=1):

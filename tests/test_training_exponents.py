@@ -14,15 +14,7 @@ from dynsys import Adam, AdamW, Euler, GradientFlow, HeavyBall, Nesterov, RMSpro
 from dynsys.passes.orthonormal import random_frames  # noqa: E402
 from dynsys.torch import TorchGradientFlow, TrainingMonitor  # noqa: E402
 
-pytestmark = pytest.mark.torch
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("one_thread")]
 
 
 class Bowl(nn.Module):

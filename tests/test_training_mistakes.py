@@ -13,17 +13,9 @@ from torch.nn.utils import clip_grad_norm_  # noqa: E402
 from dynsys import DiagnosticWarning, InvalidInputError  # noqa: E402
 from dynsys.training.monitor import TrainingMonitor  # noqa: E402
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("one_thread")]
 
 X = torch.randn((30, 4), generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def network():

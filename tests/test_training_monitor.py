@@ -17,21 +17,13 @@ from torch.nn import functional as F  # noqa: E402
 from dynsys import InvalidInputError  # noqa: E402
 from dynsys.torch import TrainingMonitor  # noqa: E402
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("one_thread")]
 
 SCHEDULES = {
     "none": lambda optimizer: None,
     "one cycle": lambda optimizer: optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=20),
     "from zero": lambda optimizer: optim.lr_scheduler.LambdaLR(optimizer, lambda n: n / 10),
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Tied(nn.Module):

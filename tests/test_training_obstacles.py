@@ -16,6 +16,7 @@ from dynsys.training.second_derivatives.obstacles import check, check_loss, expl
 
 pytestmark = [
     pytest.mark.torch,
+    pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore::UserWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -44,14 +45,6 @@ SILENT = {  # cases whose second derivative is wrong, without a word: refused at
     "Embedding(max_norm)", "weight_norm", "gumbel_softmax hard", "dirichlet draw", "beta draw", "sparse from weights",
     "detached", "taken by .data",
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize(("name", "build", "shapes"), torch_survey.CASES, ids=[case[0] for case in torch_survey.CASES])

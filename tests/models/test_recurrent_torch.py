@@ -15,12 +15,8 @@ INPUTS = np.random.default_rng(0).normal(size=(60, 2))
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def seed(one_thread):
     torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
 
 
 def cell_map(cell, inputs=INPUTS):

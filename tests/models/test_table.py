@@ -16,16 +16,6 @@ from dynsys.models.weight_dynamics import read_table
 NUMBERS = [[1.5, -2.0], [3.25, 40.0], [0.0, 7.5]]
 
 
-@pytest.fixture
-def table(tmp_path):
-    def write(content):
-        path = tmp_path / "table.csv"
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return write
-
-
 READ = {
     "semicolons": "a;y\n1.5;-2\n3.25;40\n0;7.5\n",
     "tabs": "a\ty\n1.5\t-2\n3.25\t40\n0\t7.5\n",

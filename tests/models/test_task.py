@@ -14,16 +14,6 @@ from dynsys.models.weight_dynamics import read_table, regression_task
 fuzz = settings(max_examples=300, deadline=None, derandomize=True)
 
 
-@pytest.fixture
-def table(tmp_path):
-    def write(content):
-        path = tmp_path / "table.csv"
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return write
-
-
 @pytest.fixture(scope="module")
 def scratch(tmp_path_factory):
     """A path for examples that Hypothesis draws by the hundred."""
