@@ -11,6 +11,8 @@ import numpy as np
 
 from dynsys.compiled.blas import one_blas_thread
 from dynsys.compiled.build import available_cores, build, build_lanes
+from dynsys.compiled.forward import Pass
+from dynsys.compiled.kernel import StepSource
 from dynsys.passes.orthonormal import LONG_COLUMN
 from dynsys.passes.run_state import Record, RunState
 from dynsys.systems.tangent import TangentSystem
@@ -51,7 +53,7 @@ class NumbaTangent(TangentSystem):
         """Continue `start` over whole intervals; see `TangentSystem.forward`."""
         kernel, dim, k = self.time_step.step_kernel(), self.dimension, start.k
         assert kernel is not None
-        compiled = (None if start.single else build_lanes(kernel, dim, k)) or build(kernel, dim, k)
+        step = kernel.step(k)
         steps = intervals * steps_per_interval
         end = start.recording(start.n + steps, intervals, record)
         shared = kernel.drive(start.n, steps, start.members) if kernel.shared else None
@@ -59,7 +61,16 @@ class NumbaTangent(TangentSystem):
         data, numbers = np.array(kernel.data), np.array(np.atleast_2d(kernel.parameters))
         t0, dt = float(self.time_step.time(0)), float(self.dt)
 
+        if isinstance(step, StepSource):
+            this = Pass(kernel, step, start, end, intervals, steps_per_interval, t0, dt)
+        else:
+            compiled = (None if start.single else build_lanes(kernel, dim, k)) or build(kernel, dim, k)
+
         def run(members: Array) -> None:
+            if isinstance(step, StepSource):
+                drive = kernel.drive(start.n, steps, start.members[members]) if shared is None else shared
+                this.run(members, drive)
+                return
             # of its own: a function of the user may use an argument as a work array
             parameters = numbers.copy() if kernel.parameters.ndim == 1 else numbers[start.members[members]]
             drive = kernel.drive(start.n, steps, start.members[members]) if shared is None else shared

@@ -19,7 +19,7 @@ import attrs
 
 from dynsys.compiled.equations import aligned
 from dynsys.compiled.functions import called_functions
-from dynsys.compiled.kernel import StepKernel
+from dynsys.compiled.kernel import NumbaStep, StepKernel
 from dynsys.compiled.lanes import lane_source
 from dynsys.passes.orthonormal import GRAM_SCHMIDT, HOUSEHOLDER, LONG_COLUMN, SINGULAR_RATIO
 from dynsys.passes.status import DIVERGED, RUNNING, SINGULAR
@@ -41,6 +41,7 @@ def available_cores() -> int:
 def build(kernel: StepKernel, dim: int, k: int) -> Built:
     """The compiled pass of a system for one member after the other; built once per source, then found on disk."""
     step = kernel.step(k)
+    assert isinstance(step, NumbaStep)
     by_rows = FRAMES_BY_ROWS.format(rows_at=step.rows_at, pitch=aligned(k))
     frames = FRAMES_BY_COLUMNS if step.rows_at is None else by_rows
     factorise = GRAM_SCHMIDT if dim < LONG_COLUMN else HOUSEHOLDER

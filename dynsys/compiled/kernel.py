@@ -25,7 +25,39 @@ def no_drive(n: int, steps: int, members: Array) -> Array:
 
 @attrs.frozen
 class StepSource:
-    """A step on one trajectory, for the compiler.
+    """Steps on trajectories, for the compiler.
+
+    Attributes
+    ----------
+    source : str
+        Source, in the language of `dynsys.compiled.translate`, of
+
+            advance(n: int, steps: int, t0: float, dt: float, x: states, V: frame, k: int, p: numbers, data: floats,
+                    rows: floats, sizes: ints, own: ints, B: floats)
+
+        which moves x, (dim,), and the k columns of V by `steps` steps, the first of which is step n, at t0 + n dt.
+        `rows` is what drives the first of them (it may be `ints32`); that of the next begins sizes[1] entries later,
+        and each has sizes[0]. sizes[2:5] are the shape of the data and the number of parameters. B is room for work,
+        and own[0] (own[l] for lane l) where in `rows` that of this member begins.
+    scratch : int
+        Length of B.
+    layout : str
+        How `frame` stands in memory (`dynsys.compiled.driver`): "columns", where all types mean floats, or "tiles",
+        where `frame` means vectors of 8 columns.
+    side_by_side : bool
+        Whether a source by columns also serves members side by side, one in each lane of the vectors that `states` and
+        `frame` then mean, and `numbers`, if each has parameters of its own.
+    """
+
+    source: str
+    scratch: int = 0
+    layout: str = "columns"
+    side_by_side: bool = False
+
+
+@attrs.frozen
+class NumbaStep:
+    """A step on one trajectory, for Numba.
 
     Attributes
     ----------
@@ -48,7 +80,7 @@ class StepSource:
     rows_at: int | None = None
 
 
-def no_step(tableau: Tableau | None, k: int) -> StepSource | None:
+def no_step(tableau: Tableau | None, k: int) -> StepSource | NumbaStep | None:
     """No better step than by stages of `linearise`."""
     return None
 
@@ -97,7 +129,7 @@ class Kernel:
     drive: Callable[[int, int, Array], Array] = no_drive
     shared: bool = True
     scratch: int = 0
-    step: Callable[[Tableau | None, int], StepSource | None] = no_step
+    step: Callable[[Tableau | None, int], StepSource | NumbaStep | None] = no_step
     lanes: Callable[[Tableau | None, int, bool], LaneSource | None] = no_lanes
     functions: Mapping[str, Callable[..., Any]] = attrs.field(factory=dict)
 
@@ -118,7 +150,7 @@ class StepKernel:
         As of `Kernel`.
     """
 
-    step: Callable[[int], StepSource]
+    step: Callable[[int], StepSource | NumbaStep]
     lanes: Callable[[int, bool], LaneSource | None]
     parameters: Array
     data: Array
@@ -146,12 +178,14 @@ def _step_kernel(
 ) -> StepKernel:
     """A step by stages of `linearise`, unless the kernel writes out that of a tableau (None: of a map)."""
 
-    def step(k: int) -> StepSource:
+    def step(k: int) -> StepSource | NumbaStep:
         for tableau in written:
             own = kernel.step(tableau, k)
+            if isinstance(own, NumbaStep):
+                return attrs.evolve(own, source="\n\nSTAGES = 1\n" + own.source)
             if own is not None:
-                return StepSource("\n\nSTAGES = 1\n" + own.source, own.scratch, own.rows_at)
-        return StepSource(kernel.source + source, kernel.scratch)
+                return own
+        return NumbaStep(kernel.source + source, kernel.scratch)
 
     def lanes(k: int, varied: bool) -> LaneSource | None:
         return next((kernel.lanes(tableau, k, varied) for tableau in written), None)

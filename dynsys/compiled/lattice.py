@@ -23,12 +23,12 @@ from dynsys.compiled.equations import (
     stages,
     weights,
 )
-from dynsys.compiled.kernel import StepSource
+from dynsys.compiled.kernel import NumbaStep
 from dynsys.steppers.stepper import Tableau
 
 
 @lru_cache(maxsize=64)  # every call of a pass asks for the source
-def lattice_step(equations: EquationSource, tableau: Tableau | None) -> StepSource:
+def lattice_step(equations: EquationSource, tableau: Tableau | None) -> NumbaStep:
     """The function `step_tangent`, with `rates` (slopes and Jacobian) and `product` (Jacobian times a column)."""
     dim, count = len(equations.state), stages(tableau)
     row = aligned(dim)
@@ -56,7 +56,7 @@ def lattice_step(equations: EquationSource, tableau: Tableau | None) -> StepSour
     lines += ["for _k in _range(_V.shape[1]):", "    _v = _V[:, _k]", *indented([*column, "finish(_B, _dt)"])]
     lines += indented(_copy(equations, "_v[{1}] = _B[{0}]"))
     step = compiled_function("step_tangent(_n, _t, _dt, _x, _V, _X, _W, _f, _F, _p, _data, _rows, _B)", lines)
-    return StepSource(source + step, scratch=after + count * jacobian)
+    return NumbaStep(source + step, scratch=after + count * jacobian)
 
 
 @lru_cache(maxsize=64)

@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 
 from dynsys.compiled.equations import aligned
-from dynsys.compiled.kernel import Kernel, StepSource
+from dynsys.compiled.kernel import Kernel, NumbaStep
 from dynsys.compiled.lanes import LANE_TANH, LaneSource
 from dynsys.steppers.stepper import Tableau
 
@@ -142,7 +142,7 @@ def linearise_samples(sample: SampleSource, sigma: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def euler_step(sample: SampleSource, sigma: str, k: int) -> StepSource:
+def euler_step(sample: SampleSource, sigma: str, k: int) -> NumbaStep:
     """An Euler step of one trajectory, vectorised over the batch, then over the columns of the frame.
 
     Lane l of the buffer holds another sample at the same state: a few samples for each lane, one for each, or single
@@ -161,7 +161,7 @@ def euler_step(sample: SampleSource, sigma: str, k: int) -> StepSource:
         f"        scratch[{behind + i * pitch} + c] = v{i} + {terms}" for i, terms in enumerate(_product(sample))
     ]
     source = _accumulate(sample, sigma) + "\n".join([*columns, ""]) + EULER + "\n".join([*lines, "", ""])
-    return StepSource(source, behind + dim * pitch, rows_at=behind)
+    return NumbaStep(source, behind + dim * pitch, rows_at=behind)
 
 
 def _matrix(sample: SampleSource) -> list[str]:

@@ -1,8 +1,7 @@
 """A step written out, straight-line: equations, stages and tangent columns as scalar statements.
 
-The same statements serve one trajectory (`step_tangent`, state and vectors in arrays) and members side by side
-(`advance`, in the buffer of `dynsys.compiled.lanes`). Structural zeros of the Jacobian never appear; entries that
-depend on neither state nor time are not stored.
+The same statements serve one trajectory and members side by side, where each name is a vector of as many numbers.
+Structural zeros of the Jacobian never appear; entries that depend on neither state nor time are not stored.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from functools import lru_cache
 
 from dynsys.compiled.equations import EquationSource, compiled_function, indented, stage_time, stages, weights
 from dynsys.compiled.kernel import StepSource
-from dynsys.compiled.lanes import LANES, LaneSource
 from dynsys.steppers.stepper import Tableau
 
 LARGEST = 700  # statements: compiling takes time that grows faster than their number
@@ -27,18 +25,26 @@ def few(equations: EquationSource, tableau: Tableau | None) -> bool:
 
 @lru_cache(maxsize=64)  # every call of a pass asks for the source
 def unrolled_step(equations: EquationSource, tableau: Tableau | None) -> StepSource:
-    """A function `step_tangent` for one trajectory, with the arguments that the driver gives it."""
+    """Steps of one trajectory, or of members side by side."""
     constants = {(i, j) for i, j, _ in equations.fixed}
 
     def entry(i: int, j: int, s: int) -> str:
         return f"_J{i}_{j}_{0 if (i, j) in constants else s}"
 
     state = _state(equations, tableau, "_u[{}]".format, entry)
-    column = _column(equations, tableau, "_V[{}, _k]".format, entry)
-    lines = [*equations.unpack(), *_constants(equations), *state]
-    lines += ["for _k in _range(_V.shape[1]):", *indented(column)]
-    signature = "step_tangent(_n, _t, _dt, _u, _V, _X, _W, _f, _F, _p, _data, _rows, _scratch)"
-    return StepSource(compiled_function(signature, lines))
+    column = _column(equations, tableau, "_C[{}]".format, entry)
+    lines = ["for _n in _range(_first, _first + _steps):", "    _t = _t0 + _n * _dt", *indented(state)]
+    column = [f"_C = _V[_k * {len(equations.state)} :]", *column]
+    lines += indented(["for _k in _range((_count + COLUMNS - 1) // COLUMNS):", *indented(column)])
+    return StepSource(
+        "\n".join([SIGNATURE, *indented([*equations.unpack(), *_constants(equations), *lines])]) + "\n",
+        side_by_side=True,
+    )
+
+
+SIGNATURE = """
+def advance(_first: int, _steps: int, _t0: float, _dt: float, _u: states, _V: frame, _count: int, _p: numbers,
+            _data: floats, _rows: floats, _sizes: ints, _own: ints, _B: floats):"""
 
 
 @lru_cache(maxsize=64)
@@ -57,44 +63,6 @@ def unrolled_linearise(equations: EquationSource) -> str:
     ]
     lines += ["for _k in _range(_V.shape[1]):", *indented(column)]
     return compiled_function("linearise(t, _x, _V, _f, _F, _p, _data, _rows, _scratch)", lines)
-
-
-@lru_cache(maxsize=64)
-def unrolled_lanes(equations: EquationSource, tableau: Tableau | None, k: int, varied: bool) -> LaneSource:
-    """A step of members side by side: the Jacobians of the stages stand in rows of their own."""
-    dim = len(equations.state)
-    moving, constants = equations.moving, {(i, j) for i, j, _ in equations.fixed}
-    rows = {(i, j, s): s * len(moving) + e for s in range(stages(tableau)) for e, (i, j, _) in enumerate(moving)}
-
-    def entry(i: int, j: int, s: int) -> str:
-        constant = (i, j) in constants
-        return f"_J{i}_{j}_0" if constant else in_lane("_B", dim + dim * k + rows[i, j, s])
-
-    state = _state(equations, tableau, lambda i: in_lane("_B", i), entry)
-    column = _column(equations, tableau, lambda i: in_lane("_C", i), entry)
-    if varied:
-        own = [f"{name} = {in_lane('_p', i)}" for i, name in enumerate(equations.parameters)]
-        shared, state, column = [], [*own, *state], [*own, *_constants(equations), *column]
-    else:
-        shared = equations.unpack()
-    state_source = compiled_function(
-        "step_state(_B, _n, _t, _dt, _p, _lanes)", [*shared, "for _l in _range(_lanes):", *indented(state)]
-    )
-    constant = [] if varied else _constants(equations)
-    column_source = compiled_function(
-        "step_column(_B, _C, _dt, _p, _lanes)", [*shared, *constant, "for _l in _range(_lanes):", *indented(column)]
-    )
-    return LaneSource(state_source + column_source + ADVANCE, max(1, len(rows)), varied)
-
-
-ADVANCE = """
-@njit
-def advance(B, n, t, dt, done, own, parameters, data, drive, lanes):
-    step_state(B, n, t, dt, parameters, lanes)
-    for c in range(K):
-        step_column(B, B[(DIM + c * DIM) * L : (DIM + (c + 1) * DIM) * L], dt, parameters, lanes)
-
-"""
 
 
 def _state(
@@ -151,11 +119,6 @@ def _filled(equations: EquationSource) -> list[list[int]]:
 
 def _constants(equations: EquationSource) -> list[str]:
     return [f"_J{i}_{j}_0 = {source}" for i, j, source in equations.fixed]
-
-
-def in_lane(buffer: str, row: int) -> str:
-    """A number of lane _l in a buffer. All names begin with an underscore, as no name of a user does."""
-    return f"{buffer}[{row * LANES} + _l]"
 
 
 def _increments(weights: Sequence[float], slope: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Self
 import attrs
 import numpy as np
 
-from dynsys.compiled.kernel import StepKernel, StepSource
+from dynsys.compiled.kernel import NumbaStep, StepKernel, StepSource
 from dynsys.compiled.lanes import LaneSource
 from dynsys.errors import FallbackWarning, InvalidInputError, real, shown
 from dynsys.passes.memory import ask_for_memory
@@ -263,7 +263,7 @@ class Varied(TimeStep):
             return None
 
         @cache  # every call of a pass asks
-        def step(k: int) -> StepSource:
+        def step(k: int) -> StepSource | NumbaStep:
             return _common([kernel.step(k) for kernel in alike])
 
         @cache

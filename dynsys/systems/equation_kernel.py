@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from dynsys.compiled.equations import EquationSource
-from dynsys.compiled.kernel import Kernel, StepSource
-from dynsys.compiled.lanes import LaneSource
+from dynsys.compiled.kernel import Kernel, NumbaStep, StepSource
 from dynsys.compiled.lattice import lattice_linearise, lattice_scratch, lattice_step
-from dynsys.compiled.unrolled import few, unrolled_lanes, unrolled_linearise, unrolled_step
+from dynsys.compiled.unrolled import few, unrolled_linearise, unrolled_step
 from dynsys.equations.definition import Definition
 from dynsys.equations.vectors.definition import VectorDefinition
 from dynsys.equations.vectors.dense import DenseDefinition
@@ -32,16 +31,11 @@ def equations_jvp(
 def equations_kernel(equations: EquationSource, parameters: Array) -> Kernel:
     """Equations as source for Numba: written out if they are few, by loops over runs if not."""
 
-    def step(tableau: Tableau | None, k: int) -> StepSource:
+    def step(tableau: Tableau | None, k: int) -> StepSource | NumbaStep:
         write = unrolled_step if few(equations, tableau) else lattice_step
         return write(equations if k else equations.alone, tableau)
 
-    def lanes(tableau: Tableau | None, k: int, varied: bool) -> LaneSource | None:
-        if not few(equations, tableau):
-            return None
-        return unrolled_lanes(equations if k else equations.alone, tableau, k, varied)
-
     if few(equations, None):
-        return Kernel(unrolled_linearise(equations), parameters, step=step, lanes=lanes)
+        return Kernel(unrolled_linearise(equations), parameters, step=step)
     scratch = lattice_scratch(equations)
-    return Kernel(lattice_linearise(equations), parameters, scratch=scratch, step=step, lanes=lanes)
+    return Kernel(lattice_linearise(equations), parameters, scratch=scratch, step=step)

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from dynsys.compiled.kernel import StepKernel, StepSource, no_drive
+from dynsys.compiled.kernel import NumbaStep, StepKernel, no_drive
 from dynsys.errors import DivergenceError, InvalidInputError, finite, real, real_array, whole_number
 from dynsys.steppers.stepper import Stepper, VectorField
 from dynsys.systems.flow_map import FlowMap
@@ -300,7 +300,7 @@ class PoincareMap(FlowMap):
             + SOURCE.format(own=len(own) + len(numbers), rounds=ROUNDS, rounding=ROUNDING)
         )
         return StepKernel(
-            step=lambda k: StepSource(source, flow.scratch),
+            step=lambda k: NumbaStep(source, flow.scratch),
             lanes=lambda k, varied: None,
             parameters=np.array([*flow.parameters, *own, *numbers]),  # the flow's are the first, the stepper's the last
             data=flow.data,

@@ -9,7 +9,7 @@ from typing import Any, Self
 import attrs
 import numpy as np
 
-from dynsys.compiled.kernel import StepKernel, StepSource, no_drive
+from dynsys.compiled.kernel import NumbaStep, StepKernel, StepSource, no_drive
 from dynsys.errors import finite, whole_number
 from dynsys.systems.faults import explanation
 from dynsys.systems.flow_map import FlowMap
@@ -159,9 +159,13 @@ class StroboscopicMap(FlowMap):
         if flow is None or flow.drive is not no_drive:
             return None
 
-        def step(k: int) -> StepSource:
+        def step(k: int) -> StepSource | NumbaStep:
             of_flow = flow.step(k)
-            return attrs.evolve(of_flow, source=of_flow.source.replace("def step_tangent(", "def flow_step(") + SOURCE)
+            if isinstance(of_flow, NumbaStep):
+                source = of_flow.source.replace("def step_tangent(", "def flow_step(") + NUMBA_SOURCE
+                return NumbaStep(source, of_flow.scratch)
+            source = of_flow.source.replace("def advance(", "def flow_advance(") + SOURCE
+            return StepSource(source, of_flow.scratch)
 
         return attrs.evolve(
             flow,
@@ -171,7 +175,17 @@ class StroboscopicMap(FlowMap):
         )
 
 
-SOURCE = '''
+SOURCE = """
+def advance(n: int, steps: int, t0: float, dt: float, x: states, V: frame, k: int, p: numbers, data: floats,
+            rows: floats, sizes: ints, own: ints, B: floats):
+    at = sizes[4] - 3
+    inner = int(p[at])
+    for m in range(n, n + steps):
+        flow_advance(m * inner, inner, p[at + 1], p[at + 2], x, V, k, p, data, rows, sizes, own, B)
+
+"""
+
+NUMBA_SOURCE = '''
 
 @njit
 def step_tangent(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):

@@ -1,0 +1,112 @@
+"""A pass by compiled code: the driver and the step of a system, and the arrays that they are given."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from typing import Any
+
+import attrs
+import numpy as np
+
+from dynsys.compiled.driver import ARGUMENTS, COLUMNS, FORWARD, TILES
+from dynsys.compiled.equations import aligned
+from dynsys.compiled.functions import FUNCTIONS
+from dynsys.compiled.kernel import StepKernel, StepSource
+from dynsys.compiled.machine import compiled, function
+from dynsys.passes.orthonormal import SINGULAR_RATIO
+from dynsys.passes.run_state import RunState
+from dynsys.passes.status import DIVERGED, RUNNING, SINGULAR
+
+Array = np.ndarray
+
+LANES = 16  # members side by side
+FEW = 3  # members that are left over: as many or fewer run one after the other
+
+
+@attrs.frozen(eq=False)
+class Pass:
+    """A pass over some members of a run, from `start` to `end`, by one step.
+
+    Attributes
+    ----------
+    kernel : StepKernel
+    source : StepSource
+    start, end : RunState
+    intervals, steps : int
+    t0, dt : float
+    """
+
+    kernel: StepKernel
+    source: StepSource
+    start: RunState
+    end: RunState
+    intervals: int
+    steps: int
+    t0: float
+    dt: float
+
+    def run(self, members: Array, drive: Array) -> None:
+        """Move some members; `drive` is theirs, or that of all."""
+        done = 0
+        if self.source.side_by_side:
+            done = len(members) // LANES * LANES
+            done = len(members) if len(members) - done > FEW else done
+        self._run("lanes", slice(0, done), members, drive)
+        self._run(self.source.layout, slice(done, None), members, drive)
+
+    def _run(self, layout: str, part: slice, members: Array, drive: Array) -> None:
+        members, drive = np.ascontiguousarray(members[part], np.int64), drive[part] if len(drive) > 1 else drive
+        if not len(members):
+            return
+        end, parameters, data = self.end, self.kernel.parameters, np.ascontiguousarray(self.kernel.data)
+        varied, (dim, k) = parameters.ndim == 2, end.Q.shape[1:]
+        numbers = np.ascontiguousarray(parameters[self.start.members[members]] if varied else parameters[None])
+        count, drive = numbers.shape[1], np.ascontiguousarray(drive)
+        of_member, of_step = (drive[0].size if len(drive) > 1 else 0), (drive.shape[2] if drive.shape[1] > 1 else 0)
+        sizes = np.array([drive.shape[2], of_step, *data.shape, count])
+        lanes, columns = LANES if layout == "lanes" else 1, aligned(k) if layout == "tiles" else k
+        own = np.zeros(lanes, np.int64)
+        scratch, x, V, R, T, P = work = [
+            _room(self.source.scratch), _room(dim * lanes), _room(dim * columns * lanes),
+            _room(k * (k + 1) // 2 * lanes), _room(k * lanes), _room(count * lanes),
+        ]  # fmt: skip
+        driver, width = _driver(layout)
+        meant = {"columns": (), "tiles": ("frame",), "lanes": ("states", "frame", *["numbers"] * varied)}[layout]
+        source = f"WIDTH = {width}\nCOLUMNS = {8 if layout == 'tiles' else 1}\n{FUNCTIONS}{self.source.source}"
+        driver(
+            compiled(source, ("advance",), width, meant)["advance"], _at(members), len(members), self.start.n,
+            self.intervals, self.steps, self.t0, self.dt, _at(numbers), count if varied else 0, _at(data), _at(drive),
+            drive.itemsize, of_member, of_step, _at(sizes), _at(own), _at(scratch), dim, k, *map(_at, work[1:]),
+            _at(end.x), _at(end.Q), _at(end.status), _at(end.stopped),
+            *(_at(array) if array.shape[1] else None for array in (end.growth, end.R, end.xs, end.Qs)),
+        )  # fmt: skip
+
+
+def _room(length: int) -> Array:
+    """Work room that begins at a whole cache line."""
+    room = np.zeros(length + 8)
+    return room[-room.ctypes.data % 64 // 8 :][:length]
+
+
+def _at(array: Array) -> int:
+    return array.ctypes.data
+
+
+@cache
+def _driver(layout: str) -> tuple[Any, int]:
+    """The driver for a layout, and how many numbers a vector has."""
+    lanes, width = {"columns": (1, 1), "tiles": (1, 8), "lanes": (LANES, LANES)}[layout]
+    constants = {
+        "LANES": lanes, "RUNNING": RUNNING, "DIVERGED": DIVERGED, "SINGULAR": SINGULAR,
+        "SINGULAR_RATIO": float(SINGULAR_RATIO),
+    }  # fmt: skip
+    source = "".join(f"{name} = {value!r}\n" for name, value in constants.items())
+    source += (TILES if layout == "tiles" else COLUMNS) + FORWARD.format(arguments=ARGUMENTS)
+    meant = {"columns": (), "tiles": ("frame",), "lanes": ("states", "frame", "factor")}[layout]
+    address = compiled(source, ("forward",), width, meant)["forward"]
+    kinds = [ARGUMENT_KINDS.get(a.split(":")[1].strip(), ctypes.c_void_p) for a in ARGUMENTS.split(",")]
+    return function(address, kinds), width
+
+
+ARGUMENT_KINDS = {"int": ctypes.c_int64, "float": ctypes.c_double}

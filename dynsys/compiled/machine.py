@@ -1,0 +1,75 @@
+"""From LLVM to this processor: modules are optimised, kept on the disk as object code, and called by address."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from typing import Any
+
+from dynsys.compiled.translate import translate
+from dynsys.storage.cache import kept
+
+
+@lru_cache(maxsize=512)
+def compiled(source: str, exports: tuple[str, ...], width: int = 8, vectors: tuple[str, ...] = ()) -> dict[str, int]:
+    """Addresses of the functions that some source exports; see `dynsys.compiled.translate.translate`."""
+    import llvmlite
+    import llvmlite.binding as llvm
+
+    machine = _machine()
+    made_from = "\n".join(
+        [
+            llvmlite.__version__,
+            str(llvm.llvm_version_info),
+            *_processor(),
+            repr(exports),
+            repr((width, vectors)),
+            source,
+        ]
+    )
+    content = kept().once("code", made_from, lambda: _object_code(translate(source, exports, width, vectors)))
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(f'target triple = "{machine.triple}"'), machine)
+    engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(content))
+    engine.finalize_object()
+    _engines.append(engine)
+    return {name: engine.get_function_address(name) for name in exports}
+
+
+_engines: list[Any] = []  # what they hold is called as long as the process lives
+
+
+def _object_code(text: str) -> bytes:
+    import llvmlite.binding as llvm
+
+    machine = _machine()
+    module = llvm.parse_assembly(f'target triple = "{machine.triple}"\n{text}')
+    module.verify()
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options.slp_vectorization = options.loop_vectorization = True
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+    return bytes(machine.emit_object(module))
+
+
+@cache
+def _machine() -> Any:
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    cpu, features = _processor()
+    target = llvm.Target.from_default_triple()
+    return target.create_target_machine(cpu=cpu, features=features, opt=3, codemodel="jitdefault", jit=True)
+
+
+@cache
+def _processor() -> tuple[str, str]:
+    import llvmlite.binding as llvm
+
+    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+
+
+def function(address: int, arguments: Sequence[Any]) -> Any:
+    """What is called from Python: a function of ints, floats and addresses, without the lock of the interpreter."""
+    return ctypes.CFUNCTYPE(None, *arguments)(address)
