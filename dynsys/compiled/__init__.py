@@ -1,6 +1,7 @@
-"""From source to cached Numba kernels: one trajectory, or blocks of members side by side.
+"""From source to compiled passes: one trajectory, or members side by side.
 
-`kernel` says what a system gives and what becomes of it, `build` makes a compiled pass of that. How equations are
-written out depends on how many there are: `unrolled`, `lattice`, `samples`; `lanes` puts members side by side.
-`backward` and `shuffle` are kernels of their own.
+`kernel` says what a system gives and what becomes of it. What is generated is written in the language of `llvm`, and
+moved by one driver, `driver` and `forward`; what people write is compiled by Numba, `build`. How equations are written
+out depends on how many there are: `unrolled`, `lattice`, `samples`; `lanes` puts members side by side. `backward` and
+`shuffle` are kernels of their own.
 """

@@ -3,10 +3,10 @@
 It is compiled for three layouts of what moves:
 
 - columns: one member after the other, the frame column by column;
-- lanes: `LANES` members side by side, each in a lane of vectors, the frame column by column: number i of lane l stands at
-  i LANES + l. What a lane gets is the same to the bit, whatever else is beside it, and the same as by columns;
-- tiles: one member after the other, the frame in tiles of 8 columns, whose rows are vectors: tile b begins at row b dim.
-  Columns beyond the last stand there too, and are 0.
+- lanes: `LANES` members side by side, each in a lane of vectors, the frame column by column: number i of lane l stands
+  at i LANES + l. What a lane gets is the same to the bit, whatever else is beside it, and the same as by columns;
+- tiles: one member after the other, the frame in tiles of 8 columns, whose rows are vectors: tile b begins at row
+  b dim. Columns beyond the last stand there too, and are 0.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from dynsys.compiled.driver import ARGUMENTS, COLUMNS, FORWARD, TILES
 from dynsys.compiled.equations import aligned
 from dynsys.compiled.functions import FUNCTIONS
 from dynsys.compiled.kernel import StepKernel, StepSource
-from dynsys.compiled.machine import compiled, function
+from dynsys.compiled.llvm.machine import compiled, function
 from dynsys.passes.orthonormal import SINGULAR_RATIO
 from dynsys.passes.run_state import RunState
 from dynsys.passes.status import DIVERGED, RUNNING, SINGULAR
@@ -67,17 +67,16 @@ class Pass:
         sizes = np.array([drive.shape[2], of_step, *data.shape, count])
         lanes, columns = LANES if layout == "lanes" else 1, aligned(k) if layout == "tiles" else k
         own = np.zeros(lanes, np.int64)
-        scratch, x, V, R, T, P = work = [
-            _room(self.source.scratch), _room(dim * lanes), _room(dim * columns * lanes),
-            _room(k * (k + 1) // 2 * lanes), _room(k * lanes), _room(count * lanes),
-        ]  # fmt: skip
+        factor = k * (k + 1) // 2
+        lengths = (self.source.scratch, dim * lanes, dim * columns * lanes, factor * lanes, k * lanes, count * lanes)
+        scratch, *work = [_room(length) for length in lengths]
         driver, width = _driver(layout)
         meant = {"columns": (), "tiles": ("frame",), "lanes": ("states", "frame", *["numbers"] * varied)}[layout]
         source = f"WIDTH = {width}\nCOLUMNS = {8 if layout == 'tiles' else 1}\n{FUNCTIONS}{self.source.source}"
         driver(
             compiled(source, ("advance",), width, meant)["advance"], _at(members), len(members), self.start.n,
             self.intervals, self.steps, self.t0, self.dt, _at(numbers), count if varied else 0, _at(data), _at(drive),
-            drive.itemsize, of_member, of_step, _at(sizes), _at(own), _at(scratch), dim, k, *map(_at, work[1:]),
+            drive.itemsize, of_member, of_step, _at(sizes), _at(own), _at(scratch), dim, k, *map(_at, work),
             _at(end.x), _at(end.Q), _at(end.status), _at(end.stopped),
             *(_at(array) if array.shape[1] else None for array in (end.growth, end.R, end.xs, end.Qs)),
         )  # fmt: skip

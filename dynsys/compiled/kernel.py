@@ -30,7 +30,7 @@ class StepSource:
     Attributes
     ----------
     source : str
-        Source, in the language of `dynsys.compiled.translate`, of
+        Source, in the language of `dynsys.compiled.llvm.translate`, of
 
             advance(n: int, steps: int, t0: float, dt: float, x: states, V: frame, k: int, p: numbers, data: floats,
                     rows: floats, sizes: ints, own: ints, B: floats)

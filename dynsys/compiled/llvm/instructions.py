@@ -1,8 +1,8 @@
 """Instructions of LLVM for numbers, vectors of numbers and what stands in memory: what `translate` writes.
 
-A value is its type and its text. Types are float, int (64 bits), bool, vector (as many numbers side by side as the module
-says, or a mask of as many bools) and pointers to numbers or vectors; int becomes float, and float vector, where another
-operand is one.
+A value is its type and its text. Types are float, int (64 bits), bool, vector (as many numbers side by side as the
+module says, or a mask of as many bools) and pointers to numbers or vectors; int becomes float, and float vector, where
+another operand is one.
 """
 
 from __future__ import annotations

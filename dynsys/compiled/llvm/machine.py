@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import Any
 
-from dynsys.compiled.translate import translate
+from dynsys.compiled.llvm.translate import translate
 from dynsys.storage.cache import kept
 
 
 @lru_cache(maxsize=512)
 def compiled(source: str, exports: tuple[str, ...], width: int = 8, vectors: tuple[str, ...] = ()) -> dict[str, int]:
-    """Addresses of the functions that some source exports; see `dynsys.compiled.translate.translate`."""
+    """Addresses of the functions that some source exports; see `dynsys.compiled.llvm.translate.translate`."""
     import llvmlite
     import llvmlite.binding as llvm
 
