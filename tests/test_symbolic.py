@@ -466,7 +466,6 @@ def test_generated_code_calls_reserved_words_alone_where_names_of_users_stand():
     sources = [lattice.source, few.source]
     for system, tableau in ((lattice, None), (few, RK4(0.1).tableau)):
         sources += [system.kernel().source, system.kernel().step(tableau, 2).source]
-    sources += [few.kernel().lanes(RK4(0.1).tableau, 2, varied).source for varied in (False, True)]
     called, users = set(), {"q", *lattice.definition.state, *few.definition.state}
     for function in (f for source in sources for f in ast.parse(source).body if isinstance(f, ast.FunctionDef)):
         words = [node for node in ast.walk(function) if isinstance(node, ast.Name)]

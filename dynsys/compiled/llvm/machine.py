@@ -46,7 +46,7 @@ def _object_code(text: str) -> bytes:
     module = llvm.parse_assembly(f'target triple = "{machine.triple}"\n{text}')
     module.verify()
     options = llvm.create_pipeline_tuning_options(speed_level=3)
-    options.slp_vectorization = options.loop_vectorization = True
+    options.loop_vectorization = True  # but no vectors of neighbouring statements, which cost more than they gain here
     builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(module, builder)
     return bytes(machine.emit_object(module))
