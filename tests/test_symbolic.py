@@ -468,7 +468,7 @@ def test_generated_code_calls_reserved_words_alone_where_names_of_users_stand():
         sources += [system.kernel().source, system.kernel().step(tableau, 2).source]
     called, users = set(), {"q", *lattice.definition.state, *few.definition.state}
     for function in (f for source in sources for f in ast.parse(source).body if isinstance(f, ast.FunctionDef)):
-        words = [node for node in ast.walk(function) if isinstance(node, ast.Name)]
+        words = [node for line in function.body for node in ast.walk(line) if isinstance(node, ast.Name)]
         stored = {word.id for word in words if isinstance(word.ctx, ast.Store)}
         if stored & users:
             called |= {word.id for word in words if not word.id.startswith("_")} - stored

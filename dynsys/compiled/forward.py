@@ -72,7 +72,7 @@ class Pass:
         scratch, *work = [_room(length) for length in lengths]
         driver, width = _driver(layout)
         meant = {"columns": (), "tiles": ("frame",), "lanes": ("states", "frame", *["numbers"] * varied)}[layout]
-        source = f"WIDTH = {width}\nCOLUMNS = {8 if layout == 'tiles' else 1}\n{FUNCTIONS}{self.source.source}"
+        source = f"_WIDTH = {width}\n_COLUMNS = {8 if layout == 'tiles' else 1}\n{FUNCTIONS}{self.source.source}"
         driver(
             compiled(source, ("advance",), width, meant)["advance"], _at(members), len(members), self.start.n,
             self.intervals, self.steps, self.t0, self.dt, _at(numbers), count if varied else 0, _at(data), _at(drive),

@@ -35,7 +35,7 @@ def unrolled_step(equations: EquationSource, tableau: Tableau | None) -> StepSou
     column = _column(equations, tableau, "_C[{}]".format, entry)
     lines = ["for _n in _range(_first, _first + _steps):", "    _t = _t0 + _n * _dt", *indented(state)]
     column = [f"_C = _V[_k * {len(equations.state)} :]", *column]
-    lines += indented(["for _k in _range((_count + COLUMNS - 1) // COLUMNS):", *indented(column)])
+    lines += indented(["for _k in _range((_count + _COLUMNS - 1) // _COLUMNS):", *indented(column)])
     return StepSource(
         "\n".join([SIGNATURE, *indented([*equations.unpack(), *_constants(equations), *lines])]) + "\n",
         side_by_side=True,
