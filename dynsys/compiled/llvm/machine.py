@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import Any
@@ -10,10 +11,17 @@ from typing import Any
 from dynsys.compiled.llvm.translate import translate
 from dynsys.storage.cache import kept
 
+_one_at_a_time = threading.Lock()  # threads of a pass ask for the same code at the same moment
 
-@lru_cache(maxsize=512)
+
 def compiled(source: str, exports: tuple[str, ...], width: int = 8, vectors: tuple[str, ...] = ()) -> dict[str, int]:
     """Addresses of the functions that some source exports; see `dynsys.compiled.llvm.translate.translate`."""
+    with _one_at_a_time:
+        return _compiled(source, exports, width, vectors)
+
+
+@lru_cache(maxsize=512)
+def _compiled(source: str, exports: tuple[str, ...], width: int, vectors: tuple[str, ...]) -> dict[str, int]:
     import llvmlite
     import llvmlite.binding as llvm
 
