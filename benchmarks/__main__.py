@@ -17,7 +17,8 @@ from pathlib import Path  # noqa: E402
 
 SECTIONS = (
     "lorenz63",
-    "lorenz96",
+    "medium",
+    "sizes",
     "steppers",
     "lorenz96-wide",
     "vectors",
@@ -43,7 +44,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="so little work that the times mean nothing")
     parser.add_argument("--rounds", type=int, default=0, help="interleaved repeats (default: 5, quick: 1)")
-    parser.add_argument("--figure", type=Path, metavar="FOLDER", help="where `sharafi` draws its figure")
+    parser.add_argument(
+        "--figure", type=Path, metavar="FOLDER", help="where `steppers` and `sharafi` draw their figures"
+    )
     chosen = parser.parse_args(arguments)
     from benchmarks import (
         coverage,
@@ -51,9 +54,11 @@ def main(arguments: list[str] | None = None) -> None:
         ensembles,
         flows,
         flows_database,
+        medium,
         memory,
         networks,
         sharafi,
+        sizes,
         startup,
         steppers,
         training,
@@ -63,8 +68,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     sections = {
         "lorenz63": flows.lorenz63,
-        "lorenz96": flows.lorenz96_table,
-        "steppers": steppers.steppers,
+        "medium": medium.medium,
+        "sizes": sizes.sizes,
+        "steppers": partial(steppers.steppers, folder=chosen.figure),
         "lorenz96-wide": wide.lorenz96_wide,
         "vectors": vectors.vectors,
         "networks": networks.networks,
