@@ -16,6 +16,7 @@ from functools import partial  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 SECTIONS = (
+    "machine",
     "lorenz63",
     "medium",
     "sizes",
@@ -54,6 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
         ensembles,
         flows,
         flows_database,
+        machine,
         medium,
         memory,
         networks,
@@ -67,6 +69,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
 
     sections = {
+        "machine": machine.machine,
         "lorenz63": flows.lorenz63,
         "medium": medium.medium,
         "sizes": sizes.sizes,

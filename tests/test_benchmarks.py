@@ -164,6 +164,7 @@ def test_errors_of_vectors_are_seen():
 @pytest.mark.parametrize(
     ("section", "row", "times"),
     [
+        ("machine", "Machine: ", 1),
         ("lorenz63", "| dynsys |", 2),
         pytest.param("medium", "| Kuramoto, 4, 4 |", 1, marks=pytest.mark.slow),
         pytest.param("sizes", "| 17 |", 1, marks=pytest.mark.slow),
