@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 
 from benchmarks import taylor
-from benchmarks.measure import Contestant, race, table
+from benchmarks.measure import Contestant, race, seconds, table
 from dynsys import RK4, DormandPrince, ImplicitMidpoint, Midpoint, PoincareMap, RunState
 from dynsys.models.classics import Lorenz63
 from dynsys.passes.orthonormal import unpacked
@@ -65,9 +65,14 @@ def steppers(rounds: int, quick: bool, folder: Path | None = None) -> None:
     )
     states, tangents = truth(stretches)
     methods = [*ours(), *heyoka(), *scipy()]
-    count = {"SciPy RK45": 1, "SciPy DOP853": 1}
-    rows, work = [], 2 if quick else 100
-    entrants = [Contestant(one.setting, partial(one.along, n := count.get(one.curve, work)), n) for one in methods]
+    entrants = []
+    for one in methods:
+        count = 1
+        one.along(count)  # compiles
+        while seconds(partial(one.along, count))[0] < (0.001 if quick else 0.05):
+            count *= 4
+        entrants.append(Contestant(one.setting, partial(one.along, count), count))
+    rows = []
     for one, timing in zip(methods, race(entrants, rounds, time.thread_time), strict=True):
         wrong: list[list[float]] = [[], []]
         for x, X, M in zip(states[:-1], states[1:], tangents, strict=True):
