@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from dynsys.compiled.llvm.instructions import (
     BOOL,
@@ -23,9 +23,6 @@ from dynsys.compiled.llvm.instructions import (
     wider,
 )
 
-if TYPE_CHECKING:
-    from dynsys.compiled.llvm.translate import Module
-
 CONSTANTS = {"pi": math.pi, "inf": math.inf, "nan": math.nan, "e": math.e}
 OPERATORS = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%", ast.Pow: "**",
@@ -35,6 +32,19 @@ _ORDER = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", 
 _NAMES = {"fabs": "fabs", "ceiling": "ceil"} | {name: name for name in (*INTRINSICS, *LIBRARY)}
 
 
+class Names(Protocol):
+    """What a module tells of its functions and constants."""
+
+    @property
+    def width(self) -> int: ...  # noqa: D102
+    @property
+    def functions(self) -> Mapping[str, Any]: ...  # noqa: D102
+    @property
+    def constants(self) -> Mapping[str, Value]: ...  # noqa: D102
+    def instance(self, name: str, types: Sequence[str]) -> tuple[str, str]: ...  # noqa: D102
+    def refused(self, node: ast.AST, why: str = "") -> Exception: ...  # noqa: D102
+
+
 class Expressions:
     """The values of expressions in a function, with its variables.
 
@@ -42,7 +52,7 @@ class Expressions:
     function is done.
     """
 
-    def __init__(self, module: Module, known: dict[str, str]) -> None:
+    def __init__(self, module: Names, known: dict[str, str]) -> None:
         self.module, self.to = module, Instructions(module.width)
         self.known, self.types = known, dict(known)
         self.slots: dict[str, str] = {}

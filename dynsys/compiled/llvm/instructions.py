@@ -102,11 +102,12 @@ class Instructions:
         """The same value as another type."""
         if value.type == type_:
             return value
-        if type_ == VECTOR and value.type in (FLOAT, INT, BOOL):
-            of = f"<{self.width} x double>"
-            one = self.give(VECTOR, f"insertelement {of} poison, {self.typed(self.as_type(value, FLOAT))}, i64 0")
+        if (type_ == VECTOR and value.type in (FLOAT, INT, BOOL)) or (type_ == MASK and value.type == BOOL):
+            of = self.llvm(type_)
+            entry = self.as_type(value, FLOAT if type_ == VECTOR else BOOL)
+            one = self.give(type_, f"insertelement {of} poison, {self.typed(entry)}, i64 0")
             zeros = f"<{self.width} x i32> zeroinitializer"
-            return self.give(VECTOR, f"shufflevector {of} {one.text}, {of} poison, {zeros}")
+            return self.give(type_, f"shufflevector {of} {one.text}, {of} poison, {zeros}")
         if type_ == FLOAT and value.type == INT:
             if value.literal:
                 return number(float(value.text))
@@ -133,7 +134,8 @@ class Instructions:
     def arithmetic(self, operator: str, a: Value, b: Value) -> Value:
         """A sum, difference, product, quotient, remainder or power."""
         if operator in _BITS:
-            if {a.type, b.type} <= {BOOL, MASK} and a.type == b.type and operator in "&|^":
+            if {a.type, b.type} <= {BOOL, MASK} and operator in "&|^":
+                a, b = [self.as_type(one, MASK if MASK in (a.type, b.type) else BOOL) for one in (a, b)]
                 return self.give(a.type, f"{_BITS[operator]} {self.typed(a)}, {b.text}")
             if a.type != INT or b.type != INT:
                 raise Misfit(f"{operator} of {a.type} and {b.type}")
