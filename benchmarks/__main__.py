@@ -16,8 +16,10 @@ from functools import partial  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 SECTIONS = (
+    "machine",
     "lorenz63",
-    "lorenz96",
+    "medium",
+    "sizes",
     "steppers",
     "lorenz96-wide",
     "vectors",
@@ -43,7 +45,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="so little work that the times mean nothing")
     parser.add_argument("--rounds", type=int, default=0, help="interleaved repeats (default: 5, quick: 1)")
-    parser.add_argument("--figure", type=Path, metavar="FOLDER", help="where `sharafi` draws its figure")
+    parser.add_argument(
+        "--figure", type=Path, metavar="FOLDER", help="where `steppers` and `sharafi` draw their figures"
+    )
     chosen = parser.parse_args(arguments)
     from benchmarks import (
         coverage,
@@ -51,9 +55,12 @@ def main(arguments: list[str] | None = None) -> None:
         ensembles,
         flows,
         flows_database,
+        machine,
+        medium,
         memory,
         networks,
         sharafi,
+        sizes,
         startup,
         steppers,
         training,
@@ -62,9 +69,11 @@ def main(arguments: list[str] | None = None) -> None:
     )
 
     sections = {
+        "machine": machine.machine,
         "lorenz63": flows.lorenz63,
-        "lorenz96": flows.lorenz96_table,
-        "steppers": steppers.steppers,
+        "medium": medium.medium,
+        "sizes": sizes.sizes,
+        "steppers": partial(steppers.steppers, folder=chosen.figure),
         "lorenz96-wide": wide.lorenz96_wide,
         "vectors": vectors.vectors,
         "networks": networks.networks,

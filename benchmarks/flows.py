@@ -1,28 +1,18 @@
-"""Ordinary differential equations: Lorenz 1963, against loops and packages, and Lorenz 1996, against loops."""
+"""Lorenz 1963 against a loop and packages; the equations of Lorenz 1996."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks.handwritten import lorenz63_slope, lorenz96_slope, rk4_loop
-from benchmarks.measure import Contestant, Timing, exponents, race, seconds, table
+from benchmarks.handwritten import lorenz63_slope, rk4_loop
+from benchmarks.measure import Contestant, Timing, exponents, race, table
 from benchmarks.peers import installed
 from dynsys import RK4, FlowStep, NumbaTangent, RunState, SymbolicFlow
 from dynsys.models.classics import Lorenz63
 
 Array = np.ndarray
-
-LONGEST_COMPILATION = 60.0  # seconds
-COMPILE = """
-from benchmarks.flows import short_pass
-short_pass({dim}, {k})
-"""
 
 
 def lorenz63(rounds: int, quick: bool) -> None:
@@ -64,59 +54,6 @@ def lorenz96(dim: int) -> SymbolicFlow:
     return SymbolicFlow.of(
         {f"x{i}": f"(x{(i + 1) % dim} - x{(i - 2) % dim}) * x{(i - 1) % dim} - x{i} + 8" for i in range(dim)}
     )
-
-
-def lorenz96_table(rounds: int, quick: bool) -> None:
-    """Rings of 40 and 200, one, ten and all vectors, RK4 with dt = 0.02, re-orthonormalised every 10 steps."""
-    dt, every = 0.02, 10
-    print(
-        "## Lorenz 1996\n\nRK4, dt = 0.02, forcing 8, one trajectory, re-orthonormalised every 10 steps. Kernels were "
-        "compiled beforehand, in a new process, in the time given; all k of a ring share one.\n"
-    )
-    for dim in (40,) if quick else (40, 200):  # all k of a ring share a kernel: the first one compiles
-        flow = None
-        for k in (1, 10) if quick else (1, 10, dim):
-            taken = _compile_elsewhere(dim, k)
-            if taken is None:
-                print(f"Skipped n = {dim}, k = {k}: not compiled within {LONGEST_COMPILATION:.0f} s.\n", flush=True)
-                break  # other k have the same kernel
-            flow = flow or lorenz96(dim)
-            intervals = max(2, (20_000 if quick else 4_000_000) // (dim * (k + 1) * every))
-            x0 = 8.0 + 0.01 * np.sin(1.0 + np.arange(dim))
-            tangent = NumbaTangent(FlowStep(flow, RK4(dt)), threads=1)
-            start = tangent.forward(
-                RunState.start(x0, dim, k, seed=0), intervals=200, steps_per_interval=every, record="nothing"
-            )
-            loop = rk4_loop(lorenz96_slope, dim, k)
-            entrants = [
-                _project(tangent, start, intervals, every),
-                _handwritten(loop, start, intervals, every, dt),
-            ]
-            _show(f"n = {dim}, k = {k}", race(entrants, rounds), [f"in a new process: {taken:.1f} s", ""])
-
-
-def short_pass(dim: int, k: int) -> RunState:
-    """A pass of one step, which compiles."""
-    start = RunState.start(np.full(dim, 8.0), dim, k, seed=0)
-    tangent = NumbaTangent(FlowStep(lorenz96(dim), RK4(0.02)), threads=1)
-    return tangent.forward(start, intervals=1, steps_per_interval=1, record="nothing")
-
-
-def _compile_elsewhere(dim: int, k: int) -> float | None:
-    """Time of a process that compiles the ring's kernel, which stays on disk; None if it took too long."""
-    root = Path(__file__).parents[1]
-    try:
-        return seconds(
-            lambda: subprocess.run(
-                [sys.executable, "-c", COMPILE.format(dim=dim, k=k)],
-                cwd=root,
-                env={**os.environ, "PYTHONPATH": str(root)},
-                check=True,
-                timeout=LONGEST_COMPILATION,
-            )
-        )[0]
-    except subprocess.TimeoutExpired:
-        return None
 
 
 def _project(tangent: NumbaTangent, start: RunState, intervals: int, every: int) -> Contestant:

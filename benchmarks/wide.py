@@ -126,7 +126,7 @@ def _steps(dim: int, k: int, rounds: int, quick: bool) -> None:
     multiply_adds = dim * k * (4 * PRODUCT + COMBINE)
     share = 100 * (1 - 1 / whole.over(pushed))
     print(
-        f"The factorisation (Householder reflections by LAPACK) takes {share:.0f} % of a step when it comes every "
+        f"The factorisation takes {share:.0f} % of a step when it comes every "
         f"{EVERY} steps. The vectors of a step are {multiply_adds} multiply-adds: {multiply_adds / pushed.median:.1f} "
         f"per nanosecond, {100 * multiply_adds * product.over(pushed):.0f} % of the rate of a matrix product.\n",
         flush=True,

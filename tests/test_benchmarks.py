@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("numba")
 
-from benchmarks import sharafi
+from benchmarks import sharafi, steppers, taylor
 from benchmarks.flows import lorenz96
 from benchmarks.handwritten import (
     lorenz63_slope,
@@ -22,11 +22,12 @@ from benchmarks.handwritten import (
     three_layer_loops,
 )
 from benchmarks.measure import Contestant, race
+from benchmarks.medium import EVERY, Case, cases
 from benchmarks.memory import run as recorded_run
 from benchmarks.memory import vectors_formula
 from benchmarks.vectors import neutral_angles, residuals
 from benchmarks.wide import velocity
-from dynsys import RK4, Euler, FlowStep, NumbaTangent, NumpyTangent, RunState
+from dynsys import RK4, Euler, FlowStep, Map, NumbaTangent, NumpyTangent, RunState
 from dynsys.models.activations import ReLU, Tanh
 from dynsys.models.classics import Lorenz63
 from dynsys.models.weight_dynamics import ThreeLayerGradientFlow, regression_task
@@ -49,6 +50,42 @@ def test_lorenz96_loop_agrees():
     end = NumpyTangent(FlowStep(flow, RK4(0.02))).forward(start, intervals=20, steps_per_interval=10, record="growth")
     growth = rk4_loop(lorenz96_slope, 5, 2)(start.x[0], start.Q[0], 20, 10, 0.02)[1]
     np.testing.assert_allclose(growth, end.growth[0], atol=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", list(cases(quick=True)), ids=lambda case: case.name)
+def test_loops_of_medium_systems_agree(case):
+    tangent = case.system.tangent(*[RK4(0.01)] * (not isinstance(case.system, Map)), backend="numpy")
+    start = RunState.start(np.atleast_2d(case.x0)[0], case.system.dimension, case.k, seed=0)
+    # 20 steps: maps double a difference in each
+    end = tangent.forward(start, intervals=2, steps_per_interval=EVERY, record="growth")
+    x, growth = case.looped(start.x[0], start.Q[0], 2)
+    np.testing.assert_allclose(x, end.x[0], rtol=1e-9)
+    np.testing.assert_allclose(growth, end.growth[0], atol=1e-9)
+
+
+def test_multiply_adds_of_vectors():
+    # Lorenz 1996 has four entries in each row of the Jacobian: 4 x 4 + 7 for each entry of the frame, 5 x 2, and
+    # Gram-Schmidt's 5 x 2 x 3 once in ten steps
+    five = Case("", lorenz96(5), np.zeros(5), 2, lambda: None)
+    assert five.multiply_adds == pytest.approx(10 * (16 + 7) + 30 / EVERY)
+
+
+def test_taylor_series_of_lorenz63_and_its_tangent():
+    x, M = taylor.lorenz63([1.0, 2.0, 20.0], 0.25)
+    assert np.log(np.linalg.det(M)) == pytest.approx(-(10 + 1 + 8 / 3) * 0.25, abs=1e-12)  # the trace, exactly
+    path, V = np.array([1.0, 2.0, 20.0]), np.eye(3)
+    for n in range(1024):
+        path, V = RK4(1 / 4096).step_tangent(Lorenz63(), n, 0.0, path, V)
+    np.testing.assert_allclose(x, path, rtol=1e-11)
+    np.testing.assert_allclose(M, V, rtol=1e-11, atol=1e-11)
+
+
+def test_figure_of_work_and_precision(tmp_path):
+    rows = [(curve, f"{curve}(1)", 1e-9, 10.0 ** -(i + 3), 10.0 + i) for i, curve in enumerate(steppers.CURVES)]
+    steppers.draw([*rows, *rows], tmp_path)
+    assert (tmp_path / "steppers.png").stat().st_size > 10_000
+    assert len((tmp_path / "steppers.csv").read_text().splitlines()) == 1 + 2 * len(rows)
 
 
 def test_lorenz96_velocities_agree():
@@ -127,7 +164,11 @@ def test_errors_of_vectors_are_seen():
 @pytest.mark.parametrize(
     ("section", "row", "times"),
     [
+        ("machine", "Machine: ", 1),
         ("lorenz63", "| dynsys |", 2),
+        pytest.param("medium", "| Kuramoto, 4, 4 |", 1, marks=pytest.mark.slow),
+        pytest.param("sizes", "| 17 |", 1, marks=pytest.mark.slow),
+        pytest.param("startup", "| Lorenz 1963, as text |", 1, marks=pytest.mark.slow),
         pytest.param("steppers", "| `RK4(dt=0.001)` |", 1, marks=pytest.mark.slow),
         pytest.param("descent", "| state, compiled |", 2, marks=pytest.mark.slow),
         pytest.param("lorenz96-wide", "| step with 3 vectors, ", 2, marks=pytest.mark.slow),
