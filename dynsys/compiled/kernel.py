@@ -12,10 +12,13 @@ from typing import Any
 import attrs
 import numpy as np
 
+from dynsys.compiled.equations import aligned
 from dynsys.compiled.lanes import LaneSource
 from dynsys.steppers.stepper import Stepper, Tableau
 
 Array = np.ndarray
+
+TILES_FROM = 4  # vectors and components: fewer fill no tile of eight columns
 
 
 def no_drive(n: int, steps: int, members: Array) -> Array:
@@ -80,8 +83,34 @@ class NumbaStep:
     rows_at: int | None = None
 
 
+@attrs.frozen
+class RateSource:
+    """Equations as source, for steppers that are written out.
+
+    Attributes
+    ----------
+    source : str
+        The functions `rates` and `product`, or those of each part (`dynsys.compiled.rates`).
+    dimension : int
+    entries : tuple of int
+        Numbers in J, of every part.
+    scratch : int
+        Length of B.
+    """
+
+    source: str
+    dimension: int
+    entries: tuple[int, ...]
+    scratch: int = 0
+
+
 def no_step(tableau: Tableau | None, k: int) -> StepSource | NumbaStep | None:
     """No better step than by stages of `linearise`."""
+    return None
+
+
+def no_rates(parts: int, k: int) -> RateSource | None:
+    """Equations that steppers cannot be written out for."""
     return None
 
 
@@ -117,8 +146,10 @@ class Kernel:
         Length of the float64 work array that `linearise` may use freely.
     step : callable (tableau, k) -> StepSource or None
         A whole step of one trajectory by a Butcher tableau (None: of a map), where one beats stages of `linearise`.
+    rates : callable (parts, k) -> RateSource or None
+        The equations of equal parts of the components, for other steppers that are written out.
     lanes : callable (tableau, k, varied) -> LaneSource or None
-        The same for blocks of members side by side, which have one row of parameters, or each its own.
+        The same as `step` for blocks of members side by side, which have one row of parameters, or each its own.
     functions : mapping, name -> function marked `@numba.njit`
         Functions of the user that the source calls by these names. A module that calls some is not kept on disk.
     """
@@ -130,6 +161,7 @@ class Kernel:
     shared: bool = True
     scratch: int = 0
     step: Callable[[Tableau | None, int], StepSource | NumbaStep | None] = no_step
+    rates: Callable[[int, int], RateSource | None] = no_rates
     lanes: Callable[[Tableau | None, int, bool], LaneSource | None] = no_lanes
     functions: Mapping[str, Callable[..., Any]] = attrs.field(factory=dict)
 
@@ -161,7 +193,9 @@ class StepKernel:
 
 def map_kernel(kernel: Kernel) -> StepKernel:
     """A step of a map."""
-    return _step_kernel(kernel, MAP_STEP, (), (None,))
+    return _step_kernel(
+        kernel, MAP_STEP, (), lambda k: kernel.step(None, k), lambda k, varied: kernel.lanes(None, k, varied)
+    )
 
 
 def flow_kernel(kernel: Kernel, stepper: Stepper) -> StepKernel | None:
@@ -169,26 +203,32 @@ def flow_kernel(kernel: Kernel, stepper: Stepper) -> StepKernel | None:
     source = stepper.source
     if source is None:
         return None
-    written = () if stepper.tableau is None else (stepper.tableau,)
-    return _step_kernel(kernel, source, stepper.numbers, written)
+    tableau = stepper.tableau
+
+    def step(k: int) -> StepSource | NumbaStep | None:
+        own = None if tableau is None else kernel.step(tableau, k)
+        return own or written_step(kernel.rates(stepper.parts, k), stepper, k)
+
+    def lanes(k: int, varied: bool) -> LaneSource | None:
+        return None if tableau is None else kernel.lanes(tableau, k, varied)
+
+    return _step_kernel(kernel, source, stepper.numbers, step, lanes)
 
 
 def _step_kernel(
-    kernel: Kernel, source: str, numbers: tuple[float, ...], written: tuple[Tableau | None, ...]
+    kernel: Kernel,
+    source: str,
+    numbers: tuple[float, ...],
+    written: Callable[[int], StepSource | NumbaStep | None],
+    lanes: Callable[[int, bool], LaneSource | None],
 ) -> StepKernel:
-    """A step by stages of `linearise`, unless the kernel writes out that of a tableau (None: of a map)."""
+    """A step by stages of `linearise`, unless it is written out."""
 
     def step(k: int) -> StepSource | NumbaStep:
-        for tableau in written:
-            own = kernel.step(tableau, k)
-            if isinstance(own, NumbaStep):
-                return attrs.evolve(own, source="\n\nSTAGES = 1\n" + own.source)
-            if own is not None:
-                return own
-        return NumbaStep(kernel.source + source, kernel.scratch)
-
-    def lanes(k: int, varied: bool) -> LaneSource | None:
-        return next((kernel.lanes(tableau, k, varied) for tableau in written), None)
+        own = written(k)
+        if isinstance(own, NumbaStep):
+            return attrs.evolve(own, source="\n\nSTAGES = 1\n" + own.source)
+        return own or NumbaStep(kernel.source + source, kernel.scratch)
 
     return StepKernel(
         step=step,
@@ -199,6 +239,28 @@ def _step_kernel(
         shared=kernel.shared,
         functions=kernel.functions,
     )
+
+
+def written_step(of: RateSource | None, stepper: Stepper, k: int) -> StepSource | None:
+    """The step by a stepper that is written out, on k vectors; None where there are no equations for it."""
+    if of is None or stepper.written is None:
+        return None
+    layout = "tiles" if min(k, of.dimension) >= TILES_FROM else "columns"
+    columns = 8 if layout == "tiles" else 1
+    states, frames = stepper.room(of.dimension, of.entries, -(-k // columns))
+    constants = {"_DIM": of.dimension, "_STATES": aligned(states), "_SCRATCH": aligned(of.scratch)}
+    constants |= {"_ENTRIES" + (f"_{i}" if len(of.entries) > 1 else ""): n for i, n in enumerate(of.entries)}
+    source = "".join(f"{name} = {value}\n" for name, value in constants.items()) + of.source + stepper.written + ADVANCE
+    return StepSource(source, aligned(of.scratch) + aligned(states) + frames * columns, layout)
+
+
+ADVANCE = '''
+def advance(n: int, steps: int, t0: float, dt: float, x: states, V: frame, k: int, p: numbers, data: floats,
+            rows: floats, sizes: ints, own: ints, B: floats):
+    """The room of states and of vectors lies behind that of the equations."""
+    S, F = B[_SCRATCH:], like(B[_SCRATCH + _STATES :], V)
+    moved(n, steps, t0, dt, x, V, (k + _COLUMNS - 1) // _COLUMNS, p, data, rows, sizes, B, S, F)
+'''
 
 
 MAP_STEP = '''

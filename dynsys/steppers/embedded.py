@@ -12,6 +12,7 @@ import numpy as np
 
 from dynsys.errors import InvalidInputError, positive, real
 from dynsys.steppers.runge_kutta import ExplicitRungeKutta, stage_source
+from dynsys.steppers.stages import combination, stages_room, stages_written
 from dynsys.steppers.stepper import Stepper, Tableau, VectorField
 
 Array = np.ndarray
@@ -134,6 +135,19 @@ class EmbeddedPair(Stepper, ABC):
         return pair_source(tableau, tuple(map(tuple, self.errors)), self.order, MOST)
 
     @property
+    def written(self) -> str:
+        """The same steps, for equations that are written out."""
+        tableau = self.method(self.dt).tableau
+        assert tableau is not None
+        return pair_written(tableau, tuple(map(tuple, self.errors)), self.order, MOST)
+
+    def room(self, dim: int, entries: Sequence[int], blocks: int) -> tuple[int, int]:
+        """Stages and Jacobians of the state; of vectors the stages, those after a substep, first and last slopes."""
+        tableau = self.method(self.dt).tableau
+        assert tableau is not None
+        return stages_room(tableau, dim, entries[0]), dim * (len(tableau.b) + 3 * blocks)
+
+    @property
     def numbers(self) -> tuple[float, ...]:
         """The tolerances."""
         return self.rtol, self.atol
@@ -192,6 +206,20 @@ def pair_source(tableau: Tableau, errors: tuple[tuple[float, ...], ...], order: 
     return stage_source(tableau) + SOURCE.format(
         e=[list(errors[0]), list(second)], b=list(tableau.b), same=tableau.last_is_first, most=most, shrink=SHRINK,
         grow=GROW, safety=SAFETY, shortest=float(SHORTEST), smallest=SMALLEST, exponent=-1.0 / order,
+    )  # fmt: skip
+
+
+@cache
+def pair_written(tableau: Tableau, errors: tuple[tuple[float, ...], ...], order: int, most: int) -> str:
+    """A step of adapted substeps, for equations that are written out."""
+    stages, second = len(tableau.b), errors[1] if len(errors) == 2 else ()
+    slopes = "\n    ".join(f"f{s} = S[{1 + s} * _DIM :]" for s in range(stages))
+    others = [f"F{s} = F[{s - 1} * _DIM :]" for s in range(1, stages - 1)] + ["F0 = K", f"F{stages - 1} = L"]
+    return stages_written(tableau) + WRITTEN.format(
+        slopes=slopes, of_block="\n    ".join(others), most=most, shrink=SHRINK, grow=GROW, safety=SAFETY,
+        shortest=float(SHORTEST), smallest=SMALLEST, exponent=-1.0 / order,
+        f_first=combination(errors[0], "f"), f_second=combination(second, "f"),
+        F_first=combination(errors[0], "F"), F_second=combination(second, "F"),
     )  # fmt: skip
 
 
@@ -276,4 +304,96 @@ def step_tangent(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):
         else:
             h *= {shrink!r}
 
+'''
+
+WRITTEN = '''
+
+def joined(first, second):
+    """The error by the squares of two estimates."""
+    whole = sqrt(first + 0.01 * second)
+    return where(whole != 0.0, first / whole, 0.0)
+
+
+def state_error(h, x, S, rtol, atol):
+    """The estimated error of the state, as a multiple of the tolerance."""
+    {slopes}
+    first, second = 0.0, 0.0
+    for i in range(_DIM):
+        allowed = 1.0 / (atol + rtol * max(abs(x[i]), abs(S[i])))
+        one, other = ({f_first}) * allowed, ({f_second}) * allowed
+        first += one * one
+        second += other * other
+    return joined(h * h * first / _DIM, h * h * second / _DIM)
+
+
+def block_error(h, V, W, K, L, F, rtol):
+    """The largest estimated error of the vectors of a block."""
+    {of_block}
+    first, second, before, after = 0.0 * V[0], 0.0 * V[0], 0.0 * V[0], 0.0 * V[0]
+    for i in range(_DIM):
+        one, other = {F_first}, {F_second}
+        first += one * one
+        second += other * other
+        before += V[i] * V[i]
+        after += W[i] * W[i]
+    allowed = rtol * sqrt(where(after > before, after, before))
+    errors = where(allowed != 0.0, joined(h * h * first, h * h * second) / allowed, 0.0)
+    largest = 0.0
+    for c in range(_COLUMNS):
+        largest = larger(largest, errors[c])
+    return largest
+
+
+def larger(a, b):
+    return a if (b <= a) | (a != a) else b  # NaN of either is passed on
+
+
+def moved(n, steps, t0, dt, x, V, blocks, p, data, rows, sizes, B, S, F):
+    """Steps of adapted substeps; where the last slope of one is the first of the next, it is kept."""
+    rtol, atol = p[sizes[4] - 2], p[sizes[4] - 1]
+    many = blocks * _DIM
+    kept = _STAGES * _DIM
+    for m in range(n, n + steps):
+        driven = rows[(m - n) * sizes[1] :]
+        t, remaining, h = t0 + m * dt, dt, dt
+        first, tried = 0, 0
+        while remaining > 0.0:
+            h = min(h, remaining)
+            tried += 1
+            if h < remaining and remaining < 2.0 * h:
+                h = 0.5 * remaining
+            state_stages(t, h, first, x, S, p, data, driven, sizes, B)
+            error = state_error(h, x, S, rtol, atol)
+            for b in range(blocks):
+                v, w = V[b * _DIM :], F[kept + b * _DIM :]
+                one, last = F[kept + many + b * _DIM :], F[kept + 2 * many + b * _DIM :]
+                block_stages(h, first, v, w, one, last, F, S, p, data, driven, sizes, B)
+                error = larger(error, block_error(h, v, w, one, last, F, rtol))
+            first = 1
+            if error <= 1.0 and tried <= {most}:
+                for i in range(_DIM):
+                    x[i] = S[i]
+                for i in range(many):
+                    V[i] = F[kept + i]
+                if _LAST_IS_FIRST == 1:
+                    for i in range(_DIM):
+                        S[_DIM + i] = S[_STAGES * _DIM + i]
+                    for e in range(_ENTRIES):
+                        S[(1 + _STAGES) * _DIM + e] = S[(1 + _STAGES) * _DIM + (_STAGES - 1) * _ENTRIES + e]
+                    for i in range(many):
+                        F[kept + many + i] = F[kept + 2 * many + i]
+                else:
+                    first = 0
+                t += h
+                remaining = 0.0 if h == remaining else remaining - h
+            elif h < {shortest!r} * dt or tried > {most}:
+                for i in range(_DIM):
+                    x[i] = nan
+                for i in range(many):
+                    V[i] = nan
+                return
+            if error < inf:
+                h *= min({grow!r}, max({shrink!r}, {safety!r} * max(error, {smallest!r}) ** {exponent!r}))
+            else:
+                h *= {shrink!r}
 '''

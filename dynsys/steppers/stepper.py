@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -139,6 +140,28 @@ class Stepper(ABC):
         (see `dynsys.compiled.kernel.Kernel`), and STAGES, how many slopes f[s], F[s].T it is given room for.
         """
         return None
+
+    @property
+    def written(self) -> str | None:
+        """The same steps, for equations that are written out, or None: then `source` takes them.
+
+        Source, in the language of `dynsys.compiled.llvm.translate`, of
+
+            moved(n, steps, t0, dt, x, V, blocks, p, data, rows, sizes, B, S, F)
+
+        which moves state and blocks of vectors, of _DIM rows each, by calls of `rates` and `product`
+        (`dynsys.compiled.rates`), whose J has _ENTRIES numbers. S and F are as much `room` as it asks for.
+        """
+        return None
+
+    @property
+    def parts(self) -> int:
+        """In how many equal parts of components `written` asks for the equations."""
+        return 1
+
+    def room(self, dim: int, entries: Sequence[int], blocks: int) -> tuple[int, int]:
+        """Numbers of S and rows of F that `written` needs, for some numbers of entries in J (of every part)."""
+        return 0, 0
 
     @property
     def numbers(self) -> tuple[float, ...]:

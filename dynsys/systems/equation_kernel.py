@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from dynsys.compiled.equations import EquationSource
-from dynsys.compiled.kernel import Kernel, NumbaStep, StepSource
+from dynsys.compiled.kernel import Kernel, NumbaStep, RateSource, StepSource
 from dynsys.compiled.lattice import lattice_linearise, lattice_scratch, lattice_step
+from dynsys.compiled.rates import rate_source
 from dynsys.compiled.unrolled import few, unrolled_linearise, unrolled_step
 from dynsys.equations.definition import Definition
 from dynsys.equations.vectors.definition import VectorDefinition
@@ -35,7 +36,10 @@ def equations_kernel(equations: EquationSource, parameters: Array) -> Kernel:
         write = unrolled_step if few(equations, tableau) else lattice_step
         return write(equations if k else equations.alone, tableau)
 
+    def rates(parts: int, k: int) -> RateSource:
+        return rate_source(equations if k else equations.alone, parts)
+
     if few(equations, None):
-        return Kernel(unrolled_linearise(equations), parameters, step=step)
+        return Kernel(unrolled_linearise(equations), parameters, step=step, rates=rates)
     scratch = lattice_scratch(equations)
-    return Kernel(lattice_linearise(equations), parameters, scratch=scratch, step=step)
+    return Kernel(lattice_linearise(equations), parameters, scratch=scratch, step=step, rates=rates)

@@ -273,6 +273,8 @@ class Expressions:
                 return Value("floats", a.text)
             case "as_ints32", [a] if a.type in POINTERS:
                 return Value("ints32", a.text)
+            case "like", [a, b] if a.type in POINTERS and b.type in POINTERS:
+                return Value(b.type, a.text)
             case "given", [a] if a.type in POINTERS:
                 return self.to.give(BOOL, f"icmp ne ptr {a.text}, null")
             case "call", [address, *others]:
