@@ -68,7 +68,14 @@ class Pass:
         lanes, columns = LANES if layout == "lanes" else 1, aligned(k) if layout == "tiles" else k
         own = np.zeros(lanes, np.int64)
         factor = k * (k + 1) // 2
-        lengths = (self.source.scratch, dim * lanes, dim * columns * lanes, factor * lanes, k * lanes, count * lanes)
+        lengths = (
+            self.source.scratch * lanes,
+            dim * lanes,
+            dim * columns * lanes,
+            factor * lanes,
+            k * lanes,
+            count * lanes,
+        )
         scratch, *work = [_room(length) for length in lengths]
         driver, width = _driver(layout)
         meant = {"columns": (), "tiles": ("frame",), "lanes": ("states", "frame", *["numbers"] * varied)}[layout]

@@ -14,7 +14,7 @@ import numpy as np
 
 from dynsys.compiled.equations import aligned
 from dynsys.compiled.lanes import LaneSource
-from dynsys.steppers.stepper import Stepper, Tableau
+from dynsys.steppers.stepper import Stepper, Tableau, Written
 
 Array = np.ndarray
 
@@ -43,7 +43,7 @@ class StepSource:
         and each has sizes[0]. sizes[2:5] are the shape of the data and the number of parameters. B is room for work,
         and own[0] (own[l] for lane l) where in `rows` that of this member begins.
     scratch : int
-        Length of B.
+        Length of B; for members side by side, as much for each of them.
     layout : str
         How `frame` stands in memory (`dynsys.compiled.driver`): "columns", where all types mean floats, or "tiles",
         where `frame` means vectors of 8 columns.
@@ -207,7 +207,7 @@ def flow_kernel(kernel: Kernel, stepper: Stepper) -> StepKernel | None:
 
     def step(k: int) -> StepSource | NumbaStep | None:
         own = None if tableau is None else kernel.step(tableau, k)
-        return own or written_step(kernel.rates(stepper.parts, k), stepper, k)
+        return own or written_step(kernel, stepper.written, k)
 
     def lanes(k: int, varied: bool) -> LaneSource | None:
         return None if tableau is None else kernel.lanes(tableau, k, varied)
@@ -241,24 +241,35 @@ def _step_kernel(
     )
 
 
-def written_step(of: RateSource | None, stepper: Stepper, k: int) -> StepSource | None:
-    """The step by a stepper that is written out, on k vectors; None where there are no equations for it."""
-    if of is None or stepper.written is None:
+def written_step(kernel: Kernel, stepper: Written | None, k: int) -> StepSource | None:
+    """The step by a stepper that is written out, on k vectors; None where that or its equations are not."""
+    equations = None if stepper is None else kernel.rates(stepper.parts, 1 if stepper.implicit else k)
+    if stepper is None or equations is None:
         return None
-    layout = "tiles" if min(k, of.dimension) >= TILES_FROM else "columns"
+    layout = "tiles" if min(k, equations.dimension) >= TILES_FROM else "columns"
     columns = 8 if layout == "tiles" else 1
-    states, frames = stepper.room(of.dimension, of.entries, -(-k // columns))
-    constants = {"_DIM": of.dimension, "_STATES": aligned(states), "_SCRATCH": aligned(of.scratch)}
-    constants |= {"_ENTRIES" + (f"_{i}" if len(of.entries) > 1 else ""): n for i, n in enumerate(of.entries)}
-    source = "".join(f"{name} = {value}\n" for name, value in constants.items()) + of.source + stepper.written + ADVANCE
-    return StepSource(source, aligned(of.scratch) + aligned(states) + frames * columns, layout)
+    states, frames = stepper.room(equations.dimension, equations.entries, -(-k // columns))
+    scratch, states = aligned(equations.scratch), aligned(states)
+    constants = f"_SCRATCH = {scratch}\n_STATES = {states}\n" + written_constants(equations)
+    source = constants + equations.source + stepper.source + ADVANCE
+    side_by_side = stepper.side_by_side and layout == "columns"
+    return StepSource(source, scratch + states + frames * columns, layout, side_by_side)
+
+
+def written_constants(equations: RateSource) -> str:
+    """Constants in the text of a stepper that is written out."""
+    entries = equations.entries
+    names = ["_ENTRIES"] if len(entries) == 1 else [f"_ENTRIES_{part}" for part in range(len(entries))]
+    return "".join(
+        f"{name} = {value}\n" for name, value in zip(["_DIM", *names], [equations.dimension, *entries], strict=True)
+    )
 
 
 ADVANCE = '''
 def advance(n: int, steps: int, t0: float, dt: float, x: states, V: frame, k: int, p: numbers, data: floats,
             rows: floats, sizes: ints, own: ints, B: floats):
     """The room of states and of vectors lies behind that of the equations."""
-    S, F = B[_SCRATCH:], like(B[_SCRATCH + _STATES :], V)
+    S, F = like(B[_SCRATCH:], x), like(B[_SCRATCH + _STATES * (_WIDTH // _COLUMNS) :], V)
     moved(n, steps, t0, dt, x, V, (k + _COLUMNS - 1) // _COLUMNS, p, data, rows, sizes, B, S, F)
 '''
 

@@ -13,7 +13,7 @@ import numpy as np
 from dynsys.errors import InvalidInputError, positive, real
 from dynsys.steppers.runge_kutta import ExplicitRungeKutta, stage_source
 from dynsys.steppers.stages import combination, stages_room, stages_written
-from dynsys.steppers.stepper import Stepper, Tableau, VectorField
+from dynsys.steppers.stepper import Stepper, Tableau, VectorField, Written
 
 Array = np.ndarray
 
@@ -135,17 +135,11 @@ class EmbeddedPair(Stepper, ABC):
         return pair_source(tableau, tuple(map(tuple, self.errors)), self.order, MOST)
 
     @property
-    def written(self) -> str:
+    def written(self) -> Written:
         """The same steps, for equations that are written out."""
         tableau = self.method(self.dt).tableau
         assert tableau is not None
         return pair_written(tableau, tuple(map(tuple, self.errors)), self.order, MOST)
-
-    def room(self, dim: int, entries: Sequence[int], blocks: int) -> tuple[int, int]:
-        """Stages and Jacobians of the state; of vectors the stages, those after a substep, first and last slopes."""
-        tableau = self.method(self.dt).tableau
-        assert tableau is not None
-        return stages_room(tableau, dim, entries[0]), dim * (len(tableau.b) + 3 * blocks)
 
     @property
     def numbers(self) -> tuple[float, ...]:
@@ -210,17 +204,22 @@ def pair_source(tableau: Tableau, errors: tuple[tuple[float, ...], ...], order: 
 
 
 @cache
-def pair_written(tableau: Tableau, errors: tuple[tuple[float, ...], ...], order: int, most: int) -> str:
+def pair_written(tableau: Tableau, errors: tuple[tuple[float, ...], ...], order: int, most: int) -> Written:
     """A step of adapted substeps, for equations that are written out."""
     stages, second = len(tableau.b), errors[1] if len(errors) == 2 else ()
     slopes = "\n    ".join(f"f{s} = S[{1 + s} * _DIM :]" for s in range(stages))
     others = [f"F{s} = F[{s - 1} * _DIM :]" for s in range(1, stages - 1)] + ["F0 = K", f"F{stages - 1} = L"]
-    return stages_written(tableau) + WRITTEN.format(
+
+    def room(dim: int, entries: Sequence[int], blocks: int) -> tuple[int, int]:
+        return stages_room(tableau, dim, entries[0]), dim * (stages + 3 * blocks)
+
+    source = WRITTEN.format(
         slopes=slopes, of_block="\n    ".join(others), most=most, shrink=SHRINK, grow=GROW, safety=SAFETY,
         shortest=float(SHORTEST), smallest=SMALLEST, exponent=-1.0 / order,
         f_first=combination(errors[0], "f"), f_second=combination(second, "f"),
         F_first=combination(errors[0], "F"), F_second=combination(second, "F"),
     )  # fmt: skip
+    return Written(stages_written(tableau) + source, room)
 
 
 SOURCE = '''

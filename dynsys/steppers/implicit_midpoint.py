@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 import numpy as np
 
 from dynsys.errors import real
-from dynsys.steppers.stepper import Stepper, VectorField
+from dynsys.steppers.stepper import Stepper, VectorField, Written
 
 Array = np.ndarray
 
@@ -81,6 +83,16 @@ class ImplicitMidpoint(Stepper):
     def source(self) -> str:
         """The same step, as source for Numba."""
         return SOURCE.format(newton_steps=NEWTON_STEPS, converged=CONVERGED)
+
+    @property
+    def written(self) -> Written:
+        """The same steps, for equations that are written out."""
+
+        def room(dim: int, entries: Sequence[int], blocks: int) -> tuple[int, int]:
+            row = -(-dim // 8) * 8
+            return dim * (row + dim + 5) + entries[0], 2 * dim
+
+        return Written(WRITTEN.format(newton_steps=NEWTON_STEPS, converged=CONVERGED), room, implicit=True)
 
 
 def _solve(A: Array, B: Array) -> Array:
@@ -169,4 +181,112 @@ def step_tangent(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):
         for c in range(V.shape[1]):
             V[i, c] = 2.0 * W[i, c] - V[i, c]
 
+'''
+
+WRITTEN = '''
+
+def matrix(t, half, m, f, J, A, Y, F, p, data, rows, sizes, B):
+    """A = 1 - half J at the midpoint m, row by row in whole blocks, and f there."""
+    rates(t, m, f, J, p, data, rows, sizes, B)
+    blocks, R, ones = (_DIM + _COLUMNS - 1) // _COLUMNS, like(A, Y), as_floats(Y)
+    for b in range(blocks):
+        for i in range(_DIM):
+            Y[i] = 0.0
+        for c in range(_COLUMNS):
+            if b * _COLUMNS + c < _DIM:
+                ones[(b * _COLUMNS + c) * _COLUMNS + c] = 1.0
+        product(J, Y, F, p, data, rows, sizes, B)
+        for i in range(_DIM):
+            R[i * blocks + b] = -half * F[i]
+    for i in range(_DIM):
+        A[i * blocks * _COLUMNS + i] += 1.0
+
+
+def eliminate(A, L, inverse, order, V):
+    """A = LU by the largest pivot of every column: U stands in A, the factors of column c of L in L[c _DIM :]."""
+    blocks, R = (_DIM + _COLUMNS - 1) // _COLUMNS, like(A, V)
+    row = blocks * _COLUMNS
+    for c in range(_DIM):
+        best, largest = c, abs(A[c * row + c])
+        for i in range(c + 1, _DIM):
+            if abs(A[i * row + c]) > largest:
+                best, largest = i, abs(A[i * row + c])
+        order[c] = float(best)
+        if best != c:
+            for b in range(blocks):
+                R[c * blocks + b], R[best * blocks + b] = R[best * blocks + b], R[c * blocks + b]
+        inverse[c] = 1.0 / A[c * row + c]
+        for i in range(c + 1, _DIM):
+            factor = A[i * row + c] * inverse[c]
+            L[c * _DIM + i] = factor
+            if factor != 0.0:
+                for b in range(c // _COLUMNS, blocks):
+                    R[i * blocks + b] = R[i * blocks + b] - factor * R[c * blocks + b]
+
+
+def solve(A, L, inverse, order, Z):
+    """A^-1 Z in the place of Z, whose rows are numbers or vectors."""
+    row = (_DIM + _COLUMNS - 1) // _COLUMNS * _COLUMNS
+    for c in range(_DIM):
+        best = int(order[c])
+        Z[c], Z[best] = Z[best], Z[c]
+        for i in range(c + 1, _DIM):
+            Z[i] = Z[i] - L[c * _DIM + i] * Z[c]
+    for c in range(_DIM - 1, -1, -1):
+        Z[c] = Z[c] * inverse[c]
+        for i in range(c):
+            Z[i] = Z[i] - A[i * row + c] * Z[c]
+
+
+def midpoint(t, half, x, m, z, f, J, A, L, inverse, order, Y, F, p, data, rows, sizes, B):
+    """The solution m of m = x + half f(t + half, m), by Newton's method; 0 if there is none in reach."""
+    rates(t, x, f, J, p, data, rows, sizes, B)
+    for i in range(_DIM):
+        m[i] = x[i] + half * f[i]
+    for round in range({newton_steps}):
+        matrix(t + half, half, m, f, J, A, Y, F, p, data, rows, sizes, B)
+        eliminate(A, L, inverse, order, Y)
+        for i in range(_DIM):
+            z[i] = m[i] - x[i] - half * f[i]
+        solve(A, L, inverse, order, z)
+        largest, size, lost = 0.0, 0.0, 0.0
+        for i in range(_DIM):
+            m[i] = m[i] - z[i]
+            largest, size = max(largest, abs(z[i])), max(size, abs(m[i]), abs(x[i]))
+            lost += 0.0 * m[i]
+        if lost != 0.0:
+            return 0
+        if largest <= {converged!r} * size:
+            return 1
+    return 0
+
+
+def moved(n, steps, t0, dt, x, V, blocks, p, data, rows, sizes, B, S, F):
+    """Newton's method for the midpoint, then the vectors there, all by one elimination."""
+    half, room = 0.5 * dt, (_DIM + 7) // 8 * 8 * _DIM
+    A, L, J = S, S[room:], S[room + _DIM * (_DIM + 5) :]
+    rest = S[room + _DIM * _DIM :]
+    m, z, f, inverse, order = rest, rest[_DIM:], rest[2 * _DIM :], rest[3 * _DIM :], rest[4 * _DIM :]
+    Y, W = F, F[_DIM:]
+    for step in range(n, n + steps):
+        driven, t = rows[(step - n) * sizes[1] :], t0 + step * dt
+        found = midpoint(t, half, x, m, z, f, J, A, L, inverse, order, Y, W, p, data, driven, sizes, B)
+        if found == 0:
+            for i in range(_DIM):
+                x[i] = nan
+            for i in range(blocks * _DIM):
+                V[i] = nan
+            return
+        for i in range(_DIM):
+            x[i] = 2.0 * m[i] - x[i]
+        if blocks > 0:
+            matrix(t + half, half, m, f, J, A, Y, W, p, data, driven, sizes, B)
+            eliminate(A, L, inverse, order, Y)
+            for b in range(blocks):
+                v = V[b * _DIM :]
+                for i in range(_DIM):
+                    W[i] = v[i]
+                solve(A, L, inverse, order, W)
+                for i in range(_DIM):
+                    v[i] = 2.0 * W[i] - v[i]
 '''

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 import numpy as np
 
 from dynsys.errors import InvalidInputError, real_array
-from dynsys.steppers.stepper import Stepper, VectorField
+from dynsys.steppers.stepper import Stepper, VectorField, Written
 
 Array = np.ndarray
 
@@ -84,6 +86,15 @@ class Leapfrog(Stepper):
         """The same step, as source for Numba."""
         return SOURCE
 
+    @property
+    def written(self) -> Written:
+        """The same steps, for equations that are written out: of positions, and of momenta."""
+
+        def room(dim: int, entries: Sequence[int], blocks: int) -> tuple[int, int]:
+            return dim + sum(entries), dim // 2 * (1 + blocks)
+
+        return Written(WRITTEN, room, parts=2, side_by_side=True)
+
     def _parts(self, dimension: int) -> list[tuple[float, slice, float]]:
         """When, of what and by how much: kick, drift and kick."""
         positions, momenta = slice(dimension // 2), slice(dimension // 2, dimension)
@@ -108,4 +119,36 @@ def step_tangent(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):
             for i in range(first, first + half):
                 V[i, c] += weight * F[0, c, i]
 
+'''
+
+WRITTEN = '''
+
+def moved(n, steps, t0, dt, x, V, blocks, p, data, rows, sizes, B, S, F):
+    """Kick, drift and kick; the last kick of a step is the first of the next, as positions are the same."""
+    half, first = _DIM // 2, 0.5 * dt
+    f, g, J0, J1 = S, S[half:], S[_DIM:], S[_DIM + _ENTRIES_0 :]
+    drift = F[blocks * half :]
+    rates_1(t0 + n * dt, x, g, J1, p, data, rows, sizes, B)
+    for b in range(blocks):
+        product_1(J1, V[b * _DIM :], F[b * half :], p, data, rows, sizes, B)
+    for m in range(n, n + steps):
+        driven = rows[(m - n) * sizes[1] :]
+        for i in range(half):
+            x[half + i] = x[half + i] + first * g[i]
+        rates_0(t0 + m * dt + first, x, f, J0, p, data, driven, sizes, B)
+        for i in range(half):
+            x[i] = x[i] + dt * f[i]
+        rates_1(t0 + (m + 1) * dt, x, g, J1, p, data, driven, sizes, B)
+        for i in range(half):
+            x[half + i] = x[half + i] + first * g[i]
+        for b in range(blocks):
+            v, kick = V[b * _DIM :], F[b * half :]
+            for i in range(half):
+                v[half + i] = v[half + i] + first * kick[i]
+            product_0(J0, v, drift, p, data, driven, sizes, B)
+            for i in range(half):
+                v[i] = v[i] + dt * drift[i]
+            product_1(J1, v, kick, p, data, driven, sizes, B)
+            for i in range(half):
+                v[half + i] = v[half + i] + first * kick[i]
 '''

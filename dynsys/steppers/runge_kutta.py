@@ -10,7 +10,8 @@ import attrs
 import numpy as np
 
 from dynsys.errors import real_or_complex
-from dynsys.steppers.stepper import Stepper, Tableau, VectorField
+from dynsys.steppers.stages import tableau_written
+from dynsys.steppers.stepper import Stepper, Tableau, VectorField, Written
 
 Array = np.ndarray
 
@@ -60,6 +61,11 @@ class ExplicitRungeKutta(Stepper):
     def source(self) -> str | None:
         """The same step as source for Numba."""
         return None if self.tableau is None else step_source(self.tableau)
+
+    @property
+    def written(self) -> Written | None:
+        """The same steps, for equations that are written out."""
+        return None if self.tableau is None else tableau_written(self.tableau)
 
     def slopes(self, flow: VectorField, t: float, x: Array) -> list[Array]:
         """The slopes k_s of the stages."""

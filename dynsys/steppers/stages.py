@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from dynsys.steppers.stepper import Tableau
+from dynsys.steppers.stepper import Tableau, Written
 
 
 @cache
@@ -60,3 +60,31 @@ def _function(signature: str, lines: Sequence[str]) -> str:
 def stages_room(tableau: Tableau, dim: int, entries: int) -> int:
     """The length of S."""
     return dim * (1 + len(tableau.b)) + entries * len(tableau.b)
+
+
+@cache
+def tableau_written(tableau: Tableau) -> Written:
+    """Steps of fixed length."""
+
+    def room(dim: int, entries: Sequence[int], blocks: int) -> tuple[int, int]:
+        return stages_room(tableau, dim, entries[0]), dim * (len(tableau.b) + 3)
+
+    return Written(stages_written(tableau) + MOVED, room, side_by_side=True)
+
+
+MOVED = '''
+
+def moved(n, steps, t0, dt, x, V, blocks, p, data, rows, sizes, B, S, F):
+    """Steps of a Runge-Kutta method."""
+    W, K, L = F[_STAGES * _DIM :], F[(1 + _STAGES) * _DIM :], F[(2 + _STAGES) * _DIM :]
+    for m in range(n, n + steps):
+        driven = rows[(m - n) * sizes[1] :]
+        state_stages(t0 + m * dt, dt, 0, x, S, p, data, driven, sizes, B)
+        for b in range(blocks):
+            v = V[b * _DIM :]
+            block_stages(dt, 0, v, W, K, L, F, S, p, data, driven, sizes, B)
+            for i in range(_DIM):
+                v[i] = W[i]
+        for i in range(_DIM):
+            x[i] = S[i]
+'''

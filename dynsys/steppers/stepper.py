@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -93,6 +93,36 @@ class Tableau:
         return self.b[-1] == 0.0 and self.a[-1] == self.b[:-1]
 
 
+@attrs.frozen
+class Written:
+    """The steps of a method, for equations that are written out (`dynsys.compiled.rates`).
+
+    Attributes
+    ----------
+    source : str
+        Source, in the language of `dynsys.compiled.llvm.translate`, of
+
+            moved(n, steps, t0, dt, x, V, blocks, p, data, rows, sizes, B, S, F)
+
+        which moves a state and blocks of vectors, of _DIM rows each, by calls of `rates` and `product`, whose J has
+        _ENTRIES numbers. The last numbers in p are the `numbers` of the method; sizes[4] is how many p has.
+    room : callable (dim, entries, blocks) -> (int, int)
+        How many numbers S has room for, and how many rows of vectors F has.
+    parts : int
+        In how many equal parts of components it asks for the equations: `rates_0`, `rates_1`, ..., _ENTRIES_0, ...
+    implicit : bool
+        Whether a state alone cannot be moved without the Jacobian.
+    side_by_side : bool
+        Whether members can go side by side, each number of the state being a vector of theirs.
+    """
+
+    source: str
+    room: Callable[[int, Sequence[int], int], tuple[int, int]]
+    parts: int = 1
+    implicit: bool = False
+    side_by_side: bool = False
+
+
 @attrs.frozen(eq=False)
 class Stepper(ABC):
     """A one-step method with step length `dt`, in the units of the model's time.
@@ -142,26 +172,9 @@ class Stepper(ABC):
         return None
 
     @property
-    def written(self) -> str | None:
-        """The same steps, for equations that are written out, or None: then `source` takes them.
-
-        Source, in the language of `dynsys.compiled.llvm.translate`, of
-
-            moved(n, steps, t0, dt, x, V, blocks, p, data, rows, sizes, B, S, F)
-
-        which moves state and blocks of vectors, of _DIM rows each, by calls of `rates` and `product`
-        (`dynsys.compiled.rates`), whose J has _ENTRIES numbers. S and F are as much `room` as it asks for.
-        """
+    def written(self) -> Written | None:
+        """The same steps, for equations that are written out, or None: then `source` takes them."""
         return None
-
-    @property
-    def parts(self) -> int:
-        """In how many equal parts of components `written` asks for the equations."""
-        return 1
-
-    def room(self, dim: int, entries: Sequence[int], blocks: int) -> tuple[int, int]:
-        """Numbers of S and rows of F that `written` needs, for some numbers of entries in J (of every part)."""
-        return 0, 0
 
     @property
     def numbers(self) -> tuple[float, ...]:
