@@ -33,6 +33,7 @@ from dynsys.results.covariant_angles import CovariantAngles
 from dynsys.results.spectrum import LyapunovSpectrum
 from dynsys.results.vectors import CovariantVectors
 from dynsys.steppers.adaptive import Adam, AdamW, RMSprop
+from dynsys.steppers.dop853 import DOP853, RK8
 from dynsys.steppers.dormand_prince import DormandPrince
 from dynsys.steppers.implicit_midpoint import ImplicitMidpoint
 from dynsys.steppers.leapfrog import Leapfrog
@@ -54,8 +55,10 @@ from dynsys.systems.time_step import TimeStep
 __version__ = "0.1.0"
 
 __all__ = [
+    "DOP853",
     "GALI",
     "RK4",
+    "RK8",
     "Adam",
     "AdamW",
     "ContractError",

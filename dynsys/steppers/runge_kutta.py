@@ -102,9 +102,9 @@ def step_source(tableau: Tableau) -> str:
 
 @cache
 def stage_source(tableau: Tableau) -> str:
-    """The stages of a step as source for Numba: the function `stage`, and the tableau."""
+    """The stages of a step as source for Numba: the functions `moved` and `stage`, and the tableau."""
     stages = len(tableau.b)
-    a = [list(row) + [0.0] * (stages - len(row)) for row in tableau.a]
+    a = [list(row) + [0.0] * (stages - len(row)) for row in (*tableau.a, tableau.b)]
     return STAGE.format(a=a, c=[float(c) for c in tableau.c], stages=stages)
 
 
@@ -115,8 +115,8 @@ STAGES = {stages}
 
 
 @njit
-def stage(s, t, h, x, V, X, W, f, F, parameters, data, rows, scratch):
-    """Stage s of a step of length h: its state X with the vectors W, and its slopes f[s] and F[s].T."""
+def moved(s, h, x, V, X, W, f, F):
+    """The state X with the vectors W of stage s; for s = STAGES those after the step."""
     dim, k = V.shape
     copy(X, x)
     copy_matrix(W, V)
@@ -128,6 +128,12 @@ def stage(s, t, h, x, V, X, W, f, F, parameters, data, rows, scratch):
             for c in range(k):
                 for i in range(dim):
                     W[i, c] += weight * F[r, c, i]
+
+
+@njit
+def stage(s, t, h, x, V, X, W, f, F, parameters, data, rows, scratch):
+    """Stage s of a step of length h: its state X with the vectors W, and its slopes f[s] and F[s].T."""
+    moved(s, h, x, V, X, W, f, F)
     linearise(t + C[s] * h, X, W, f[s], F[s].T, parameters, data, rows, scratch)
 
 '''

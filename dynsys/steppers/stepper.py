@@ -86,6 +86,11 @@ class Tableau:
         if abs(sum(self.b) - 1.0) > 1e-12:
             raise InvalidInputError(f"the weights b of a tableau add up to 1, got {sum(self.b)!r} from {self.b}")
 
+    @property
+    def last_is_first(self) -> bool:
+        """Whether the last slope of a step is the first of the next one."""
+        return self.b[-1] == 0.0 and self.a[-1] == self.b[:-1]
+
 
 @attrs.frozen(eq=False)
 class Stepper(ABC):
