@@ -48,6 +48,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--figure", type=Path, metavar="FOLDER", help="where `steppers` and `sharafi` draw their figures"
     )
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE", help="a page whose sections are written anew (docs/benchmarks.md)"
+    )
     chosen = parser.parse_args(arguments)
     from benchmarks import (
         coverage,
@@ -67,6 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
         vectors,
         wide,
     )
+    from benchmarks.page import printed, with_section
 
     sections = {
         "machine": machine.machine,
@@ -93,7 +97,10 @@ def main(arguments: list[str] | None = None) -> None:
         if not chosen.quick:
             os.environ["DYNSYS_CACHE"] = folder  # nothing is compiled when we begin
         for name in chosen.only or SECTIONS:
-            sections[name](chosen.rounds or (1 if chosen.quick else 5), chosen.quick)
+            with printed() as text:
+                sections[name](chosen.rounds or (1 if chosen.quick else 5), chosen.quick)
+            if chosen.page is not None:
+                chosen.page.write_text(with_section(chosen.page.read_text("utf-8"), name, "".join(text)), "utf-8")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks import taylor
 from benchmarks.measure import Contestant, race, seconds, table
-from dynsys import RK4, DormandPrince, ImplicitMidpoint, Midpoint, PoincareMap, RunState
+from dynsys import DOP853, RK4, RK8, DormandPrince, ImplicitMidpoint, Midpoint, PoincareMap, RunState
 from dynsys.models.classics import Lorenz63
 from dynsys.passes.orthonormal import unpacked
 from dynsys.passes.status import RUNNING
@@ -28,7 +28,9 @@ OURS: dict[str, Sequence[Stepper]] = {
     "Midpoint": [Midpoint(dt) for dt in (0.01, 0.001)],
     "ImplicitMidpoint": [ImplicitMidpoint(dt) for dt in (0.01, 0.001)],
     "RK4": [RK4(dt) for dt in (0.02, 0.01, 0.005, 0.0025, 0.001, 0.0005)],
+    "RK8": [RK8(dt) for dt in (0.1, 0.05, 0.02, 0.01, 0.005)],
     "DormandPrince": [DormandPrince(INTERVAL, rtol, rtol) for rtol in (1e-6, 1e-9, 1e-12)],
+    "DOP853": [DOP853(INTERVAL, rtol, rtol) for rtol in (1e-6, 1e-9, 1e-12)],
 }
 HEYOKA = (1e-6, 1e-9, 1e-12, 1e-15)
 SCIPY = {"RK45": (1e-6, 1e-9), "DOP853": (1e-9, 1e-12)}
@@ -37,6 +39,8 @@ CURVES: dict[str, dict[str, Any]] = {
     "ImplicitMidpoint": {"color": "0.6", "marker": "^", "linestyle": ":"},
     "RK4": {"color": "black", "marker": "o", "linestyle": "-"},
     "DormandPrince": {"color": "black", "marker": "s", "linestyle": "--"},
+    "RK8": {"color": "black", "marker": "*", "linestyle": "-"},
+    "DOP853": {"color": "black", "marker": "P", "linestyle": "--"},
     "heyoka": {"color": "0.45", "marker": "D", "linestyle": "-"},
     "SciPy RK45": {"color": "0.45", "marker": "x", "linestyle": "--"},
     "SciPy DOP853": {"color": "0.45", "marker": "+", "linestyle": "-."},

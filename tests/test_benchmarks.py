@@ -21,7 +21,7 @@ from benchmarks.handwritten import (
     tanh,
     three_layer_loops,
 )
-from benchmarks.measure import Contestant, race
+from benchmarks.measure import Contestant, race, table
 from benchmarks.medium import EVERY, Case, cases
 from benchmarks.memory import run as recorded_run
 from benchmarks.memory import vectors_formula
@@ -198,6 +198,31 @@ def test_command_runs(section, row, times):
     if section == "training":
         for peer in ("curvlinops", "pyhessian", "deep-lyapunov"):
             assert f"| {peer} " in done.stdout.lower() or f"Skipped {peer}: " in done.stdout
+
+
+def test_sections_of_the_page_are_written_anew(tmp_path, capsys):
+    from benchmarks.page import printed, with_section
+
+    with printed() as text:
+        sys.stdout.write("## Title\n\nFigure: there.png\n\n")
+        table(["a"], [[1]])
+    assert "| 1 |" in capsys.readouterr().out
+    page = "before\n<!-- machine -->\nold\n<!-- /machine -->\nafter\n"
+    once = with_section(page, "machine", "".join(text))
+    written = "## Title\n\n| a |\n| --- |\n| 1 |"
+    assert once == f"before\n<!-- machine -->\n\n{written}\n\n<!-- /machine -->\nafter\n"
+    assert with_section(once, "machine", "".join(text)) == once
+    with pytest.raises(ValueError, match="once each"):
+        with_section(page, "medium", "")
+
+
+def test_the_page_has_every_section():
+    from benchmarks.__main__ import SECTIONS
+    from benchmarks.page import with_section
+
+    page = (Path(__file__).parents[1] / "docs" / "benchmarks.md").read_text("utf-8")
+    for name in (*SECTIONS, "training"):
+        assert len(with_section(page, name, "")) < len(page)
 
 
 @pytest.mark.torch
