@@ -8,9 +8,9 @@
 
 Numbers are floats, 64-bit ints and bools; a vector is as many floats side by side as the module says (`width`), and
 what is done to it is done to each of them. Memory has no shape: `floats`, `ints`, `ints32`, `flags` (one byte) and
-`vectors` are where numbers begin, `b[i]` is the i-th, `b[i:]` what begins there. What is exported has arguments with
-such types; other functions are translated once for the types of each of their calls. No two arguments of a function
-may reach the same memory if one of them is written to.
+`vectors` are where numbers begin, `b[i]` is the i-th, `b[i:]` what begins there, `like(b, a)` the same as b, but of the
+type of a. What is exported has arguments with such types; other functions are translated once for the types of each of
+their calls. No two arguments of a function may reach the same memory if one of them is written to.
 
 Statements are assignments, `for` over a `range`, `while`, `if`, `break`, `continue`, `return`. Comparisons of vectors
 choose entry by entry (`a if m else b`). A product that is added to something, `a * b + c`, is a fused multiply-add
