@@ -223,7 +223,8 @@ def _returns(rounds: int, quick: bool) -> None:
 
     results = race([entrant("auto", 100 * count), entrant("numpy", count)], rounds, time.thread_time)
     print(
-        "Returns to the plane z = 27 with both tangent vectors, RK4, dt = 0.01, about 75 steps each, CPU time of the thread:\n"
+        "Returns to the plane z = 27 with both tangent vectors, RK4, dt = 0.01, about 75 steps each; CPU time of the "
+        "thread:\n"
     )
     table(
         ["", "µs per return"],
