@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from dynsys.compiled.equations import EquationSource
-from dynsys.compiled.kernel import Kernel, NumbaStep, RateSource, StepSource
-from dynsys.compiled.lattice import lattice_linearise, lattice_scratch, lattice_step
+from dynsys.compiled.kernel import TILES_FROM, Kernel, RateSource, StepSource
+from dynsys.compiled.lattice import lattice_linearise, lattice_scratch
 from dynsys.compiled.rates import rate_source
+from dynsys.compiled.tiles import tile_step
 from dynsys.compiled.unrolled import few, unrolled_linearise, unrolled_step
 from dynsys.equations.definition import Definition
 from dynsys.equations.vectors.definition import VectorDefinition
@@ -32,9 +33,10 @@ def equations_jvp(
 def equations_kernel(equations: EquationSource, parameters: Array) -> Kernel:
     """Equations as source for Numba: written out if they are few, by loops over runs if not."""
 
-    def step(tableau: Tableau | None, k: int) -> StepSource | NumbaStep:
-        write = unrolled_step if few(equations, tableau) else lattice_step
-        return write(equations if k else equations.alone, tableau)
+    def step(tableau: Tableau | None, k: int) -> StepSource | None:
+        if few(equations, tableau):
+            return unrolled_step(equations if k else equations.alone, tableau)
+        return None if tableau and 0 < k < TILES_FROM else tile_step(equations if k else equations.alone, tableau)
 
     def rates(parts: int, k: int) -> RateSource:
         return rate_source(equations if k else equations.alone, parts)
