@@ -14,6 +14,7 @@ from dynsys.compiled.equations import aligned
 from dynsys.compiled.functions import FUNCTIONS
 from dynsys.compiled.kernel import StepKernel, StepSource
 from dynsys.compiled.llvm.machine import compiled, function
+from dynsys.compiled.tile_factor import work_length
 from dynsys.passes.orthonormal import SINGULAR_RATIO
 from dynsys.passes.run_state import RunState
 from dynsys.passes.status import DIVERGED, RUNNING, SINGULAR
@@ -73,7 +74,7 @@ class Pass:
             dim * lanes,
             dim * columns * lanes,
             factor * lanes,
-            k * lanes,
+            work_length(k) if layout == "tiles" else k * lanes,
             count * lanes,
         )
         scratch, *work = [_room(length) for length in lengths]
