@@ -50,12 +50,15 @@ class StepSource:
     side_by_side : bool
         Whether a source by columns also serves members side by side, one in each lane of the vectors that `states` and
         `frame` then mean, and `numbers`, if each has parameters of its own.
+    any_layout : bool
+        Whether a source by columns serves frames in tiles, too: it takes blocks of `_COLUMNS` columns.
     """
 
     source: str
     scratch: int = 0
     layout: str = "columns"
     side_by_side: bool = False
+    any_layout: bool = False
 
 
 @attrs.frozen
@@ -246,7 +249,7 @@ def written_step(kernel: Kernel, stepper: Written | None, k: int) -> StepSource 
     equations = None if stepper is None else kernel.rates(stepper.parts, 1 if stepper.implicit else k)
     if stepper is None or equations is None:
         return None
-    layout = "tiles" if min(k, equations.dimension) >= TILES_FROM else "columns"
+    layout = layout_for(k, equations.dimension)
     columns = 8 if layout == "tiles" else 1
     states, frames = stepper.room(equations.dimension, equations.entries, -(-k // columns))
     scratch, states = aligned(equations.scratch), aligned(states)
@@ -254,6 +257,11 @@ def written_step(kernel: Kernel, stepper: Written | None, k: int) -> StepSource 
     source = constants + equations.source + stepper.source + ADVANCE
     side_by_side = stepper.side_by_side and layout == "columns"
     return StepSource(source, scratch + states + frames * columns, layout, side_by_side)
+
+
+def layout_for(k: int, dim: int) -> str:
+    """How a frame of k vectors stands in memory."""
+    return "tiles" if min(k, dim) >= TILES_FROM else "columns"
 
 
 def written_constants(equations: RateSource) -> str:

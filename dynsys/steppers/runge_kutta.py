@@ -108,9 +108,9 @@ def step_source(tableau: Tableau) -> str:
 
 @cache
 def stage_source(tableau: Tableau) -> str:
-    """The stages of a step as source for Numba: the functions `moved` and `stage`, and the tableau."""
+    """The stages of a step as source for Numba: the function `stage`, and the tableau."""
     stages = len(tableau.b)
-    a = [list(row) + [0.0] * (stages - len(row)) for row in (*tableau.a, tableau.b)]
+    a = [list(row) + [0.0] * (stages - len(row)) for row in tableau.a]
     return STAGE.format(a=a, c=[float(c) for c in tableau.c], stages=stages)
 
 
@@ -121,8 +121,8 @@ STAGES = {stages}
 
 
 @njit
-def moved(s, h, x, V, X, W, f, F):
-    """The state X with the vectors W of stage s; for s = STAGES those after the step."""
+def stage(s, t, h, x, V, X, W, f, F, parameters, data, rows, scratch):
+    """Stage s of a step of length h: its state X with the vectors W, and its slopes f[s] and F[s].T."""
     dim, k = V.shape
     copy(X, x)
     copy_matrix(W, V)
@@ -134,12 +134,6 @@ def moved(s, h, x, V, X, W, f, F):
             for c in range(k):
                 for i in range(dim):
                     W[i, c] += weight * F[r, c, i]
-
-
-@njit
-def stage(s, t, h, x, V, X, W, f, F, parameters, data, rows, scratch):
-    """Stage s of a step of length h: its state X with the vectors W, and its slopes f[s] and F[s].T."""
-    moved(s, h, x, V, X, W, f, F)
     linearise(t + C[s] * h, X, W, f[s], F[s].T, parameters, data, rows, scratch)
 
 '''

@@ -9,9 +9,10 @@ from typing import Any
 import attrs
 import numpy as np
 
-from dynsys.compiled.kernel import NumbaStep, StepKernel, no_drive
+from dynsys.compiled.kernel import NumbaStep, StepKernel, StepSource, no_drive
 from dynsys.errors import DivergenceError, InvalidInputError, finite, real, real_array, whole_number
 from dynsys.steppers.stepper import Stepper, VectorField
+from dynsys.systems.crossing import crossing
 from dynsys.systems.flow_map import FlowMap
 from dynsys.systems.identity.told import parts_of
 from dynsys.systems.system import Flow
@@ -299,8 +300,16 @@ class PoincareMap(FlowMap):
             + str(self.stepper.source).replace("def step_tangent(", "def timed_step(")
             + SOURCE.format(own=len(own) + len(numbers), rounds=ROUNDS, rounding=ROUNDING)
         )
+        written = self.stepper.written
+
+        def step(k: int) -> StepSource | NumbaStep:
+            equations = None if written is None else flow.rates(1, 1)
+            if written is None or equations is None:
+                return NumbaStep(source, flow.scratch)
+            return crossing(equations, written, k, len(own) + len(numbers), ROUNDS, ROUNDING)
+
         return StepKernel(
-            step=lambda k: NumbaStep(source, flow.scratch),
+            step=step,
             lanes=lambda k, varied: None,
             parameters=np.array([*flow.parameters, *own, *numbers]),  # the flow's are the first, the stepper's the last
             data=flow.data,

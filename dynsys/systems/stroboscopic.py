@@ -159,29 +159,32 @@ class StroboscopicMap(FlowMap):
         if flow is None or flow.drive is not no_drive:
             return None
 
+        of_stepper = len(self.stepper.numbers)  # the last ones stay the last
+        at = len(flow.parameters) - of_stepper
+
         def step(k: int) -> StepSource | NumbaStep:
             of_flow = flow.step(k)
             if isinstance(of_flow, NumbaStep):
-                source = of_flow.source.replace("def step_tangent(", "def flow_step(") + NUMBA_SOURCE
-                return NumbaStep(source, of_flow.scratch)
-            source = of_flow.source.replace("def advance(", "def flow_advance(") + SOURCE
-            return StepSource(source, of_flow.scratch)
+                source = of_flow.source.replace("def step_tangent(", "def flow_step(")
+                return attrs.evolve(of_flow, source=source + NUMBA_SOURCE.format(own=3 + of_stepper))
+            source = of_flow.source.replace("def advance(", "def flow_advance(") + SOURCE.format(own=3 + of_stepper)
+            return attrs.evolve(of_flow, source=source)
 
         return attrs.evolve(
             flow,
             step=step,
             lanes=lambda k, varied: None,
-            parameters=np.concatenate([flow.parameters, [self.steps, self.t0, self.stepper.dt]]),
+            parameters=np.insert(flow.parameters, at, [self.steps, self.t0, self.stepper.dt]),
         )
 
 
 SOURCE = """
 def advance(n: int, steps: int, t0: float, dt: float, x: states, V: frame, k: int, p: numbers, data: floats,
             rows: floats, sizes: ints, own: ints, B: floats):
-    at = sizes[4] - 3
-    inner = int(p[at])
+    at = sizes[4] - {own}
+    inner = int(p[at][0])  # of one member for all that are side by side
     for m in range(n, n + steps):
-        flow_advance(m * inner, inner, p[at + 1], p[at + 2], x, V, k, p, data, rows, sizes, own, B)
+        flow_advance(m * inner, inner, p[at + 1][0], p[at + 2][0], x, V, k, p, data, rows, sizes, own, B)
 
 """
 
@@ -190,9 +193,9 @@ NUMBA_SOURCE = '''
 @njit
 def step_tangent(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):
     """The steps of a flow between two looks at it."""
-    own = parameters.size - 3
+    own = parameters.size - {own}
     steps, t0, dt = int(parameters[own]), parameters[own + 1], parameters[own + 2]
     for m in range(n * steps, (n + 1) * steps):
-        flow_step(m, t0 + m * dt, dt, x, V, X, W, f, F, parameters[:own], data, rows, scratch)
+        flow_step(m, t0 + m * dt, dt, x, V, X, W, f, F, parameters, data, rows, scratch)
 
 '''

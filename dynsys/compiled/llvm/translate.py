@@ -8,9 +8,9 @@
 
 Numbers are floats, 64-bit ints and bools; a vector is as many floats side by side as the module says (`width`), and
 what is done to it is done to each of them. Memory has no shape: `floats`, `ints`, `ints32`, `flags` (one byte) and
-`vectors` are where numbers begin, `b[i]` is the i-th, `b[i:]` what begins there. What is exported has arguments with
-such types; other functions are translated once for the types of each of their calls. No two arguments of a function
-may reach the same memory if one of them is written to.
+`vectors` are where numbers begin, `b[i]` is the i-th, `b[i:]` what begins there, `like(b, a)` the same as b, but of the
+type of a. What is exported has arguments with such types; other functions are translated once for the types of each of
+their calls. No two arguments of a function may reach the same memory if one of them is written to.
 
 Statements are assignments, `for` over a `range`, `while`, `if`, `break`, `continue`, `return`. Comparisons of vectors
 choose entry by entry (`a if m else b`). A product that is added to something, `a * b + c`, is a fused multiply-add
@@ -52,6 +52,12 @@ def translate(source: str, exports: Sequence[str], width: int = 8, vectors: Sequ
         For what is not in the language, with the line.
     """
     return Module(source, width, frozenset(vectors)).written(exports)
+
+
+def argument_types(source: str, name: str) -> list[str]:
+    """The types of the arguments of a function that some source exports."""
+    (found,) = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef) and node.name == name]
+    return [getattr(argument.annotation, "id", FLOAT) for argument in found.args.args]
 
 
 class Module:
