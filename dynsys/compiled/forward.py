@@ -83,7 +83,8 @@ class Pass:
         source = f"_WIDTH = {width}\n_COLUMNS = {8 if layout == 'tiles' else 1}\n{FUNCTIONS}{self.source.source}"
         driver(
             compiled(source, ("advance",), 8 if layout == "columns" else width, meant)["advance"],
-            _at(members), len(members), self.start.n, self.intervals, self.steps, self.t0, self.dt, _at(numbers), count if varied else 0, _at(data), _at(drive),
+            _at(members), len(members), self.start.n, self.intervals, self.steps,
+            self.t0, self.dt, _at(numbers), count if varied else 0, _at(data), _at(drive),
             drive.itemsize, of_member, of_step, _at(sizes), _at(own), _at(scratch), dim, k, *map(_at, work),
             _at(end.x), _at(end.Q), _at(end.status), _at(end.stopped),
             *(_at(array) if array.shape[1] else None for array in (end.growth, end.R, end.xs, end.Qs)),

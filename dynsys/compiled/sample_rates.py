@@ -12,6 +12,8 @@ from dynsys.compiled.equations import indented
 from dynsys.compiled.kernel import RateSource, StepSource
 from dynsys.compiled.samples import SampleSource, identifiers, renamed
 
+MEMBERS = 8  # side by side
+
 TANH = '''
 def tanh(d):
     """tanh without branches, to a few units in the last place: expm1(2|d|) by range reduction and a polynomial."""
@@ -45,11 +47,8 @@ def sample_rates(sample: SampleSource, sigma: str) -> RateSource:
     dim, entries, columns = len(sample.state), len(sample.hessian), len(sample.columns)
     filled = {(i, j): e for e, (i, j, _) in enumerate(sample.hessian)}
     filled |= {(j, i): e for (i, j), e in filled.items()}
-    product = [
-        f"F[{i}] = "
-        + (" + ".join(f"J[{filled[i, j]}] * Y[{j}]" for j in range(dim) if (i, j) in filled) or "0.0 * Y[0]")
-        for i in range(dim)
-    ]
+    terms = [[f"J[{filled[i, j]}] * Y[{j}]" for j in range(dim) if (i, j) in filled] for i in range(dim)]
+    product = [f"F[{i}] = {' + '.join(sums) or '0.0 * Y[0]'}" for i, sums in enumerate(terms)]
     source = RATES.format(
         rows=dim + entries, columns=columns, at_once=sample.at_once, dim=dim, entries=entries,
         product="\n    ".join(product),
@@ -116,7 +115,7 @@ def sample_lanes(sample: SampleSource, sigma: str) -> StepSource:
         read="; ".join(f"v{j} = C[{j}]" for j in range(dim)).replace("; ", "\n            "),
         written="\n            ".join(f"C[{i}] = v{i} + scale * ({terms})" for i, terms in enumerate(product)),
     )  # fmt: skip
-    return StepSource(_samples(sample, sigma) + source, rows + sample.at_once * columns, side_by_side=True)
+    return StepSource(_samples(sample, sigma) + source, rows + sample.at_once * columns, side_by_side=MEMBERS)
 
 
 LANES = '''
