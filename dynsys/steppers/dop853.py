@@ -80,7 +80,7 @@ class DOP853(EmbeddedPair):
 
     As `DormandPrince` in all but the method: substeps are those of `RK8`, and two embedded steps, of fifth and third
     order, give the estimate of the error, e_5^2 / sqrt(e_5^2 + 0.01 e_3^2), for the state and for every tangent vector.
-    At tolerances below some 1e-7 it needs less time than `DormandPrince`, at 1e-12 a fraction.
+    At tolerances below some 1e-6 it needs less time than `DormandPrince`, at 1e-12 a fraction.
 
     Attributes
     ----------
