@@ -18,7 +18,7 @@ from dynsys.steppers.stepper import Stepper, Tableau, Written
 
 Array = np.ndarray
 
-TILES_FROM = 4  # vectors and components: fewer fill no tile of eight columns
+TILES_FROM = 4  # vectors: fewer are not worth a tile of eight columns; three are, where members do not go side by side
 
 
 def no_drive(n: int, steps: int, members: Array) -> Array:
@@ -246,7 +246,7 @@ def written_step(kernel: Kernel, stepper: Written | None, k: int) -> StepSource 
     equations = None if stepper is None else kernel.rates(stepper.parts, 1 if stepper.implicit else k)
     if stepper is None or equations is None:
         return None
-    layout = layout_for(k, equations.dimension)
+    layout = layout_for(stepper, k, equations.dimension)
     columns = 8 if layout == "tiles" else 1
     states, frames = stepper.room(equations.dimension, equations.entries, -(-k // columns))
     scratch, states = aligned(equations.scratch), aligned(states)
@@ -256,9 +256,10 @@ def written_step(kernel: Kernel, stepper: Written | None, k: int) -> StepSource 
     return StepSource(source, scratch + states + frames * columns, layout, side_by_side)
 
 
-def layout_for(k: int, dim: int) -> str:
-    """How a frame of k vectors stands in memory."""
-    return "tiles" if min(k, dim) >= TILES_FROM else "columns"
+def layout_for(stepper: Written, k: int, dim: int) -> str:
+    """How a frame of k vectors stands in memory: in tiles where it is worth one, or the matrix of an implicit step."""
+    fills = dim > TILES_FROM if stepper.implicit else k >= TILES_FROM - (not stepper.side_by_side)
+    return "tiles" if fills else "columns"
 
 
 def written_constants(equations: RateSource) -> str:
