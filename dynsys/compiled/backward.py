@@ -1,37 +1,34 @@
-"""Backward sweeps through triangular factors, the second half of Ginelli's algorithm; compiled where Numba is there."""
+"""Backward sweeps through triangular factors, the second half of Ginelli's algorithm; compiled if llvmlite is there."""
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from dynsys.compiled.build import HEADER, load
+from dynsys.compiled.llvm.machine import exported, is_there
 from dynsys.passes.orthonormal import solve_upper, unpacked
 
 Array = np.ndarray
 
 # C is walked by columns, and R is packed by columns: all inner loops run over neighbours in memory.
 SWEEP = '''
-
-@njit
-def back_substitute(R, C, lengths, inverse):
+def back_substitute(R, C, lengths, inverse, k):
     """C = R^{-1} C with unit columns, which stand in the rows of C; `lengths` are what they had."""
-    k = C.shape[0]
     for i in range(k):
         inverse[i] = 1.0 / R[i * (i + 3) // 2]
     for c in range(k):
-        x = C[c]
+        x = C[c * k :]
         square, largest = 0.0, 1.0
-        for i in range(c, -1, -1):
-            at = i * (i + 1) // 2
-            x[i] *= inverse[i]
+        for q in range(c + 1):
+            i = c - q
+            r, y = R[i * (i + 1) // 2 :], x[i] * inverse[i]
+            x[i] = y
             for p in range(i):
-                x[p] -= x[i] * R[at + p]
-            square += x[i] * x[i]
+                x[p] -= y * r[p]
+            square += y * y
         if not 1e-200 < square < 1e200:  # divided by its largest entry, a column's square neither over- nor underflows
             square, largest = 0.0, 0.0
             for i in range(c + 1):
@@ -39,63 +36,66 @@ def back_substitute(R, C, lengths, inverse):
             for i in range(c + 1):
                 x[i] /= largest
                 square += x[i] * x[i]
-        norm = math.sqrt(square)
+        norm = sqrt(square)
         scale = 1.0 / norm
         for i in range(c + 1):
             x[i] *= scale
         lengths[c] = norm * largest
 
 
-@njit
-def rotate(Q, C, upper, row):
+def rotate(Q, C, upper, row, dim, k):
     """Q = Q C in place; the columns of C stand in its rows."""
-    dim, k = Q.shape
     if k < 16:
         for i in range(dim):
-            for c in range(k - 1, -1, -1):  # what stands left of c is still needed, c itself is not
+            q = Q[i * k :]
+            for d in range(k):
+                c = k - 1 - d  # what stands left of c is still needed, c itself is not
                 total = 0.0
                 for p in range(c + 1):
-                    total += Q[i, p] * C[c, p]
-                Q[i, c] = total
+                    total += q[p] * C[c * k + p]
+                q[c] = total
         return
     for p in range(k):  # long rows: all columns side by side
         for c in range(p, k):
-            upper[p, c] = C[c, p]
+            upper[p * k + c] = C[c * k + p]
     for i in range(dim):
         for c in range(k):
             row[c] = 0.0
         for p in range(k):
-            q = Q[i, p]
+            one = Q[i * k + p]
             for c in range(p, k):
-                row[c] += q * upper[p, c]
+                row[c] += one * upper[p * k + c]
         for c in range(k):
-            Q[i, c] = row[c]
+            Q[i * k + c] = row[c]
 
 
-@_kernel
-def sweep(R, member, first, last, C, total, stride, Q, growth):
-    """See `sweep_by_numpy`."""
-    k = C.shape[1]
-    columns, upper = np.empty((k, k)), np.empty((k, k))
-    lengths, row = np.empty(k), np.empty(k)
-    for t in range(member.size):
-        m = member[t]
+def sweep(
+    R: floats, of_member: int, of_interval: int, member: ints, first: ints, last: ints, C: floats, tasks: int, k: int,
+    total: floats, stride: int, Q: floats, of_frames: int, of_frame: int, dim: int, growth: floats, of_rates: int,
+    of_rate: int, work: floats,
+):
+    """See `sweep_by_numpy`; null where nothing is asked for, and `of_...` is how far two of something are apart."""
+    columns, upper, lengths, row = work, work[k * k :], work[2 * k * k :], work[2 * k * k + k :]
+    for t in range(tasks):
+        m, own = member[t], C[t * k * k :]
         for i in range(k):
             for c in range(k):
-                columns[c, i] = C[t, i, c]
-        for i in range(last[t] - 1, first[t] - 1, -1):
-            if Q.size and (i + 1) % stride == 0:
-                rotate(Q[m, i // stride], columns, upper, row)
-            back_substitute(R[m, i], columns, lengths, row)
-            if growth.size:
-                for c in range(k):
-                    growth[m, i // stride, c] -= math.log(lengths[c])
-            if total.size:
-                for c in range(k):
-                    total[t, c] -= math.log(lengths[c])
+                columns[c * k + i] = own[i * k + c]
+        for back in range(last[t] - first[t]):
+            i = last[t] - 1 - back
+            if given(Q):
+                if (i + 1) % stride == 0:
+                    rotate(Q[m * of_frames + i // stride * of_frame :], columns, upper, row, dim, k)
+            back_substitute(R[m * of_member + i * of_interval :], columns, lengths, row, k)
+            for c in range(k):
+                grown = -log(lengths[c])
+                if given(growth):
+                    growth[m * of_rates + i // stride * of_rate + c] += grown
+                if given(total):
+                    total[t * k + c] += grown
         for i in range(k):
             for c in range(k):
-                C[t, i, c] = columns[c, i]
+                own[i * k + c] = columns[c * k + i]
 '''
 
 NOTHING = np.empty((0, 0, 0))
@@ -134,17 +134,36 @@ def sweep_back(
     total : ndarray, shape (tasks, k), or (0, k) if no `totals` are asked for
         Log growth along each vector from there to the end.
     """
+    if R.strides[-1] != R.itemsize:
+        R = np.ascontiguousarray(R)
     arrays = [np.ascontiguousarray(array, dtype=np.int64) for array in (member, first, last)]
     C, total = np.array(C, dtype=float, order="C"), np.zeros((len(C) * totals, C.shape[-1]))
-    # plain arrays to Numba, also where they are memory-mapped
-    _sweep()(np.asarray(R), *arrays, C, total, stride, np.asarray(Q), np.asarray(growth))
+    _sweep()(R, *arrays, C, total, stride, Q, growth)
     return C, total
 
 
 @cache
 def _sweep() -> Callable[..., Any]:
-    compiler = importlib.util.find_spec("numba") is not None
-    return load(HEADER + SWEEP).sweep if compiler else sweep_by_numpy
+    if not is_there():
+        return sweep_by_numpy
+    sweep = exported(SWEEP, "sweep")
+
+    def run(
+        R: Array, member: Array, first: Array, last: Array, C: Array, total: Array, stride: int, Q: Array, growth: Array
+    ) -> None:
+        k = C.shape[-1]
+        sweep(
+            R, *_apart(R), member, first, last, C, len(C), k, total if total.size else None, stride,
+            Q if Q.size else None, *_apart(Q), Q.shape[2], growth if growth.size else None, *_apart(growth),
+            np.empty(2 * k * (k + 1)),
+        )  # fmt: skip
+
+    return run
+
+
+def _apart(array: Array) -> tuple[int, int]:
+    """How far two members, and two of a member, are apart; all else stands side by side."""
+    return array.strides[0] // array.itemsize, array.strides[1] // array.itemsize
 
 
 def sweep_by_numpy(

@@ -11,6 +11,8 @@ It is compiled for three layouts of what moves:
 
 from __future__ import annotations
 
+from dynsys.compiled.tile_factor import FACTORISE
+
 ARGUMENTS = """advance: function, members: ints, count: int, n: int, intervals: int, steps: int, t0: float, dt: float,
             p: floats, of_p: int, data: floats, rows: flags, entry: int, of_member: int, of_step: int, sizes: ints,
             own: ints, B: floats, dim: int, k: int, x: states, V: frame, R: factor, T: factor, P: states,
@@ -102,39 +104,9 @@ def give(x, V, l, m, xs_end, Qs_end, dim, k):
             Qs_end[(m * dim + i) * k + c] = F[(c * dim + i) * LANES + l]
 '''
 
-TILES = '''
-def factorise(V, R, T, dim, k):
-    """V = QR, R packed by columns; V becomes Q. 1 where an R_ii vanishes."""
-    F = as_floats(V)
-    for c in range(k):
-        C, r = F[(c >> 3) * dim * 8 + (c & 7) :], R[c * (c + 1) // 2 :]
-        before = 0.0
-        for i in range(dim):
-            before += C[8 * i] * C[8 * i]
-        square = before
-        for q in range(c):
-            r[q] = 0.0
-        for round in range(2 if c > 0 else 0):
-            for q in range(c):
-                Q = F[(q >> 3) * dim * 8 + (q & 7) :]
-                projection = 0.0
-                for i in range(dim):
-                    projection += Q[8 * i] * C[8 * i]
-                for i in range(dim):
-                    C[8 * i] -= projection * Q[8 * i]
-                r[q] += projection
-        square = 0.0
-        for i in range(dim):
-            square += C[8 * i] * C[8 * i]
-        norm = sqrt(square)
-        if norm <= SINGULAR_RATIO * dim * sqrt(before):
-            return 1.0
-        for i in range(dim):
-            C[8 * i] /= norm
-        r[c] = norm
-    return 0.0
-
-
+TILES = (
+    FACTORISE
+    + '''
 def finite(x, V, dim, k):
     """0 where all numbers are finite, else NaN."""
     total = 0.0
@@ -167,6 +139,7 @@ def give(x, V, l, m, xs_end, Qs_end, dim, k):
         for c in range(k):
             Qs_end[(m * dim + i) * k + c] = F[((c >> 3) * dim + i) * 8 + (c & 7)]
 '''
+)
 
 FORWARD = '''
 def record(R, l, interval, k, growth, Rs):

@@ -14,6 +14,7 @@ from dynsys.compiled.equations import aligned
 from dynsys.compiled.functions import FUNCTIONS
 from dynsys.compiled.kernel import StepKernel, StepSource
 from dynsys.compiled.llvm.machine import compiled, function
+from dynsys.compiled.tile_factor import work_length
 from dynsys.passes.orthonormal import SINGULAR_RATIO
 from dynsys.passes.run_state import RunState
 from dynsys.passes.status import DIVERGED, RUNNING, SINGULAR
@@ -49,11 +50,12 @@ class Pass:
     def run(self, members: Array, drive: Array) -> None:
         """Move some members; `drive` is theirs, or that of all."""
         done = 0
-        if self.source.side_by_side:
+        if self.source.side_by_side and not self.start.single:
             done = len(members) // LANES * LANES
             done = len(members) if len(members) - done > FEW else done
         self._run("lanes", slice(0, done), members, drive)
-        self._run(self.source.layout, slice(done, None), members, drive)
+        rest = "tiles" if self.source.any_layout and self.start.single and fills_tiles(*self.end.Q.shape[1:]) else None
+        self._run(rest or self.source.layout, slice(done, None), members, drive)
 
     def _run(self, layout: str, part: slice, members: Array, drive: Array) -> None:
         members, drive = np.ascontiguousarray(members[part], np.int64), drive[part] if len(drive) > 1 else drive
@@ -73,7 +75,7 @@ class Pass:
             dim * lanes,
             dim * columns * lanes,
             factor * lanes,
-            k * lanes,
+            work_length(k) if layout == "tiles" else k * lanes,
             count * lanes,
         )
         scratch, *work = [_room(length) for length in lengths]
@@ -87,6 +89,11 @@ class Pass:
             _at(end.x), _at(end.Q), _at(end.status), _at(end.stopped),
             *(_at(array) if array.shape[1] else None for array in (end.growth, end.R, end.xs, end.Qs)),
         )  # fmt: skip
+
+
+def fills_tiles(dim: int, k: int) -> bool:
+    """Whether k columns are worth a tile of eight."""
+    return k > 3 or (k == 3 and dim <= 8)
 
 
 def _room(length: int) -> Array:

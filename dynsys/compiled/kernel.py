@@ -50,12 +50,15 @@ class StepSource:
     side_by_side : bool
         Whether a source by columns also serves members side by side, one in each lane of the vectors that `states` and
         `frame` then mean, and `numbers`, if each has parameters of its own.
+    any_layout : bool
+        Whether a source by columns serves frames in tiles, too: it takes blocks of `_COLUMNS` columns.
     """
 
     source: str
     scratch: int = 0
     layout: str = "columns"
     side_by_side: bool = False
+    any_layout: bool = False
 
 
 @attrs.frozen

@@ -1,26 +1,25 @@
-"""Random permutations by Fisher and Yates, many at once; compiled if Numba is installed."""
+"""Random permutations by Fisher and Yates, many at once; compiled where llvmlite is there."""
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 
-from dynsys.compiled.build import HEADER, load
+from dynsys.compiled.llvm.machine import exported, is_there
 
 Array = np.ndarray
 
 SHUFFLE = '''
-
-@_kernel
-def shuffle(orders, numbers):
+def shuffle(orders: ints32, numbers: floats, count: int, samples: int):
     """Permute every row of `orders` as a row of random numbers in [0, 1) says."""
-    for e in range(orders.shape[0]):
-        for i in range(orders.shape[1] - 1, 0, -1):
-            j = int(numbers[e, i] * (i + 1))
-            orders[e, i], orders[e, j] = orders[e, j], orders[e, i]
+    for e in range(count):
+        order, number = orders[e * samples :], numbers[e * samples :]
+        for back in range(samples - 1):
+            i = samples - 1 - back
+            j = int(number[i] * (i + 1))
+            order[i], order[j] = order[j], order[i]
 '''
 
 
@@ -36,8 +35,10 @@ def permutations(rng: np.random.Generator, count: int, samples: int) -> Array:
 
 @cache
 def _shuffle() -> Callable[[Array, Array], None]:
-    compiler = importlib.util.find_spec("numba") is not None
-    return load(HEADER + SHUFFLE).shuffle if compiler else shuffle_by_numpy
+    if not is_there():
+        return shuffle_by_numpy
+    shuffle = exported(SHUFFLE, "shuffle")
+    return lambda orders, numbers: shuffle(orders, numbers, *orders.shape)
 
 
 def shuffle_by_numpy(orders: Array, numbers: Array) -> None:

@@ -1,8 +1,8 @@
-"""Many equations, above all lattices, on frames in tiles of 8 columns: the stages of a step, each in one loop over rows.
+"""Many equations, above all lattices, on frames in tiles of 8 columns: the stages of a step, a loop over rows each.
 
 The state goes through all stages first and leaves a Jacobian in each. Then tile after tile does: what a row of the
-Jacobian gives goes at once into the next stage and into the sum of the step, so that a stage reads and writes a row of a
-tile once. Equations that are one text for many components are loops, of a few rows at a time.
+Jacobian gives goes at once into the next stage and into the sum of the step, so that a stage reads and writes a row of
+a tile once. Equations that are one text for many components are loops, of a few rows at a time.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from dynsys.compiled.equations import EquationSource, aligned, indented, stage_time, stages, weights
+from dynsys.compiled.equations import EquationSource, Run, aligned, indented, stage_time, stages, weights
 from dynsys.compiled.kernel import StepSource
 from dynsys.compiled.rates import rate_source
 from dynsys.steppers.stepper import Tableau
@@ -101,32 +101,16 @@ def _stage(equations: EquationSource, tableau: Tableau | None, s: int) -> list[s
 
 def _rows(equations: EquationSource, source: str, jacobian: str, row: Row) -> list[str]:
     """Loops over all rows of the Jacobian's product with what stands in `source`."""
-    lines, begin = [], 0
+    lines: list[str] = []
+    begin = 0
     for run in equations.runs:
-
-        def product(i: str) -> str:
-            def at(place: int) -> str:
-                first = run.first + place
-                return f"{first} + {run.step} * ({i})" if run.step > 1 else f"{first} + {i}"
-
-            terms = [
-                f"{jacobian}[{begin + slot * run.count} + {i}] * {source}[{at(o)}]"
-                for slot, (o, _) in enumerate(run.moving)
-            ]
-            terms += [f"({factor}) * {source}[{at(o)}]" for o, factor in run.fixed]
-            return " + ".join(terms) or f"0.0 * {source}[{at(0)}]"
-
-        def several(of: Sequence[str]) -> list[str]:
-            found = [f"_g{u} = {product(i)}" for u, i in enumerate(of)]
-            places = [f"{run.first} + {run.step} * ({i})" if run.step > 1 else f"{run.first} + {i}" for i in of]
-            return [*found, *(line for u, at in enumerate(places) for line in row(at, f"_g{u}"))]
-
         whole = run.count // AT_ONCE * AT_ONCE
-        if whole:
-            lines += [f"for _i in _range(0, {whole}, {AT_ONCE}):"]
-            lines += indented(several([f"_i + {u}" for u in range(AT_ONCE)]))
-        if whole < run.count:
-            lines += [f"for _i in _range({whole}, {run.count}):", *indented(several(["_i"]))]
+        for first, end, step in ((0, whole, AT_ONCE), (whole, run.count, 1)):
+            if first < end:
+                lines += [f"for _i in _range({first}, {end}, {step}):"]
+                sites = ["_i", *(f"_i + {u}" for u in range(1, step))]
+                lines += indented([f"_g{u} = {_product(run, begin, source, jacobian, i)}" for u, i in enumerate(sites)])
+                lines += indented([line for u, i in enumerate(sites) for line in row(_place(run, 0, i), f"_g{u}")])
         begin += len(run.moving) * run.count
     terms: dict[int, list[str]] = {i: [] for i in equations.rows}
     for e, (i, j, _) in enumerate(equations.moving):
@@ -136,3 +120,19 @@ def _rows(equations: EquationSource, source: str, jacobian: str, row: Row) -> li
     for i, parts in terms.items():
         lines += [f"_g0 = {' + '.join(parts) or f'0.0 * {source}[0]'}", *row(str(i), "_g0")]
     return lines
+
+
+def _place(run: Run, place: int, site: str) -> str:
+    """The component so many places after that of a run, at some site."""
+    first = run.first + place
+    return f"{first} + {run.step} * ({site})" if run.step > 1 else f"{first} + {site}"
+
+
+def _product(run: Run, begin: int, source: str, jacobian: str, site: str) -> str:
+    """A row of the Jacobian, the entries of which begin at some place, times what stands in `source`."""
+    terms = [
+        f"{jacobian}[{begin + slot * run.count} + {site}] * {source}[{_place(run, o, site)}]"
+        for slot, (o, _) in enumerate(run.moving)
+    ]
+    terms += [f"({factor}) * {source}[{_place(run, o, site)}]" for o, factor in run.fixed]
+    return " + ".join(terms) or f"0.0 * {source}[{_place(run, 0, site)}]"

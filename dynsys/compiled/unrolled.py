@@ -39,6 +39,7 @@ def unrolled_step(equations: EquationSource, tableau: Tableau | None) -> StepSou
     return StepSource(
         "\n".join([SIGNATURE, *indented([*equations.unpack(), *_constants(equations), *lines])]) + "\n",
         side_by_side=True,
+        any_layout=True,
     )
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from typing import Any
 
-from dynsys.compiled.llvm.translate import translate
+import numpy as np
+
+from dynsys.compiled.llvm.translate import argument_types, translate
 from dynsys.storage.cache import kept
 
 _one_at_a_time = threading.Lock()  # threads of a pass ask for the same code at the same moment
@@ -78,6 +81,20 @@ def _processor() -> tuple[str, str]:
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
 
 
+def is_there() -> bool:
+    """Whether llvmlite is installed."""
+    return importlib.util.find_spec("llvmlite") is not None
+
+
 def function(address: int, arguments: Sequence[Any]) -> Any:
     """What is called from Python: a function of ints, floats and addresses, without the lock of the interpreter."""
     return ctypes.CFUNCTYPE(None, *arguments)(address)
+
+
+def exported(source: str, name: str) -> Callable[..., None]:
+    """A function of some source, for numbers and for arrays of which it is given where they begin; None: nowhere."""
+    call = function(compiled(source, (name,))[name], [KINDS[kind] for kind in argument_types(source, name)])
+    return lambda *values: call(*(v.ctypes.data if isinstance(v, np.ndarray) else v for v in values))
+
+
+KINDS = {"int": ctypes.c_int64, "float": ctypes.c_double} | dict.fromkeys(("floats", "ints", "ints32"), ctypes.c_void_p)

@@ -54,6 +54,12 @@ def translate(source: str, exports: Sequence[str], width: int = 8, vectors: Sequ
     return Module(source, width, frozenset(vectors)).written(exports)
 
 
+def argument_types(source: str, name: str) -> list[str]:
+    """The types of the arguments of a function that some source exports."""
+    (found,) = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef) and node.name == name]
+    return [getattr(argument.annotation, "id", FLOAT) for argument in found.args.args]
+
+
 class Module:
     """The functions and constants of a module, and what they have become."""
 
