@@ -206,7 +206,7 @@ def flow_kernel(kernel: Kernel, stepper: Stepper) -> StepKernel | None:
     source = stepper.source
     if source is None:
         return None
-    tableau = stepper.tableau
+    tableau = None if stepper.tableau is None else stepper.tableau.reduced
 
     def step(k: int) -> StepSource | NumbaStep | None:
         own = None if tableau is None else kernel.step(tableau, k)
