@@ -255,7 +255,7 @@ def written_step(kernel: Kernel, stepper: Written | None, k: int) -> StepSource 
     scratch, states = aligned(equations.scratch), aligned(states)
     constants = f"_SCRATCH = {scratch}\n_STATES = {states}\n" + written_constants(equations)
     source = constants + equations.source + stepper.source + ADVANCE
-    side_by_side = stepper.side_by_side and layout == "columns"
+    side_by_side = stepper.side_by_side and layout == "columns" and not scratch  # whose length is that of one member
     return StepSource(source, scratch + states + frames * columns, layout, side_by_side)
 
 
