@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 
 from dynsys.steppers.embedded import EmbeddedPair
@@ -105,5 +107,13 @@ class DOP853(EmbeddedPair):
     """
 
     order = 8
-    method = RK8
-    errors = (FIFTH, THIRD)
+
+    @property
+    def method(self) -> type[RK8]:
+        """The eighth-order method."""
+        return RK8
+
+    @property
+    def errors(self) -> Sequence[Sequence[float]]:
+        """The differences from the fifth-order step and from that of third order."""
+        return FIFTH, THIRD
