@@ -18,7 +18,7 @@ from dynsys.steppers.stepper import Stepper, Tableau, Written
 Array = np.ndarray
 
 LANES = 8  # members side by side, of steppers that are written out
-TILES_FROM = 4  # vectors and components: fewer fill no tile of eight columns
+TILES_FROM = 4  # vectors: fewer are not worth a tile of eight columns; three are, where members do not go side by side
 
 
 def no_drive(n: int, steps: int, members: Array) -> Array:
@@ -207,7 +207,7 @@ def flow_kernel(kernel: Kernel, stepper: Stepper) -> StepKernel | None:
     source = stepper.source
     if source is None:
         return None
-    tableau = stepper.tableau
+    tableau = None if stepper.tableau is None else stepper.tableau.reduced
 
     def step(k: int) -> StepSource | NumbaStep | None:
         own = None if tableau is None else kernel.step(tableau, k)
@@ -250,19 +250,21 @@ def written_step(kernel: Kernel, stepper: Written | None, k: int) -> StepSource 
     equations = None if stepper is None else kernel.rates(stepper.parts, 1 if stepper.implicit else k)
     if stepper is None or equations is None:
         return None
-    layout = layout_for(k, equations.dimension)
+    layout = layout_for(stepper, k, equations.dimension)
     columns = 8 if layout == "tiles" else 1
     states, frames = stepper.room(equations.dimension, equations.entries, -(-k // columns))
     scratch, states = aligned(equations.scratch), aligned(states)
     constants = f"_SCRATCH = {scratch}\n_STATES = {states}\n" + written_constants(equations)
     source = constants + equations.source + stepper.source + ADVANCE.format(driven_by=equations.driven_by)
-    lanes = LANES if stepper.side_by_side and layout == "columns" and kernel.drive is no_drive else 0
+    free = layout == "columns" and not scratch and kernel.drive is no_drive  # a room is that of one member
+    lanes = LANES if stepper.side_by_side and free else 0
     return StepSource(source, scratch + states + frames * columns, layout, lanes)
 
 
-def layout_for(k: int, dim: int) -> str:
-    """How a frame of k vectors stands in memory."""
-    return "tiles" if min(k, dim) >= TILES_FROM else "columns"
+def layout_for(stepper: Written, k: int, dim: int) -> str:
+    """How a frame of k vectors stands in memory: in tiles where it is worth one, or the matrix of an implicit step."""
+    fills = dim > TILES_FROM if stepper.implicit else k >= TILES_FROM - (not stepper.side_by_side)
+    return "tiles" if fills else "columns"
 
 
 def written_constants(equations: RateSource) -> str:
