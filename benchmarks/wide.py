@@ -26,7 +26,7 @@ PRODUCT, COMBINE = 4, 3 + 4
 
 
 def first_pass(dim: int, k: int) -> dict[str, float]:
-    """CPU seconds for equations and first pass, and memory in MiB: resident before, at its peak, and of NumPy's arrays."""
+    """CPU seconds of equations and first pass; memory in MiB: resident before, at its peak, and of NumPy's arrays."""
     from benchmarks.flows import lorenz96
     from benchmarks.memory import peak_memory
 
