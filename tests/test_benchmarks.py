@@ -168,6 +168,7 @@ def test_errors_of_vectors_are_seen():
         ("lorenz63", "| dynsys |", 2),
         pytest.param("medium", "| Kuramoto, 4, 4 |", 1, marks=pytest.mark.slow),
         pytest.param("sizes", "| 17 |", 1, marks=pytest.mark.slow),
+        pytest.param("factorisation", "| 40, 10 |", 2, marks=pytest.mark.numba),
         pytest.param("startup", "| Lorenz 1963, as text |", 1, marks=pytest.mark.slow),
         pytest.param("steppers", "| `RK4(dt=0.001)` |", 1, marks=pytest.mark.slow),
         pytest.param("descent", "| state, compiled |", 2, marks=pytest.mark.slow),

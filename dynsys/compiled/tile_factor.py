@@ -12,12 +12,11 @@ from collections.abc import Iterable
 
 _LANES = range(8)
 
-_FOR_CHOLESKY = 0.01
-"""The least share of its square that a column has to keep inside a tile: R^-1, which Q is found by, costs as many bits
-as its condition has."""
+_FOR_CHOLESKY = 100.0
+"""A column of Q is found by Cholesky if the squares of what it is a sum of add up to less."""
 
-_ENOUGH = 0.1
-"""The least share that a column has to keep on the whole: the error of orthogonality is rounding over this."""
+_CANCELLED = 5.0
+"""A tile is done if no column is a sum of what has squares that add up to more."""
 
 
 def work_length(k: int) -> int:
@@ -155,7 +154,12 @@ def columns(C, R, dim, width):
 
 
 def within(C, R, W, dim, width):
-    """A tile C = QR, R in rows; by Cholesky, C^T C = G = R^T R, where every column keeps a share of its square."""
+    """A tile C = QR, R in rows, by Cholesky: C^T C = G = R^T R, Q = C R^-1; and how much cancels in that, at least 1.
+
+    Column c of Q is a sum of columns of C, the squares of which add up to what cancels: its error is rounding times
+    the root of that, the error of orthogonality, G being rounded, rounding times that. Where that is too much, by
+    columns.
+    """
     F, E, A = as_floats(C), as_vectors(UNIT), as_vectors(ABOVE)
 {_each("g# = splat(0.0)")}
     for i in range(dim):
@@ -163,17 +167,17 @@ def within(C, R, W, dim, width):
 {_each("g# = g# + F[8 * i + #] * c", indent=8)}
     whole = {" + ".join(f"E[{q}] * g{q}" for q in _LANES)}
 {_elimination()}
-    pivots = W[1]
-    if some(~(pivots > {_FOR_CHOLESKY} * whole)):
-        columns(C, R, dim, width)
-        return
-    root = sqrt(pivots)
-{_each("R[#] = u# * root[#] * A[#]")}
+    root = sqrt(W[1])
 {_substitution()}
-    inverse = 1.0 / root
-{_each("x# = x# * inverse")}
+{_each("x# = x# / root")}
+    lost = {" + ".join(f"whole[{q}] * x{q} * x{q}" for q in _LANES)}
+    if some(~(lost < {_FOR_CHOLESKY})):
+        columns(C, R, dim, width)
+        return splat(inf)
+{_each("R[#] = u# * root[#] * A[#]")}
     for i in range(dim):
         C[i] = {_row("x")}
+    return lost
 
 
 def diagonal(R):
@@ -187,11 +191,11 @@ def finish(V, S, Z, R, W, scaled, tile, dim, k):
     C, rows = V[tile * dim :], 8 * tile
     width = k - rows if k - rows < 8 else 8
     own, limit = S[rows:], SINGULAR_RATIO * dim
-    within(C, own, W, dim, width)
+    lost = within(C, own, W, dim, width)
     d = diagonal(own)
     if some(~(d * d > limit * limit * W[0])):
         return 1.0
-    if some(~(d * d > {_ENOUGH} * W[0])):
+    if some(~((lost < {_CANCELLED}) & (d * d * {_CANCELLED} > W[0]))):
         for p in range(tile):
             project(V[p * dim :], C, Z[8 * p :], dim)
         within(C, Z[rows:], W, dim, width)
