@@ -48,15 +48,18 @@ class Pass:
 
     def run(self, members: Array, drive: Array) -> None:
         """Move some members; `drive` is theirs, or that of all."""
-        lanes, done = self.source.side_by_side, 0
-        if lanes and not self.start.single:
-            done = len(members) // lanes * lanes
-            done = len(members) if len(members) - done > FEW else done
-        self._run("lanes", slice(0, done), members, drive)
-        rest = "tiles" if self.source.any_layout and self.start.single and fills_tiles(*self.end.Q.shape[1:]) else None
-        self._run(rest or self.source.layout, slice(done, None), members, drive)
+        end, source, done = self.end, self.source, 0
+        if not self.start.single:
+            for lanes, least in ((source.side_by_side, source.side_by_side // 2), (8, FEW)):
+                if source.side_by_side >= lanes:
+                    left = (len(members) - done) % lanes
+                    blocks = len(members) - (left if left <= least else 0)
+                    self._run("lanes", lanes, slice(done, blocks), members, drive)
+                    done = blocks
+        tiles = source.any_layout and self.start.single and fills_tiles(*end.Q.shape[1:])
+        self._run("tiles" if tiles else source.layout, 1, slice(done, None), members, drive)
 
-    def _run(self, layout: str, part: slice, members: Array, drive: Array) -> None:
+    def _run(self, layout: str, lanes: int, part: slice, members: Array, drive: Array) -> None:
         members, drive = np.ascontiguousarray(members[part], np.int64), drive[part] if len(drive) > 1 else drive
         if not len(members):
             return
@@ -66,7 +69,7 @@ class Pass:
         count, drive = numbers.shape[1], np.ascontiguousarray(drive)
         of_member, of_step = (drive[0].size if len(drive) > 1 else 0), (drive.shape[2] if drive.shape[1] > 1 else 0)
         sizes = np.array([drive.shape[2], of_step, *data.shape, count])
-        lanes, columns = self.source.side_by_side if layout == "lanes" else 1, aligned(k) if layout == "tiles" else k
+        columns = aligned(k) if layout == "tiles" else k
         own = np.zeros(lanes, np.int64)
         factor = k * (k + 1) // 2
         lengths = (

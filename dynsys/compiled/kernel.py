@@ -256,8 +256,8 @@ def written_step(kernel: Kernel, stepper: Written | None, k: int) -> StepSource 
     scratch, states = aligned(equations.scratch), aligned(states)
     constants = f"_SCRATCH = {scratch}\n_STATES = {states}\n" + written_constants(equations)
     source = constants + equations.source + stepper.source + ADVANCE.format(driven_by=equations.driven_by)
-    free = layout == "columns" and not scratch and kernel.drive is no_drive  # a room is that of one member
-    lanes = LANES if stepper.side_by_side and free else 0
+    alike = kernel.drive is no_drive and not scratch  # the room of equations is that of one member
+    lanes = LANES if stepper.side_by_side and layout == "columns" and alike else 0
     return StepSource(source, scratch + states + frames * columns, layout, lanes)
 
 
