@@ -94,13 +94,14 @@ class RateSource:
     ----------
     source : str
         The functions `rates` and `product`, or those of each part (`dynsys.compiled.rates`).
-    dimension : int
+    dimension, scratch : int
+        Number of components, and length of B.
     entries : tuple of int
         Numbers in J, of every part.
-    scratch : int
-        Length of B.
     driven_by : str
         Type of `rows`: "floats" or "ints32".
+    tiles : bool
+        Whether vectors of eight numbers stand in it: frames go in tiles then, and members one after the other.
     """
 
     source: str
@@ -108,6 +109,7 @@ class RateSource:
     entries: tuple[int, ...]
     scratch: int = 0
     driven_by: str = "floats"
+    tiles: bool = False
 
 
 def no_step(tableau: Tableau | None, k: int) -> StepSource | NumbaStep | None:
@@ -250,7 +252,7 @@ def written_step(kernel: Kernel, stepper: Written | None, k: int) -> StepSource 
     equations = None if stepper is None else kernel.rates(stepper.parts, 1 if stepper.implicit else k)
     if stepper is None or equations is None:
         return None
-    layout = layout_for(stepper, k, equations.dimension)
+    layout = layout_for(stepper, k, equations)
     columns = 8 if layout == "tiles" else 1
     states, frames = stepper.room(equations.dimension, equations.entries, -(-k // columns))
     scratch, states = aligned(equations.scratch), aligned(states)
@@ -261,10 +263,10 @@ def written_step(kernel: Kernel, stepper: Written | None, k: int) -> StepSource 
     return StepSource(source, scratch + states + frames * columns, layout, lanes)
 
 
-def layout_for(stepper: Written, k: int, dim: int) -> str:
+def layout_for(stepper: Written, k: int, equations: RateSource) -> str:
     """How a frame of k vectors stands in memory: in tiles where it is worth one, or the matrix of an implicit step."""
-    fills = dim > TILES_FROM if stepper.implicit else k >= TILES_FROM - (not stepper.side_by_side)
-    return "tiles" if fills else "columns"
+    large, many = equations.dimension > TILES_FROM, k >= TILES_FROM - (not stepper.side_by_side)
+    return "tiles" if equations.tiles or (large if stepper.implicit else many) else "columns"
 
 
 def written_constants(equations: RateSource) -> str:
@@ -285,15 +287,14 @@ def advance(n: int, steps: int, t0: float, dt: float, x: states, V: frame, k: in
 '''
 
 
-MAP_STEP = '''
+MAP_STEP = """
 STAGES = 1
 
 
 @njit
 def step_tangent(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):
-    """One step of a map."""
     linearise(n, x, V, f[0], F[0].T, parameters, data, rows, scratch)
     copy(x, f[0])
     copy_matrix(V, F[0].T)
 
-'''
+"""
