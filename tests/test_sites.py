@@ -12,6 +12,7 @@ from steps import step_of
 
 from dynsys import RK4, Euler, NumbaTangent, NumpyTangent, RunState, SymbolicFlow, SymbolicMap
 from dynsys.compiled.lattice import lattice_step
+from dynsys.equations.networks.definition import NetworkDefinition
 from dynsys.testing import check_system, check_tangent
 
 pytestmark = pytest.mark.numba
@@ -88,7 +89,8 @@ def state_of(name):
     ],
 )
 def test_equations_that_are_one_text_are_found(name, runs):
-    assert LATTICES[name][0].definition.runs == runs
+    definition = LATTICES[name][0].definition
+    assert (definition.numbers if isinstance(definition, NetworkDefinition) else definition).runs == runs
 
 
 def test_few_equations_stay_written_out():

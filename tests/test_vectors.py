@@ -27,14 +27,12 @@ from dynsys import (
     parameter,
     vary,
 )
-from dynsys.compiled.vectors import BLOCK
-from dynsys.passes.orthonormal import LONG_COLUMN
+from dynsys.compiled.staged import TILE
 from dynsys.storage.description import describe
 from dynsys.testing import check_system, check_tangent
 
 rng = np.random.default_rng(0)
-SMALL, LARGE = 6, LONG_COLUMN + 9  # by loops, and by BLAS in blocks of tangent vectors
-assert LARGE > BLOCK
+SMALL, LARGE = 6, 4 * TILE + 1  # within a tile and a strip of a matrix, and over several
 
 
 def coupling(rows, columns=None, seed=0):

@@ -95,13 +95,14 @@ class RateSource:
     ----------
     source : str
         The functions `rates` and `product`, or those of each part (`dynsys.compiled.rates`).
-    dimension : int
+    dimension, scratch : int
+        Number of components, and length of B.
     entries : tuple of int
         Numbers in J, of every part.
-    scratch : int
-        Length of B.
     driven_by : str
         Type of `rows`: "floats" or "ints32".
+    tiles : bool
+        Whether vectors of eight numbers stand in it: frames go in tiles then, and members one after the other.
     """
 
     source: str
@@ -109,6 +110,7 @@ class RateSource:
     entries: tuple[int, ...]
     scratch: int = 0
     driven_by: str = "floats"
+    tiles: bool = False
 
 
 def no_step(tableau: Tableau | None, k: int) -> StepSource | NumbaStep | None:
@@ -256,7 +258,7 @@ def written_step(kernel: Kernel, stepper: Written | None, k: int) -> StepSource 
 
 @lru_cache(maxsize=256)  # every call of a pass asks
 def _written(equations: RateSource, stepper: Written, k: int, undriven: bool) -> StepSource:
-    layout = layout_for(stepper, k, equations.dimension)
+    layout = layout_for(stepper, k, equations)
     columns = 8 if layout == "tiles" else 1
     states, frames = stepper.room(equations.dimension, equations.entries, -(-k // columns))
     scratch, states = aligned(equations.scratch), aligned(states)
@@ -267,10 +269,10 @@ def _written(equations: RateSource, stepper: Written, k: int, undriven: bool) ->
     return StepSource(source, scratch + states + frames * columns, layout, lanes)
 
 
-def layout_for(stepper: Written, k: int, dim: int) -> str:
+def layout_for(stepper: Written, k: int, equations: RateSource) -> str:
     """How a frame of k vectors stands in memory: in tiles where it is worth one, or the matrix of an implicit step."""
-    fills = dim > TILES_FROM if stepper.implicit else k >= TILES_FROM - (not stepper.side_by_side)
-    return "tiles" if fills else "columns"
+    large, many = equations.dimension > TILES_FROM, k >= TILES_FROM - (not stepper.side_by_side)
+    return "tiles" if equations.tiles or (large if stepper.implicit else many) else "columns"
 
 
 def written_constants(equations: RateSource) -> str:
@@ -291,15 +293,14 @@ def advance(n: int, steps: int, t0: float, dt: float, x: states, V: frame, k: in
 '''
 
 
-MAP_STEP = '''
+MAP_STEP = """
 STAGES = 1
 
 
 @njit
 def step_tangent(n, t, dt, x, V, X, W, f, F, parameters, data, rows, scratch):
-    """One step of a map."""
     linearise(n, x, V, f[0], F[0].T, parameters, data, rows, scratch)
     copy(x, f[0])
     copy_matrix(V, F[0].T)
 
-'''
+"""

@@ -13,8 +13,8 @@ from dynsys.compiled.rates import rate_source
 from dynsys.compiled.tiles import tile_step
 from dynsys.compiled.unrolled import few, unrolled_linearise, unrolled_step
 from dynsys.equations.definition import Definition
+from dynsys.equations.networks.definition import NetworkDefinition
 from dynsys.equations.vectors.definition import VectorDefinition
-from dynsys.equations.vectors.dense import DenseDefinition
 from dynsys.steppers.stepper import Tableau
 
 Array = np.ndarray
@@ -23,7 +23,7 @@ SINGLE_ROWS = 100  # beside loops over runs, in all stages: to fuse more gains n
 
 
 def equations_jvp(
-    definition: Definition | VectorDefinition | DenseDefinition, t: float, x: Array, V: Array, parameters: Any
+    definition: Definition | VectorDefinition | NetworkDefinition, t: float, x: Array, V: Array, parameters: Any
 ) -> Array:
     """The Jacobian of equations at one state times the columns of V."""
     by_neighbours = definition.functions.get("jvp")

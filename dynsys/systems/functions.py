@@ -23,6 +23,7 @@ from attrs.validators import optional
 from dynsys.algorithms.differences import WORK
 from dynsys.compiled.kernel import Kernel
 from dynsys.equations.definition import Definition
+from dynsys.equations.networks.definition import NetworkDefinition
 from dynsys.equations.tracing.limits import NotTraceable
 from dynsys.equations.tracing.trace import Trace, traced
 from dynsys.errors import InvalidInputError, real, real_array, real_or_complex, shown
@@ -143,7 +144,10 @@ class FunctionSystem(DifferentiableSystem, ABC):
     @property
     def equations(self) -> Definition | None:
         """The equations that were traced, in x0, x1, ..., t and a parameter p0, p1, ... for each of `args`; or None."""
-        return None if self._derivative_is_given or isinstance(self._trace, str) else self._trace.definition
+        if self._derivative_is_given or isinstance(self._trace, str):
+            return None
+        definition = self._trace.definition
+        return definition.numbers if isinstance(definition, NetworkDefinition) else definition
 
     @property
     def parameters(self) -> Array:
@@ -213,7 +217,10 @@ class FunctionSystem(DifferentiableSystem, ABC):
     def kernel(self) -> Kernel | None:
         """The traced equations, or the functions marked `@numba.njit`, as source for Numba; see `FunctionSystem`."""
         if not self._derivative_is_given and isinstance(self._trace, Trace):
-            return equations_kernel(self._trace.definition.equations, self.parameters)
+            definition = self._trace.definition
+            if isinstance(definition, NetworkDefinition):
+                return definition.kernel(self.parameters)
+            return equations_kernel(definition.equations, self.parameters)
         if not all(map(_compiles, self._used.values())) or self.fallback:
             return None
         self._check_indices()

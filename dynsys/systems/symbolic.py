@@ -28,8 +28,8 @@ import numpy as np
 from dynsys.compiled.kernel import Kernel
 from dynsys.equations.definition import Definition, define
 from dynsys.equations.latex import equations_latex, jacobian_latex, vectors_latex
+from dynsys.equations.networks.definition import NetworkDefinition, define_network
 from dynsys.equations.vectors.definition import VectorDefinition, define_vectors
-from dynsys.equations.vectors.dense import DenseDefinition, define_dense
 from dynsys.errors import InvalidInputError, is_whole, plain, real_array, real_or_complex, shown, whole_number
 from dynsys.systems.array_parameters import ARRAY, array_of_shape, checked_array, shapes_of
 from dynsys.systems.equation_kernel import equations_jvp, equations_kernel
@@ -170,7 +170,7 @@ class SymbolicSystem(DifferentiableSystem, ABC):
         return made
 
     @property
-    def definition(self) -> Definition | VectorDefinition | DenseDefinition:
+    def definition(self) -> Definition | VectorDefinition | NetworkDefinition:
         """The equations and what SymPy derives from them."""
         return _any_definition(type(self), self._sizes, self._shapes)
 
@@ -226,7 +226,7 @@ class SymbolicSystem(DifferentiableSystem, ABC):
         return tuple([checked_array(name, getattr(self, name)).shape for name in _arrays(type(self))])
 
     @property
-    def _vectors(self) -> VectorDefinition | DenseDefinition | None:
+    def _vectors(self) -> VectorDefinition | NetworkDefinition | None:
         """The definition, where equations are in vectors, or are computed as such."""
         return _vector_definition(type(self), self._sizes, self._shapes)
 
@@ -248,7 +248,7 @@ class SymbolicSystem(DifferentiableSystem, ABC):
         if isinstance(definition, VectorDefinition):
             return vectors_latex(definition, self._left)
         return equations_latex(
-            definition.numbers if isinstance(definition, DenseDefinition) else definition, self._left
+            definition.numbers if isinstance(definition, NetworkDefinition) else definition, self._left
         )
 
     @property
@@ -260,7 +260,7 @@ class SymbolicSystem(DifferentiableSystem, ABC):
                 "the Jacobian of equations in vectors is not written out: look at the numbers of system.jacobian(t, x) "
                 "or at system.source"
             )
-        return jacobian_latex(definition.numbers if isinstance(definition, DenseDefinition) else definition)
+        return jacobian_latex(definition.numbers if isinstance(definition, NetworkDefinition) else definition)
 
     def _repr_latex_(self) -> str:
         return rf"$\displaystyle {self.latex}$"
@@ -421,14 +421,14 @@ def _definition(system: type[SymbolicSystem], sizes: tuple[int, ...]) -> Definit
 @lru_cache(maxsize=256)
 def _any_definition(
     system: type[SymbolicSystem], sizes: tuple[int, ...], shapes: tuple[tuple[int, ...], ...]
-) -> Definition | VectorDefinition | DenseDefinition:
+) -> Definition | VectorDefinition | NetworkDefinition:
     return _vector_definition(system, sizes, shapes) or _definition(system, sizes)
 
 
 @lru_cache(maxsize=256)
 def _vector_definition(
     system: type[SymbolicSystem], sizes: tuple[int, ...], shapes: tuple[tuple[int, ...], ...]
-) -> VectorDefinition | DenseDefinition | None:
+) -> VectorDefinition | NetworkDefinition | None:
     equations, helpers = _given(system, sizes)
     arrays = dict(zip(_arrays(system), shapes, strict=True))
     return _as_vectors(equations, {name: arrays.get(name, ()) for name in _names(system, sizes=False)}, helpers)
@@ -436,13 +436,13 @@ def _vector_definition(
 
 def _as_vectors(
     equations: Equations, parameters: Mapping[str, tuple[int, ...]], helpers: Equations
-) -> VectorDefinition | DenseDefinition | None:
+) -> VectorDefinition | NetworkDefinition | None:
     """The definition of equations that are computed in vectors; None if there is nothing to gain."""
     right_sides, subexpressions = _right_sides("equation of", equations), _right_sides("helper", helpers)
     short = tuple(zip(helpers, subexpressions, strict=True))
     said = {name: re.fullmatch(r"(\w+)\[(\d+)\]", name) for name in equations}
     if not any(parameters.values()) and not any(said.values()):
-        return define_dense(tuple(equations), right_sides, tuple(parameters), short)
+        return define_network(tuple(equations), right_sides, tuple(parameters), short)
     for name, found in said.items():
         others = [other for other in said if other != name and found and other.partition("[")[0] == found[1]]
         if found and (int(found[2]) < 1 or others):

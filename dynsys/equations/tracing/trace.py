@@ -12,6 +12,7 @@ import numpy as np
 
 from dynsys.equations.definition import Definition, define
 from dynsys.equations.expression_size import sizes
+from dynsys.equations.networks.definition import NetworkDefinition, define_network
 from dynsys.equations.tracing.limits import NeedsValue, NotTraceable, Tracer
 from dynsys.equations.tracing.rebuilt import rebuilt
 from dynsys.equations.tracing.rules import expression
@@ -33,13 +34,13 @@ class Trace:
 
     Attributes
     ----------
-    definition : Definition
+    definition : Definition or NetworkDefinition
         In the state x0, x1, ..., and a parameter for each number of `args` that is not in `literal`.
     literal : frozenset of int
         Places of arguments that the function needed the values of: they stand in the equations.
     """
 
-    definition: Definition
+    definition: Definition | NetworkDefinition
     literal: frozenset[int]
     held: set[bool] = attrs.field(factory=set, repr=False)  # whether it has been, in full
 
@@ -149,9 +150,12 @@ def _traced(function: Function, dimension: int, given: tuple[Any, ...]) -> Trace
     try:
         answer = rebuilt(function)(symbols(["t"])[0], symbols(state), *args)
         right_sides = _right_sides(answer, dimension)
-        _check_size(right_sides, set(state), tracer)
-        _check_entries(Definition(tuple(state), tuple(places), right_sides))
-        definition = define(tuple(state), right_sides, tuple(places))
+        given_as = tuple(state), right_sides, tuple(places)
+        definition: Definition | NetworkDefinition | None = define_network(*given_as)
+        if definition is None:
+            _check_size(right_sides, set(state), tracer)
+            _check_entries(Definition(tuple(state), tuple(places), right_sides))
+            definition = define(*given_as)
     except NeedsValue as needs:
         raise _Needs({places[name] for name in needs.names}) from None
     except NotTraceable as problem:

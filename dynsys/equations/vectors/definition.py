@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from dynsys.compiled.kernel import Kernel
-from dynsys.compiled.vectors import Entrywise, Quantity, Taken, VectorSource, vector_linearise
+from dynsys.compiled.equations import aligned
+from dynsys.compiled.kernel import Kernel, StepSource
+from dynsys.compiled.staged import StagedSource, staged_step
+from dynsys.compiled.vectors import Entrywise, Quantity, Taken, VectorSource, strips, vector_linearise, vector_source
 from dynsys.equations.definition import LANGUAGE, check_names, derived_once, run_source
 from dynsys.equations.expression import check_functions, nesting_refused, parse
 from dynsys.equations.jumps import jumping_parts
@@ -23,7 +25,7 @@ from dynsys.equations.vectors import text as vector_text
 from dynsys.equations.vectors.jumps import SHORT, as_written, vector_jumps, weights
 from dynsys.equations.vectors.source import entrywise, numpy_sides, numpy_vectors
 from dynsys.errors import InvalidInputError
-from dynsys.passes.orthonormal import LONG_COLUMN
+from dynsys.steppers.stepper import Tableau
 
 if TYPE_CHECKING:
     import sympy
@@ -36,6 +38,7 @@ MODULES = (
     "dynsys.equations.vectors.source",
     "dynsys.equations.vectors.jumps",
     "dynsys.compiled.vectors",
+    "dynsys.compiled.staged",
     *LANGUAGE,
 )
 
@@ -63,7 +66,7 @@ class VectorDefinition:
     def derived(self) -> VectorDerived:
         """What is derived, from the disk if an earlier process left it there."""
         given = [self.given, self.texts, self.parameters, self.helpers]
-        return VectorDerived(**derived_once("vectors", given, [__name__, *MODULES], self._derive))
+        return VectorDerived.read(derived_once("vectors", given, [__name__, *MODULES], self._derive))
 
     @property
     def source(self) -> str:
@@ -104,10 +107,23 @@ class VectorDefinition:
         numbers = [value for value in values if not np.ndim(value)]
         of = dict(zip((name for name, _ in self.parameters), values, strict=True))
         arrays = tuple(of[name] for name, _ in self.derived.data)
-        transposed = tuple(turned for _, turned in self.derived.data)
+        matrices = {name for name, shape in self.parameters if len(shape) == 2}
+        transposed = tuple(turned if name in matrices else None for name, turned in self.derived.data)
         keep = not any(array.flags.writeable for array in arrays)  # of one that came from a pickle, say
         data = _data(_Arrays(arrays), transposed) if keep else _data.__wrapped__(_Arrays(arrays), transposed)
-        return Kernel(self.derived.linearise, np.array(numbers, dtype=float), data, scratch=self.derived.scratch)
+        derived = self.derived
+
+        def step(tableau: Tableau | None, k: int) -> StepSource:
+            return staged_step(derived.tiles, tableau, not k)
+
+        return Kernel(
+            derived.linearise,
+            np.array(numbers, dtype=float),
+            data,
+            scratch=derived.scratch,
+            step=step,
+            rates=derived.tiles.equations,
+        )
 
     @cached_property
     def read(self) -> vector_text.VectorEquations:
@@ -183,12 +199,13 @@ class VectorDefinition:
         source, data = self._vector_source()
         variables = [(name, self.read.lengths[name]) for name, _ in self.given]
         dim = sum(length or 1 for _, length in variables)
-        linearise, scratch = vector_linearise(source, dim >= LONG_COLUMN)
+        linearise, scratch = vector_linearise(source, dim)
+        tiles = vector_source(source, dim)
         driven = any("t" in map(str, expression.free_symbols) for expression in self.expressions.values())
         places = {name: f"_p[{i}]" for i, (name, _) in enumerate(self.parameters)}
         sides, jumps = self._jumps(source, places)
         text = numpy_vectors(source, dim, places) + sides
-        return VectorDerived(text, linearise, scratch, tuple(variables), data, driven, jumps)
+        return VectorDerived(text, linearise, scratch, tiles, tuple(variables), data, driven, jumps)
 
     def _vector_source(self) -> tuple[VectorSource, tuple[tuple[str, bool], ...]]:
         """The equations as source, and the arrays that stand one after the other in the data of the kernel."""
@@ -208,17 +225,17 @@ class VectorDefinition:
             if len(shape) == 1:
                 quantities[name] = Quantity(name, "vector", used, shape[0], False)
                 arrays[name, False] = used
-                used += shape[0]
+                used += aligned(shape[0])
             elif not shape:
                 quantities[name] = Quantity(name, "number", numbers.index(name), 1, False)
         for entry in read.order:
             if not isinstance(entry, vector_reader.Taken):
                 continue
             expression, length = expressions[entry.name], entry.length or 1
-            turned = entry.matrix, not entry.transposed  # the transpose stands in the data
+            turned = entry.matrix, entry.transposed
             if entry.matrix and turned not in arrays:
                 arrays[turned] = used
-                used += entry.of_length * length
+                used += entry.of_length * aligned(length)
             of = entrywise(entry.origin, expression, entry.of_length, quantities)
             moving = any(quantities[s.name].moving for s in expression.free_symbols if s.name != "t")
             quantities[entry.name] = Quantity(entry.name, "taken", len(taken), length, moving)
@@ -239,6 +256,8 @@ class VectorDerived:
         For NumPy, and for Numba.
     scratch : int
         Length of the work array of `linearise`.
+    tiles : StagedSource
+        The same for frames in tiles.
     variables : sequence of (str, int or None)
         Variables of the state, and their numbers of entries.
     data : sequence of (str, bool)
@@ -252,10 +271,16 @@ class VectorDerived:
     source: str
     linearise: str
     scratch: int
+    tiles: StagedSource
     variables: Sequence[tuple[str, int | None]]
     data: Sequence[tuple[str, bool]]
     driven: bool
     jumps: Sequence[str] = ()
+
+    @classmethod
+    def read(cls, record: dict[str, Any]) -> VectorDerived:
+        """The inverse of `attrs.asdict`."""
+        return cls(**record | {"tiles": StagedSource(**record["tiles"])})
 
 
 @lru_cache(maxsize=256)
@@ -292,9 +317,12 @@ class _Arrays:
 
 
 @lru_cache(maxsize=8)  # members of an ensemble that share matrices share this
-def _data(given: _Arrays, transposed: tuple[bool, ...]) -> Array:
-    """The data of a kernel: one array after the other, in one row."""
-    parts = [(array.T if turned else array).ravel() for array, turned in zip(given.arrays, transposed, strict=True)]
+def _data(given: _Arrays, transposed: tuple[bool | None, ...]) -> Array:
+    """The data of a kernel: one array after the other, in one row; matrices, which may be transposed, in strips."""
+    parts = [
+        np.pad(array, (0, aligned(len(array)) - len(array))) if turned is None else strips(array.T if turned else array)
+        for array, turned in zip(given.arrays, transposed, strict=True)
+    ]
     data = np.concatenate([np.empty(0), *parts])[None]
     data.flags.writeable = False
     return data
