@@ -16,7 +16,7 @@ def timed(flow: RateSource) -> RateSource:
 
 def crossing(flow: RateSource, stepper: Written, k: int, own: int, rounds: int, rounding: float) -> StepSource:
     """The step from one crossing to the next, with k vectors; `own` numbers in p are the map's and the stepper's."""
-    equations, layout = timed(flow), layout_for(k, flow.dimension)
+    equations, layout = timed(flow), layout_for(stepper, k, flow.dimension)
     columns = 8 if layout == "tiles" else 1
     dim, blocks = equations.dimension, (k + columns) // columns  # with one more column, the derivative by the length
     states, frames = stepper.room(dim, equations.entries, blocks)

@@ -173,7 +173,7 @@ class StroboscopicMap(FlowMap):
         return attrs.evolve(
             flow,
             step=step,
-            lanes=lambda k, varied: None,
+            lanes=lambda k: None,
             parameters=np.insert(flow.parameters, at, [self.steps, self.t0, self.stepper.dt]),
         )
 

@@ -262,6 +262,8 @@ class Expressions:
                 return self.to.total(a)
             case "splat", [a]:
                 return self.to.as_type(a, VECTOR)
+            case "two_to", [a]:
+                return self.to.two_to(a)
             case "bits", [a]:
                 of, to = (self.to.llvm(a.type), "i64")
                 return self.to.give(INT, f"bitcast {of} {a.text} to {to}")

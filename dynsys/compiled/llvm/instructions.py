@@ -248,6 +248,18 @@ class Instructions:
             return self.arithmetic("+", self.arithmetic("*", a, b), c)
         return self.function("fma", [a, b, c])
 
+    def two_to(self, shifted: Value) -> Value:
+        """2^n for a whole number n that stands in the lowest bits of n + 1.5 * 2^52."""
+        of, ints = self.llvm(shifted.type), "i64" if shifted.type == FLOAT else f"<{self.width} x i64>"
+
+        def every(n: int) -> str:
+            return str(n) if shifted.type == FLOAT else "<" + ", ".join([f"i64 {n}"] * self.width) + ">"
+
+        bits = self.give("", f"bitcast {of} {shifted.text} to {ints}")
+        exponent = self.give("", f"add {ints} {bits.text}, {every(1023)}")
+        whole = self.give("", f"shl {ints} {exponent.text}, {every(52)}")
+        return self.give(shifted.type, f"bitcast {ints} {whole.text} to {of}")
+
     def some(self, mask: Value) -> Value:
         """Whether a condition holds for any number of a vector."""
         if mask.type == BOOL:
