@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from functools import cache
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from itertools import accumulate
 from typing import Any
 
 import attrs
@@ -48,15 +50,18 @@ class Pass:
 
     def run(self, members: Array, drive: Array) -> None:
         """Move some members; `drive` is theirs, or that of all."""
-        lanes, done = self.source.side_by_side, 0
-        if lanes and not self.start.single:
-            done = len(members) // lanes * lanes
-            done = len(members) if len(members) - done > FEW else done
-        self._run("lanes", slice(0, done), members, drive)
-        rest = "tiles" if self.source.any_layout and self.start.single and fills_tiles(*self.end.Q.shape[1:]) else None
-        self._run(rest or self.source.layout, slice(done, None), members, drive)
+        end, source, done = self.end, self.source, 0
+        if not self.start.single:
+            for lanes, least in ((source.side_by_side, source.side_by_side // 2), (8, FEW)):
+                if source.side_by_side >= lanes:
+                    left = (len(members) - done) % lanes
+                    blocks = len(members) - (left if left <= least else 0)
+                    self._run("lanes", lanes, slice(done, blocks), members, drive)
+                    done = blocks
+        tiles = source.any_layout and self.start.single and fills_tiles(*end.Q.shape[1:])
+        self._run("tiles" if tiles else source.layout, 1, slice(done, None), members, drive)
 
-    def _run(self, layout: str, part: slice, members: Array, drive: Array) -> None:
+    def _run(self, layout: str, lanes: int, part: slice, members: Array, drive: Array) -> None:
         members, drive = np.ascontiguousarray(members[part], np.int64), drive[part] if len(drive) > 1 else drive
         if not len(members):
             return
@@ -66,7 +71,7 @@ class Pass:
         count, drive = numbers.shape[1], np.ascontiguousarray(drive)
         of_member, of_step = (drive[0].size if len(drive) > 1 else 0), (drive.shape[2] if drive.shape[1] > 1 else 0)
         sizes = np.array([drive.shape[2], of_step, *data.shape, count])
-        lanes, columns = self.source.side_by_side if layout == "lanes" else 1, aligned(k) if layout == "tiles" else k
+        columns = aligned(k) if layout == "tiles" else k
         own = np.zeros(lanes, np.int64)
         factor = k * (k + 1) // 2
         lengths = (
@@ -77,12 +82,10 @@ class Pass:
             work_length(k) if layout == "tiles" else k * lanes,
             count * lanes,
         )
-        scratch, *work = [_room(length) for length in lengths]
+        scratch, *work = _rooms(lengths)
         driver, width = _driver(layout, lanes)
-        meant = {"columns": (), "tiles": ("frame",), "lanes": ("states", "frame", *["numbers"] * varied)}[layout]
-        source = f"_WIDTH = {width}\n_COLUMNS = {8 if layout == 'tiles' else 1}\n{FUNCTIONS}{self.source.source}"
         driver(
-            compiled(source, ("advance",), 8 if layout == "columns" else width, meant)["advance"],
+            _advance(self.source, layout, width, varied),
             _at(members), len(members), self.start.n, self.intervals, self.steps,
             self.t0, self.dt, _at(numbers), count if varied else 0, _at(data), _at(drive),
             drive.itemsize, of_member, of_step, _at(sizes), _at(own), _at(scratch), dim, k, *map(_at, work),
@@ -96,14 +99,26 @@ def fills_tiles(dim: int, k: int) -> bool:
     return k > 3 or (k == 3 and dim <= 8)
 
 
-def _room(length: int) -> Array:
-    """Work room that begins at a whole cache line."""
-    room = np.zeros(length + 8)
-    return room[-room.ctypes.data % 64 // 8 :][:length]
+def _rooms(lengths: Sequence[int]) -> list[Array]:
+    """Work rooms, each of which begins at a whole cache line."""
+    ends = list(accumulate(aligned(length) for length in lengths))
+    whole = np.zeros(ends[-1] + 8)
+    first = -_at(whole) % 64 // 8
+    return [
+        whole[first + end - aligned(n) : first + end - aligned(n) + n] for end, n in zip(ends, lengths, strict=True)
+    ]
 
 
 def _at(array: Array) -> int:
-    return array.ctypes.data
+    return array.__array_interface__["data"][0]  # `array.ctypes.data` takes five times as long
+
+
+@lru_cache(maxsize=512)
+def _advance(source: StepSource, layout: str, width: int, varied: bool) -> int:
+    """The address of a step for a layout."""
+    meant = {"columns": (), "tiles": ("frame",), "lanes": ("states", "frame", *["numbers"] * varied)}[layout]
+    text = f"_WIDTH = {width}\n_COLUMNS = {8 if layout == 'tiles' else 1}\n{FUNCTIONS}{source.source}"
+    return compiled(text, ("advance",), 8 if layout == "columns" else width, meant)["advance"]
 
 
 @cache

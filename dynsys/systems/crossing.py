@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import attrs
+
 from dynsys.compiled.equations import aligned
 from dynsys.compiled.kernel import RateSource, StepSource, layout_for, written_constants
 from dynsys.steppers.stepper import Written
@@ -11,7 +13,8 @@ def timed(flow: RateSource) -> RateSource:
     """The equations of `TimedFlow`: J has the entries of the flow, its slopes, and how fast its time runs."""
     source = flow.source.replace("def rates(", "def flow_rates(").replace("def product(", "def flow_product(")
     dim = flow.dimension + 1
-    return RateSource(source + TIMED.format(entries=flow.entries[0]), dim, (flow.entries[0] + dim,), flow.scratch)
+    source += TIMED.format(entries=flow.entries[0])
+    return attrs.evolve(flow, source=source, dimension=dim, entries=(flow.entries[0] + dim,))
 
 
 def crossing(flow: RateSource, stepper: Written, k: int, own: int, rounds: int, rounding: float) -> StepSource:
