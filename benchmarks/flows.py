@@ -47,7 +47,7 @@ def lorenz63(rounds: int, quick: bool) -> None:
             else:
                 continue
             notes.append(f"{peer.how}; {steps} steps")
-        _show("one trajectory" if members == 1 else "64 members", race(entrants, rounds, time.perf_counter), notes)
+        _show("one trajectory" if members == 1 else "64 members", race(entrants, rounds, time.process_time), notes)
 
 
 def lorenz96(dim: int) -> SymbolicFlow:

@@ -46,6 +46,46 @@ def kuramoto_slope(x, V, f, F):
                 F[i, c] += pull * (V[j, c] - V[i, c])
 
 
+@cache
+def graph_slope(neighbours: tuple[tuple[int, ...], ...]) -> Callable[..., None]:
+    """Phase oscillators on a graph of n vertices: x_i' = i / n + sum_j sin(x_j - x_i) over the neighbours of i."""
+    ends, dim = np.array(neighbours), len(neighbours)
+
+    @fast
+    def slope(x, V, f, F):
+        for i in range(dim):
+            f[i] = i / dim
+            for c in range(V.shape[1]):
+                F[i, c] = 0.0
+            for j in ends[i]:
+                f[i] += math.sin(x[j] - x[i])
+                pull = math.cos(x[j] - x[i])
+                for c in range(V.shape[1]):
+                    F[i, c] += pull * (V[j, c] - V[i, c])
+
+    return slope
+
+
+def recurrent_slope(W: np.ndarray) -> Callable[..., None]:
+    """A recurrent network, x' = -x + W tanh(x)."""
+    dim = len(W)
+
+    @fast
+    def slope(x, V, f, F):
+        s = np.tanh(x)
+        for i in range(dim):
+            f[i] = -x[i]
+            for c in range(V.shape[1]):
+                F[i, c] = -V[i, c]
+            for j in range(dim):
+                f[i] += W[i, j] * s[j]
+                pull = W[i, j] * (1.0 - s[j] * s[j])
+                for c in range(V.shape[1]):
+                    F[i, c] += pull * V[j, c]
+
+    return slope
+
+
 @fast
 def hindmarsh_rose_slope(x, V, f, F):
     """Velocity f and J(x) V of the Hindmarsh-Rose neuron, current 3.25."""

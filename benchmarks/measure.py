@@ -22,11 +22,14 @@ class Contestant:
         Does the work once; what it returns last is kept beside the times.
     work : int
         Steps that one run takes, of all members together.
+    clock : callable () -> float, optional
+        What it is timed by, if not by the clock of the race.
     """
 
     name: str
     run: Callable[[], Any]
     work: int
+    clock: Callable[[], float] | None = None
 
 
 @attrs.frozen(eq=False)
@@ -58,15 +61,15 @@ def seconds(work: Callable[[], Any], clock: Callable[[], float] = time.perf_coun
 def race(contestants: Sequence[Contestant], rounds: int, clock: Callable[[], float] = time.thread_time) -> list[Timing]:
     """Times of all contestants, interleaved: in every round each one runs once. A first call of each warms it up.
 
-    The clock is the CPU time of this thread: what else the machine does is not counted. Programs that work in other
-    threads or processes need that on the wall.
+    The clock is the CPU time of this thread: what else the machine does is not counted. Programs that work in several
+    threads need that of the process, and those that work in several processes that on the wall.
     """
-    first = [seconds(one.run, clock)[0] for one in contestants]
+    first = [seconds(one.run, one.clock or clock)[0] for one in contestants]
     times = np.empty((len(contestants), rounds))
     answers: list[Any] = [None] * len(contestants)
     for r in range(rounds):
         for i, one in enumerate(contestants):
-            taken, answers[i] = seconds(one.run, clock)
+            taken, answers[i] = seconds(one.run, one.clock or clock)
             times[i, r] = 1e9 * taken / one.work
     return [Timing(one.name, *result) for one, *result in zip(contestants, times, first, answers, strict=True)]
 

@@ -9,7 +9,15 @@ import attrs
 import numpy as np
 
 from benchmarks.handwritten import lorenz96_slope, rk4_loop
-from benchmarks.handwritten_medium import coupled_maps_image, henon_image, kuramoto_slope, map_loop, roessler_ring_slope
+from benchmarks.handwritten_medium import (
+    coupled_maps_image,
+    graph_slope,
+    henon_image,
+    kuramoto_slope,
+    map_loop,
+    recurrent_slope,
+    roessler_ring_slope,
+)
 from benchmarks.measure import Contestant, race, table
 from dynsys import RK4, Flow, Map, RunState, SymbolicFlow
 from dynsys.models.classics import CoupledMapLattice, Henon, Lorenz96
@@ -75,6 +83,19 @@ def kuramoto(dim: int) -> SymbolicFlow:
     return SymbolicFlow.of(equations, {"K": 2.0} | {f"w{i}": i / dim for i in range(dim)})
 
 
+def graph(dim: int) -> tuple[tuple[int, ...], ...]:
+    """Four neighbours of each of the vertices, drawn at random."""
+    rng = np.random.default_rng(0)
+    return tuple(tuple(map(int, rng.choice(np.delete(np.arange(dim), i), 4, replace=False))) for i in range(dim))
+
+
+def on_graph(neighbours: tuple[tuple[int, ...], ...]) -> SymbolicFlow:
+    """Phase oscillators on a graph: dx_i/dt = i/n + sum_j sin(x_j - x_i) over the neighbours of i."""
+    dim = len(neighbours)
+    pulls = [" + ".join(f"sin(x{j} - x{i})" for j in ends) for i, ends in enumerate(neighbours)]
+    return SymbolicFlow.of({f"x{i}": f"{i}/{dim} + {pull}" for i, pull in enumerate(pulls)})
+
+
 def cases(quick: bool) -> Iterator[Case]:
     """What is measured."""
     for dim, k in ((5, 2), (11, 11)) if quick else ((10, 10), (40, 1), (40, 10), (40, 40), (200, 200), (1000, 20)):
@@ -85,9 +106,17 @@ def cases(quick: bool) -> Iterator[Case]:
         x0 = np.where(np.arange(3 * sites) % 3, 0.0, -5.0 + np.cos(np.arange(3 * sites)))
         loop = rk4_loop(roessler_ring_slope, 3 * sites, k)
         yield Case(f"ring of Rössler, {3 * sites}, {k}", roessler_ring(sites), x0, k, loop)
-    for dim in (4,) if quick else (10, 20):
+    for dim in (4,) if quick else (10, 20, 50):
         x0, loop = np.linspace(0.0, 3.0, dim), rk4_loop(kuramoto_slope, dim, dim)
         yield Case(f"Kuramoto, {dim}, {dim}", kuramoto(dim), x0, dim, loop)
+    dim, k = (6, 2) if quick else (200, 20)
+    neighbours, x0 = graph(dim), np.linspace(0.0, 3.0, dim)
+    loop = rk4_loop(graph_slope(neighbours), dim, k)
+    yield Case(f"oscillators on a random graph, {dim}, {k}", on_graph(neighbours), x0, k, loop)
+    dim = 5 if quick else 100
+    W = 2.0 * np.random.default_rng(0).normal(size=(dim, dim)) / np.sqrt(dim)
+    flow, x0 = SymbolicFlow.of({"x": "-x + W@tanh(x)"}, {"W": W}), np.sin(np.arange(dim))
+    yield Case(f"recurrent network, {dim}, {dim}", flow, x0, dim, rk4_loop(recurrent_slope(W), dim, dim))
     yield Case("Hénon, 2, 2", Henon(), np.zeros(2), 2, map_loop(henon_image, 2, 2))
     sites = 5 if quick else 40
     x0 = np.modf(np.sqrt(2.0) * np.arange(1, sites + 1))[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import cache
 
@@ -30,6 +31,8 @@ class Peer:
     vectors : callable (x0, warmup, window, tail, dt) -> (ndarray, ndarray), shapes (window, 3), (window, 3, 3), or None
         States, and all covariant vectors as columns, after each of the `window` steps that follow the warm-up;
         re-orthonormalised in every step.
+    clock : callable () -> float, or None
+        What it is timed by, if not by the CPU time of this process.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Peer:
     run: Callable[..., Array] | None = None
     together: Callable[..., Array] | None = None
     vectors: Callable[..., tuple[Array, Array]] | None = None
+    clock: Callable[[], float] | None = None
 
 
 def velocity(x: Array, t: float) -> Array:
@@ -165,7 +169,13 @@ def qgs() -> Peer:
         _, path, _, V = estimator.get_clvs()
         return path.T[1 : window + 1], np.moveaxis(V, -1, 0)[1 : window + 1]
 
-    return Peer(_version("qgs"), "re-orthonormalises every step", 1.0, vectors=vectors)
+    return Peer(
+        _version("qgs"),
+        "re-orthonormalises every step; time on the wall",
+        1.0,
+        vectors=vectors,
+        clock=time.perf_counter,
+    )
 
 
 @cache

@@ -33,7 +33,7 @@ def vectors(rounds: int, quick: bool) -> None:
     peers = [peer for peer in installed() if peer.vectors]
     entrants = [_project(tangent, x0, window, every) for every in (1, 10)] + [_peer(one, x0, window) for one in peers]
     notes = ["", "re-orthonormalised, and vectors, every ten steps", *(peer.how for peer in peers)]
-    timings = race(entrants, rounds, time.perf_counter)
+    timings = race(entrants, rounds, time.process_time)
     header = ["", "ns per step of the window", "time / dynsys", "first call, s"]
     errors = ["neutral, median", "neutral, largest", "residual, median", "residual, largest", ""]
     rows = [
@@ -78,7 +78,7 @@ def _project(tangent: TangentSystem, x0: Array, window: int, every: int) -> Cont
 
 def _peer(peer: Peer, x0: Array, window: int) -> Contestant:
     window = max(SETTLE, window // 10) if peer.share < 0.05 else window  # those in NumPy run shorter
-    return Contestant(peer.name, lambda: peer.vectors(x0, SETTLE, window, SETTLE, DT), window)
+    return Contestant(peer.name, lambda: peer.vectors(x0, SETTLE, window, SETTLE, DT), window, peer.clock)
 
 
 def _row(tangent: TangentSystem, one: Timing, own: Timing, every: int, note: str) -> list:
