@@ -51,7 +51,7 @@ class Pass:
         end, source, done = self.end, self.source, 0
         if not self.start.single:
             for lanes, least in ((source.side_by_side, source.side_by_side // 2), (8, FEW)):
-                if source.side_by_side >= lanes:
+                if 0 < lanes <= source.side_by_side:
                     left = (len(members) - done) % lanes
                     blocks = len(members) - (left if left <= least else 0)
                     self._run("lanes", lanes, slice(done, blocks), members, drive)
