@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from functools import cache
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from itertools import accumulate
 from typing import Any
 
 import attrs
@@ -80,12 +82,10 @@ class Pass:
             work_length(k) if layout == "tiles" else k * lanes,
             count * lanes,
         )
-        scratch, *work = [_room(length) for length in lengths]
+        scratch, *work = _rooms(lengths)
         driver, width = _driver(layout, lanes)
-        meant = {"columns": (), "tiles": ("frame",), "lanes": ("states", "frame", *["numbers"] * varied)}[layout]
-        source = f"_WIDTH = {width}\n_COLUMNS = {8 if layout == 'tiles' else 1}\n{FUNCTIONS}{self.source.source}"
         driver(
-            compiled(source, ("advance",), 8 if layout == "columns" else width, meant)["advance"],
+            _advance(self.source, layout, width, varied),
             _at(members), len(members), self.start.n, self.intervals, self.steps,
             self.t0, self.dt, _at(numbers), count if varied else 0, _at(data), _at(drive),
             drive.itemsize, of_member, of_step, _at(sizes), _at(own), _at(scratch), dim, k, *map(_at, work),
@@ -99,14 +99,26 @@ def fills_tiles(dim: int, k: int) -> bool:
     return k > 3 or (k == 3 and dim <= 8)
 
 
-def _room(length: int) -> Array:
-    """Work room that begins at a whole cache line."""
-    room = np.zeros(length + 8)
-    return room[-room.ctypes.data % 64 // 8 :][:length]
+def _rooms(lengths: Sequence[int]) -> list[Array]:
+    """Work rooms, each of which begins at a whole cache line."""
+    ends = list(accumulate(aligned(length) for length in lengths))
+    whole = np.zeros(ends[-1] + 8)
+    first = -_at(whole) % 64 // 8
+    return [
+        whole[first + end - aligned(n) : first + end - aligned(n) + n] for end, n in zip(ends, lengths, strict=True)
+    ]
 
 
 def _at(array: Array) -> int:
-    return array.ctypes.data
+    return array.__array_interface__["data"][0]  # `array.ctypes.data` takes five times as long
+
+
+@lru_cache(maxsize=512)
+def _advance(source: StepSource, layout: str, width: int, varied: bool) -> int:
+    """The address of a step for a layout."""
+    meant = {"columns": (), "tiles": ("frame",), "lanes": ("states", "frame", *["numbers"] * varied)}[layout]
+    text = f"_WIDTH = {width}\n_COLUMNS = {8 if layout == 'tiles' else 1}\n{FUNCTIONS}{source.source}"
+    return compiled(text, ("advance",), 8 if layout == "columns" else width, meant)["advance"]
 
 
 @cache

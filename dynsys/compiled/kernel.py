@@ -7,6 +7,7 @@ all that a compiled pass needs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import attrs
@@ -26,7 +27,7 @@ def no_drive(n: int, steps: int, members: Array) -> Array:
     return np.zeros((1, 1, 0), dtype=np.int32)
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class StepSource:
     """Steps on trajectories, for the compiler.
 
@@ -86,7 +87,7 @@ class NumbaStep:
     rows_at: int | None = None
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class RateSource:
     """Equations as source, for steppers that are written out.
 
@@ -252,13 +253,18 @@ def written_step(kernel: Kernel, stepper: Written | None, k: int) -> StepSource 
     equations = None if stepper is None else kernel.rates(stepper.parts, 1 if stepper.implicit else k)
     if stepper is None or equations is None:
         return None
+    return _written(equations, stepper, k, kernel.drive is no_drive)
+
+
+@lru_cache(maxsize=256)  # every call of a pass asks
+def _written(equations: RateSource, stepper: Written, k: int, undriven: bool) -> StepSource:
     layout = layout_for(stepper, k, equations)
     columns = 8 if layout == "tiles" else 1
     states, frames = stepper.room(equations.dimension, equations.entries, -(-k // columns))
     scratch, states = aligned(equations.scratch), aligned(states)
     constants = f"_SCRATCH = {scratch}\n_STATES = {states}\n" + written_constants(equations)
     source = constants + equations.source + stepper.source + ADVANCE.format(driven_by=equations.driven_by)
-    alike = kernel.drive is no_drive and not scratch  # the room of equations is that of one member
+    alike = undriven and not scratch  # the room of equations is that of one member
     lanes = LANES if stepper.side_by_side and layout == "columns" and alike else 0
     return StepSource(source, scratch + states + frames * columns, layout, lanes)
 

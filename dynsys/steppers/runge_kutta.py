@@ -60,12 +60,12 @@ class ExplicitRungeKutta(Stepper):
     @property
     def source(self) -> str | None:
         """The same step as source for Numba."""
-        return None if self.tableau is None else step_source(self.tableau.reduced)
+        return None if self.tableau is None else step_source(self.tableau)
 
     @property
     def written(self) -> Written | None:
         """The same steps, for equations that are written out."""
-        return None if self.tableau is None else tableau_written(self.tableau.reduced)
+        return None if self.tableau is None else tableau_written(self.tableau)
 
     def slopes(self, flow: VectorField, t: float, x: Array) -> list[Array]:
         """The slopes k_s of the stages."""
@@ -101,6 +101,7 @@ def _tableau(kind: type[ExplicitRungeKutta]) -> Tableau:
 @cache  # every call of a pass asks
 def step_source(tableau: Tableau) -> str:
     """A step as source for Numba."""
+    tableau = tableau.reduced
     if len(tableau.b) == 1:
         return ONE_STAGE.format(b=tableau.b[0])
     return stage_source(tableau) + SOURCE.format(b=list(tableau.b))

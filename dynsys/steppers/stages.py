@@ -65,6 +65,7 @@ def stages_room(tableau: Tableau, dim: int, entries: int) -> int:
 @cache
 def tableau_written(tableau: Tableau) -> Written:
     """Steps of fixed length."""
+    tableau = tableau.reduced
 
     def room(dim: int, entries: Sequence[int], blocks: int) -> tuple[int, int]:
         return stages_room(tableau, dim, entries[0]), dim * (len(tableau.b) + 3)

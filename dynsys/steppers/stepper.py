@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, Protocol
 
 import attrs
@@ -57,7 +58,7 @@ def _rows(value: Any) -> tuple[tuple[float, ...], ...]:
     return tuple(map(_row, value))
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Tableau:
     """The Butcher tableau of an explicit Runge-Kutta method.
 
@@ -95,15 +96,20 @@ class Tableau:
     @property
     def reduced(self) -> Tableau:
         """The same step without the stages that nothing reads, such as a last one for an estimate of the error."""
-        read: list[int] = []
-        for s in reversed(range(len(self.b))):
-            if self.b[s] or any(self.a[r][s] for r in read):
-                read.insert(0, s)
-        a = [[self.a[r][s] for s in read if s < r] for r in read]
-        return Tableau(a, [self.b[s] for s in read], [self.c[s] for s in read])
+        return _reduced(self)
 
 
-@attrs.frozen
+@cache  # every call of a pass asks
+def _reduced(tableau: Tableau) -> Tableau:
+    read: list[int] = []
+    for s in reversed(range(len(tableau.b))):
+        if tableau.b[s] or any(tableau.a[r][s] for r in read):
+            read.insert(0, s)
+    a = [[tableau.a[r][s] for s in read if s < r] for r in read]
+    return Tableau(a, [tableau.b[s] for s in read], [tableau.c[s] for s in read])
+
+
+@attrs.frozen(cache_hash=True)
 class Written:
     """The steps of a method, for equations that are written out (`dynsys.compiled.rates`).
 
