@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from dynsys.compiled.llvm import machine
 from dynsys.compiled.llvm.machine import exported
 from dynsys.compiled.llvm.translate import translate
 from dynsys.errors import InvalidInputError
@@ -156,3 +157,14 @@ def test_refused_with_the_line(line, why):
 def test_constants_are_numbers(constant):
     with pytest.raises(InvalidInputError, match="line 1 of the source"):
         translate(f"X = {constant}\ndef f(out: floats):\n    out[0] = X\n", ["f"])
+
+
+def test_code_of_another_translator_is_not_taken_and_that_of_this_one_is(monkeypatch, tmp_path):
+    monkeypatch.setenv("DYNSYS_CACHE", str(tmp_path))
+    made, make = [], machine._object_code
+    monkeypatch.setattr(machine, "_object_code", lambda text: made.append(text) or make(text))
+    for translator, times in (("one", 1), ("one", 1), ("two", 2)):
+        monkeypatch.setattr(machine, "_translator", lambda name=translator: name)
+        machine._compiled.cache_clear()  # as in another process
+        exported("def f(out: floats):\n    out[0] = 1.0\n", "f")(np.zeros(1))
+        assert len(made) == times
