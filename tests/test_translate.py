@@ -9,6 +9,7 @@ from dynsys.compiled.llvm import machine
 from dynsys.compiled.llvm.machine import exported
 from dynsys.compiled.llvm.translate import translate
 from dynsys.errors import InvalidInputError
+from dynsys.storage.cache import Cache
 
 pytest.importorskip("llvmlite")
 
@@ -160,7 +161,7 @@ def test_constants_are_numbers(constant):
 
 
 def test_code_of_another_translator_is_not_taken_and_that_of_this_one_is(monkeypatch, tmp_path):
-    monkeypatch.setenv("DYNSYS_CACHE", str(tmp_path))
+    monkeypatch.setattr(machine, "kept", lambda: Cache(tmp_path, bytes(32)))
     made, make = [], machine._object_code
     monkeypatch.setattr(machine, "_object_code", lambda text: made.append(text) or make(text))
     for translator, times in (("one", 1), ("one", 1), ("two", 2)):
