@@ -288,5 +288,9 @@ class Expressions:
 
 
 def _may_fail(node: ast.expr) -> bool:
-    """Whether an expression may read where nothing is, or take long: it is computed only where it is asked for."""
-    return any(isinstance(part, ast.Subscript | ast.Call) for part in ast.walk(node))
+    """Whether an expression may read where nothing is, divide ints by 0, which ends the process, or take long.
+
+    It is computed only where it is asked for.
+    """
+    kinds = ast.Subscript | ast.Call | ast.FloorDiv | ast.Mod
+    return any(isinstance(part, kinds) for part in ast.walk(node))

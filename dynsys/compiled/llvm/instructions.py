@@ -155,13 +155,18 @@ class Instructions:
     def floored(self, operator: str, a: Value, b: Value) -> Value:
         """The quotient rounded down, or its remainder, of the sign of b, as in Python."""
         if a.type != INT:
-            quotient = self.function("floor", [self.arithmetic("/", a, b)])
-            if operator == "//":
-                return quotient
             rest = self.function("fmod", [a, b])
             zero = self.as_type(number(0.0), rest.type)
             other = self.compare("<", self.arithmetic("*", rest, self.function("copysign", [number(1.0), b])), zero)
-            return self.select(other, self.arithmetic("+", rest, b), rest)
+            if operator == "%":
+                return self.select(other, self.arithmetic("+", rest, b), rest)
+            # 1.0 // 0.1 is 9, though 1.0 / 0.1 is 10: what is divided is what the remainder leaves, to a whole number
+            near = self.arithmetic("/", self.arithmetic("-", a, rest), b)
+            near = self.select(other, self.arithmetic("-", near, number(1.0)), near)
+            whole = self.function("floor", [near])
+            below = self.compare(">", self.arithmetic("-", near, whole), number(0.5))
+            whole = self.select(below, self.arithmetic("+", whole, number(1.0)), whole)
+            return self.select(self.compare("==", b, zero), self.arithmetic("/", a, b), whole)
         rest = self.give(INT, f"srem i64 {a.text}, {b.text}")
         other = self.arithmetic(
             "&", self.compare("!=", rest, number(0)), self.compare("<", self.arithmetic("^", rest, b), number(0))

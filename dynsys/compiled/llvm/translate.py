@@ -69,6 +69,7 @@ class Module:
         self.constants: dict[str, Value] = {}
         self.tables: list[str] = []
         self.instances: dict[tuple[str, ...], tuple[str, str]] = {}  # name and types: name in LLVM, type of the result
+        self.begun: set[tuple[str, ...]] = set()
         self.bodies: list[str] = []
         self.declared: set[str] = set()
         for node in ast.parse(source).body:
@@ -85,6 +86,8 @@ class Module:
             value = ast.literal_eval(node.value)
         except ValueError:
             raise self.refused(node) from None
+        if not all(isinstance(one, int | float) for one in (value if isinstance(value, tuple) else (value,))):
+            raise self.refused(node, "a constant is a number or a tuple of numbers")
         if not isinstance(value, tuple):
             return number(value)
         whole = all(isinstance(entry, int) for entry in value)
@@ -117,8 +120,11 @@ class Module:
         if key not in self.instances:
             node = self.functions[name]
             label = name if exported else f"{name}.{len(self.instances)}"
+            if key in self.begun:
+                raise Misfit(f"{name} calls itself")
             if len(types) != len(node.args.args):
                 raise Misfit(f"{name} takes {len(node.args.args)} arguments, got {len(types)}")
+            self.begun.add(key)
             known: dict[str, str] = {}
             while True:  # types of variables and of the result grow until all assignments fit
                 function = _Function(self, node, types, known)
@@ -185,7 +191,7 @@ class _Function(Expressions):
         match node:
             case ast.Assign(targets=[target]):
                 self.assignment(target, node.value)
-            case ast.AugAssign():
+            case ast.AugAssign() if type(node.op) in OPERATORS:
                 old = self.value(ast.copy_location(_as_load(node.target), node))
                 self.put(node.target, self.to.arithmetic(OPERATORS[type(node.op)], old, self.value(node.value)))
             case ast.Expr(value=ast.Constant()) | ast.Pass():
@@ -215,8 +221,12 @@ class _Function(Expressions):
             values = [self.value(one) for one in source.elts]
         else:
             whole = self.value(source)
+            if not whole.type.startswith("("):
+                raise Misfit(f"{len(target.elts)} names for one {whole.type}")
             types = whole.type[1:-1].split(",")
             values = [self.to.give(t, f"extractvalue {self.to.typed(whole)}, {i}") for i, t in enumerate(types)]
+        if len(values) != len(target.elts):
+            raise Misfit(f"{len(target.elts)} names for {len(values)} values")
         for one, value in zip(target.elts, values, strict=True):
             self.put(one, value)
 
