@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 from dynsys.compiled.blas import one_blas_thread
-from dynsys.compiled.build import available_cores, build, build_lanes
+from dynsys.compiled.build import available_cores, build
 from dynsys.compiled.forward import Pass
 from dynsys.compiled.kernel import StepSource
 from dynsys.passes.orthonormal import LONG_COLUMN
@@ -54,6 +54,8 @@ class NumbaTangent(TangentSystem):
         kernel, dim, k = self.time_step.step_kernel(), self.dimension, start.k
         assert kernel is not None
         step = kernel.step(k)
+        if isinstance(step, StepSource) and start.single:
+            step = step.alone or step
         steps = intervals * steps_per_interval
         end = start.recording(start.n + steps, intervals, record)
         shared = kernel.drive(start.n, steps, start.members) if kernel.shared else None
@@ -64,7 +66,7 @@ class NumbaTangent(TangentSystem):
         if isinstance(step, StepSource):
             this = Pass(kernel, step, start, end, intervals, steps_per_interval, t0, dt)
         else:
-            compiled = (None if start.single else build_lanes(kernel, dim, k)) or build(kernel, dim, k)
+            compiled = build(kernel, dim, k)
 
         def run(members: Array) -> None:
             if isinstance(step, StepSource):

@@ -20,7 +20,6 @@ import attrs
 from dynsys.compiled.equations import aligned
 from dynsys.compiled.functions import called_functions
 from dynsys.compiled.kernel import NumbaStep, StepKernel
-from dynsys.compiled.lanes import lane_source
 from dynsys.passes.orthonormal import GRAM_SCHMIDT, HOUSEHOLDER, LONG_COLUMN, SINGULAR_RATIO
 from dynsys.passes.status import DIVERGED, RUNNING, SINGULAR
 
@@ -48,16 +47,6 @@ def build(kernel: StepKernel, dim: int, k: int) -> Built:
     source = HEADER + called_functions(step.source) + frames + step.source + factorise + DRIVER
     forward = _load_with(source, tuple(kernel.functions.items())) if kernel.functions else load(source).forward
     return Built(forward, step.scratch)
-
-
-def build_lanes(kernel: StepKernel, dim: int, k: int) -> Built | None:
-    """The compiled pass for blocks of members side by side, where there is one."""
-    lanes = kernel.lanes(k, kernel.parameters.ndim == 2)
-    return (
-        None
-        if lanes is None
-        else Built(load(HEADER + called_functions(lanes.source) + lane_source(lanes, dim, k)).forward)
-    )
 
 
 @lru_cache(maxsize=256)

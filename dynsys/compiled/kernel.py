@@ -13,7 +13,6 @@ import attrs
 import numpy as np
 
 from dynsys.compiled.equations import aligned
-from dynsys.compiled.lanes import LaneSource
 from dynsys.steppers.stepper import Stepper, Tableau, Written
 
 Array = np.ndarray
@@ -52,6 +51,8 @@ class StepSource:
         `frame` then mean, and `numbers`, if each has parameters of its own.
     any_layout : bool
         Whether a source by columns serves frames in tiles, too: it takes blocks of `_COLUMNS` columns.
+    alone : StepSource or None
+        The same steps arranged for a run of a single trajectory, where that is quicker; its rounding may differ.
     """
 
     source: str
@@ -59,6 +60,7 @@ class StepSource:
     layout: str = "columns"
     side_by_side: bool = False
     any_layout: bool = False
+    alone: StepSource | None = None
 
 
 @attrs.frozen
@@ -117,11 +119,6 @@ def no_rates(parts: int, k: int) -> RateSource | None:
     return None
 
 
-def no_lanes(tableau: Tableau | None, k: int, varied: bool) -> LaneSource | None:
-    """No step for blocks of members: they run one after the other."""
-    return None
-
-
 @attrs.frozen(eq=False)
 class Kernel:
     """The linearised equations of a system, for the compiler.
@@ -151,8 +148,6 @@ class Kernel:
         A whole step of one trajectory by a Butcher tableau (None: of a map), where one beats stages of `linearise`.
     rates : callable (parts, k) -> RateSource or None
         The equations of equal parts of the components, for other steppers that are written out.
-    lanes : callable (tableau, k, varied) -> LaneSource or None
-        The same as `step` for blocks of members side by side, which have one row of parameters, or each its own.
     functions : mapping, name -> function marked `@numba.njit`
         Functions of the user that the source calls by these names. A module that calls some is not kept on disk.
     """
@@ -165,7 +160,6 @@ class Kernel:
     scratch: int = 0
     step: Callable[[Tableau | None, int], StepSource | NumbaStep | None] = no_step
     rates: Callable[[int, int], RateSource | None] = no_rates
-    lanes: Callable[[Tableau | None, int, bool], LaneSource | None] = no_lanes
     functions: Mapping[str, Callable[..., Any]] = attrs.field(factory=dict)
 
 
@@ -177,8 +171,6 @@ class StepKernel:
     ----------
     step : callable (k) -> StepSource
         The step of one trajectory with k vectors.
-    lanes : callable (k, varied) -> LaneSource or None
-        The step for blocks of members side by side, if there is one.
     parameters : ndarray, shape (p,) or (members, p)
         Numbers that may change without compiling again; row m, if there are several, is that of member m.
     data, drive, shared, functions
@@ -186,7 +178,6 @@ class StepKernel:
     """
 
     step: Callable[[int], StepSource | NumbaStep]
-    lanes: Callable[[int, bool], LaneSource | None]
     parameters: Array
     data: Array
     drive: Callable[[int, int, Array], Array]
@@ -196,9 +187,7 @@ class StepKernel:
 
 def map_kernel(kernel: Kernel) -> StepKernel:
     """A step of a map."""
-    return _step_kernel(
-        kernel, MAP_STEP, (), lambda k: kernel.step(None, k), lambda k, varied: kernel.lanes(None, k, varied)
-    )
+    return _step_kernel(kernel, MAP_STEP, (), lambda k: kernel.step(None, k))
 
 
 def flow_kernel(kernel: Kernel, stepper: Stepper) -> StepKernel | None:
@@ -212,10 +201,7 @@ def flow_kernel(kernel: Kernel, stepper: Stepper) -> StepKernel | None:
         own = None if tableau is None else kernel.step(tableau, k)
         return own or written_step(kernel, stepper.written, k)
 
-    def lanes(k: int, varied: bool) -> LaneSource | None:
-        return None if tableau is None else kernel.lanes(tableau, k, varied)
-
-    return _step_kernel(kernel, source, stepper.numbers, step, lanes)
+    return _step_kernel(kernel, source, stepper.numbers, step)
 
 
 def _step_kernel(
@@ -223,7 +209,6 @@ def _step_kernel(
     source: str,
     numbers: tuple[float, ...],
     written: Callable[[int], StepSource | NumbaStep | None],
-    lanes: Callable[[int, bool], LaneSource | None],
 ) -> StepKernel:
     """A step by stages of `linearise`, unless it is written out."""
 
@@ -235,7 +220,6 @@ def _step_kernel(
 
     return StepKernel(
         step=step,
-        lanes=lanes,
         parameters=np.concatenate([kernel.parameters, numbers]),
         data=kernel.data,
         drive=kernel.drive,

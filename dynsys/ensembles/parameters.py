@@ -11,7 +11,6 @@ import attrs
 import numpy as np
 
 from dynsys.compiled.kernel import NumbaStep, StepKernel, StepSource
-from dynsys.compiled.lanes import LaneSource
 from dynsys.errors import FallbackWarning, InvalidInputError, real, shown
 from dynsys.passes.memory import ask_for_memory
 from dynsys.systems.identity.told import MEMBERS
@@ -266,11 +265,7 @@ class Varied(TimeStep):
         def step(k: int) -> StepSource | NumbaStep:
             return _common([kernel.step(k) for kernel in alike])
 
-        @cache
-        def lanes(k: int, varied: bool) -> LaneSource | None:
-            return _common([kernel.lanes(k, varied) for kernel in alike])
-
-        return attrs.evolve(first, parameters=np.array([k.parameters for k in alike]), step=step, lanes=lanes)
+        return attrs.evolve(first, parameters=np.array([k.parameters for k in alike]), step=step)
 
 
 def _alike(kernel: StepKernel, other: StepKernel) -> bool:

@@ -42,6 +42,10 @@ class Misfit(Exception):
     """What the source asks for has no meaning for these types."""
 
 
+class VectorBranch(Misfit):
+    """A branch that depends on a vector: its function goes lane by lane where it is called."""
+
+
 def number(value: float | bool) -> Value:
     """A number that stands in the source."""
     if isinstance(value, bool):
@@ -247,6 +251,40 @@ class Instructions:
         if a.type == INT:
             return self.arithmetic("+", self.arithmetic("*", a, b), c)
         return self.function("fma", [a, b, c])
+
+    def as_bits(self, a: Value) -> tuple[str, str]:
+        """The bits of numbers, as ints of the same arrangement: their type as LLVM writes it, and their name."""
+        a = self.alike(a, at_least=FLOAT)[0]
+        of = self.llvm(a.type).replace("double", "i64")
+        return of, self.give("", f"bitcast {self.typed(a)} to {of}").text
+
+    def alike_ints(self, of: str, value: int) -> str:
+        """An int for every number."""
+        return str(value) if of == "i64" else "<" + ", ".join([f"i64 {value}"] * self.width) + ">"
+
+    def power_of_two(self, a: Value) -> Value:
+        """2^a for whole numbers a from -1022 to 1023; others give numbers without meaning."""
+        a = self.alike(a, at_least=FLOAT)[0]  # a + 1.5 2^52 has a in its lowest bits
+        of, bits = self.as_bits(self.arithmetic("+", a, number(6755399441055744.0)))
+        biased = self.give("", f"add {of} {bits}, {self.alike_ints(of, 1023)}").text
+        shifted = self.give("", f"shl {of} {biased}, {self.alike_ints(of, 52)}").text
+        return self.give(a.type, f"bitcast {of} {shifted} to {self.llvm(a.type)}")
+
+    def exponent(self, a: Value) -> Value:
+        """n of a = m 2^n with 1 <= m < 2, for positive normal numbers."""
+        a = self.alike(a, at_least=FLOAT)[0]
+        of, bits = self.as_bits(a)
+        shifted = self.give("", f"lshr {of} {bits}, {self.alike_ints(of, 52)}").text
+        whole = self.give("", f"sub {of} {shifted}, {self.alike_ints(of, 1023)}").text
+        return self.give(a.type, f"sitofp {of} {whole} to {self.llvm(a.type)}")
+
+    def significand(self, a: Value) -> Value:
+        """m of a = m 2^n with 1 <= m < 2, for positive normal numbers."""
+        a = self.alike(a, at_least=FLOAT)[0]
+        of, bits = self.as_bits(a)
+        rest = self.give("", f"and {of} {bits}, {self.alike_ints(of, (1 << 52) - 1)}").text
+        whole = self.give("", f"or {of} {rest}, {self.alike_ints(of, 1023 << 52)}").text
+        return self.give(a.type, f"bitcast {of} {whole} to {self.llvm(a.type)}")
 
     def some(self, mask: Value) -> Value:
         """Whether a condition holds for any number of a vector."""
