@@ -100,8 +100,8 @@ def _columns(sample: SampleSource) -> list[str]:
     ]
 
 
-SIGNATURE = """def advance(n: int, steps: int, t0: float, dt: float, x: states, V: frame, k: int, p: numbers, data: floats,
-            rows: ints32, sizes: ints, own: ints, B: floats):"""
+SIGNATURE = """def advance(n: int, steps: int, t0: float, dt: float, x: states, V: frame, k: int, p: numbers,
+            data: floats, rows: ints32, sizes: ints, own: ints, B: floats):"""
 
 LANES_OF_MEMBERS = '''
 

@@ -188,6 +188,7 @@ def linearise(t, x, V, f, F, parameters, data, rows, scratch):
     scale = parameters[0]
 '''
 
+
 def _rows(sample: SampleSource, first: int) -> dict[str, int]:
     """Where the rows of the buffer begin, after those of state and tangent vectors."""
     hessian = first + len(sample.state)

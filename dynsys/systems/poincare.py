@@ -310,7 +310,6 @@ class PoincareMap(FlowMap):
 
         return StepKernel(
             step=step,
-            lanes=lambda k, varied: None,
             parameters=np.array([*flow.parameters, *own, *numbers]),  # the flow's are the first, the stepper's the last
             data=flow.data,
             drive=flow.drive,

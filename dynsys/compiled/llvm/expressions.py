@@ -290,7 +290,6 @@ class Expressions:
                 return self.to.function(_NAMES[name], values)
         raise Misfit(f"`{name}` of {len(values)} arguments is no function that is known")
 
-
     def lane_by_lane(self, name: str, values: Sequence[Value]) -> Value:
         """A function with branches of its own for every number of some vectors."""
         if any(value.type not in (VECTOR, FLOAT, INT, BOOL) for value in values):

@@ -271,7 +271,7 @@ class Instructions:
         return self.give(a.type, f"bitcast {of} {shifted} to {self.llvm(a.type)}")
 
     def exponent(self, a: Value) -> Value:
-        """n of a = m 2^n with 1 <= m < 2, for positive normal numbers."""
+        """N of a = m 2^n with 1 <= m < 2, for positive normal numbers."""
         a = self.alike(a, at_least=FLOAT)[0]
         of, bits = self.as_bits(a)
         shifted = self.give("", f"lshr {of} {bits}, {self.alike_ints(of, 52)}").text
@@ -279,7 +279,7 @@ class Instructions:
         return self.give(a.type, f"sitofp {of} {whole} to {self.llvm(a.type)}")
 
     def significand(self, a: Value) -> Value:
-        """m of a = m 2^n with 1 <= m < 2, for positive normal numbers."""
+        """M of a = m 2^n with 1 <= m < 2, for positive normal numbers."""
         a = self.alike(a, at_least=FLOAT)[0]
         of, bits = self.as_bits(a)
         rest = self.give("", f"and {of} {bits}, {self.alike_ints(of, (1 << 52) - 1)}").text

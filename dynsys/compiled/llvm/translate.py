@@ -13,10 +13,11 @@ type of a. What is exported has arguments with such types; other functions are t
 their calls. No two arguments of a function may reach the same memory if one of them is written to.
 
 Statements are assignments, `for` over a `range`, `while`, `if`, `break`, `continue`, `return`. Comparisons of vectors
-choose entry by entry (`a if m else b`); a function of numbers alone that branches on one goes lane by lane. A product that is added to something, `a * b + c`, is a fused multiply-add
-wherever it stands so, and nothing else is: the same source gives the same bits for numbers and for vectors of any
-width, however LLVM arranges it. The same text is Python: run with NumPy arrays, one of (n, width) where there are
-vectors, it gives the same numbers, which is how tests look at it.
+choose entry by entry (`a if m else b`); a function of numbers alone that branches on a vector goes lane by lane. A
+product that is added to something, `a * b + c`, is a fused multiply-add wherever it stands so, and nothing else is: the
+same source gives the same bits for numbers and for vectors of any width, however LLVM arranges it. The same text is
+Python: run with NumPy arrays, one of (n, width) where there are vectors, it gives the same numbers, which is how tests
+look at it.
 """
 
 from __future__ import annotations
