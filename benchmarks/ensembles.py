@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -59,7 +60,7 @@ def store_cost(rounds: int, quick: bool, path: Path) -> None:
     )
     ready = ensemble.compute(blocks[0])
     with pool_of_threads(1) as pool:
-        (alone,) = race([stored("", Ensemble(lambda _: ready, 100 * BLOCK), path, pool, 1)], rounds)
+        (alone,) = race([stored("", Ensemble(lambda _: ready, 100 * BLOCK), path, pool, 1)], rounds, time.perf_counter)
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 100 / 2**10
     with pool_of_threads(WORKERS) as pool:
 
@@ -68,7 +69,7 @@ def store_cost(rounds: int, quick: bool, path: Path) -> None:
             return np.concatenate(done, axis=1)
 
         memory = Contestant("in memory", in_memory, ensemble.members)
-        kept, written = race([memory, stored("store", ensemble, path, pool, WORKERS)], rounds)
+        kept, written = race([memory, stored("store", ensemble, path, pool, WORKERS)], rounds, time.perf_counter)
     times = [timing.median * ensemble.members / 1e9 for timing in (kept, written)]
     share = f"{100 * (written.over(kept) - 1):.1f} %"
     row = [times[0] * WORKERS / count, *times, share, alone.median * BLOCK / 1e6, size]
@@ -89,7 +90,7 @@ def scaling(rounds: int, quick: bool, path: Path) -> None:
     for kind in (pool_of_threads, pool_of_processes, local_cluster):
         with kind(1) as one, kind(2) as two:
             contestants = [stored("one", ensemble, path, one, 1), stored("two", ensemble, path, two, 2)]
-            alone, both = race(contestants, rounds)
+            alone, both = race(contestants, rounds, time.perf_counter)
         first = alone.answer if first is None else first
         same = _same(first, alone.answer, both.answer)
         times = [timing.median * ensemble.members / 1e9 for timing in (alone, both)]

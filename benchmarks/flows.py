@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -46,7 +47,7 @@ def lorenz63(rounds: int, quick: bool) -> None:
             else:
                 continue
             notes.append(f"{peer.how}; {steps} steps")
-        _show("one trajectory" if members == 1 else "64 members", race(entrants, rounds), notes)
+        _show("one trajectory" if members == 1 else "64 members", race(entrants, rounds, time.perf_counter), notes)
 
 
 def lorenz96(dim: int) -> SymbolicFlow:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -115,7 +114,6 @@ def medium(rounds: int, quick: bool) -> None:
         own, loop, product = race(
             [*entrants(case, 2 if quick else 100), Contestant("", lambda: matrix @ matrix, side**3)],
             rounds,
-            time.thread_time,
         )
         share = f"{100 * case.multiply_adds * product.over(own):.0f} %"
         rows.append([case.name, own.median, loop.median, loop.over(own), share, own.first])

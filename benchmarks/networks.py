@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 import attrs
@@ -164,7 +165,7 @@ def threads(rounds: int, quick: bool) -> None:
     rows.append(["matrix products, for comparison", "", products_on_two_threads(rounds, quick), ""])
     for case in cases(quick):
         steps = EVERY if quick or case.hidden > 2 else 400
-        one, two = race([case.project(members, steps, 1), case.project(members, steps, 2)], rounds)
+        one, two = race([case.project(members, steps, 1), case.project(members, steps, 2)], rounds, time.perf_counter)
         same = "the same bits" if np.array_equal(one.answer, two.answer) else "OTHER NUMBERS"
         rows.append([f"2-{case.hidden}-1 {case.activation}", members, one.over(two), same])
     table(["network", "members", "one thread / two threads", "results"], rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -53,7 +52,7 @@ def _ring(dim: int, numbers: Sequence[int], rounds: int, milliseconds: float) ->
     """Time per entry of the frame, for each number of vectors."""
     tangent = Lorenz96(dim).tangent(RK4(DT))
     entrants = [_pass(tangent, _state(dim), k, milliseconds) for k in numbers]
-    return [one.median / (dim * k) for one, k in zip(race(entrants, rounds, time.thread_time), numbers, strict=True)]
+    return [one.median / (dim * k) for one, k in zip(race(entrants, rounds), numbers, strict=True)]
 
 
 def _members(
@@ -61,7 +60,7 @@ def _members(
 ) -> list[tuple[float, float]]:
     """Time per member, and the same in units of those of a single state, for each number of members."""
     states = [x0, *(x0 + 0.001 * np.arange(count)[:, None] for count in members)]
-    timings = race([_pass(tangent, x, tangent.dimension, milliseconds) for x in states], rounds, time.thread_time)
+    timings = race([_pass(tangent, x, tangent.dimension, milliseconds) for x in states], rounds)
     return [(one.median, one.over(timings[0])) for one in timings[1:]]
 
 

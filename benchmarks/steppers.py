@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -77,7 +76,7 @@ def steppers(rounds: int, quick: bool, folder: Path | None = None) -> None:
             count *= 4
         entrants.append(Contestant(one.setting, partial(one.along, count), count))
     rows = []
-    for one, timing in zip(methods, race(entrants, rounds, time.thread_time), strict=True):
+    for one, timing in zip(methods, race(entrants, rounds), strict=True):
         wrong: list[list[float]] = [[], []]
         for x, X, M in zip(states[:-1], states[1:], tangents, strict=True):
             for errors, a, b in zip(wrong, one.stretch(x), (X, M), strict=True):
@@ -221,7 +220,7 @@ def _returns(rounds: int, quick: bool) -> None:
         options: Any = {"intervals": count, "steps_per_interval": 1, "record": "growth"}
         return Contestant(kind, lambda: tangent.forward(start, **options), count)
 
-    results = race([entrant("auto", 100 * count), entrant("numpy", count)], rounds, time.thread_time)
+    results = race([entrant("auto", 100 * count), entrant("numpy", count)], rounds)
     print(
         "Returns to the plane z = 27 with both tangent vectors, RK4, dt = 0.01, about 75 steps each; CPU time of the "
         "thread:\n"

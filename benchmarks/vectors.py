@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 
 from benchmarks.measure import Contestant, Timing, race, table
@@ -31,7 +33,7 @@ def vectors(rounds: int, quick: bool) -> None:
     peers = [peer for peer in installed() if peer.vectors]
     entrants = [_project(tangent, x0, window, every) for every in (1, 10)] + [_peer(one, x0, window) for one in peers]
     notes = ["", "re-orthonormalised, and vectors, every ten steps", *(peer.how for peer in peers)]
-    timings = race(entrants, rounds)
+    timings = race(entrants, rounds, time.perf_counter)
     header = ["", "ns per step of the window", "time / dynsys", "first call, s"]
     errors = ["neutral, median", "neutral, largest", "residual, median", "residual, largest", ""]
     rows = [

@@ -26,17 +26,17 @@ PRODUCT, COMBINE = 4, 3 + 4
 
 
 def first_pass(dim: int, k: int) -> dict[str, float]:
-    """Seconds for equations and first pass, and memory in MiB: resident before, at its peak, and of NumPy's arrays."""
+    """CPU seconds of equations and first pass; memory in MiB: resident before, at its peak, and of NumPy's arrays."""
     from benchmarks.flows import lorenz96
     from benchmarks.memory import peak_memory
 
-    begin = time.perf_counter()
+    begin = time.process_time()
     flow = lorenz96(dim)
-    defined = time.perf_counter()
+    defined = time.process_time()
     tangent = NumbaTangent(FlowStep(flow, RK4(DT)), threads=1)
     start = RunState.start(_state(dim), dim, k, seed=0)
     tangent.forward(start, intervals=1, steps_per_interval=1, record="growth")
-    compiled, before = time.perf_counter(), peak_memory()
+    compiled, before = time.process_time(), peak_memory()
     tracemalloc.start()
     tangent.forward(start, intervals=50, steps_per_interval=EVERY, record="growth")
     arrays = tracemalloc.get_traced_memory()[1]

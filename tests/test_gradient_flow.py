@@ -108,7 +108,7 @@ def test_parameters_change_the_flow_but_not_the_kernel():
 def test_neither_samples_nor_batch_size_appear_in_the_source():
     few, many = DEEP.on(np.arange(3)), DEEP.minibatches(32)
     assert few.kernel().source == DEEP.kernel().source == many.kernel().source
-    assert few.kernel().step(Euler(0.1).tableau, 9) == many.kernel().step(Euler(0.1).tableau, 9)
+    assert few.kernel().lanes(Euler(0.1).tableau, 9) == many.kernel().lanes(Euler(0.1).tableau, 9)
 
 
 @pytest.mark.slow
@@ -219,7 +219,7 @@ def test_generated_kernels_of_the_network_equal_the_loops_derived_by_hand(sizes,
 
 
 def test_without_tangent_vectors_the_hessian_is_not_computed():
-    without, with_one = (DEEP.kernel().step(Euler(0.1).tableau, k) for k in (0, 1))
+    without, with_one = (DEEP.kernel().lanes(Euler(0.1).tableau, k) for k in (0, 1))
     assert without.scratch < with_one.scratch - 30
     assert "_s0_2*" not in without.source  # no product with sigma''
 
@@ -237,6 +237,7 @@ def test_another_process_derives_nothing_and_imports_no_sympy(tmp_path):
     net = ThreeLayerGradientFlow(np.stack([x, -x], axis=1), x, activation=Tanh())
     for flow in (own, net):
         flow.kernel().step(Euler(0.1).tableau, 2)
+        flow.kernel().lanes(Euler(0.1).tableau, 2)
     numbers = own.jacobian(0.0, np.ones(3)), net.symbolic_jacobian(np.ones(9))
     print(json.dumps(["sympy" in sys.modules, [n.tolist() for n in numbers]]))
     """

@@ -183,11 +183,11 @@ def test_nothing_is_differentiated():
     assert Plain.calls == [(1,)] * 5
 
 
-def test_without_tangent_vectors_no_jacobian_is_computed():
-    step = Lorenz63().kernel().step
-    assert "_J" in step(RK4(0.01).tableau, 1).source
-    assert "_J" not in step(RK4(0.01).tableau, 0).source
-    rows = [FLOW.batch_kernel(7).step(Euler(0.1).tableau, k).source.count("a = A[") for k in (1, 0)]
+def test_members_side_by_side_compute_no_jacobian():
+    kernel = Lorenz63().kernel()
+    assert "_J" in kernel.step(RK4(0.01).tableau, 1).source
+    assert "_J" not in kernel.step(RK4(0.01).tableau, 0).source
+    rows = [FLOW.batch_kernel(7).lanes(Euler(0.1).tableau, k).source.count("a = G[") for k in (1, 0)]
     assert rows[1] == 2 * FLOW.dimension < rows[0]  # the velocity, for four samples and for one
 
 

@@ -9,6 +9,7 @@ from steps import kernel_of
 
 from dynsys import (
     DOP853,
+    RK4,
     RK8,
     DivergenceError,
     DormandPrince,
@@ -112,6 +113,29 @@ def others_do_not_matter(tangent, x, k):
         np.testing.assert_array_equal(together.end.x[m], beside_others.end.x[m])
     np.testing.assert_array_equal(together.rates[0], tangent.benettin(members[0], **options).rates)
     assert not np.array_equal(together.rates[1], beside_others.rates[1])
+
+
+def test_stages_that_nothing_reads_are_not_computed():
+    class Wasteful(ExplicitRungeKutta):
+        """RK4 with a stage in its midst, and one at its end, of which no use is made; another reads the former."""
+
+        order = 4
+        a = (
+            (),
+            (0.3,),
+            (0.5, 0.0),
+            (0.0, 0.1, 0.2),
+            (0.0, 0.0, 0.5, 0.0),
+            (0.0, 0.0, 0.0, 0.0, 1.0),
+            (1.0,) + (0.0,) * 5,
+        )
+        b = (1 / 6, 0.0, 1 / 3, 0.0, 1 / 3, 1 / 6, 0.0)
+
+    assert Wasteful(0.1).tableau.reduced == RK4(0.1).tableau
+    assert [kind(0.1).tableau.reduced for kind in (RK4, RK8)] == [kind(0.1).tableau for kind in (RK4, RK8)]
+    assert len(BogackiShampine(0.1).tableau.reduced.b) == 3
+    flow, x = system("driven")
+    agree(*(flow.tangent(Wasteful(0.02), backend=backend) for backend in ("numba", "numpy")), x, 2)
 
 
 @pytest.mark.parametrize("stepper", [DormandPrince(0.2, 1e-8), Leapfrog(0.05), ImplicitMidpoint(0.05)], ids=repr)

@@ -53,9 +53,7 @@ class NumbaTangent(TangentSystem):
         """Continue `start` over whole intervals; see `TangentSystem.forward`."""
         kernel, dim, k = self.time_step.step_kernel(), self.dimension, start.k
         assert kernel is not None
-        step = kernel.step(k)
-        if isinstance(step, StepSource) and start.single:
-            step = step.alone or step
+        step = (None if start.single else kernel.lanes(k)) or kernel.step(k)
         steps = intervals * steps_per_interval
         end = start.recording(start.n + steps, intervals, record)
         shared = kernel.drive(start.n, steps, start.members) if kernel.shared else None

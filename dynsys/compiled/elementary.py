@@ -9,6 +9,11 @@ ELEMENTARY = '''
 _MAGIC = 6755399441055744.0  # 1.5 * 2^52: adding it rounds to a whole number
 
 
+def power_of_two(n):
+    """2^n for whole numbers n from -1022 to 1023."""
+    return two_to(n + _MAGIC)
+
+
 def expm1_over(r):
     """(exp(r) - 1 - r) / r^2 for |r| <= ln(2) / 2."""
     p = 1.6059043836821613e-10

@@ -21,7 +21,6 @@ from dynsys.passes.status import DIVERGED, RUNNING, SINGULAR
 
 Array = np.ndarray
 
-LANES = 16  # members side by side
 FEW = 3  # members that are left over: as many or fewer run one after the other
 
 
@@ -49,15 +48,18 @@ class Pass:
 
     def run(self, members: Array, drive: Array) -> None:
         """Move some members; `drive` is theirs, or that of all."""
-        done = 0
-        if self.source.side_by_side and not self.start.single:
-            done = len(members) // LANES * LANES
-            done = len(members) if len(members) - done > FEW else done
-        self._run("lanes", slice(0, done), members, drive)
-        rest = "tiles" if self.source.any_layout and self.start.single and fills_tiles(*self.end.Q.shape[1:]) else None
-        self._run(rest or self.source.layout, slice(done, None), members, drive)
+        end, source, done = self.end, self.source, 0
+        if not self.start.single:
+            for lanes, least in ((source.side_by_side, source.side_by_side // 2), (8, FEW)):
+                if source.side_by_side >= lanes:
+                    left = (len(members) - done) % lanes
+                    blocks = len(members) - (left if left <= least else 0)
+                    self._run("lanes", lanes, slice(done, blocks), members, drive)
+                    done = blocks
+        tiles = source.any_layout and self.start.single and fills_tiles(*end.Q.shape[1:])
+        self._run("tiles" if tiles else source.layout, 1, slice(done, None), members, drive)
 
-    def _run(self, layout: str, part: slice, members: Array, drive: Array) -> None:
+    def _run(self, layout: str, lanes: int, part: slice, members: Array, drive: Array) -> None:
         members, drive = np.ascontiguousarray(members[part], np.int64), drive[part] if len(drive) > 1 else drive
         if not len(members):
             return
@@ -67,7 +69,7 @@ class Pass:
         count, drive = numbers.shape[1], np.ascontiguousarray(drive)
         of_member, of_step = (drive[0].size if len(drive) > 1 else 0), (drive.shape[2] if drive.shape[1] > 1 else 0)
         sizes = np.array([drive.shape[2], of_step, *data.shape, count])
-        lanes, columns = LANES if layout == "lanes" else 1, aligned(k) if layout == "tiles" else k
+        columns = aligned(k) if layout == "tiles" else k
         own = np.zeros(lanes, np.int64)
         factor = k * (k + 1) // 2
         lengths = (
@@ -79,12 +81,13 @@ class Pass:
             count * lanes,
         )
         scratch, *work = [_room(length) for length in lengths]
-        driver, width = _driver(layout)
+        driver, width = _driver(layout, lanes)
         meant = {"columns": (), "tiles": ("frame",), "lanes": ("states", "frame", *["numbers"] * varied)}[layout]
         source = f"_WIDTH = {width}\n_COLUMNS = {8 if layout == 'tiles' else 1}\n{FUNCTIONS}{self.source.source}"
         driver(
-            compiled(source, ("advance",), width, meant)["advance"], _at(members), len(members), self.start.n,
-            self.intervals, self.steps, self.t0, self.dt, _at(numbers), count if varied else 0, _at(data), _at(drive),
+            compiled(source, ("advance",), 8 if layout == "columns" else width, meant)["advance"],
+            _at(members), len(members), self.start.n, self.intervals, self.steps,
+            self.t0, self.dt, _at(numbers), count if varied else 0, _at(data), _at(drive),
             drive.itemsize, of_member, of_step, _at(sizes), _at(own), _at(scratch), dim, k, *map(_at, work),
             _at(end.x), _at(end.Q), _at(end.status), _at(end.stopped),
             *(_at(array) if array.shape[1] else None for array in (end.growth, end.R, end.xs, end.Qs)),
@@ -107,9 +110,9 @@ def _at(array: Array) -> int:
 
 
 @cache
-def _driver(layout: str) -> tuple[Any, int]:
+def _driver(layout: str, lanes: int) -> tuple[Any, int]:
     """The driver for a layout, and how many numbers a vector has."""
-    lanes, width = {"columns": (1, 1), "tiles": (1, 8), "lanes": (LANES, LANES)}[layout]
+    width = {"columns": 1, "tiles": 8, "lanes": lanes}[layout]
     constants = {
         "LANES": lanes, "RUNNING": RUNNING, "DIVERGED": DIVERGED, "SINGULAR": SINGULAR,
         "SINGULAR_RATIO": float(SINGULAR_RATIO),

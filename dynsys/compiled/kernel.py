@@ -17,7 +17,8 @@ from dynsys.steppers.stepper import Stepper, Tableau, Written
 
 Array = np.ndarray
 
-TILES_FROM = 4  # vectors and components: fewer fill no tile of eight columns
+LANES = 8  # members side by side, of steppers that are written out
+TILES_FROM = 4  # vectors: fewer are not worth a tile of eight columns; three are, where members do not go side by side
 
 
 def no_drive(n: int, steps: int, members: Array) -> Array:
@@ -46,21 +47,18 @@ class StepSource:
     layout : str
         How `frame` stands in memory (`dynsys.compiled.driver`): "columns", where all types mean floats, or "tiles",
         where `frame` means vectors of 8 columns.
-    side_by_side : bool
-        Whether a source by columns also serves members side by side, one in each lane of the vectors that `states` and
-        `frame` then mean, and `numbers`, if each has parameters of its own.
+    side_by_side : int
+        How many members a source by columns also serves side by side, one in each lane of the vectors that `states` and
+        `frame` then mean, and `numbers`, if each has parameters of its own. 0: it does not.
     any_layout : bool
         Whether a source by columns serves frames in tiles, too: it takes blocks of `_COLUMNS` columns.
-    alone : StepSource or None
-        The same steps arranged for a run of a single trajectory, where that is quicker; its rounding may differ.
     """
 
     source: str
     scratch: int = 0
     layout: str = "columns"
-    side_by_side: bool = False
+    side_by_side: int = 0
     any_layout: bool = False
-    alone: StepSource | None = None
 
 
 @attrs.frozen
@@ -101,12 +99,15 @@ class RateSource:
         Numbers in J, of every part.
     scratch : int
         Length of B.
+    driven_by : str
+        Type of `rows`: "floats" or "ints32".
     """
 
     source: str
     dimension: int
     entries: tuple[int, ...]
     scratch: int = 0
+    driven_by: str = "floats"
 
 
 def no_step(tableau: Tableau | None, k: int) -> StepSource | NumbaStep | None:
@@ -116,6 +117,11 @@ def no_step(tableau: Tableau | None, k: int) -> StepSource | NumbaStep | None:
 
 def no_rates(parts: int, k: int) -> RateSource | None:
     """Equations that steppers cannot be written out for."""
+    return None
+
+
+def no_lanes(tableau: Tableau | None, k: int) -> StepSource | None:
+    """No other step for members side by side than for one."""
     return None
 
 
@@ -148,6 +154,8 @@ class Kernel:
         A whole step of one trajectory by a Butcher tableau (None: of a map), where one beats stages of `linearise`.
     rates : callable (parts, k) -> RateSource or None
         The equations of equal parts of the components, for other steppers that are written out.
+    lanes : callable (tableau, k) -> StepSource or None
+        The same as `step` for blocks of members side by side, which have one row of parameters, or each its own.
     functions : mapping, name -> function marked `@numba.njit`
         Functions of the user that the source calls by these names. A module that calls some is not kept on disk.
     """
@@ -160,6 +168,7 @@ class Kernel:
     scratch: int = 0
     step: Callable[[Tableau | None, int], StepSource | NumbaStep | None] = no_step
     rates: Callable[[int, int], RateSource | None] = no_rates
+    lanes: Callable[[Tableau | None, int], StepSource | None] = no_lanes
     functions: Mapping[str, Callable[..., Any]] = attrs.field(factory=dict)
 
 
@@ -171,6 +180,8 @@ class StepKernel:
     ----------
     step : callable (k) -> StepSource
         The step of one trajectory with k vectors.
+    lanes : callable (k) -> StepSource or None
+        The step for blocks of members side by side, if there is one.
     parameters : ndarray, shape (p,) or (members, p)
         Numbers that may change without compiling again; row m, if there are several, is that of member m.
     data, drive, shared, functions
@@ -178,6 +189,7 @@ class StepKernel:
     """
 
     step: Callable[[int], StepSource | NumbaStep]
+    lanes: Callable[[int], StepSource | None]
     parameters: Array
     data: Array
     drive: Callable[[int, int, Array], Array]
@@ -187,7 +199,7 @@ class StepKernel:
 
 def map_kernel(kernel: Kernel) -> StepKernel:
     """A step of a map."""
-    return _step_kernel(kernel, MAP_STEP, (), lambda k: kernel.step(None, k))
+    return _step_kernel(kernel, MAP_STEP, (), lambda k: kernel.step(None, k), lambda k: kernel.lanes(None, k))
 
 
 def flow_kernel(kernel: Kernel, stepper: Stepper) -> StepKernel | None:
@@ -195,13 +207,16 @@ def flow_kernel(kernel: Kernel, stepper: Stepper) -> StepKernel | None:
     source = stepper.source
     if source is None:
         return None
-    tableau = stepper.tableau
+    tableau = None if stepper.tableau is None else stepper.tableau.reduced
 
     def step(k: int) -> StepSource | NumbaStep | None:
         own = None if tableau is None else kernel.step(tableau, k)
         return own or written_step(kernel, stepper.written, k)
 
-    return _step_kernel(kernel, source, stepper.numbers, step)
+    def lanes(k: int) -> StepSource | None:
+        return None if tableau is None else kernel.lanes(tableau, k)
+
+    return _step_kernel(kernel, source, stepper.numbers, step, lanes)
 
 
 def _step_kernel(
@@ -209,6 +224,7 @@ def _step_kernel(
     source: str,
     numbers: tuple[float, ...],
     written: Callable[[int], StepSource | NumbaStep | None],
+    lanes: Callable[[int], StepSource | None],
 ) -> StepKernel:
     """A step by stages of `linearise`, unless it is written out."""
 
@@ -220,6 +236,7 @@ def _step_kernel(
 
     return StepKernel(
         step=step,
+        lanes=lanes,
         parameters=np.concatenate([kernel.parameters, numbers]),
         data=kernel.data,
         drive=kernel.drive,
@@ -233,19 +250,21 @@ def written_step(kernel: Kernel, stepper: Written | None, k: int) -> StepSource 
     equations = None if stepper is None else kernel.rates(stepper.parts, 1 if stepper.implicit else k)
     if stepper is None or equations is None:
         return None
-    layout = layout_for(k, equations.dimension)
+    layout = layout_for(stepper, k, equations.dimension)
     columns = 8 if layout == "tiles" else 1
     states, frames = stepper.room(equations.dimension, equations.entries, -(-k // columns))
     scratch, states = aligned(equations.scratch), aligned(states)
     constants = f"_SCRATCH = {scratch}\n_STATES = {states}\n" + written_constants(equations)
-    source = constants + equations.source + stepper.source + ADVANCE
-    side_by_side = stepper.side_by_side and layout == "columns"
-    return StepSource(source, scratch + states + frames * columns, layout, side_by_side)
+    source = constants + equations.source + stepper.source + ADVANCE.format(driven_by=equations.driven_by)
+    alike = kernel.drive is no_drive and not scratch  # the room of equations is that of one member
+    lanes = LANES if stepper.side_by_side and layout == "columns" and alike else 0
+    return StepSource(source, scratch + states + frames * columns, layout, lanes)
 
 
-def layout_for(k: int, dim: int) -> str:
-    """How a frame of k vectors stands in memory."""
-    return "tiles" if min(k, dim) >= TILES_FROM else "columns"
+def layout_for(stepper: Written, k: int, dim: int) -> str:
+    """How a frame of k vectors stands in memory: in tiles where it is worth one, or the matrix of an implicit step."""
+    fills = dim > TILES_FROM if stepper.implicit else k >= TILES_FROM - (not stepper.side_by_side)
+    return "tiles" if fills else "columns"
 
 
 def written_constants(equations: RateSource) -> str:
@@ -259,10 +278,10 @@ def written_constants(equations: RateSource) -> str:
 
 ADVANCE = '''
 def advance(n: int, steps: int, t0: float, dt: float, x: states, V: frame, k: int, p: numbers, data: floats,
-            rows: floats, sizes: ints, own: ints, B: floats):
+            rows: {driven_by}, sizes: ints, own: ints, B: floats):
     """The room of states and of vectors lies behind that of the equations."""
     S, F = like(B[_SCRATCH:], x), like(B[_SCRATCH + _STATES * (_WIDTH // _COLUMNS) :], V)
-    moved(n, steps, t0, dt, x, V, (k + _COLUMNS - 1) // _COLUMNS, p, data, rows, sizes, B, S, F)
+    moved(n, steps, t0, dt, x, V, (k + _COLUMNS - 1) // _COLUMNS, p, data, rows[own[0] :], sizes, B, S, F)
 '''
 
 

@@ -13,6 +13,7 @@ from dynsys.compiled.equations import EquationSource, compiled_function, indente
 from dynsys.compiled.kernel import StepSource
 from dynsys.steppers.stepper import Tableau
 
+LANES = 16  # members side by side
 LARGEST = 700  # statements: compiling takes time that grows faster than their number
 
 
@@ -38,7 +39,7 @@ def unrolled_step(equations: EquationSource, tableau: Tableau | None) -> StepSou
     lines += indented(["for _k in _range((_count + _COLUMNS - 1) // _COLUMNS):", *indented(column)])
     return StepSource(
         "\n".join([SIGNATURE, *indented([*equations.unpack(), *_constants(equations), *lines])]) + "\n",
-        side_by_side=True,
+        side_by_side=LANES,
         any_layout=True,
     )
 

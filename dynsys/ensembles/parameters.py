@@ -265,7 +265,11 @@ class Varied(TimeStep):
         def step(k: int) -> StepSource | NumbaStep:
             return _common([kernel.step(k) for kernel in alike])
 
-        return attrs.evolve(first, parameters=np.array([k.parameters for k in alike]), step=step)
+        @cache
+        def lanes(k: int) -> StepSource | None:
+            return _common([kernel.lanes(k) for kernel in alike])
+
+        return attrs.evolve(first, parameters=np.array([k.parameters for k in alike]), step=step, lanes=lanes)
 
 
 def _alike(kernel: StepKernel, other: StepKernel) -> bool:

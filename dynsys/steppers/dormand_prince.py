@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 
 from dynsys.steppers.embedded import EmbeddedPair
@@ -75,5 +77,13 @@ class DormandPrince(EmbeddedPair):
     """
 
     order = 5
-    method = FifthOrder
-    errors = (ERROR,)
+
+    @property
+    def method(self) -> type[FifthOrder]:
+        """The fifth-order method."""
+        return FifthOrder
+
+    @property
+    def errors(self) -> Sequence[Sequence[float]]:
+        """The difference from the fourth-order step."""
+        return (ERROR,)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import attrs
 import numpy as np
@@ -93,8 +93,18 @@ class EmbeddedPair(Stepper, ABC):
     rtol: float = attrs.field(default=1e-9, converter=_relative)
     atol: float = attrs.field(default=1e-12, converter=_absolute)
 
-    method: ClassVar[type[ExplicitRungeKutta]]
-    errors: ClassVar[Sequence[Sequence[float]]]
+    @property
+    @abstractmethod
+    def method(self) -> type[ExplicitRungeKutta]:
+        """The method whose steps the substeps are."""
+
+    @property
+    @abstractmethod
+    def errors(self) -> Sequence[Sequence[float]]:
+        """Weights E of one estimate or two, a number for each stage.
+
+        No attribute of the class: stores of DormandPrince, whose definitions list these, were written without.
+        """
 
     @property
     def failure_hint(self) -> str:

@@ -128,11 +128,12 @@ def moved(n, steps, t0, dt, x, V, blocks, p, data, rows, sizes, B, S, F):
     half, first = _DIM // 2, 0.5 * dt
     f, g, J0, J1 = S, S[half:], S[_DIM:], S[_DIM + _ENTRIES_0 :]
     drift = F[blocks * half :]
-    rates_1(t0 + n * dt, x, g, J1, p, data, rows, sizes, B)
-    for b in range(blocks):
-        product_1(J1, V[b * _DIM :], F[b * half :], p, data, rows, sizes, B)
     for m in range(n, n + steps):
         driven = rows[(m - n) * sizes[1] :]
+        if m == n or sizes[1] > 0:  # else nothing that drives has changed
+            rates_1(t0 + m * dt, x, g, J1, p, data, driven, sizes, B)
+            for b in range(blocks):
+                product_1(J1, V[b * _DIM :], F[b * half :], p, data, driven, sizes, B)
         for i in range(half):
             x[half + i] = x[half + i] + first * g[i]
         rates_0(t0 + m * dt + first, x, f, J0, p, data, driven, sizes, B)

@@ -60,12 +60,12 @@ class ExplicitRungeKutta(Stepper):
     @property
     def source(self) -> str | None:
         """The same step as source for Numba."""
-        return None if self.tableau is None else step_source(self.tableau)
+        return None if self.tableau is None else step_source(self.tableau.reduced)
 
     @property
     def written(self) -> Written | None:
         """The same steps, for equations that are written out."""
-        return None if self.tableau is None else tableau_written(self.tableau)
+        return None if self.tableau is None else tableau_written(self.tableau.reduced)
 
     def slopes(self, flow: VectorField, t: float, x: Array) -> list[Array]:
         """The slopes k_s of the stages."""

@@ -92,6 +92,16 @@ class Tableau:
         """Whether the last slope of a step is the first of the next one."""
         return self.b[-1] == 0.0 and self.a[-1] == self.b[:-1]
 
+    @property
+    def reduced(self) -> Tableau:
+        """The same step without the stages that nothing reads, such as a last one for an estimate of the error."""
+        read: list[int] = []
+        for s in reversed(range(len(self.b))):
+            if self.b[s] or any(self.a[r][s] for r in read):
+                read.insert(0, s)
+        a = [[self.a[r][s] for s in read if s < r] for r in read]
+        return Tableau(a, [self.b[s] for s in read], [self.c[s] for s in read])
+
 
 @attrs.frozen
 class Written:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import attrs
+
 from dynsys.compiled.equations import aligned
 from dynsys.compiled.kernel import RateSource, StepSource, layout_for, written_constants
 from dynsys.steppers.stepper import Written
@@ -11,12 +13,13 @@ def timed(flow: RateSource) -> RateSource:
     """The equations of `TimedFlow`: J has the entries of the flow, its slopes, and how fast its time runs."""
     source = flow.source.replace("def rates(", "def flow_rates(").replace("def product(", "def flow_product(")
     dim = flow.dimension + 1
-    return RateSource(source + TIMED.format(entries=flow.entries[0]), dim, (flow.entries[0] + dim,), flow.scratch)
+    source += TIMED.format(entries=flow.entries[0])
+    return attrs.evolve(flow, source=source, dimension=dim, entries=(flow.entries[0] + dim,))
 
 
 def crossing(flow: RateSource, stepper: Written, k: int, own: int, rounds: int, rounding: float) -> StepSource:
     """The step from one crossing to the next, with k vectors; `own` numbers in p are the map's and the stepper's."""
-    equations, layout = timed(flow), layout_for(k, flow.dimension)
+    equations, layout = timed(flow), layout_for(stepper, k, flow.dimension)
     columns = 8 if layout == "tiles" else 1
     dim, blocks = equations.dimension, (k + columns) // columns  # with one more column, the derivative by the length
     states, frames = stepper.room(dim, equations.entries, blocks)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dynsys.compiled.equations import EquationSource
+from dynsys.compiled.equations import EquationSource, stages
 from dynsys.compiled.kernel import TILES_FROM, Kernel, RateSource, StepSource
 from dynsys.compiled.lattice import lattice_linearise, lattice_scratch
 from dynsys.compiled.rates import rate_source
@@ -18,6 +18,8 @@ from dynsys.equations.vectors.dense import DenseDefinition
 from dynsys.steppers.stepper import Tableau
 
 Array = np.ndarray
+
+SINGLE_ROWS = 100  # beside loops over runs, in all stages: to fuse more gains nothing, and compiles for long
 
 
 def equations_jvp(
@@ -36,7 +38,9 @@ def equations_kernel(equations: EquationSource, parameters: Array) -> Kernel:
     def step(tableau: Tableau | None, k: int) -> StepSource | None:
         if few(equations, tableau):
             return unrolled_step(equations if k else equations.alone, tableau)
-        return None if tableau and 0 < k < TILES_FROM else tile_step(equations if k else equations.alone, tableau)
+        if tableau and (0 < k < TILES_FROM or stages(tableau) * len(equations.rows) > SINGLE_ROWS):
+            return None
+        return tile_step(equations if k else equations.alone, tableau)
 
     def rates(parts: int, k: int) -> RateSource:
         return rate_source(equations if k else equations.alone, parts)

@@ -15,7 +15,7 @@ import numpy as np
 from dynsys.compiled.graph import FUNCTIONS, LossGraph
 from dynsys.compiled.graph_kernel import graph_kernel
 from dynsys.compiled.kernel import Kernel
-from dynsys.compiled.sample_steps import sample_kernel
+from dynsys.compiled.sample_kernel import sample_kernel
 from dynsys.compiled.samples import LARGEST
 from dynsys.equations.loss_graph import loss_graph
 from dynsys.equations.sample_loss import SampleLoss

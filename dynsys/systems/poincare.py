@@ -310,6 +310,7 @@ class PoincareMap(FlowMap):
 
         return StepKernel(
             step=step,
+            lanes=lambda k: None,
             parameters=np.array([*flow.parameters, *own, *numbers]),  # the flow's are the first, the stepper's the last
             data=flow.data,
             drive=flow.drive,

@@ -168,11 +168,12 @@ class StroboscopicMap(FlowMap):
                 source = of_flow.source.replace("def step_tangent(", "def flow_step(")
                 return attrs.evolve(of_flow, source=source + NUMBA_SOURCE.format(own=3 + of_stepper))
             source = of_flow.source.replace("def advance(", "def flow_advance(") + SOURCE.format(own=3 + of_stepper)
-            return attrs.evolve(of_flow, source=source, alone=None)
+            return attrs.evolve(of_flow, source=source)
 
         return attrs.evolve(
             flow,
             step=step,
+            lanes=lambda k: None,
             parameters=np.insert(flow.parameters, at, [self.steps, self.t0, self.stepper.dt]),
         )
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dynsys.compiled.kernel import Kernel
-from dynsys.compiled.samples import LANE_TANH
+from dynsys.compiled.tanh import LANE_TANH
 from dynsys.models.networks.losses import Loss
 from dynsys.models.networks.perceptron import Perceptron
 

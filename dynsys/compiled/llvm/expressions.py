@@ -246,7 +246,7 @@ class Expressions:
                 return Value("none", "")
             return self.to.give(result, called)
         match name, values:
-            case (("power_of_two" | "exponent" | "significand"), [a]):
+            case (("two_to" | "exponent" | "significand"), [a]):
                 return getattr(self.to, name)(a)
             case "float", [a]:
                 return self.to.as_type(a, FLOAT) if a.type != VECTOR else a

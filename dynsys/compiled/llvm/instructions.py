@@ -252,39 +252,36 @@ class Instructions:
             return self.arithmetic("+", self.arithmetic("*", a, b), c)
         return self.function("fma", [a, b, c])
 
-    def as_bits(self, a: Value) -> tuple[str, str]:
-        """The bits of numbers, as ints of the same arrangement: their type as LLVM writes it, and their name."""
-        a = self.alike(a, at_least=FLOAT)[0]
-        of = self.llvm(a.type).replace("double", "i64")
-        return of, self.give("", f"bitcast {self.typed(a)} to {of}").text
+    def two_to(self, shifted: Value) -> Value:
+        """2^n for a whole number n that stands in the lowest bits of n + 1.5 * 2^52."""
+        of, ints = self.llvm(shifted.type), "i64" if shifted.type == FLOAT else f"<{self.width} x i64>"
 
-    def alike_ints(self, of: str, value: int) -> str:
-        """An int for every number."""
-        return str(value) if of == "i64" else "<" + ", ".join([f"i64 {value}"] * self.width) + ">"
+        def every(n: int) -> str:
+            return str(n) if shifted.type == FLOAT else "<" + ", ".join([f"i64 {n}"] * self.width) + ">"
 
-    def power_of_two(self, a: Value) -> Value:
-        """2^a for whole numbers a from -1022 to 1023; others give numbers without meaning."""
-        a = self.alike(a, at_least=FLOAT)[0]  # a + 1.5 2^52 has a in its lowest bits
-        of, bits = self.as_bits(self.arithmetic("+", a, number(6755399441055744.0)))
-        biased = self.give("", f"add {of} {bits}, {self.alike_ints(of, 1023)}").text
-        shifted = self.give("", f"shl {of} {biased}, {self.alike_ints(of, 52)}").text
-        return self.give(a.type, f"bitcast {of} {shifted} to {self.llvm(a.type)}")
+        bits = self.give("", f"bitcast {of} {shifted.text} to {ints}")
+        exponent = self.give("", f"add {ints} {bits.text}, {every(1023)}")
+        whole = self.give("", f"shl {ints} {exponent.text}, {every(52)}")
+        return self.give(shifted.type, f"bitcast {ints} {whole.text} to {of}")
 
     def exponent(self, a: Value) -> Value:
         """N of a = m 2^n with 1 <= m < 2, for positive normal numbers."""
-        a = self.alike(a, at_least=FLOAT)[0]
-        of, bits = self.as_bits(a)
-        shifted = self.give("", f"lshr {of} {bits}, {self.alike_ints(of, 52)}").text
-        whole = self.give("", f"sub {of} {shifted}, {self.alike_ints(of, 1023)}").text
-        return self.give(a.type, f"sitofp {of} {whole} to {self.llvm(a.type)}")
+        of, ints = self.llvm(a.type), self.llvm(a.type).replace("double", "i64")
+        bits = self.give("", f"bitcast {of} {a.text} to {ints}")
+        shifted = self.give("", f"lshr {ints} {bits.text}, {self._every(ints, 52)}")
+        whole = self.give("", f"sub {ints} {shifted.text}, {self._every(ints, 1023)}")
+        return self.give(a.type, f"sitofp {ints} {whole.text} to {of}")
 
     def significand(self, a: Value) -> Value:
         """M of a = m 2^n with 1 <= m < 2, for positive normal numbers."""
-        a = self.alike(a, at_least=FLOAT)[0]
-        of, bits = self.as_bits(a)
-        rest = self.give("", f"and {of} {bits}, {self.alike_ints(of, (1 << 52) - 1)}").text
-        whole = self.give("", f"or {of} {rest}, {self.alike_ints(of, 1023 << 52)}").text
-        return self.give(a.type, f"bitcast {of} {whole} to {self.llvm(a.type)}")
+        of, ints = self.llvm(a.type), self.llvm(a.type).replace("double", "i64")
+        bits = self.give("", f"bitcast {of} {a.text} to {ints}")
+        rest = self.give("", f"and {ints} {bits.text}, {self._every(ints, (1 << 52) - 1)}")
+        whole = self.give("", f"or {ints} {rest.text}, {self._every(ints, 1023 << 52)}")
+        return self.give(a.type, f"bitcast {ints} {whole.text} to {of}")
+
+    def _every(self, ints: str, value: int) -> str:
+        return str(value) if ints == "i64" else "<" + ", ".join([f"i64 {value}"] * self.width) + ">"
 
     def some(self, mask: Value) -> Value:
         """Whether a condition holds for any number of a vector."""

@@ -16,7 +16,7 @@ import attrs
 import numpy as np
 
 from dynsys.compiled.kernel import Kernel
-from dynsys.compiled.sample_steps import sample_kernel
+from dynsys.compiled.sample_kernel import sample_kernel
 from dynsys.models.activations import Activation
 from dynsys.models.networks.three_layer.layout import Layout
 from dynsys.models.networks.three_layer.loss import sample_loss
