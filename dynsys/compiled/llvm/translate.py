@@ -71,6 +71,7 @@ class Module:
         self.tables: list[str] = []
         self.instances: dict[tuple[str, ...], tuple[str, str]] = {}  # name and types: name in LLVM, type of the result
         self.begun: set[tuple[str, ...]] = set()
+        self.labels = 0
         self.bodies: list[str] = []
         self.declared: set[str] = set()
         for node in ast.parse(source).body:
@@ -120,22 +121,31 @@ class Module:
         key = (name, *types)
         if key not in self.instances:
             node = self.functions[name]
-            label = name if exported else f"{name}.{len(self.instances)}"
             if key in self.begun:
                 raise Misfit(f"{name} calls itself")
             if len(types) != len(node.args.args):
                 raise Misfit(f"{name} takes {len(node.args.args)} arguments, got {len(types)}")
+            self.labels += 1
+            label = name if exported else f"{name}.{self.labels}"
             self.begun.add(key)
-            known: dict[str, str] = {}
-            while True:  # types of variables and of the result grow until all assignments fit
-                function = _Function(self, node, types, known, exported)
-                if function.types == known:
-                    break
-                known = function.types
+            try:
+                function = self.translated(node, types, exported)
+            finally:
+                self.begun.remove(key)
+            known = function.known
             self.instances[key] = label, known.get("return", "none")
             self.bodies.append(function.text(label, exported))
             self.declared |= function.to.declared
         return self.instances[key]
+
+    def translated(self, node: ast.FunctionDef, types: Sequence[str], exported: bool) -> _Function:
+        """A function: the types of its variables and of its result grow until all assignments fit."""
+        known: dict[str, str] = {}
+        while True:
+            function = _Function(self, node, types, known, exported)
+            if function.types == known:
+                return function
+            known = function.types
 
     def refused(self, node: ast.AST, why: str = "") -> InvalidInputError:
         """The error for a line that is not in the language."""
