@@ -1,23 +1,33 @@
 """Members side by side: the same numbers as one by one, whatever the block, the threads and the neighbours."""
 
-import subprocess
-import sys
-import textwrap
+import ctypes
 
 import attrs
 import numpy as np
 import pytest
 from steps import kernel_of, step_of
 
-from dynsys import RK4, Euler, GradientFlow, NumbaTangent, NumpyTangent, RunState, SymbolicFlow, SymbolicMap
-from dynsys.compiled.build import build_lanes
-from dynsys.compiled.lanes import LANES
+from dynsys import (
+    RK4,
+    Euler,
+    GradientFlow,
+    InvalidInputError,
+    NumbaTangent,
+    NumpyTangent,
+    RunState,
+    SymbolicFlow,
+    SymbolicMap,
+)
+from dynsys.compiled.elementary import ELEMENTARY
+from dynsys.compiled.llvm.machine import compiled, function
 from dynsys.models.activations import GELU, Linear, ReLU, Sigmoid, Tanh
 from dynsys.models.classics import Henon, LinearMap, Logistic, Lorenz63
 from dynsys.models.weight_dynamics import ThreeLayerGradientFlow
 from dynsys.passes.status import DIVERGED, RUNNING, SINGULAR
 
 pytestmark = pytest.mark.numba
+
+LANES = 16  # the most members side by side
 
 DRIVEN = SymbolicFlow.of({"x": "y", "y": "-sin(x) - a*y + b*cos(2*t) + 0*x", "c": "1"}, {"a": 0.5, "b": 1.5})
 STEPPED = SymbolicMap.of({"x": "1.2*x*cos(t) - y", "y": "0.9*x + 0.1*y**2/(1 + t)"})
@@ -80,6 +90,12 @@ SLOW = [
 ]  # a kernel of their own each, which takes ten seconds
 
 
+def side_by_side(system, stepper):
+    """How many members go side by side, by the sources that a pass chooses from."""
+    kernel, k = kernel_of(system, stepper), system.dimension
+    return max(getattr(one, "side_by_side", 0) for one in (kernel.lanes(k), kernel.step(k)))
+
+
 def states(system, members):
     return 0.3 * np.random.default_rng(1).normal(size=(members, system.dimension))
 
@@ -92,7 +108,7 @@ def states(system, members):
 def test_side_by_side_one_by_one_and_numpy_agree(system, stepper, record):
     tangent = NumbaTangent(step_of(system, stepper))
     x0 = states(system, 3)
-    assert build_lanes(kernel_of(system, stepper), system.dimension, system.dimension) is not None
+    assert side_by_side(system, stepper)
     together, plain = (forward(kind, x0, record=record) for kind in (tangent, NumpyTangent(step_of(system, stepper))))
     for name in ("x", "Q", "growth", "R", "xs", "Qs"):
         np.testing.assert_allclose(getattr(together, name), getattr(plain, name), rtol=1e-12, atol=1e-12)
@@ -154,54 +170,69 @@ def test_a_singular_member_is_marked():
 
 def test_ensembles_of_systems_without_lanes_run_one_by_one():
     matrix = LinearMap([[2.0, 1.0], [0.0, 0.5]])
-    assert build_lanes(kernel_of(matrix, None), 2, 2) is None
+    assert not side_by_side(matrix, None)
     np.testing.assert_allclose(forward(NumbaTangent(step_of(matrix, None)), np.ones((3, 2))).x[0], forward(
         NumpyTangent(step_of(matrix, None)), np.ones((3, 2))).x[0], rtol=1e-14)  # fmt: skip
 
 
-def lane_functions(system, stepper):
-    compiled = build_lanes(kernel_of(system, stepper), system.dimension, system.dimension)
-    return sys.modules[compiled.forward.__module__]
+ONE_BY_ONE = """
+def run(a: states, b: states, n: int):
+    for i in range(n):
+        b[i] = {}(a[i])
+"""
 
 
-def test_tanh_is_accurate_to_a_few_units_in_the_last_place():
-    tanh = lane_functions(network(Tanh()), Euler(1e-2)).tanh
+def applied(source, a, width=1):
+    """A function `run` of some source on numbers, or on vectors."""
+    address = compiled(source, ("run",), width, () if width == 1 else ("states",))["run"]
+    b = np.zeros_like(a)
+    function(address, [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64])(a.ctypes.data, b.ctypes.data, a.size // width)
+    return b
+
+
+RANGES = {"tanh": (-25.0, 25.0), "exp": (-745.0, 709.7), "log": (0.0, 1e300)}
+SPECIAL = [0.0, -0.0, 1e308, -1e308, np.inf, -np.inf, np.nan, 709.79, -745.2, 5e-324, 1.0, 2.3e-308]
+
+
+@pytest.mark.parametrize(("name", "units"), [("tanh", 4), ("exp", 2), ("log", 2)])
+def test_elementary_functions_are_accurate_and_the_same_for_vectors(name, units):
     rng = np.random.default_rng(0)
-    points = np.concatenate(
-        [rng.uniform(-25, 25, 20_000), rng.normal(size=20_000), 10.0 ** rng.uniform(-300, 0, 5_000), [0.0, 1e308]]
-    )
-    for sign in (1.0, -1.0):
-        found, exact = np.array([tanh(sign * d) for d in points]), np.tanh(sign * points)
-        assert np.max(np.abs(found - exact) / np.spacing(np.abs(exact))) <= 4
-    assert np.isnan(tanh(np.nan))
-    assert (tanh(np.inf), tanh(-np.inf)) == (1.0, -1.0)
+    small = 10.0 ** rng.uniform(-320, 0, 5_000)
+    points = np.concatenate([rng.uniform(*RANGES[name], 20_000), rng.normal(size=20_000), small, -small, SPECIAL])
+    points = np.concatenate([points, np.ones(-len(points) % 8)])
+    found = applied(ELEMENTARY + ONE_BY_ONE.format(name), points)
+    with np.errstate(all="ignore"):
+        exact = getattr(np, name)(points)
+        error = np.abs(found - exact) / np.spacing(np.abs(exact))
+    plain = np.isfinite(exact)
+    assert np.max(error[plain]) <= units
+    np.testing.assert_array_equal(found[~plain], exact[~plain])
+    np.testing.assert_array_equal(applied(ELEMENTARY + ONE_BY_ONE.format(name), points, 8), found)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif("x86" not in __import__("platform").machine(), reason="counts x86 instructions")
-def test_hot_functions_are_vectorised(tmp_path):
-    """Packed fused multiply-adds in the assembly of a fresh compilation (a cached one has none to show)."""
-    code = """
-    import re, sys
-    import numpy as np
-    from dynsys import Euler
-    from dynsys.compiled.build import build_lanes
-    from dynsys.models.activations import Tanh
-    from dynsys.models.weight_dynamics import ThreeLayerGradientFlow
-    flow = ThreeLayerGradientFlow(np.ones((4, 2)), np.ones(4), activation=Tanh())
-    tangent = flow.tangent(Euler(1e-3))
-    tangent.benettin(np.ones((2, 9)) * 0.1, intervals=1, warmup=0)
-    module = sys.modules[build_lanes(tangent.time_step.step_kernel(), 9, 9).forward.__module__]
-    for name in ("samples_4", "step_column"):
-        text = "".join(getattr(module, name).inspect_asm().values())
-        print(len(re.findall(r"vfn?m(?:add|sub)\\w+pd", text)), len(re.findall(r"vfn?m(?:add|sub)\\w+sd", text)))
-    """
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)],
-        env={**__import__("os").environ, "DYNSYS_CACHE": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for packed, _scalar in (map(int, line.split()) for line in done.stdout.splitlines()):
-        assert packed > 60
+BRANCHES = """
+def by_branch(d):
+    if d > 0.0:
+        return d, 1.0
+    return 0.1 * d, 0.1
+
+
+def run(a: states, b: states, n: int):
+    for i in range(n):
+        s, s1 = by_branch(a[i])
+        b[i] = s + s1
+"""
+
+
+def test_a_function_that_branches_on_a_vector_goes_lane_by_lane():
+    points = np.random.default_rng(0).normal(size=32)
+    expected = np.where(points > 0, points + 1.0, 0.1 * points + 0.1)
+    for width in (1, 8):
+        np.testing.assert_allclose(applied(BRANCHES, points, width), expected, rtol=1e-15)
+
+
+def test_what_cannot_go_lane_by_lane_is_refused():
+    source = "def run(a: states, b: states, n: int):\n    if a[0] > 0.0:\n        b[0] = a[0]\n"
+    with pytest.raises(InvalidInputError, match="a branch cannot depend on a vector"):
+        applied(source, np.ones(8), 8)
+    np.testing.assert_array_equal(applied(source, np.ones(1)), [1.0])

@@ -8,37 +8,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from dynsys.compiled.elementary import ELEMENTARY
 from dynsys.compiled.equations import indented
 from dynsys.compiled.kernel import RateSource, StepSource
 from dynsys.compiled.samples import SampleSource, identifiers, renamed
 
 MEMBERS = 8  # side by side
-
-TANH = '''
-def tanh(d):
-    """tanh without branches, to a few units in the last place: expm1(2|d|) by range reduction and a polynomial."""
-    y = 2.0 * min(abs(d), 20.0)
-    shifted = y * 1.4426950408889634 + 6755399441055744.0  # 1.5 * 2^52: rounds to a whole number, in the lowest bits
-    whole = shifted - 6755399441055744.0
-    r = (y - whole * 0.6931471803691238) - whole * 1.9082149292705877e-10
-    p = 1.6059043836821613e-10
-    p = p * r + 2.08767569878681e-09
-    p = p * r + 2.505210838544172e-08
-    p = p * r + 2.755731922398589e-07
-    p = p * r + 2.7557319223985893e-06
-    p = p * r + 2.48015873015873e-05
-    p = p * r + 0.0001984126984126984
-    p = p * r + 0.001388888888888889
-    p = p * r + 0.008333333333333333
-    p = p * r + 0.041666666666666664
-    p = p * r + 0.16666666666666666
-    p = p * r + 0.5
-    p = r + (r * r) * p
-    power = two_to(shifted)
-    e = power * p + (power - 1.0)
-    t = e / (e + 2.0)
-    return t if d >= 0.0 else (-t if d < 0.0 else d)
-'''
 
 
 @lru_cache(maxsize=64)  # every call of a pass asks for the source
@@ -154,13 +129,13 @@ def advance(n: int, steps: int, t0: float, dt: float, x: states, V: frame, k: in
             {read}
             {written}
         for i in range({dim}):
-            x[i] += scale * G[i]
+            x[i] = x[i] + scale * G[i]
 '''
 
 
 def _samples(sample: SampleSource, sigma: str) -> str:
     """Functions that add several samples, or one, to gradient and Hessian."""
-    return TANH + "\n" + sigma + "\n" + "\n".join(_body(sample, count) for count in sorted({sample.at_once, 1}))
+    return ELEMENTARY + "\n" + sigma + "\n" + "\n".join(_body(sample, count) for count in sorted({sample.at_once, 1}))
 
 
 def _body(sample: SampleSource, count: int) -> str:
@@ -179,6 +154,6 @@ def _body(sample: SampleSource, count: int) -> str:
         lines += [written(line, s) for line in motion]
     for row, terms in enumerate(sample.entries):
         if terms:
-            added = [f"a += {written(term, s)}" for s in range(count) for term in terms]
+            added = [f"a = a + ({written(term, s)})" for s in range(count) for term in terms]
             lines += [f"a = G[{row}]", *added, f"G[{row}] = a"]
     return "\n".join([f"\ndef samples_{count}(x, G, D, p):", *indented(lines or ["pass"]), ""])

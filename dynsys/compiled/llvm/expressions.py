@@ -19,6 +19,7 @@ from dynsys.compiled.llvm.instructions import (
     Instructions,
     Misfit,
     Value,
+    VectorBranch,
     number,
     wider,
 )
@@ -235,13 +236,18 @@ class Expressions:
             raise self.module.refused(node)
         values = [self.value(argument) for argument in node.args]
         if name in self.module.functions:
-            label, result = self.module.instance(name, [value.type for value in values])
+            try:
+                label, result = self.module.instance(name, [value.type for value in values])
+            except VectorBranch:
+                return self.lane_by_lane(name, values)
             called = f"call {self.to.llvm(result)} @{label}({', '.join(map(self.to.typed, values))})"
             if result == "none":
                 self.to.do(called)
                 return Value("none", "")
             return self.to.give(result, called)
         match name, values:
+            case (("two_to" | "exponent" | "significand"), [a]):
+                return getattr(self.to, name)(a)
             case "float", [a]:
                 return self.to.as_type(a, FLOAT) if a.type != VECTOR else a
             case "int", [a]:
@@ -262,8 +268,6 @@ class Expressions:
                 return self.to.total(a)
             case "splat", [a]:
                 return self.to.as_type(a, VECTOR)
-            case "two_to", [a]:
-                return self.to.two_to(a)
             case "bits", [a]:
                 of, to = (self.to.llvm(a.type), "i64")
                 return self.to.give(INT, f"bitcast {of} {a.text} to {to}")
@@ -285,6 +289,26 @@ class Expressions:
             case _, _ if name in _NAMES and values:
                 return self.to.function(_NAMES[name], values)
         raise Misfit(f"`{name}` of {len(values)} arguments is no function that is known")
+
+    def lane_by_lane(self, name: str, values: Sequence[Value]) -> Value:
+        """A function with branches of its own for every number of some vectors."""
+        if any(value.type not in (VECTOR, FLOAT, INT, BOOL) for value in values):
+            raise VectorBranch(f"{name} branches on a vector, and is given memory, which lanes cannot share")
+        types = [FLOAT if value.type == VECTOR else value.type for value in values]
+        label, result = self.module.instance(name, types)
+        parts = result[1:-1].split(",") if result.startswith("(") else [result]
+        found = [Value(VECTOR, "poison") for _ in parts]
+        for lane in range(self.to.width):
+            given = [self.to.lane(v, number(lane)) if v.type == VECTOR else v for v in values]
+            called = f"call {self.to.llvm(result)} @{label}({', '.join(map(self.to.typed, given))})"
+            whole = self.to.give(result, called)
+            for i, part in enumerate(parts):
+                one = self.to.give(part, f"extractvalue {self.to.typed(whole)}, {i}") if len(parts) > 1 else whole
+                one = self.to.as_type(one, FLOAT)
+                found[i] = self.to.give(
+                    VECTOR, f"insertelement {self.to.typed(found[i])}, {self.to.typed(one)}, i64 {lane}"
+                )
+        return self.together(found) if result.startswith("(") else found[0]
 
 
 def _may_fail(node: ast.expr) -> bool:

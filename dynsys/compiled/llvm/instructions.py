@@ -42,6 +42,10 @@ class Misfit(Exception):
     """What the source asks for has no meaning for these types."""
 
 
+class VectorBranch(Misfit):
+    """A branch that depends on a vector: its function goes lane by lane where it is called."""
+
+
 def number(value: float | bool) -> Value:
     """A number that stands in the source."""
     if isinstance(value, bool):
@@ -264,6 +268,25 @@ class Instructions:
         exponent = self.give("", f"add {ints} {bits.text}, {every(1023)}")
         whole = self.give("", f"shl {ints} {exponent.text}, {every(52)}")
         return self.give(shifted.type, f"bitcast {ints} {whole.text} to {of}")
+
+    def exponent(self, a: Value) -> Value:
+        """N of a = m 2^n with 1 <= m < 2, for positive normal numbers."""
+        of, ints = self.llvm(a.type), self.llvm(a.type).replace("double", "i64")
+        bits = self.give("", f"bitcast {of} {a.text} to {ints}")
+        shifted = self.give("", f"lshr {ints} {bits.text}, {self._every(ints, 52)}")
+        whole = self.give("", f"sub {ints} {shifted.text}, {self._every(ints, 1023)}")
+        return self.give(a.type, f"sitofp {ints} {whole.text} to {of}")
+
+    def significand(self, a: Value) -> Value:
+        """M of a = m 2^n with 1 <= m < 2, for positive normal numbers."""
+        of, ints = self.llvm(a.type), self.llvm(a.type).replace("double", "i64")
+        bits = self.give("", f"bitcast {of} {a.text} to {ints}")
+        rest = self.give("", f"and {ints} {bits.text}, {self._every(ints, (1 << 52) - 1)}")
+        whole = self.give("", f"or {ints} {rest.text}, {self._every(ints, 1023 << 52)}")
+        return self.give(a.type, f"bitcast {ints} {whole.text} to {of}")
+
+    def _every(self, ints: str, value: int) -> str:
+        return str(value) if ints == "i64" else "<" + ", ".join([f"i64 {value}"] * self.width) + ">"
 
     def some(self, mask: Value) -> Value:
         """Whether a condition holds for any number of a vector."""

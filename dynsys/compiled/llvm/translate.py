@@ -13,10 +13,11 @@ type of a. What is exported has arguments with such types; other functions are t
 their calls. No two arguments of a function may reach the same memory if one of them is written to.
 
 Statements are assignments, `for` over a `range`, `while`, `if`, `break`, `continue`, `return`. Comparisons of vectors
-choose entry by entry (`a if m else b`). A product that is added to something, `a * b + c`, is a fused multiply-add
-wherever it stands so, and nothing else is: the same source gives the same bits for numbers and for vectors of any
-width, however LLVM arranges it. The same text is Python: run with NumPy arrays, one of (n, width) where there are
-vectors, it gives the same numbers, which is how tests look at it.
+choose entry by entry (`a if m else b`); a function of numbers alone that branches on a vector goes lane by lane. A
+product that is added to something, `a * b + c`, is a fused multiply-add wherever it stands so, and nothing else is: the
+same source gives the same bits for numbers and for vectors of any width, however LLVM arranges it. The same text is
+Python: run with NumPy arrays, one of (n, width) where there are vectors, it gives the same numbers, which is how tests
+look at it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from typing import Any
 import attrs
 
 from dynsys.compiled.llvm.expressions import OPERATORS, Expressions
-from dynsys.compiled.llvm.instructions import BOOL, FLOAT, INT, MASK, POINTERS, Misfit, Value, number
+from dynsys.compiled.llvm.instructions import BOOL, FLOAT, INT, MASK, POINTERS, Misfit, Value, VectorBranch, number
 from dynsys.errors import InvalidInputError
 
 
@@ -70,6 +71,7 @@ class Module:
         self.tables: list[str] = []
         self.instances: dict[tuple[str, ...], tuple[str, str]] = {}  # name and types: name in LLVM, type of the result
         self.begun: set[tuple[str, ...]] = set()
+        self.labels = 0
         self.bodies: list[str] = []
         self.declared: set[str] = set()
         for node in ast.parse(source).body:
@@ -119,22 +121,31 @@ class Module:
         key = (name, *types)
         if key not in self.instances:
             node = self.functions[name]
-            label = name if exported else f"{name}.{len(self.instances)}"
             if key in self.begun:
                 raise Misfit(f"{name} calls itself")
             if len(types) != len(node.args.args):
                 raise Misfit(f"{name} takes {len(node.args.args)} arguments, got {len(types)}")
+            self.labels += 1
+            label = name if exported else f"{name}.{self.labels}"
             self.begun.add(key)
-            known: dict[str, str] = {}
-            while True:  # types of variables and of the result grow until all assignments fit
-                function = _Function(self, node, types, known)
-                if function.types == known:
-                    break
-                known = function.types
+            try:
+                function = self.translated(node, types, exported)
+            finally:
+                self.begun.remove(key)
+            known = function.known
             self.instances[key] = label, known.get("return", "none")
             self.bodies.append(function.text(label, exported))
             self.declared |= function.to.declared
         return self.instances[key]
+
+    def translated(self, node: ast.FunctionDef, types: Sequence[str], exported: bool) -> _Function:
+        """A function: the types of its variables and of its result grow until all assignments fit."""
+        known: dict[str, str] = {}
+        while True:
+            function = _Function(self, node, types, known, exported)
+            if function.types == known:
+                return function
+            known = function.types
 
     def refused(self, node: ast.AST, why: str = "") -> InvalidInputError:
         """The error for a line that is not in the language."""
@@ -154,8 +165,11 @@ class _Loop:
 class _Function(Expressions):
     """One function for some types of arguments; `types` says what its variables have to be."""
 
-    def __init__(self, module: Module, node: ast.FunctionDef, types: Sequence[str], known: dict[str, str]) -> None:
+    def __init__(
+        self, module: Module, node: ast.FunctionDef, types: Sequence[str], known: dict[str, str], exported: bool
+    ) -> None:
         super().__init__(module, known)
+        self.exported = exported
         self.loops: list[_Loop] = []
         self.arguments = [(f"%a{i}", type_) for i, type_ in enumerate(types)]
         assigned = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
@@ -184,6 +198,10 @@ class _Function(Expressions):
         for statement in statements:
             try:
                 self.statement(statement)
+            except VectorBranch as misfit:
+                if self.exported:
+                    raise self.module.refused(statement, str(misfit)) from None
+                raise
             except Misfit as misfit:
                 raise self.module.refused(statement, str(misfit)) from None
 
@@ -306,7 +324,7 @@ class _Function(Expressions):
     def condition(self, node: ast.expr) -> Value:
         condition = self.to.truth(self.value(node))
         if condition.type == MASK:
-            raise Misfit("a branch cannot depend on a vector: choose by `a if m else b`")
+            raise VectorBranch("a branch cannot depend on a vector: choose by `a if m else b`")
         return condition
 
     def give_back(self, node: ast.expr | None) -> None:
