@@ -47,6 +47,21 @@ def sizes(rounds: int, quick: bool) -> None:
     header = ["members", "Lorenz 1963, ns", "over one state", f"Lorenz 1996, {dim} sites, ns", "over one state"]
     table(header, [[m, *a, *b] for m, a, b in zip(members, small, [*ring, *[("", "")] * len(members)], strict=False)])
 
+    _call(rounds, quick)
+
+
+def _call(rounds: int, quick: bool) -> None:
+    """What a call of a pass costs beside its steps."""
+    tangent, times = Lorenz63().tangent(RK4(DT)).on_one_thread(), 10 if quick else 1000
+    start = RunState.start(np.array([1.0, 1.0, 20.0]), 3, 3, seed=0)
+
+    def run() -> None:
+        for _ in range(times):
+            tangent.forward(start, intervals=1, steps_per_interval=1, record="growth")
+
+    (call,) = race([Contestant("", run, times)], rounds)
+    print(f"A call for a single step of Lorenz 1963 takes {call.median / 1e3:.0f} µs.\n", flush=True)
+
 
 def _ring(dim: int, numbers: Sequence[int], rounds: int, milliseconds: float) -> list[float]:
     """Time per entry of the frame, for each number of vectors."""

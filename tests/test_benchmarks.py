@@ -3,6 +3,9 @@
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +24,7 @@ from benchmarks.handwritten import (
     tanh,
     three_layer_loops,
 )
-from benchmarks.measure import Contestant, race, table
+from benchmarks.measure import Contestant, family_time, race, table
 from benchmarks.medium import EVERY, Case, cases
 from benchmarks.memory import run as recorded_run
 from benchmarks.memory import vectors_formula
@@ -133,6 +136,17 @@ def test_rounds_are_interleaved():
     calls = []
     race([Contestant("a", lambda: calls.append("a"), 1), Contestant("b", lambda: calls.append("b"), 1)], 2)
     assert "".join(calls) == "abab" + "ab"  # a first call of each, then two rounds
+
+
+def test_time_of_workers_is_counted():
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        pool.submit(sum, range(10)).result()  # it has begun
+        before = family_time()
+        pool.submit(sum, range(10**7)).result()
+        assert family_time() - before > 0.01
+        before = family_time()
+        pool.submit(time.sleep, 0.2).result()
+        assert not Path("/proc/self/stat").exists() or family_time() - before < 0.1
 
 
 def test_recorded_run_finishes():
