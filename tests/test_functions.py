@@ -276,10 +276,12 @@ def test_numbers_of_all_kinds_travel_to_the_compiled_functions(dim):
 @pytest.mark.slow
 def test_other_arguments_steps_and_sizes_do_not_compile_again():
     flow = system(FunctionFlow, NJIT_FLOWS, "jacobian")
-    forward = build(kernel_of(flow, RK4(dt=0.01)), 3, 3).forward
+    kernel = kernel_of(flow, RK4(dt=0.01))
+    forward = build(kernel.step(3), 3, tuple(kernel.functions.items()))
     for args, k, x in ((LORENZ_ARGS, 3, X3), ((16, 20.0, 4.0), 2, [X3] * 3)):
         other = attrs.evolve(flow, args=args)
-        assert build(kernel_of(other, RK4(dt=0.5)), 3, k).forward is forward
+        kernel = kernel_of(other, RK4(dt=0.5))
+        assert build(kernel.step(k), 3, tuple(kernel.functions.items())) is forward
         agree(run(tangent_of(other), x, k), run(tangent_of(other, backend="numpy"), x, k), 1e-11)
     assert len(forward.signatures) == 1
     assert [len(NJIT_FLOWS[name].signatures) for name in ("function", "jacobian")] == [1, 1]

@@ -37,14 +37,12 @@ def factorise_as_python():
 
 
 def factorise_as_compiled():
-    forward = build(kernel_of(LinearMap(np.eye(1)), None), 1, 1).forward
+    forward = build(kernel_of(LinearMap(np.eye(1)), None).step(1), 1)
     return sys.modules[forward.__module__].factorise
 
 
 def factorise_by_lapack():
-    forward = build(
-        kernel_of(LinearMap(np.eye(1)), None), 99, 1
-    ).forward  # the form for long columns, whatever the system
+    forward = build(kernel_of(LinearMap(np.eye(1)), None).step(1), 99)  # the form for long columns, whatever the system
     return sys.modules[forward.__module__].factorise
 
 

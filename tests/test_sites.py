@@ -1,17 +1,11 @@
 """Many equations: those that are one text become a loop over sites, and the numbers are those of the plain formulas."""
 
-import os
-import re
-import subprocess
-import sys
-import textwrap
-
 import numpy as np
 import pytest
 from steps import step_of
 
 from dynsys import RK4, Euler, NumbaTangent, NumpyTangent, RunState, SymbolicFlow, SymbolicMap
-from dynsys.compiled.lattice import lattice_step
+from dynsys.compiled.tiles import tile_step
 from dynsys.equations.networks.definition import NetworkDefinition
 from dynsys.testing import check_system, check_tangent
 
@@ -100,7 +94,7 @@ def test_few_equations_stay_written_out():
 
 def test_source_does_not_grow_with_the_ring():
     small, large = (
-        lattice_step(SymbolicFlow.of(lorenz96(n)).definition.equations, RK4(0.02).tableau).source.splitlines()
+        tile_step(SymbolicFlow.of(lorenz96(n)).definition.equations, RK4(0.02).tableau).source.splitlines()
         for n in (20, 120)
     )
     assert len(small) == len(large)
@@ -169,37 +163,8 @@ def test_written_out_and_by_sites_are_the_same_numbers():
         def kernel(self):
             import attrs
 
-            step = lattice_step(self.definition.equations, RK4(0.02).tableau)
+            step = tile_step(self.definition.equations, RK4(0.02).tableau)
             return attrs.evolve(super().kernel(), step=lambda tableau, k: step)
 
     loops = NumbaTangent(step_of(BySites(), RK4(0.02))).benettin(x, intervals=3, steps_per_interval=5, warmup=0)
     np.testing.assert_allclose(loops.rates, straight.rates, rtol=0, atol=1e-11)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif("x86" not in __import__("platform").machine(), reason="counts x86 instructions")
-def test_loops_over_sites_are_vectorised(tmp_path):
-    """Packed fused multiply-adds in the assembly of a fresh compilation (a cached one has none to show)."""
-    code = """
-    import sys
-    import numpy as np
-    from dynsys import RK4, FlowStep, SymbolicFlow
-    from dynsys.compiled.build import build
-    from test_sites import lorenz96
-    ring = SymbolicFlow.of(lorenz96(64))
-    ring.tangent(RK4(0.01)).benettin(np.arange(64.0), intervals=1, warmup=0, k=1)
-    module = sys.modules[build(FlowStep(ring, RK4(0.01)).step_kernel(), 64, 1).forward.__module__]
-    for name in ("rates", "product", "stage_1", "finish"):
-        print("".join(getattr(module, name).inspect_asm().values()))
-        print("NEXT")
-    """
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)],
-        env={**os.environ, "DYNSYS_CACHE": str(tmp_path), "PYTHONPATH": os.path.dirname(__file__)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    packed = [len(re.findall(r"vfn?m(?:add|sub)\w+pd", text)) for text in done.stdout.split("NEXT")[:4]]
-    assert min(packed) > 0
-    assert packed[1] >= 4  # the product of four entries with a column

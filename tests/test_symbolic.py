@@ -30,7 +30,7 @@ from dynsys import (
     lattice_size,
     parameter,
 )
-from dynsys.compiled.lattice import lattice_step
+from dynsys.compiled.tiles import tile_step
 from dynsys.equations.definition import RESERVED
 from dynsys.models.classics import Henon, Lorenz63
 from dynsys.storage.description import describe, differences
@@ -189,9 +189,8 @@ def test_structural_zeros_take_no_work():
     assert set(chain.definition.jacobian) == {(i, j) for i in range(4) for j in (i - 1, i) if j >= 0}
     assert chain.source.count("_J[") == 7
     assert chain.kernel().step(None, 5).source.count(" * _y") == 7  # one product for each, written out,
-    assert (
-        lattice_step(chain.definition.equations, None).source.count(" * _X[") == 7
-    )  # or in the form for many equations
+    many = tile_step(chain.definition.equations, None).source  # or in the form for many equations
+    assert many.count(" * _C[") == 7
 
 
 NAMES = ["l", "L", "K", "dt", "n", "B", "DIM", "math", "njit", "range", "copy", "STAGES", "V"]

@@ -5,15 +5,15 @@ from __future__ import annotations
 import importlib.util
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from typing import Any
 
 import attrs
 import numpy as np
 
 from dynsys.compiled.blas import one_blas_thread
-from dynsys.compiled.build import available_cores, build
+from dynsys.compiled.build import NumbaPass, available_cores
 from dynsys.compiled.forward import Pass
 from dynsys.compiled.kernel import StepSource
-from dynsys.passes.orthonormal import LONG_COLUMN
 from dynsys.passes.run_state import Record, RunState
 from dynsys.systems.tangent import TangentSystem
 from dynsys.systems.time_step import TimeStep
@@ -51,37 +51,22 @@ class NumbaTangent(TangentSystem):
 
     def forward(self, start: RunState, *, intervals: int, steps_per_interval: int, record: Record) -> RunState:
         """Continue `start` over whole intervals; see `TangentSystem.forward`."""
-        kernel, dim, k = self.time_step.step_kernel(), self.dimension, start.k
+        kernel, k = self.time_step.step_kernel(), start.k
         assert kernel is not None
         step = (None if start.single else kernel.lanes(k)) or kernel.step(k)
         steps = intervals * steps_per_interval
         end = start.recording(start.n + steps, intervals, record)
         shared = kernel.drive(start.n, steps, start.members) if kernel.shared else None
-        # read-only arrays are another type to Numba: copies, so that a kernel is compiled once
-        data, numbers = np.array(kernel.data), np.array(np.atleast_2d(kernel.parameters))
         t0, dt = float(self.time_step.time(0)), float(self.dt)
-
-        if isinstance(step, StepSource):
-            this = Pass(kernel, step, start, end, intervals, steps_per_interval, t0, dt)
-        else:
-            compiled = build(kernel, dim, k)
+        kind: type[Pass] | type[NumbaPass] = Pass if isinstance(step, StepSource) else NumbaPass
+        one: Any = kind(kernel, step, start, end, intervals, steps_per_interval, t0, dt)  # type: ignore[arg-type]
 
         def run(members: Array) -> None:
-            if isinstance(step, StepSource):
-                drive = kernel.drive(start.n, steps, start.members[members]) if shared is None else shared
-                this.run(members, drive)
-                return
-            # of its own: a function of the user may use an argument as a work array
-            parameters = numbers.copy() if kernel.parameters.ndim == 1 else numbers[start.members[members]]
-            drive = kernel.drive(start.n, steps, start.members[members]) if shared is None else shared
-            compiled.forward(
-                members, start.n, intervals, steps_per_interval, t0, dt, parameters, data, drive,
-                np.zeros(compiled.scratch), end.x, end.Q, end.status, end.stopped, end.growth, end.R, end.xs, end.Qs,
-            )  # fmt: skip
+            one.run(members, kernel.drive(start.n, steps, start.members[members]) if shared is None else shared)
 
         everyone = np.arange(len(start.x))
         blocks = np.array_split(everyone, min(self.threads, len(everyone))) if len(everyone) > 1 else [everyone]
-        with one_blas_thread() if dim >= LONG_COLUMN else nullcontext():
+        with one_blas_thread() if one.calls_blas else nullcontext():
             if len(blocks) == 1:
                 run(blocks[0])
             else:

@@ -16,20 +16,15 @@ from types import ModuleType
 from typing import Any
 
 import attrs
+import numpy as np
 
-from dynsys.compiled.equations import aligned
 from dynsys.compiled.functions import called_functions
 from dynsys.compiled.kernel import NumbaStep, StepKernel
 from dynsys.passes.orthonormal import GRAM_SCHMIDT, HOUSEHOLDER, LONG_COLUMN, SINGULAR_RATIO
+from dynsys.passes.run_state import RunState
 from dynsys.passes.status import DIVERGED, RUNNING, SINGULAR
 
-
-@attrs.frozen
-class Built:
-    """A compiled pass, `forward` of the generated module, and the length of its work array."""
-
-    forward: Callable[..., Any]
-    scratch: int = 0
+Array = np.ndarray
 
 
 def available_cores() -> int:
@@ -37,16 +32,41 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else (os.cpu_count() or 1)
 
 
-def build(kernel: StepKernel, dim: int, k: int) -> Built:
+@attrs.frozen(eq=False)
+class NumbaPass:
+    """A pass by a step that Numba compiles; see `dynsys.compiled.forward.Pass`."""
+
+    kernel: StepKernel
+    source: NumbaStep
+    start: RunState
+    end: RunState
+    intervals: int
+    steps: int
+    t0: float
+    dt: float
+
+    def run(self, members: Array, drive: Array) -> None:
+        """Move some members; `drive` is theirs, or that of all."""
+        end, given = self.end, self.kernel.parameters
+        # copies: a function of the user may use an argument as a work array, and read-only arrays are another type
+        parameters = np.array(given[None] if given.ndim == 1 else given[self.start.members[members]])
+        build(self.source, end.Q.shape[1], tuple(self.kernel.functions.items()))(
+            members, self.start.n, self.intervals, self.steps, self.t0, self.dt, parameters,
+            np.array(self.kernel.data), drive, np.zeros(self.source.scratch), end.x, end.Q, end.status, end.stopped,
+            end.growth, end.R, end.xs, end.Qs,
+        )  # fmt: skip
+
+    @property
+    def calls_blas(self) -> bool:
+        """Whether BLAS is used, which has threads of its own."""
+        return self.end.Q.shape[1] >= LONG_COLUMN
+
+
+def build(step: NumbaStep, dim: int, functions: tuple[tuple[str, Callable[..., Any]], ...] = ()) -> Callable[..., Any]:
     """The compiled pass of a system for one member after the other; built once per source, then found on disk."""
-    step = kernel.step(k)
-    assert isinstance(step, NumbaStep)
-    by_rows = FRAMES_BY_ROWS.format(rows_at=step.rows_at, pitch=aligned(k))
-    frames = FRAMES_BY_COLUMNS if step.rows_at is None else by_rows
     factorise = GRAM_SCHMIDT if dim < LONG_COLUMN else HOUSEHOLDER
-    source = HEADER + called_functions(step.source) + frames + step.source + factorise + DRIVER
-    forward = _load_with(source, tuple(kernel.functions.items())) if kernel.functions else load(source).forward
-    return Built(forward, step.scratch)
+    source = HEADER + called_functions(step.source) + step.source + factorise + DRIVER
+    return _load_with(source, functions) if functions else load(source).forward
 
 
 @lru_cache(maxsize=256)
@@ -136,22 +156,6 @@ def sign(a):
     return 1.0 if a > 0.0 else (-1.0 if a < 0.0 else 0.0)
 '''
 
-FRAMES_BY_COLUMNS = '''
-@njit
-def frame(dim, k, scratch):
-    """Tangent vectors, column by column in memory."""
-    return np.empty((k, dim)).T
-
-'''
-
-FRAMES_BY_ROWS = '''
-@njit
-def frame(dim, k, scratch):
-    """Tangent vectors, row by row in the work array."""
-    return scratch[{rows_at} : {rows_at} + dim * {pitch}].reshape((dim, {pitch}))[:, :k]
-
-'''
-
 DRIVER = '''
 @njit
 def finite(x, V):
@@ -169,7 +173,7 @@ def forward(members, first, intervals, steps, t0, dt, parameters, data, drive, s
             xs_end, Qs_end, status, stopped, growth, Rs, xs, Qs):
     """Intervals of `steps` steps for some members, with one row of parameters or each its own; as in `RunState`."""
     dim, k = Qs_end.shape[1], Qs_end.shape[2]
-    x, V, X, W = np.empty(dim), frame(dim, k, scratch), np.empty(dim), frame(dim, k, scratch)
+    x, V, X, W = np.empty(dim), np.empty((k, dim)).T, np.empty(dim), np.empty((k, dim)).T
     f, F = np.empty((STAGES, dim)), np.empty((STAGES, k, dim))
     R = np.zeros((k, k))
     for place in range(members.size):

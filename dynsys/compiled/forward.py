@@ -48,6 +48,8 @@ class Pass:
     t0: float
     dt: float
 
+    calls_blas = False
+
     def run(self, members: Array, drive: Array) -> None:
         """Move some members; `drive` is theirs, or that of all."""
         end, source, done = self.end, self.source, 0

@@ -77,14 +77,10 @@ class NumbaStep:
         defines STAGES: f has shape (STAGES, dim), F (STAGES, k, dim), and both are free.
     scratch : int
         Length of the float64 work array.
-    rows_at : int or None
-        Where in the work array the frame stands, row by row, every row padded to a multiple of 8 numbers. None: it
-        stands in an array of its own, column by column.
     """
 
     source: str
     scratch: int = 0
-    rows_at: int | None = None
 
 
 @attrs.frozen(cache_hash=True)

@@ -1,16 +1,13 @@
-"""Systems of many equations, above all lattices: loops over sites, one tangent column at a time.
+"""Many equations for steppers that Numba compiles: loops over sites, one tangent column at a time.
 
 Equations that are one text for many components (a `Run`) become one loop over them; the compiler vectorises it, since
-all that a loop reads and writes stands at literal distances in one flat buffer. Its rows are, each with a number for
-every component: the state or a tangent column; a stage of it; the slopes of the stages; and for each stage the entries
-of the Jacobian. A column passes through all stages of a step before the next one begins: what it needs stays in cache.
-Components are ordered so that those of a run stand side by side.
+all that a loop reads and writes stands at literal distances in one flat buffer: rows for the state or a column, for its
+slopes, and for the entries of the Jacobian. Components are ordered so that those of a run stand side by side.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from functools import lru_cache
 
 from dynsys.compiled.equations import (
@@ -19,44 +16,7 @@ from dynsys.compiled.equations import (
     aligned,
     compiled_function,
     indented,
-    stage_time,
-    stages,
-    weights,
 )
-from dynsys.compiled.kernel import NumbaStep
-from dynsys.steppers.stepper import Tableau
-
-
-@lru_cache(maxsize=64)  # every call of a pass asks for the source
-def lattice_step(equations: EquationSource, tableau: Tableau | None) -> NumbaStep:
-    """The function `step_tangent`, with `rates` (slopes and Jacobian) and `product` (Jacobian times a column)."""
-    dim, count = len(equations.state), stages(tableau)
-    row = aligned(dim)
-    entries = _entries(equations, row)
-    jacobian = aligned(entries)
-    after = (2 + count) * row
-    rows = [f"_B[{r * row} : {(r + 1) * row}]" for r in range(2 + count)]
-    source = _rates(equations, row) + _product(equations, row)
-    state, column = [*_copy(equations, "_B[{}] = _x[{}]")], [*_copy(equations, "_B[{}] = _v[{}]")]
-    for s in range(count):
-        terms = _terms(weights(tableau, s), row)
-        at = rows[1] if terms else rows[0]
-        if terms:
-            source += compiled_function(
-                f"stage_{s}(_B, _dt)", [f"for _i in _range({dim}):", f"    _B[{row} + _i] = _B[_i]{terms}"]
-            )
-            state += [f"stage_{s}(_B, _dt)"]
-            column += [f"stage_{s}(_B, _dt)"]
-        entries_of_stage = f"_B[{after + s * jacobian} : {after + (s + 1) * jacobian}]"
-        state += [f"rates({stage_time(tableau, s)}, {at}, {rows[2 + s]}, {entries_of_stage}, _p)"]
-        column += [f"product({at}, {rows[2 + s]}, {entries_of_stage}, _p)"]
-    step = f"_B[_i]{_terms(weights(tableau, None), row)}" if tableau else f"_B[{2 * row} + _i]"
-    source += compiled_function("finish(_B, _dt)", [f"for _i in _range({dim}):", f"    _B[_i] = {step}"])
-    lines = [*state, "finish(_B, _dt)", *_copy(equations, "_x[{1}] = _B[{0}]")]
-    lines += ["for _k in _range(_V.shape[1]):", "    _v = _V[:, _k]", *indented([*column, "finish(_B, _dt)"])]
-    lines += indented(_copy(equations, "_v[{1}] = _B[{0}]"))
-    step = compiled_function("step_tangent(_n, _t, _dt, _x, _V, _X, _W, _f, _F, _p, _data, _rows, _B)", lines)
-    return NumbaStep(source + step, scratch=after + count * jacobian)
 
 
 @lru_cache(maxsize=64)
@@ -102,11 +62,6 @@ def _copy(equations: EquationSource, statement: str) -> list[str]:
         return [f"for _i in _range({block}):", "    " + statement.format("_i", "_i")]
     inner = statement.format(f"_r * {block} + _i", f"_i * {step} + _r")
     return [f"for _r in _range({step}):", f"    for _i in _range({block}):", "        " + inner]
-
-
-def _terms(factors: Sequence[float], row: int) -> str:
-    """The increments of a stage or a step by the slopes before it."""
-    return "".join(f" + (_dt * {w!r}) * _B[{(2 + r) * row} + _i]" for r, w in enumerate(factors) if w)
 
 
 def _rates(equations: EquationSource, row: int) -> str:

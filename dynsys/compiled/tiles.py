@@ -118,7 +118,7 @@ def _rows(equations: EquationSource, source: str, jacobian: str, row: Row) -> li
     for i, j, factor in equations.fixed:
         terms[i].append(f"({factor}) * {source}[{j}]")
     for i, parts in terms.items():
-        lines += [f"_g0 = {' + '.join(parts) or f'0.0 * {source}[0]'}", *row(str(i), "_g0")]
+        lines += [f"_g0 = {' + '.join(parts) or '0.0'}", *row(str(i), "_g0")]
     return lines
 
 
@@ -135,4 +135,4 @@ def _product(run: Run, begin: int, source: str, jacobian: str, site: str) -> str
         for slot, (o, _) in enumerate(run.moving)
     ]
     terms += [f"({factor}) * {source}[{_place(run, o, site)}]" for o, factor in run.fixed]
-    return " + ".join(terms) or f"0.0 * {source}[{_place(run, 0, site)}]"
+    return " + ".join(terms) or "0.0"
