@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from functools import cache, lru_cache
-from itertools import accumulate
 from typing import Any
 
 import attrs
@@ -60,7 +59,8 @@ class Pass:
                     blocks = len(members) - (left if left <= least else 0)
                     self._run("lanes", lanes, slice(done, blocks), members, drive)
                     done = blocks
-        tiles = source.any_layout and self.start.single and fills_tiles(*end.Q.shape[1:])
+        dim, k = end.Q.shape[1:]
+        tiles = source.any_layout and self.start.single and fills_tiles(dim, k, self.steps)
         self._run("tiles" if tiles else source.layout, 1, slice(done, None), members, drive)
 
     def _run(self, layout: str, lanes: int, part: slice, members: Array, drive: Array) -> None:
@@ -84,31 +84,32 @@ class Pass:
             work_length(k) if layout == "tiles" else k * lanes,
             count * lanes,
         )
-        scratch, *work = _rooms(lengths)
+        _memory, (scratch, *work) = _rooms(lengths)  # which lasts until the pass is over
         driver, width = _driver(layout, lanes)
         driver(
             _advance(self.source, layout, width, varied),
             _at(members), len(members), self.start.n, self.intervals, self.steps,
             self.t0, self.dt, _at(numbers), count if varied else 0, _at(data), _at(drive),
-            drive.itemsize, of_member, of_step, _at(sizes), _at(own), _at(scratch), dim, k, *map(_at, work),
+            drive.itemsize, of_member, of_step, _at(sizes), _at(own), scratch, dim, k, *work,
             _at(end.x), _at(end.Q), _at(end.status), _at(end.stopped),
             *(_at(array) if array.shape[1] else None for array in (end.growth, end.R, end.xs, end.Qs)),
         )  # fmt: skip
 
 
-def fills_tiles(dim: int, k: int) -> bool:
-    """Whether k columns are worth a tile of eight."""
-    return k > 3 or (k == 3 and dim <= 8)
+def fills_tiles(dim: int, k: int, steps: int) -> bool:
+    """Whether k columns are worth a tile of eight: three are faster to move there, but slower to factorise."""
+    return k > 3 or (k == 3 and dim <= 8 <= steps)
 
 
-def _rooms(lengths: Sequence[int]) -> list[Array]:
-    """Work rooms, each of which begins at a whole cache line."""
-    ends = list(accumulate(aligned(length) for length in lengths))
-    whole = np.zeros(ends[-1] + 8)
-    first = -_at(whole) % 64 // 8
-    return [
-        whole[first + end - aligned(n) : first + end - aligned(n) + n] for end, n in zip(ends, lengths, strict=True)
-    ]
+def _rooms(lengths: Sequence[int]) -> tuple[Array, list[int]]:
+    """Memory for work, and where the rooms begin in it, each at a whole cache line."""
+    memory = np.zeros(sum(lengths) + 8 * len(lengths) + 8)
+    at = -(-_at(memory) // 64) * 64
+    places = []
+    for length in lengths:
+        places.append(at)
+        at += 8 * aligned(length)
+    return memory, places
 
 
 def _at(array: Array) -> int:
