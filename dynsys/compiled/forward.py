@@ -22,7 +22,7 @@ from dynsys.passes.status import DIVERGED, RUNNING, SINGULAR
 
 Array = np.ndarray
 
-FEW = 3  # members that are left over: as many or fewer run one after the other
+FEW = 3  # as many members that are left over run one after the other, as many vectors stand by columns
 
 
 @attrs.frozen(eq=False)
@@ -59,8 +59,7 @@ class Pass:
                     blocks = len(members) - (left if left <= least else 0)
                     self._run("lanes", lanes, slice(done, blocks), members, drive)
                     done = blocks
-        dim, k = end.Q.shape[1:]
-        tiles = source.any_layout and self.start.single and fills_tiles(dim, k, self.steps)
+        tiles = source.any_layout and self.start.single and end.Q.shape[2] > FEW
         self._run("tiles" if tiles else source.layout, 1, slice(done, None), members, drive)
 
     def _run(self, layout: str, lanes: int, part: slice, members: Array, drive: Array) -> None:
@@ -94,11 +93,6 @@ class Pass:
             _at(end.x), _at(end.Q), _at(end.status), _at(end.stopped),
             *(_at(array) if array.shape[1] else None for array in (end.growth, end.R, end.xs, end.Qs)),
         )  # fmt: skip
-
-
-def fills_tiles(dim: int, k: int, steps: int) -> bool:
-    """Whether k columns are worth a tile of eight: three are faster to move there, but slower to factorise."""
-    return k > 3 or (k == 3 and dim <= 8 <= steps)
 
 
 def _rooms(lengths: Sequence[int]) -> tuple[Array, list[int]]:
