@@ -343,7 +343,7 @@ def _made(
     return _kind(base, equations, parameters, helpers, tuple(shapes_of(values).items()), vanishing)(**values)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _kind(
     base: Any, equations: Named, parameters: tuple[str, ...], helpers: Named, shapes: Named, vanishing: int | None
 ) -> type:
