@@ -52,7 +52,7 @@ class StagedSource:
         """Source of `rates` and `product`."""
         given = "_p, _data, _rows, _sizes, _B"
         source = self.before + function(f"rates(_t, _x, _f, _J, {given})", self.alone if alone else self.rates)
-        return source if alone else source + function(f"product(_J, _Y, _F, {given})", self.product)
+        return source + function(f"product(_J, _Y, _F, {given})", [] if alone else self.product)  # steppers call it
 
     def equations(self, parts: int, k: int) -> RateSource | None:
         """For steppers that are written out; those that move parts of the components apart have none."""
