@@ -15,10 +15,10 @@ from dynsys import (
     SymbolicFlow,
     SymbolicMap,
 )
-from dynsys.compiled.network_kernel import NetworkSource
-from dynsys.compiled.network_layout import layout, rank_one
+from dynsys.compiled.networks.kernel import NetworkSource
+from dynsys.compiled.networks.layout import layout, rank_one
+from dynsys.compiled.networks.tables import Data, Tables
 from dynsys.compiled.staged import numba_linearise
-from dynsys.compiled.tables import Data, Tables
 from dynsys.equations.definition import Definition
 from dynsys.equations.networks.definition import NetworkDefinition
 from dynsys.equations.networks.forms import OtherForm

@@ -14,9 +14,9 @@ import attrs
 import numpy as np
 
 from dynsys.compiled.kernel import Kernel, StepSource
-from dynsys.compiled.network_kernel import NetworkSource
+from dynsys.compiled.networks.kernel import NetworkSource
+from dynsys.compiled.networks.tables import Data
 from dynsys.compiled.staged import StagedSource, numba_linearise, staged_step
-from dynsys.compiled.tables import Data
 from dynsys.equations import runs as lattice
 from dynsys.equations.definition import LANGUAGE, Definition, check_names, derived_once, run_source
 from dynsys.equations.expression import nesting_refused
@@ -35,14 +35,14 @@ MODULES = (
     "dynsys.equations.networks.syntax",
     "dynsys.equations.networks.terms",
     "dynsys.equations.networks.source",
-    "dynsys.compiled.network",
-    "dynsys.compiled.network_layout",
-    "dynsys.compiled.network_kernel",
-    "dynsys.compiled.network_pairs",
-    "dynsys.compiled.network_product",
-    "dynsys.compiled.network_room",
+    "dynsys.compiled.networks.network",
+    "dynsys.compiled.networks.layout",
+    "dynsys.compiled.networks.kernel",
+    "dynsys.compiled.networks.pairs",
+    "dynsys.compiled.networks.product",
+    "dynsys.compiled.networks.room",
     "dynsys.compiled.staged",
-    "dynsys.compiled.tables",
+    "dynsys.compiled.networks.tables",
     *LANGUAGE,
 )
 

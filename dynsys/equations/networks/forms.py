@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dynsys.compiled.network import HERE
+from dynsys.compiled.networks.network import HERE
 from dynsys.equations.source import EXACT_BITS
 
 if TYPE_CHECKING:

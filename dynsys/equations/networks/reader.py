@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from dynsys.compiled.network import HERE
+from dynsys.compiled.networks.network import HERE
 from dynsys.equations.expression import parse, read_expression, syntax_tree
 from dynsys.equations.networks.forms import NAME, TOKEN, Form, OtherForm, Slots, shape
 from dynsys.equations.networks.syntax import addends, free_numbers, product, unsigned

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dynsys.compiled.network import COEFFICIENT, HERE, Network, Terms
+from dynsys.compiled.networks.network import COEFFICIENT, HERE, Network, Terms
 from dynsys.equations.definition import FLOATING, TIME, numpy_source
 
 MATRIX = 2  # terms for each component, from which on their coefficients stand in a matrix

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from dynsys.compiled.network import COEFFICIENT, HERE, Factors, Network, Sites, Terms
+from dynsys.compiled.networks.network import COEFFICIENT, HERE, Factors, Network, Sites, Terms
 from dynsys.equations.derivative import derivative
 from dynsys.equations.expression import check_functions
 from dynsys.equations.networks.forms import Form, Where

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from dynsys.compiled.equations import indented
-from dynsys.compiled.network import HERE, Network, Terms
-from dynsys.compiled.network_pairs import blocks, mean_field, split
-from dynsys.compiled.network_product import Product
-from dynsys.compiled.network_room import Room, among
+from dynsys.compiled.networks.network import HERE, Network, Terms
+from dynsys.compiled.networks.pairs import blocks, mean_field, split
+from dynsys.compiled.networks.product import Product
+from dynsys.compiled.networks.room import Room, among
+from dynsys.compiled.networks.tables import Data
 from dynsys.compiled.staged import StagedSource, function
-from dynsys.compiled.tables import Data
 
 RANGES = 4  # of J that are cleared one by one
 

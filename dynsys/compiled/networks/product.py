@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 import attrs
 import numpy as np
 
-from dynsys.compiled.network_layout import ROWS, Layout, Plan
-from dynsys.compiled.network_room import Room
-from dynsys.compiled.tables import Tables
+from dynsys.compiled.networks.layout import ROWS, Layout, Plan
+from dynsys.compiled.networks.room import Room
+from dynsys.compiled.networks.tables import Tables
 
 PARTS = 4  # sums side by side in a long one, each of which waits for the one before
 STRAIGHT = 8  # entries of a row that are written one after the other

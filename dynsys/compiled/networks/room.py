@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from dynsys.compiled.equations import aligned
-from dynsys.compiled.network import Network
-from dynsys.compiled.network_layout import ROWS, Plan, plan
-from dynsys.compiled.tables import Data, Tables
+from dynsys.compiled.networks.layout import ROWS, Plan, plan
+from dynsys.compiled.networks.network import Network
+from dynsys.compiled.networks.tables import Data, Tables
 
 
 @attrs.frozen

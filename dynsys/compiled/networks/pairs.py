@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from dynsys.compiled.equations import indented
-from dynsys.compiled.network import COEFFICIENT, HERE, Terms
-from dynsys.compiled.network_layout import ROWS, Plan, RankOne
-from dynsys.compiled.network_room import Room, among
+from dynsys.compiled.networks.layout import ROWS, Plan, RankOne
+from dynsys.compiled.networks.network import COEFFICIENT, HERE, Terms
+from dynsys.compiled.networks.room import Room, among
 
 
 def split(plan: Plan, terms: Terms) -> tuple[dict[int, list[int]], list[int]]:

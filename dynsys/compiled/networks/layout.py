@@ -13,7 +13,7 @@ import attrs
 import numpy as np
 
 from dynsys.compiled.equations import aligned
-from dynsys.compiled.network import COEFFICIENT, HERE, Network, Terms
+from dynsys.compiled.networks.network import COEFFICIENT, HERE, Network, Terms
 
 ROWS = 8  # of a block
 BLOCK, SINGLE = 5.0, 1.8  # times that a column of a block, and an entry of a row, take
