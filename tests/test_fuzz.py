@@ -66,7 +66,9 @@ def test_a_thousand_damages_to_a_cache(tmp_path):
 
 
 KERNEL = """
-from dynsys import SymbolicMap
+import warnings
+from dynsys import FallbackWarning, SymbolicMap
+warnings.filterwarnings("ignore", "what is derived and compiled cannot be kept", FallbackWarning)  # a folder in its way
 henon = SymbolicMap.of({"x": "1 - a*x^2 + y", "y": "b*x"}, {"a": 1.4, "b": 0.3})
 print(henon.tangent(backend="numba").benettin([0.1, 0.1], intervals=200).exponents.tobytes().hex())
 """
