@@ -221,8 +221,6 @@ def test_other_steppers(name, stepper):
 
 
 @pytest.mark.numba
-@pytest.mark.slow
-@pytest.mark.numba
 @pytest.mark.parametrize("stepper", [DOP853(0.1), ImplicitMidpoint(0.05), RK4(0.05)], ids=repr)
 def test_a_trajectory_without_vectors(stepper):
     flow = SymbolicFlow.of({f"x{i}": FORMS["rates"][0](i) for i in range(N)}, {"g": g})
@@ -233,6 +231,8 @@ def test_a_trajectory_without_vectors(stepper):
     np.testing.assert_allclose(found.states, plain.states, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.numba
+@pytest.mark.slow
 def test_sections_and_members():
     """Ten oscillators, all-to-all, seen as the first passes a plane; and members one after the other."""
     ring = {
