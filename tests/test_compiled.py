@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from steps import kernel_of
 
-from dynsys import RK4, Euler, InvalidInputError, NumbaTangent, NumpyTangent, RunState
+from dynsys import RK4, Euler, InvalidInputError, NumbaTangent, NumpyTangent, RunState, SymbolicMap
 from dynsys.compiled.blas import one_blas_thread
 from dynsys.compiled.build import build
 from dynsys.compiled.llvm import machine
 from dynsys.models.classics import Henon, LinearFlow, LinearMap, Logistic, Lorenz63
+from dynsys.passes.status import DIVERGED, RUNNING
 from dynsys.testing import check_tangent
 
 pytestmark = pytest.mark.numba
@@ -303,3 +304,11 @@ def test_a_kernel_that_was_just_compiled_and_one_found_on_disk_give_the_same_bit
     places = {"DYNSYS_CACHE": str(tmp_path / "kernels"), "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
     compiled, found = run(BITS, **places), run(BITS, **places)
     assert compiled == found
+
+
+def test_the_sign_of_nan_is_nan():
+    tangent = SymbolicMap.of({"x": "sign(log(y - 2))", "y": "y"}).tangent()  # a NaN that were 0 would go unseen
+    assert isinstance(tangent, NumbaTangent)
+    start = RunState.start(np.array([[0.5, 1.0], [0.5, 4.0]]), 2, 0, 0)
+    end = tangent.forward(start, intervals=1, steps_per_interval=1, record="nothing")
+    assert list(end.status) == [DIVERGED, RUNNING]

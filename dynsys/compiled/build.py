@@ -153,7 +153,7 @@ def minimum(a, b):
 
 @njit
 def sign(a):
-    return 1.0 if a > 0.0 else (-1.0 if a < 0.0 else 0.0)
+    return 1.0 if a > 0.0 else (-1.0 if a < 0.0 else (0.0 if a == 0.0 else a))  # NaN is passed on
 '''
 
 DRIVER = '''
