@@ -152,3 +152,28 @@ print(flow.jumps, flow.sides(0.0, np.array([1.0, 0.0])), flow.jacobian(0.0, np.z
         printed.append(done.stdout.split())
     assert (printed[0][-1], printed[1][-1]) == ("True", "False")
     assert printed[0][:-1] == printed[1][:-1]
+
+
+@pytest.mark.parametrize(
+    ("equations", "parameters"),
+    [
+        ({"NAME": f"{THREE} + sign(NAME)".replace("x", "NAME"), "y": "-y"}, {}),
+        ({"x": f"-x + NAME*floor(x) + {THREE}", "y": "-y"}, {"NAME": 0.5}),
+        ({f"{s}": f"Mod({s}, NAME) - {s}*floor(NAME*{s})" for s in ("x0", "x1", "x2")}, {"NAME": 0.5}),
+        ({"NAME": "-NAME + W@sign(NAME)"}, {"W": np.eye(2) - 0.3}),
+        ({"x": "-x + W@sign(x - NAME)"}, {"W": np.eye(2) - 0.3, "NAME": 0.5}),
+    ],
+    ids=["component", "parameter", "alike", "vector", "beside a vector"],
+)
+def test_no_name_of_a_user_meets_one_of_the_code_that_looks_for_jumps(equations, parameters):
+    """Names that are not refused may stand beside jumps: `int` was called where a component hid it."""
+    found = []
+    for word in ("int", "u1x"):  # in the same order among the others
+        flow = SymbolicFlow.of(
+            {name.replace("NAME", word): text.replace("NAME", word) for name, text in equations.items()},
+            {name.replace("NAME", word): value for name, value in parameters.items()},
+        )
+        x = np.random.default_rng(0).normal(size=(20, flow.dimension))
+        found.append((len(flow.jumps), flow.sides(0.0, x).tolist()))
+    assert found[0] == found[1]
+    assert found[0][0]

@@ -239,7 +239,7 @@ class Definition:
                 *states,
                 *(f"{name} = _p[{i}]" for i, name in enumerate(self.parameters)),
                 *(f"_s[..., {k}] = {text}" for k, text in enumerate(regions)),
-                "return np.clip(_s, -2.0**62, 2.0**62).astype(int)",
+                "return np.clip(_s, -2.0**62, 2.0**62).astype(np.int64)",
             ],
         )
 

@@ -87,7 +87,7 @@ def merged(source: str, groups: Sequence[int]) -> str:
     """Source of the number of the group of a region: those between which nothing jumps are one."""
     if list(groups) == list(range(len(groups))):
         return source
-    return f"np.array({list(map(float, groups))})[np.asarray({source}).astype(int)]"
+    return f"np.array({list(map(float, groups))})[np.asarray({source}).astype(np.int64)]"
 
 
 def jump_groups(

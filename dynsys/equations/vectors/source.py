@@ -118,4 +118,4 @@ def numpy_sides(
         length = max([of[s.name].length for s in part.free_symbols if s.name != "t"], default=1)
         shown = [float(factor) for factor in factors[:length]]
         lines += [f"_s[..., {k}] = (({text}) * np.array({shown})).sum(-1)"]
-    return numpy_source("sides(t, _u, _p)", [*lines, "return np.clip(_s, -2.0**62, 2.0**62).astype(int)"])
+    return numpy_source("sides(t, _u, _p)", [*lines, "return np.clip(_s, -2.0**62, 2.0**62).astype(np.int64)"])
