@@ -14,7 +14,7 @@ from steps import step_of
 
 from dynsys import RK4, Euler, FallbackWarning, GradientFlow, InvalidInputError, NumpyTangent
 from dynsys.equations.source import numpy_functions
-from dynsys.models.activations import GELU, Linear, ReLU, Sigmoid, Tanh
+from dynsys.models.activations import GELU, Activation, Linear, ReLU, Sigmoid, Tanh
 from dynsys.models.networks.three_layer import compiled as loops
 from dynsys.models.weight_dynamics import ThreeLayerGradientFlow
 from dynsys.testing import check_system, check_tangent
@@ -148,6 +148,31 @@ def test_large_losses_and_functions_without_source_run_by_numpy():
             flow.minibatches(7).tangent(Euler(0.01), backend="numba")
         flow.tangent(Euler(0.01), backend="numpy")  # no warning
     assert DEEP.fallback == LOGISTIC.minibatches(7).fallback == ""
+
+
+OWN_SOURCES = {
+    "a condition times a number": ("s1 = 1.0 * (d > 0.0)", "s = d * (d > 0.0)", "s2 = 0.0 * d"),
+    "a negated condition": ("s1 = where((d > 0.0) == False, 0.1, 1.0)", "s = s1 * d", "s2 = 0.0 * d"),
+    "NumPy's name of a function": ("s = np.arctan(d)", "s1 = 1.0 / (1.0 + d * d)", "s2 = -2.0 * d * s1 * s1"),
+    "a function that Numba alone knows": ("s = np.arcsinh(d)", "s1 = 1 / sqrt(1 + d * d)", "s2 = -d * s1**3"),
+    "a statement that Numba alone knows": ("s: float = sin(d)", "s1 = cos(d)", "s2 = -s"),
+}
+
+
+@pytest.mark.numba
+@pytest.mark.parametrize("source", OWN_SOURCES.values(), ids=OWN_SOURCES)
+def test_own_nonlinearities_compile_however_they_are_written(source):
+    own = type("Own", (Activation,), {"source": "\n".join(source)})()
+    outputs = {"h": "sigma(w*x + b)", "a": "v*h"}
+    flow = GradientFlow.of("(y - a)^2", ["w", "b", "v"], {"x": X, "y": Z}, outputs, sigma=own)
+    run = {"intervals": 2, "steps_per_interval": 3, "warmup": 0}
+    for system, x0 in (
+        (flow, np.array([0.5, 0.3, 0.2])),
+        (flow.minibatches(5, shared=False), np.tile([0.5, 0.3, 0.2], (9, 1))),
+    ):
+        compiled = system.tangent(Euler(0.01), backend="numba").benettin(x0, **run)
+        plain = system.tangent(Euler(0.01), backend="numpy").benettin(x0, **run)
+        np.testing.assert_allclose(compiled.rates, plain.rates, rtol=0, atol=1e-12)
 
 
 GOOD = {"loss": "(y - w*x)^2", "state": ["w"], "data": {"x": X, "y": Z}}

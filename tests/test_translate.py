@@ -169,3 +169,33 @@ def test_code_of_another_translator_is_not_taken_and_that_of_this_one_is(monkeyp
         machine._compiled.cache_clear()  # as in another process
         exported("def f(out: floats):\n    out[0] = 1.0\n", "f")(np.zeros(1))
         assert len(made) == times
+
+
+CONDITIONS_AS_NUMBERS = """
+def counted(a):
+    inside = (a > 0.0) & (a < 2.0)
+    outside = inside == False
+    return 2.0 * inside, outside - 3 * inside, inside + inside, -(a > 1.0), (a > 0.0) != inside, (a > 0.0) >= outside
+
+
+def f(out: floats, a: floats):
+    out[0], out[1], out[2], out[3], out[4], out[5] = counted(a[0])
+
+
+def g(out: floats, a: floats):
+    columns = as_vectors(out)
+    columns[0], columns[1], columns[2], columns[3], columns[4], columns[5] = counted(as_vectors(a)[0])
+"""
+
+
+def test_conditions_count_as_numbers_one_by_one_and_in_vectors():
+    given = np.array([-1.0, 0.0, 0.5, 1.5, 2.0, 3.0, NAN, INF])
+    counted = {}
+    exec(CONDITIONS_AS_NUMBERS.partition("def f")[0], counted)
+    expected = np.array([[float(one) for one in np.int64(counted["counted"](a))] for a in given.tolist()]).T
+    alone, together = np.zeros((8, 6)), np.zeros((6, 8))
+    for out, a in zip(alone, given, strict=True):
+        exported(CONDITIONS_AS_NUMBERS, "f")(out, np.array([a]))
+    exported(CONDITIONS_AS_NUMBERS, "g")(together, given)
+    assert np.array_equal(alone.T, expected)
+    assert np.array_equal(together, expected)

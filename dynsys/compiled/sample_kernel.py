@@ -12,7 +12,7 @@ import numpy as np
 
 from dynsys.compiled.equations import aligned
 from dynsys.compiled.kernel import Kernel
-from dynsys.compiled.sample_rates import sample_lanes, sample_rates
+from dynsys.compiled.sample_rates import in_language, sample_lanes, sample_rates
 from dynsys.compiled.samples import SampleSource, identifiers, renamed
 from dynsys.compiled.tanh import LANE_TANH
 from dynsys.steppers.stepper import Tableau
@@ -28,10 +28,12 @@ def sample_kernel(
 ) -> Kernel | None:
     """The kernel of theta' = scale * (sum over samples of the gradient of their loss), written out.
 
-    `sigma` is the source of the nonlinearity, or empty. None if there would be more than `LARGEST` statements.
+    `sigma` is the source of the nonlinearity, or empty; with one that is not in the language Numba compiles all. None
+    if there would be more than `LARGEST` statements.
     """
     if sample.at_once == 0:
         return None
+    written = not sigma or in_language(sigma)
 
     def moving(k: int) -> SampleSource:
         return sample if k else sample.alone
@@ -41,8 +43,8 @@ def sample_kernel(
         np.array([scale * sample.factor, *parameters]),
         data,
         scratch=_scratch(sample),
-        rates=lambda parts, k: sample_rates(moving(k), sigma) if parts == 1 else None,
-        lanes=lambda tableau, k: sample_lanes(moving(k), sigma) if tableau == BY_EULER else None,
+        rates=lambda parts, k: sample_rates(moving(k), sigma) if written and parts == 1 else None,
+        lanes=lambda tableau, k: sample_lanes(moving(k), sigma) if written and tableau == BY_EULER else None,
     )
 
 

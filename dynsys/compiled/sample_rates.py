@@ -11,9 +11,28 @@ from functools import lru_cache
 from dynsys.compiled.elementary import ELEMENTARY
 from dynsys.compiled.equations import indented
 from dynsys.compiled.kernel import RateSource, StepSource
+from dynsys.compiled.llvm.translate import translate
 from dynsys.compiled.samples import SampleSource, identifiers, renamed
+from dynsys.errors import InvalidInputError
 
 MEMBERS = 8  # side by side
+
+
+@lru_cache(maxsize=64)  # every call of a pass asks
+def in_language(sigma: str) -> bool:
+    """Whether the nonlinearity, which people write, is in the language; Numba knows more functions of NumPy."""
+    try:
+        translate(ELEMENTARY + "\n" + sigma + "\n" + APPLIED, ("applied",))
+    except InvalidInputError:
+        return False
+    return True
+
+
+APPLIED = """
+def applied(a: floats, b: vectors):
+    sigma(a[0])
+    sigma(b[0])
+"""
 
 
 @lru_cache(maxsize=64)  # every call of a pass asks for the source

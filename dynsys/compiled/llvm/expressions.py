@@ -30,7 +30,8 @@ OPERATORS = {
     ast.BitAnd: "&", ast.BitOr: "|", ast.BitXor: "^", ast.LShift: "<<", ast.RShift: ">>",
 }  # fmt: skip
 _ORDER = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
-_NAMES = {"fabs": "fabs", "ceiling": "ceil"} | {name: name for name in (*INTRINSICS, *LIBRARY)}
+_NUMPY = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2"}
+_NAMES = {"fabs": "fabs", "ceiling": "ceil"} | _NUMPY | {name: name for name in (*INTRINSICS, *LIBRARY)}
 
 
 class Names(Protocol):
@@ -249,7 +250,7 @@ class Expressions:
             case (("two_to" | "exponent" | "significand"), [a]):
                 return getattr(self.to, name)(a)
             case "float", [a]:
-                return self.to.as_type(a, FLOAT) if a.type != VECTOR else a
+                return self.to.as_type(a, VECTOR if a.type in (VECTOR, MASK) else FLOAT)
             case "int", [a]:
                 return self.to.as_type(a, INT)
             case "abs", [a]:

@@ -59,10 +59,11 @@ def wider(a: str, b: str) -> str:
     """The type of a variable that holds both."""
     if a == b:
         return a
-    order = (BOOL, INT, FLOAT, VECTOR)
+    order = (BOOL, MASK, INT, FLOAT, VECTOR)  # a mask is as wide as a vector: with a number it becomes one
     if a not in order or b not in order:
         raise Misfit(f"{a} and {b} have no common type")
-    return max(a, b, key=order.index)
+    widest = max(a, b, key=order.index)
+    return VECTOR if MASK in (a, b) and widest != MASK else widest
 
 
 class Instructions:
@@ -128,7 +129,7 @@ class Instructions:
 
     def alike(self, *values: Value, at_least: str = BOOL) -> list[Value]:
         """The same values as one type."""
-        if len({value.type for value in values}) == 1 and values[0].type in (*POINTERS, MASK):
+        if len({value.type for value in values}) == 1 and values[0].type in POINTERS:
             return list(values)
         type_ = at_least
         for value in values:
@@ -200,6 +201,7 @@ class Instructions:
             return number(-int(a.text)) if a.type == INT else Value(FLOAT, self._negated(a.text), literal=True)
         if a.type in (BOOL, INT):
             return self.give(INT, f"sub nsw i64 0, {self.as_type(a, INT).text}")
+        a = self.as_type(a, VECTOR) if a.type == MASK else a
         return self.give(a.type, f"fneg {self.typed(a)}")
 
     @staticmethod
@@ -209,7 +211,11 @@ class Instructions:
     def compare(self, order: str, a: Value, b: Value) -> Value:
         """A comparison; not true of NaN, except for !=."""
         a, b = self.alike(a, b)
-        if a.type in (BOOL, INT):
+        if a.type in (BOOL, MASK) and order in ("==", "!="):
+            different = self.arithmetic("^", a, b)
+            return different if order == "!=" else self.opposite(different)
+        a, b = self.alike(a, b, at_least=INT)
+        if a.type == INT:
             return self.give(BOOL, f"icmp {_INT_ORDER[order]} {self.typed(a)}, {b.text}")
         return self.give(MASK if a.type == VECTOR else BOOL, f"fcmp {_FLOAT_ORDER[order]} {self.typed(a)}, {b.text}")
 
