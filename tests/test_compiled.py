@@ -98,6 +98,14 @@ def test_without_numba_the_same_numbers_come_from_numpy(exponents):
     assert (result["compiled"], result["exponents"]) == (None, exponents.tolist())
 
 
+def test_without_llvmlite_numpy_steps_and_one_warning_says_so(exponents):
+    result = run(WITHOUT_NUMBA.replace("numba", "llvmlite") + LORENZ)
+    assert (result["compiled"], result["exponents"]) == (None, exponents.tolist())
+    (warning,) = result["warnings"]
+    assert warning.startswith("FallbackWarning")
+    assert "install llvmlite" in warning
+
+
 def test_compiled_backend_without_numba_is_refused_with_the_remedy():
     code = """
     import json

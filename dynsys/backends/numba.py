@@ -14,6 +14,7 @@ from dynsys.compiled.blas import one_blas_thread
 from dynsys.compiled.build import NumbaPass, available_cores
 from dynsys.compiled.forward import Pass
 from dynsys.compiled.kernel import StepSource
+from dynsys.compiled.llvm.machine import is_there
 from dynsys.passes.run_state import Record, RunState
 from dynsys.systems.tangent import TangentSystem
 from dynsys.systems.time_step import TimeStep
@@ -34,6 +35,8 @@ class NumbaTangent(TangentSystem):
         """What keeps a step from being compiled, with the remedy; empty if nothing does."""
         if importlib.util.find_spec("numba") is None:
             return "Numba is missing: install numba"
+        if not is_there():  # which Numba brings, but what is generated here needs by itself
+            return "llvmlite is missing: install llvmlite"
         if time_step.step_kernel() is not None:
             return ""
         return time_step.fallback or (
